@@ -1,0 +1,60 @@
+"""Convnet: the small net of Opacus's MNIST example, 26,010 parameters at 28x28 and 10 classes."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from clients.models.perceptron import ACTIVATIONS
+from privacy.errors import ModelError
+
+if TYPE_CHECKING:
+    from clients.models import Model
+
+NORMS = {
+    "none": lambda channels: nn.Identity(),
+    "group": lambda channels: nn.GroupNorm(4, channels, affine=False),
+    "batch": lambda channels: nn.BatchNorm2d(channels),
+}
+
+
+class AddChannel(nn.Module):
+    """[B, H, W] -> [B, 1, H, W]"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Insert the channel axis."""
+        return x.unsqueeze(1)
+
+
+def build_convnet(model: "Model", shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Two convolutions with overlapping max-pooling, then two dense layers.
+
+    Raises:
+        ModelError: images smaller than 20x20 leave nothing after the second pooling.
+    """
+    height, width = (_size_after(n) for n in shape)
+    if min(height, width) < 1:
+        raise ModelError(
+            f"[model] name = 'convnet': needs images of at least 20x20, these are "
+            f"{shape[0]}x{shape[1]}; use perceptron or scatter"
+        )
+    activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
+    return nn.Sequential(
+        AddChannel(),
+        nn.Conv2d(1, 16, 8, stride=2, padding=3),
+        norm(16),
+        activation(),
+        nn.MaxPool2d(2, 1),
+        nn.Conv2d(16, 32, 4, stride=2),
+        norm(32),
+        activation(),
+        nn.MaxPool2d(2, 1),
+        nn.Flatten(),
+        nn.Linear(32 * height * width, 32),
+        activation(),
+        nn.Linear(32, num_classes),
+    )
+
+
+def _size_after(n: int) -> int:
+    first = (n + 6 - 8) // 2 + 1 - 1
+    return (first - 4) // 2 + 1 - 1

@@ -1,0 +1,239 @@
+"""The ledger of a data set: every noisy step ever computed on it, and the epsilon they add up to.
+
+Accounting is Opacus's PRV accountant (Gopi, Lee and Wutschitz 2021): privacy loss random variables
+of the Poisson-subsampled Gaussian mechanism, under add-or-remove-one adjacency, composed by FFT.
+Its upper bound is what is reported. Participation of clients in rounds is never treated as
+subsampling: a server that sees who takes part gains nothing from it to amplify.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.accountants.analysis.prv import (
+    Domain,
+    PoissonSubsampledGaussianPRV,
+    TruncatedPrivacyRandomVariable,
+    compose_heterogeneous,
+    compute_safe_domain_size,
+    discretize,
+)
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from privacy.errors import SettingsError
+
+RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
+MAX_NOISE_MULTIPLIER = 1e4
+RDP_ORDERS = [1.1, 1.25, 1.5, *range(2, 64), 80, 128, 256, 512]  # fractional ones are slow
+
+# (sigma, q, delta, epsilon) -> a number of steps known to stay within epsilon
+_WITHIN: dict[tuple[float, float, float, float], int] = {}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """`steps` Poisson-subsampled Gaussian steps: sigma = noise_multiplier, q = sample_rate."""
+
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+
+
+class Ledger:
+    """All steps computed on one device's data, over all rounds.
+
+    A step is charged before its result can leave the device; whether the result then arrives
+    does not matter.
+    """
+
+    def __init__(self, entries: Iterable[Spent] = ()) -> None:
+        self._steps: dict[tuple[float, float], int] = {}
+        for entry in entries:
+            self.charge(entry.noise_multiplier, entry.sample_rate, entry.steps)
+
+    @property
+    def entries(self) -> tuple[Spent, ...]:
+        """What was spent, by mechanism, in a fixed order (composition is commutative)."""
+        return tuple(Spent(s, q, n) for (s, q), n in sorted(self._steps.items()))
+
+    def charge(self, noise_multiplier: float, sample_rate: float, steps: int = 1) -> None:
+        """Write `steps` more steps down."""
+        if steps < 0:
+            raise ValueError("a ledger only grows")
+        key = (float(noise_multiplier), float(sample_rate))
+        if steps:
+            self._steps[key] = self._steps.get(key, 0) + steps
+
+    def with_charge(self, noise_multiplier: float, sample_rate: float, steps: int) -> "Ledger":
+        """A copy that has `steps` more steps."""
+        ledger = Ledger(self.entries)
+        ledger.charge(noise_multiplier, sample_rate, steps)
+        return ledger
+
+    def restore(self, other: "Ledger") -> None:
+        """Take the greater count of each mechanism: a restored ledger can never forget."""
+        for entry in other.entries:
+            key = (entry.noise_multiplier, entry.sample_rate)
+            self._steps[key] = max(self._steps.get(key, 0), entry.steps)
+
+    def epsilon(self, delta: float) -> float:
+        """The least epsilon that the accountant can prove at `delta`; inf without noise."""
+        return epsilon_spent(self.entries, delta)
+
+    def within(self, epsilon: float, delta: float) -> bool:
+        """Is `epsilon(delta) <= epsilon`? What held for more like steps is not computed again."""
+        entries = self.entries
+        if len(entries) != 1:
+            return self.epsilon(delta) <= epsilon
+        key = (entries[0].noise_multiplier, entries[0].sample_rate, delta, epsilon)
+        if entries[0].steps > _WITHIN.get(key, 0):
+            if self.epsilon(delta) > epsilon:
+                return False
+            _WITHIN[key] = entries[0].steps
+        return True
+
+    def to_json(self) -> str:
+        """`[[noise_multiplier, sample_rate, steps], ...]`"""
+        return json.dumps([[e.noise_multiplier, e.sample_rate, e.steps] for e in self.entries])
+
+    @classmethod
+    def from_json(cls, text: str) -> "Ledger":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is not a ledger.
+        """
+        try:
+            rows = [(float(s), float(q), int(n)) for s, q, n in json.loads(text)]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"not a ledger: {error}") from None
+        if any(not (s >= 0 and 0 < q <= 1 and n >= 0) for s, q, n in rows):
+            raise ValueError("not a ledger: sigma, q or steps out of range")
+        return cls(Spent(s, q, n) for s, q, n in rows)
+
+
+@lru_cache(maxsize=4096)
+def epsilon_spent(
+    entries: tuple[Spent, ...], delta: float, relative_error: float = RELATIVE_ERROR
+) -> float:
+    """Epsilon of the composition of `entries`: the PRV accountant's upper bound.
+
+    Args:
+        entries: the mechanisms, each with its number of steps.
+        delta: as in (epsilon, delta)-DP.
+        relative_error: numerical slack that the bound may contain; smaller is slower.
+    """
+    history = [(e.noise_multiplier, e.sample_rate, e.steps) for e in entries if e.steps]
+    if not history:
+        return 0.0
+    if any(sigma == 0 for sigma, _, _ in history):
+        return math.inf
+    rdp = _rdp_epsilon(history, delta)
+    accountant = PRVAccountant()
+    accountant.history = list(history)
+    error = _absolute_error(rdp, relative_error)
+    # Both bounds hold, so the lesser does. Where epsilon is tiny, or so large that nothing is
+    # left to protect, the PRV search over its finite grid can fail: then RDP stands alone.
+    try:
+        with np.errstate(all="ignore"):
+            return float(min(rdp, accountant.get_epsilon(delta, eps_error=error)))
+    except (RuntimeError, ValueError):
+        return rdp
+
+
+def _absolute_error(rdp: float, relative_error: float) -> float:
+    return min(max(relative_error * rdp, 5e-4), 1.0)
+
+
+def _rdp_epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
+    accountant = RDPAccountant()
+    accountant.history = list(history)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # "optimal order is the largest alpha": only looser
+        return float(accountant.get_epsilon(delta, alphas=RDP_ORDERS))
+
+
+@lru_cache(maxsize=256)
+def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """The least noise multiplier with which `steps` steps stay within `epsilon`.
+
+    Found to a thousandth of itself, from above: `epsilon_spent` of the result is <= `epsilon`.
+
+    Raises:
+        SettingsError: no noise multiplier up to 10,000 is enough.
+    """
+    # The central-limit (Gaussian DP) estimate understates epsilon: good to start from, never to
+    # report. From there a few secant steps of log(epsilon) over log(sigma).
+    points: list[tuple[float, float]] = []
+    sigma = _central_limit_guess(epsilon, delta, sample_rate, steps)
+    for _ in range(30):
+        if not sigma < MAX_NOISE_MULTIPLIER:
+            break
+        spent = epsilon_spent((Spent(sigma, sample_rate, steps),), delta)
+        excess = math.log(spent / epsilon)
+        if -2e-3 < excess <= 0:
+            _WITHIN[sigma, sample_rate, delta, epsilon] = steps
+            return sigma
+        points.append((math.log(sigma), excess))
+        slope = -1.3
+        if len(points) > 1 and points[-1][0] != points[-2][0]:
+            (x0, y0), (x1, y1) = points[-2:]
+            slope = min(max((y1 - y0) / (x1 - x0), -6.0), -0.3)
+        sigma *= math.exp(-(excess + 8e-4) / slope)
+    raise SettingsError(
+        f"[budget] epsilon = {epsilon}: no noise is enough for {steps} steps at sample rate "
+        f"{sample_rate:g}; ask for fewer rounds or a larger epsilon"
+    )
+
+
+def _central_limit_guess(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """Bu et al. 2020: mu = q sqrt(T (exp(1/sigma^2) - 1)), and the (epsilon, delta) of mu-GDP."""
+
+    def delta_of(mu: float) -> float:
+        return float(
+            norm.cdf(-epsilon / mu + mu / 2)
+            - math.exp(epsilon + norm.logcdf(-epsilon / mu - mu / 2))
+        )
+
+    mu = brentq(lambda m: delta_of(m) - delta, 1e-4, 2 * math.sqrt(epsilon) + 2 * epsilon + 20)
+    return 1 / math.sqrt(math.log1p((mu / sample_rate) ** 2 / steps))
+
+
+def epsilon_path(
+    noise_multiplier: float, sample_rate: float, steps: int, delta: float
+) -> Callable[[int], float]:
+    """Epsilon after each k <= `steps` like steps, for progress: one PRV, discretised once.
+
+    Each value is an upper bound, looser than `epsilon_spent` where k is much less than `steps`.
+    """
+    if noise_multiplier == 0:
+        return lambda k: math.inf if k else 0.0
+    history = [(noise_multiplier, sample_rate, steps)]
+    error = _absolute_error(_rdp_epsilon(history, delta), RELATIVE_ERROR)
+    prv = PoissonSubsampledGaussianPRV(sample_rate, noise_multiplier)
+    reach = compute_safe_domain_size([prv], [steps], error, delta / 1000)
+    mesh = error / math.sqrt(steps * math.log(12 * 1000 / delta) / 2)
+    domain = Domain.create_aligned(-reach, reach, mesh)
+    with np.errstate(all="ignore"):
+        discrete = discretize(
+            TruncatedPrivacyRandomVariable(prv, domain.t_min, domain.t_max), domain
+        )
+
+    @cache
+    def epsilon_after(k: int) -> float:
+        if k == 0:
+            return 0.0
+        try:
+            with np.errstate(all="ignore"):
+                composed = compose_heterogeneous([discrete], [k])
+                return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
+        except (RuntimeError, ValueError):
+            return _rdp_epsilon([(noise_multiplier, sample_rate, k)], delta)
+
+    return epsilon_after

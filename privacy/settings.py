@@ -1,0 +1,126 @@
+"""Frozen settings from TOML files and `-s section.key=value`, with errors a person can act on."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from privacy.errors import SettingsError
+
+Tables = dict[str, Any]
+
+
+class Section(BaseModel):
+    """One TOML table: frozen, strictly typed, without unknown keys.
+
+    A subclass lives beside the code that reads it; the table is its name in lower case.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_toml(path: Path) -> Tables:
+    """Read the tables of a TOML file.
+
+    Raises:
+        SettingsError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{path}: cannot be read: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from None
+
+
+def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
+    """Apply `section.key=value` assignments to a copy of `tables`.
+
+    A value is read as TOML, and as a plain string where it is not TOML (`model.name=convnet`).
+
+    Returns:
+        The new tables, and each overridden dotted key with the assignment that set it.
+    """
+    merged: Tables = {k: dict(v) if isinstance(v, dict) else v for k, v in tables.items()}
+    origins: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key or key.count(".") > 1:
+            raise SettingsError(f"-s {assignment}: must be section.key=value")
+        section, _, name = key.rpartition(".")
+        table = merged.setdefault(section, {}) if section else merged
+        if not isinstance(table, dict):
+            raise SettingsError(f"-s {assignment}: {section} is not a section")
+        table[name] = _read_value(text.strip())
+        origins[key] = f"-s {assignment}"
+    return merged, origins
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return float(text)  # `.5` and `1.` are numbers to a person, though not to TOML
+    except ValueError:
+        return text
+
+
+def parse(
+    kind: type[S], tables: Mapping[str, Any], source: str, origins: Mapping[str, str] | None = None
+) -> S:
+    """Validate `tables` as a `kind`.
+
+    Args:
+        source: what to call the tables in an error, usually the file's name.
+        origins: from `override`: keys which were set elsewhere.
+
+    Raises:
+        SettingsError: one line for each thing wrong: `dp.toml: [budget] epsilon = -3: ...`.
+    """
+    try:
+        return kind.model_validate(tables)
+    except ValidationError as error:
+        lines = [_explain(kind, e, source, origins or {}) for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for a near miss, else `; known: ...`."""
+    names = list(known)
+    close = get_close_matches(word, names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+
+
+def _explain(
+    kind: type[Section], error: ErrorDetails, source: str, origins: Mapping[str, str]
+) -> str:
+    location = [str(part) for part in error["loc"]]
+    section, key = (location[0], location[1]) if len(location) > 1 else ("", "".join(location))
+    place = f"[{section}] {key}" if section else key or "[...]"
+    where = origins.get(".".join(location[:2]), source)
+    if error["type"] == "extra_forbidden":
+        fields: Any = kind.model_fields
+        if section:
+            annotation = fields[section].annotation
+            fields = getattr(annotation, "model_fields", {})
+        return f"{where}: {place}: unknown key{suggest(key, fields)}"
+    if error["type"] == "missing":
+        return f"{where}: {place}: missing; add it"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "literal_error":
+        choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        message = f"unknown value{suggest(str(error['input']), choices)}"
+    if isinstance(error["input"], dict):  # a rule over several keys of a section
+        return f"{where}: [{location[0] if location else '...'}]: {message}"
+    return f"{where}: {place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,123 @@
+"""The ServerApp: a genuine Flower app. `privet run` calls it in process, `flwr run .` on Flower's
+own engines; both end in the same run directory.
+"""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from clients.data import load
+from clients.models import build
+from clients.records import records
+from clients.seeds import derive
+from clients.train import evaluate
+from privacy.errors import FederationFailed
+from privacy.training import require_private
+from server.console import observer
+from server.experiment import Experiment, load_experiment
+from server.federation import Evaluate, federate
+from server.grid import CohortGrid
+from server.run import Run, Weights, runs_folder
+
+log = logging.getLogger("privet")
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Open or create the run that the run config names, and do what is left of it."""
+    config = {key: str(value) for key, value in context.run_config.items()}
+    if config.get("run"):
+        run = Run.open(config["run"])
+    else:
+        experiment = load_experiment(config["experiment"], config.get("set", "").split())
+        run = create_run(experiment, runs_folder(Path(config["runs"]) if config["runs"] else None))
+    with logged(run), observer(run) as observe:
+        log.info("run directory: %s", run.path.resolve())
+        experiment = run.experiment
+        nodes = call_roll(grid, experiment.federation.clients, experiment.federation.timeout_s)
+        federate(run, grid, nodes, test_evaluator(experiment), observe)
+
+
+def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
+    """Resolve an experiment, check that it can be done, and make its run directory.
+
+    Raises:
+        UserError: the data, the model or the folder will not do; nothing is left behind.
+    """
+    dataset = load(experiment.data)
+    torch.manual_seed(derive(experiment.seed, "initial-weights"))
+    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    if experiment.budget.unit == "record":
+        require_private(model)
+    weights = {k: v.numpy() for k, v in model.state_dict().items()}
+    return Run.create(experiment.resolve(), weights, runs, name)
+
+
+def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
+    """Wait for the clients and learn which node is which: the order of nodes is Flower's affair.
+
+    Raises:
+        FederationFailed: not all clients appeared in time.
+    """
+    if isinstance(grid, CohortGrid):
+        return grid.clients
+    nodes: dict[int, int] = {}
+    deadline = time.monotonic() + timeout_s
+    while len(nodes) < num_clients:
+        known = set(nodes.values())
+        new = [Message(RecordDict(), n, "query") for n in grid.get_node_ids() if n not in known]
+        for reply in grid.send_and_receive(new, timeout=60):
+            if not reply.has_error():
+                client = reply.content.config_records["about"]["client"]
+                nodes[int(client)] = reply.metadata.src_node_id  # type: ignore[arg-type]
+        if len(nodes) < num_clients:
+            if time.monotonic() > deadline:
+                raise FederationFailed(f"{len(nodes)} of {num_clients} clients appeared in time")
+            time.sleep(1)
+    return nodes
+
+
+def test_evaluator(experiment: Experiment) -> Evaluate:
+    """Loss and accuracy on the whole test set, on all cores; the same whatever their number."""
+    dataset = load(experiment.data)
+    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    _, test = records(experiment.data, experiment.model)
+    pieces = torch.arange(len(test)).split(1000)
+
+    def evaluate_weights(weights: Weights) -> tuple[float, float]:
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
+            results = list(pool.map(lambda piece: evaluate(model, test, piece), pieces))
+        shares = [len(piece) / len(test) for piece in pieces]
+        loss = sum(share * loss for share, (loss, _) in zip(shares, results, strict=True))
+        accuracy = sum(share * acc for share, (_, acc) in zip(shares, results, strict=True))
+        return loss, accuracy
+
+    return evaluate_weights
+
+
+class logged:  # noqa: N801
+    """While open, Flower's log and ours go to the run's log.txt."""
+
+    def __init__(self, run: Run) -> None:
+        self._handler = logging.FileHandler(run.log_path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def __enter__(self) -> None:
+        log.setLevel(logging.INFO)
+        for name in ("privet", "flwr"):
+            logging.getLogger(name).addHandler(self._handler)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            log.error("stopped: %s: %s", type(error).__name__, error)
+        for name in ("privet", "flwr"):
+            logging.getLogger(name).removeHandler(self._handler)
+        self._handler.close()

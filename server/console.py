@@ -1,0 +1,64 @@
+"""What people see: progress and tables, on stderr; quiet when it is not a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from server.federation import Observe
+from server.run import RoundRecord, Run
+
+err = Console(stderr=True)
+
+
+@contextmanager
+def observer(run: Run) -> Iterator[Observe]:
+    """A progress bar with accuracy, epsilon spent and time left; nothing where no one looks."""
+    if not err.is_terminal:
+        yield lambda record: None
+        return
+    total = run.experiment.federation.rounds
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[reached]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(run.path.name, total=total, reached="")
+        progress.update(task, completed=len(run.rounds))
+
+        def observe(record: RoundRecord) -> None:
+            parts = []
+            if record.accuracy is not None:
+                parts.append(f"accuracy {record.accuracy:.2%}")
+            if record.epsilon is not None:
+                parts.append(f"epsilon {record.epsilon:.2f}")
+            if failed := sum(c.failure is not None for c in record.clients):
+                parts.append(f"[red]{failed} failed[/red]")
+            progress.update(task, completed=record.round, reached="  ".join(parts))
+
+        yield observe
+
+
+def fact_table(title: str, facts: dict[str, Any]) -> Table:
+    """Two columns: what, and how much."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), "-" if value is None else str(value))
+    return table

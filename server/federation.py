@@ -1,0 +1,326 @@
+"""The rounds: Flower's strategy aggregates, and each round becomes a RoundRecord in the run.
+
+Flower's own `Strategy.start` cannot begin at a later round, show who failed, or choose clients
+reproducibly; its `configure_train` and `aggregate_train` do the work here all the same.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp import strategy as flower
+from flwr.supercore.run import Run as FlowerRun
+
+from clients.seeds import derive
+from privacy.errors import FederationFailed
+from privacy.ledger import Ledger, epsilon_path
+from server.experiment import Experiment
+from server.run import ClientRecord, RoundRecord, Run, Weights
+from server.strategies import build_strategy
+
+log = logging.getLogger("privet")
+
+Evaluate = Callable[[Weights], tuple[float, float]]
+Observe = Callable[[RoundRecord], None]
+
+# What Flower's strategies remember from round to round; all that a resumed run must be told.
+MEMORIES = ("momentum_vector", "m_t", "v_t")
+
+
+def federate(
+    run: Run, grid: Grid, nodes: dict[int, int], evaluate: Evaluate, observe: Observe
+) -> None:
+    """Run what is left of a run's rounds, one after another.
+
+    Args:
+        grid: reaches the clients: in this process, on Ray, or through a SuperLink.
+        nodes: the grid's node of each client.
+        evaluate: loss and accuracy of global weights on the test set.
+        observe: told of each round when it is safely on disk.
+
+    Raises:
+        FederationFailed: a round in which no client succeeded.
+        RunError: the run is damaged, or written by another process.
+    """
+    with run.locked():
+        done = run.rounds
+        rounds = _Rounds(run, grid, nodes, evaluate, done)
+        for number in range(len(done) + 1, run.experiment.federation.rounds + 1):
+            record = rounds.next(number)
+            log.info("round %d: %s", number, describe(record))
+            observe(record)
+
+
+def describe(record: RoundRecord) -> str:
+    """One line on a round, for people."""
+    failed = [c for c in record.clients if c.failure]
+    parts = [f"{len(record.clients) - len(failed)} clients"]
+    if failed:
+        parts.append(f"{len(failed)} failed (client {failed[0].client}: {failed[0].failure})")
+    if record.accuracy is not None:
+        parts.append(f"accuracy {record.accuracy:.2%}")
+    if record.epsilon is not None:
+        parts.append(f"epsilon {record.epsilon:.3f}")
+    return ", ".join(parts)
+
+
+class _Rounds:
+    """The state that lives from round to round; all of it is read back from the run."""
+
+    def __init__(
+        self,
+        run: Run,
+        grid: Grid,
+        nodes: dict[int, int],
+        evaluate: Evaluate,
+        done: list[RoundRecord],
+    ) -> None:
+        self.run, self.grid, self.nodes, self.evaluate = run, grid, nodes, evaluate
+        self.experiment: Experiment = run.experiment
+        self.ledgers: dict[int, Ledger] = run.ledgers
+        self.resumed = bool(done)
+        self.weights = run.weights(len(done))
+        self.strategy = build_strategy(
+            self.experiment.strategy, self.experiment.budget, self.experiment.training.learning_rate
+        )
+        _remember(_innermost(self.strategy), run.strategy_state(len(done)))
+        self.job = self.experiment.job.model_dump_json()
+        self.epsilon_after = self._epsilon_path()
+
+    def next(self, number: int) -> RoundRecord:
+        """Train, aggregate, evaluate and record round `number`."""
+        started = time.perf_counter()
+        experiment = self.experiment
+        arrays = _to_arrays(self.weights)
+        learning_rate = experiment.learning_rate(number)
+        config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        cohort = _Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
+
+        messages = self.strategy.configure_train(number, arrays, config, cohort)
+        messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
+        if self.resumed:
+            messages = [self._with_ledger(m, cohort) for m in messages]
+        replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+
+        entries, good = self._admit(number, replies, cohort)
+        aggregated = self._aggregate(number, good) if good else None
+        if aggregated is None:
+            reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
+            raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
+        self.weights = {
+            name: aggregated[name].numpy().astype(old.dtype) for name, old in self.weights.items()
+        }
+        record = RoundRecord(
+            round=number,
+            learning_rate=learning_rate,
+            seconds=0.0,
+            clients=list(entries.values()),
+            epsilon=self._epsilon(),
+        )
+        federation = experiment.federation
+        last = number == federation.rounds
+        if last or number % federation.evaluate_every == 0:
+            record.loss, record.accuracy = self.evaluate(self.weights)
+        if last and federation.client_evaluation:
+            record.client_metrics = self._evaluate_on_clients(number, config)
+        record.seconds = time.perf_counter() - started
+        self.run.append(record, self.weights, _memory(_innermost(self.strategy)))
+        self.run.save_ledgers(self.ledgers)
+        return record
+
+    def _with_ledger(self, message: Message, cohort: "_Cohort") -> Message:
+        """Tell a simulated device, whose memory went with the process, what it has spent."""
+        client = cohort.clients[message.metadata.dst_node_id]
+        if client not in self.ledgers:
+            return message
+        config = ConfigRecord(dict(message.content.config_records["config"]))
+        config["ledger"] = self.ledgers[client].to_json()
+        content = RecordDict({**message.content, "config": config})
+        return Message(content, message.metadata.dst_node_id, message.metadata.message_type)
+
+    def _admit(
+        self, number: int, replies: Iterable[Message], cohort: "_Cohort"
+    ) -> tuple[dict[int, ClientRecord], list[Message]]:
+        """A record for each client of the cohort, and the replies that may be aggregated."""
+        entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
+        good = []
+        for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
+            client = cohort.clients[reply.metadata.src_node_id]
+            entry = entries[client]
+            entry.failure = self._fault(reply)
+            if entry.failure:
+                continue
+            weights = {k: a.numpy() for k, a in reply.content.array_records["arrays"].items()}
+            entry.num_examples = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
+            entry.upload_bytes = sum(w.nbytes for w in weights.values())
+            if self.experiment.record.updates:
+                self.run.save_update(number, client, weights)
+            good.append(reply)
+            self._note_spending(client, reply)
+        self._ask_the_failed([c for c, e in entries.items() if e.failure])
+        for client, entry in entries.items():
+            entry.ledger = self.ledgers.get(client, Ledger()).to_json()
+        return entries, good
+
+    def _fault(self, reply: Message) -> str | None:
+        """Why a reply may not be aggregated."""
+        if reply.has_error():
+            return reply.error.reason
+        try:
+            arrays = reply.content.array_records["arrays"]
+            examples = reply.content.metric_records["metrics"]["num-examples"]
+            if set(arrays) != set(self.weights):
+                return "rejected: other arrays than the model's"
+            for name, array in arrays.items():
+                expected = self.weights[name]
+                if tuple(array.shape) != expected.shape or array.dtype != str(expected.dtype):
+                    return f"rejected: {name} is {array.dtype}{list(array.shape)}"
+                if len(array.data) > expected.nbytes + 1024:
+                    return f"rejected: {name} is {len(array.data)} bytes long"
+                if not np.isfinite(array.numpy()).all():
+                    return f"rejected: {name} is not finite"
+            if not isinstance(examples, int) or not 0 < examples < 1 << 40:
+                return f"rejected: num-examples = {examples}"
+            Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
+        except (KeyError, ValueError, TypeError) as error:
+            return f"rejected: malformed reply: {error}"
+        return None
+
+    def _note_spending(self, client: int, reply: Message) -> None:
+        """The device's own ledger; under `unit = "client"` the server keeps it."""
+        if self.experiment.budget.unit == "record":
+            text = str(reply.content.config_records["spent"]["ledger"])
+            self.ledgers[client] = Ledger.from_json(text)
+
+    def _ask_the_failed(self, clients: list[int]) -> None:
+        """A client that failed may have spent some steps: ask; assume all of them if it is mute."""
+        if self.experiment.budget.unit != "record" or not clients:
+            return
+        answers = {}
+        messages = [Message(RecordDict(), self.nodes[client], "query") for client in clients]
+        for reply in self.grid.send_and_receive(messages, timeout=60):
+            if not reply.has_error():
+                about = reply.content.config_records["about"]
+                answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))
+        budget = self.experiment.budget
+        assert budget.noise_multiplier is not None
+        for client in clients:
+            ledger = answers.get(self.nodes[client])
+            if ledger is None:
+                ledger = self.ledgers.get(client, Ledger()).with_charge(
+                    budget.noise_multiplier,
+                    self.experiment.sample_rate,
+                    self.experiment.steps_per_round,
+                )
+            else:
+                ledger.restore(self.ledgers.get(client, Ledger()))
+            self.ledgers[client] = ledger
+
+    def _aggregate(self, number: int, replies: list[Message]) -> ArrayRecord | None:
+        """Flower's aggregation. Under `unit = "client"`, its clip and noise, and our ledger."""
+        if isinstance(self.strategy, flower.DifferentialPrivacyServerSideFixedClipping):
+            for reply in replies:  # a mean of equals, or the noise would be too small
+                reply.content.metric_records["metrics"]["num-examples"] = 1
+            self.strategy.num_sampled_clients = len(replies)
+            np.random.seed(derive(self.experiment.seed, "central-noise", number) % (1 << 32))
+            self._charge_clients(replies)
+        return self.strategy.aggregate_train(number, replies)[0]
+
+    def _charge_clients(self, replies: list[Message]) -> None:
+        sigma = self.experiment.budget.noise_multiplier
+        assert sigma is not None
+        for reply in replies:
+            client = next(c for c, n in self.nodes.items() if n == reply.metadata.src_node_id)
+            self.ledgers.setdefault(client, Ledger()).charge(sigma, 1.0)
+
+    def _epsilon_path(self) -> Callable[[int], float] | None:
+        experiment = self.experiment
+        if experiment.budget.unit == "none":
+            return None
+        assert experiment.budget.noise_multiplier is not None
+        steps = experiment.federation.rounds_per_client * experiment.steps_per_round
+        return epsilon_path(
+            experiment.budget.noise_multiplier,
+            experiment.sample_rate,
+            steps,
+            experiment.budget.delta,
+        )
+
+    def _epsilon(self) -> float | None:
+        """The maximum over clients until now."""
+        if self.epsilon_after is None:
+            return None
+        spent = {ledger.entries for ledger in self.ledgers.values()}
+        if any(len(entries) > 1 for entries in spent):
+            return max(Ledger(entries).epsilon(self.experiment.budget.delta) for entries in spent)
+        return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
+
+    def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
+        messages = self.strategy.configure_evaluate(
+            number, _to_arrays(self.weights), config, self.grid
+        )
+        replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
+        metrics = self.strategy.aggregate_evaluate(number, replies)
+        return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
+
+
+class _Cohort(Grid):
+    """A grid in which only this round's cohort is there, so that any strategy takes just them."""
+
+    def __init__(self, grid: Grid, clients: dict[int, int]) -> None:
+        self.grid, self.clients = grid, clients
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.clients)
+
+    @property
+    def run(self) -> FlowerRun:
+        return self.grid.run
+
+    def set_run(self, run: FlowerRun) -> None:
+        self.grid.set_run(run)
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        return self.grid.create_message(*args, **kwargs)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return self.grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return self.grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        return self.grid.send_and_receive(messages, timeout=timeout)
+
+
+def _innermost(strategy: flower.Strategy) -> flower.Strategy:
+    return getattr(strategy, "strategy", strategy)
+
+
+def _memory(strategy: flower.Strategy) -> Weights:
+    """What a strategy remembers, as named arrays; lists are keyed by position."""
+    arrays: Weights = {}
+    for memory in MEMORIES:
+        value = getattr(strategy, memory, None) or {}
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        arrays |= {f"{memory}/{key}": np.ascontiguousarray(array) for key, array in items}
+    return arrays
+
+
+def _remember(strategy: flower.Strategy, arrays: Weights) -> None:
+    """The inverse of `_memory`."""
+    for memory in MEMORIES:
+        mine = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(memory + "/")}
+        if mine:
+            is_list = memory == "momentum_vector"
+            setattr(strategy, memory, [mine[str(i)] for i in range(len(mine))] if is_list else mine)
+
+
+def _to_arrays(weights: Weights) -> ArrayRecord:
+    return ArrayRecord({name: Array(array) for name, array in weights.items()})

@@ -1,0 +1,107 @@
+"""The in-process Grid: runs a cohort's ClientApp messages on a pool of threads, without Ray.
+
+A client runs on one worker from message to reply, with its own Context, as it would in a process
+of its own. The only file that touches names which Flower does not publish.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run as FlowerRun
+from flwr.supercore.task_identity import TaskIdentity
+
+CLIENT_APP_RAISED = 2  # flwr.common.constant.ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+
+
+class CohortGrid(Grid):
+    """`num_clients` simulated nodes in this process.
+
+    Args:
+        client_app: called once for each message.
+        num_clients: node n is client n - 1 (Flower keeps node 0 for itself).
+        workers: threads, one client to a thread. Which thread runs a client does not matter to it.
+    """
+
+    def __init__(self, client_app: ClientApp, num_clients: int, workers: int) -> None:
+        self._client_app = client_app
+        self._num_clients = num_clients
+        self._workers = workers
+        self._contexts: dict[int, Context] = {}
+        self._replies: dict[str, Message] = {}
+        self._ids = count(1)
+        self._run = FlowerRun.create_empty(1)
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+
+    @property
+    def clients(self) -> dict[int, int]:
+        """Node of each client."""
+        return {client: client + 1 for client in range(self._num_clients)}
+
+    @property
+    def run(self) -> FlowerRun:
+        """Flower's own description of a run."""
+        return self._run
+
+    def set_run(self, run: FlowerRun) -> None:
+        """Part of the Grid interface."""
+        self._run = run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Part of the Grid interface; Flower now makes messages directly."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """All nodes."""
+        return range(1, self._num_clients + 1)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Run the messages now; their replies wait to be pulled."""
+        replies = list(self.send_and_receive(messages))
+        self._replies |= {reply.metadata.reply_to_message_id: reply for reply in replies}
+        return [reply.metadata.reply_to_message_id for reply in replies]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Replies of earlier pushes, each given once."""
+        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Run the messages on the workers; replies come in the order of the messages."""
+        messages = list(messages)
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = str(next(self._ids))
+        pool = ThreadPoolExecutor(max(1, min(self._workers, len(messages))))
+        try:
+            return list(pool.map(self._deliver, messages))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _deliver(self, message: Message) -> Message:
+        try:
+            return self._client_app(message, self._context(message.metadata.dst_node_id))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            return Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
+
+    def _context(self, node: int) -> Context:
+        if node not in self._contexts:
+            self._contexts[node] = Context(
+                run_id=1,
+                node_id=node,
+                node_config={"partition-id": node - 1, "num-partitions": self._num_clients},
+                state=RecordDict(),
+                run_config={},
+            )
+        return self._contexts[node]

@@ -1,0 +1,331 @@
+"""Run: the directory. The only place that knows file names.
+
+experiment.toml           every setting, resolved; the first file
+environment.json          machine, versions, command
+manifest.safetensors      owner of each training record, and whether it was held out
+rounds.jsonl              one RoundRecord a line; a round is done when its line is there
+rounds/000.safetensors    initial weights
+rounds/NNN.safetensors    global weights after round NNN
+rounds/NNN.strategy.safetensors   what the strategy remembers (last round only)
+rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
+ledgers.json              what each client's data have spent: a view of rounds.jsonl
+log.txt                   Flower's log and ours
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from clients.data import Partition, load, partition
+from privacy.errors import RunError
+from privacy.files import write_atomically
+from privacy.ledger import Ledger
+from privacy.settings import parse, read_toml
+from server.experiment import Experiment
+
+Weights = dict[str, NDArray]
+
+RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
+
+
+@dataclass
+class ClientRecord:
+    """One client in one round: what it sent, or why it did not.
+
+    Attributes:
+        ledger: all that its data have spent until now, as `Ledger.to_json`.
+        failure: reason of its exception, refusal or rejection; None for a good update.
+    """
+
+    client: int
+    num_examples: int = 0
+    ledger: str = "[]"
+    upload_bytes: int = 0
+    failure: str | None = None
+
+
+@dataclass
+class RoundRecord:
+    """One round: who took part, and what the model then reached on the test set.
+
+    Attributes:
+        epsilon: the maximum over clients until now; None without a budget.
+        accuracy, loss: on the whole test set; None in rounds that were not evaluated.
+    """
+
+    round: int
+    learning_rate: float
+    seconds: float
+    clients: list[ClientRecord]
+    epsilon: float | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+    client_metrics: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RoundRecord":
+        """The inverse of `to_json`; raises TypeError or ValueError."""
+        fields = json.loads(text)
+        clients = [ClientRecord(**client) for client in fields.pop("clients")]
+        return cls(clients=clients, **fields)
+
+
+class Run:
+    """A run directory, open for reading, or (through `append`) for the next round."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # ---- making and finding
+
+    @classmethod
+    def create(cls, experiment: Experiment, weights: Weights, runs: Path, name: str = "") -> "Run":
+        """Make a run directory, whole or not at all.
+
+        Args:
+            experiment: resolved.
+            weights: initial global weights.
+            runs: the folder of runs.
+            name: of the directory; by default the title and the time.
+
+        Raises:
+            RunError: it exists, or `runs` cannot be written to.
+        """
+        chosen = name or f"{experiment.title}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path, attempt = runs / chosen, 1
+        while not name and path.exists():
+            attempt += 1
+            path = runs / f"{chosen}-{attempt}"
+        if path.exists():
+            raise RunError(f"{path}: exists; resume it, or choose another --name")
+        part = runs / f".{path.name}.{os.getpid()}.part"
+        try:
+            (part / "rounds").mkdir(parents=True)
+            draft = cls(part)
+            draft._write("experiment.toml", experiment.to_toml().encode())
+            draft._write("environment.json", json.dumps(_environment(), indent=1).encode())
+            draft._write_manifest(experiment)
+            draft._write("rounds/000.safetensors", save(weights))
+            (part / "rounds.jsonl").touch()
+            part.rename(path)
+        except OSError as error:
+            raise RunError(f"{runs}: cannot be written: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Open an existing run.
+
+        Raises:
+            RunError: not a run directory.
+        """
+        run = cls(Path(path))
+        if not (run.path / "experiment.toml").is_file():
+            raise RunError(f"{path}: not a run directory; see: privet list")
+        return run
+
+    def _write_manifest(self, experiment: Experiment) -> None:
+        dataset = load(experiment.data)
+        manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
+        about = {"dataset": dataset.name, "sha256": dataset.sha256}
+        arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
+        self._write("manifest.safetensors", save(arrays, metadata=about))
+
+    # ---- reading
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """Every setting of the run."""
+        path = self.path / "experiment.toml"
+        return parse(Experiment, read_toml(path), str(path))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Machine, versions and command."""
+        try:
+            return dict(json.loads((self.path / "environment.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def manifest(self) -> Partition:
+        """Members and non-members: which client owned each training record."""
+        arrays = self._load("manifest.safetensors")
+        return Partition(arrays["owner"], arrays["held_out"].astype(bool))
+
+    @property
+    def rounds(self) -> list[RoundRecord]:
+        """The rounds that are done.
+
+        Raises:
+            RunError: a line is not a whole record, or out of order.
+        """
+        path = self.path / "rounds.jsonl"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from None
+        records = []
+        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+            remedy = f"remove line {number} and those after it, and resume: they are computed again"
+            try:
+                record = RoundRecord.from_json(line)
+            except (TypeError, ValueError, KeyError, AttributeError):
+                raise RunError(f"{path}: line {number} is not a whole record; {remedy}") from None
+            if record.round != number or not line.endswith("\n"):
+                raise RunError(f"{path}: line {number} is cut short or out of order; {remedy}")
+            records.append(record)
+        return records
+
+    def weights(self, round_number: int) -> Weights:
+        """Global weights after a round; 0 is the start.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        return self._load(f"rounds/{round_number:03d}.safetensors")
+
+    def strategy_state(self, round_number: int) -> Weights:
+        """What the strategy remembers after a round; empty if it has no memory."""
+        name = f"rounds/{round_number:03d}.strategy.safetensors"
+        return self._load(name) if (self.path / name).exists() else {}
+
+    def update(self, round_number: int, client: int) -> Weights:
+        """What a client released in a round, if `[record] updates` kept it."""
+        return self._load(f"rounds/{round_number:03d}/{client:04d}.safetensors")
+
+    @property
+    def ledgers(self) -> dict[int, Ledger]:
+        """What each client's data have spent: the last word of rounds.jsonl."""
+        return ledgers_after(self.rounds)
+
+    def _load(self, name: str) -> Weights:
+        path = self.path / name
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            reason = "not there" if isinstance(error, FileNotFoundError) else "damaged or cut short"
+            raise RunError(
+                f"{path}: {reason}; remove its line and those after it from rounds.jsonl, and "
+                "resume: they are computed again"
+            ) from None
+
+    # ---- writing
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; clean up what a killed process left half-written.
+
+        Raises:
+            RunError: another process holds it, or it cannot be written to.
+        """
+        try:
+            with (self.path / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
+                    part.unlink(missing_ok=True)
+                yield
+        except BlockingIOError:
+            raise RunError(f"{self.path}: another process is writing this run") from None
+        except PermissionError:
+            raise RunError(f"{self.path}: cannot be written: permission denied") from None
+
+    def save_update(self, round_number: int, client: int, arrays: Weights) -> None:
+        """Keep what a client released."""
+        self._write(f"rounds/{round_number:03d}/{client:04d}.safetensors", save(arrays))
+
+    def append(self, record: RoundRecord, weights: Weights, strategy_state: Weights) -> None:
+        """Write a round. Its line in rounds.jsonl comes last: with it the round is done."""
+        stem = f"rounds/{record.round:03d}"
+        self._write(f"{stem}.safetensors", save(weights))
+        if strategy_state:
+            self._write(f"{stem}.strategy.safetensors", save(strategy_state))
+        with (self.path / "rounds.jsonl").open("ab") as file:
+            file.write((record.to_json() + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+        (self.path / f"rounds/{record.round - 1:03d}.strategy.safetensors").unlink(missing_ok=True)
+
+    def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
+        """Write the view of all ledgers."""
+        entries = {str(client): json.loads(x.to_json()) for client, x in sorted(ledgers.items())}
+        self._write("ledgers.json", json.dumps(entries).encode())
+
+    @property
+    def log_path(self) -> Path:
+        """Where Flower's log and ours go."""
+        return self.path / "log.txt"
+
+    def _write(self, name: str, content: bytes) -> None:
+        with write_atomically(self.path / name) as file:
+            file.write(content)
+
+
+def ledgers_after(rounds: list[RoundRecord]) -> dict[int, Ledger]:
+    """The last known ledger of each client that took part."""
+    latest = {c.client: c.ledger for record in rounds for c in record.clients}
+    return {client: Ledger.from_json(text) for client, text in latest.items()}
+
+
+def runs_folder(chosen: Path | None = None) -> Path:
+    """`--runs`, else `$PRIVET_RUNS`, else ./runs."""
+    return chosen or Path(os.environ.get("PRIVET_RUNS") or "runs")
+
+
+def list_runs(runs: Path) -> list[Run]:
+    """All runs in a folder, oldest first."""
+    found = [Run(path.parent) for path in runs.glob("[!.]*/experiment.toml")]
+    return sorted(found, key=lambda run: (run.environment.get("created", ""), run.path.name))
+
+
+def find_run(name: str, runs: Path) -> Run:
+    """A run by its path, its name in the folder of runs, or `latest`.
+
+    Raises:
+        RunError: there is none.
+    """
+    if name == "latest":
+        found = list_runs(runs)
+        if not found:
+            raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
+        return found[-1]
+    return Run.open(runs / name if (runs / name / "experiment.toml").is_file() else name)
+
+
+def _environment() -> dict[str, Any]:
+    versions = {}
+    for package in RECORDED_VERSIONS:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }

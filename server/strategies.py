@@ -1,0 +1,102 @@
+"""[strategy]: Flower's own aggregation strategies, by name."""
+
+from typing import Any, NamedTuple
+
+from flwr.serverapp import strategy as flower
+from pydantic import Field, field_validator, model_validator
+
+from privacy.budget import Budget
+from privacy.settings import Section, suggest
+
+
+class Known(NamedTuple):
+    """A Flower strategy and those of our settings that it takes."""
+
+    kind: type[flower.FedAvg]
+    options: tuple[str, ...] = ()
+
+
+_ADAPTIVE = ("eta", "eta_l", "tau")
+
+STRATEGIES: dict[str, Known] = {
+    "fedavg": Known(flower.FedAvg),
+    "fedavgm": Known(flower.FedAvgM, ("server_learning_rate", "server_momentum")),
+    "fedprox": Known(flower.FedProx, ("proximal_mu",)),
+    "fedadam": Known(flower.FedAdam, (*_ADAPTIVE, "beta_1", "beta_2")),
+    "fedyogi": Known(flower.FedYogi, (*_ADAPTIVE, "beta_1", "beta_2")),
+    "fedadagrad": Known(flower.FedAdagrad, _ADAPTIVE),
+    "fedmedian": Known(flower.FedMedian),
+    "fedtrimmedavg": Known(flower.FedTrimmedAvg, ("beta",)),
+    "krum": Known(flower.Krum, ("num_malicious_nodes",)),
+    "multikrum": Known(flower.MultiKrum, ("num_malicious_nodes", "num_nodes_to_select")),
+    "bulyan": Known(flower.Bulyan, ("num_malicious_nodes",)),
+    "qfedavg": Known(flower.QFedAvg, ("client_learning_rate", "q")),
+}
+
+
+class Strategy(Section):
+    """How the server combines what clients send. An option left out takes Flower's own default.
+
+    Attributes:
+        name: a key of `STRATEGIES`.
+        server_learning_rate, server_momentum: fedavgm (Hsu et al. 2019).
+        proximal_mu: fedprox (Li et al. 2020).
+        eta, eta_l, tau, beta_1, beta_2: fedadam, fedyogi, fedadagrad (Reddi et al. 2021).
+        beta: share cut from each end by fedtrimmedavg (Yin et al. 2018).
+        num_malicious_nodes, num_nodes_to_select: krum, multikrum (Blanchard 2017), bulyan (2018).
+        client_learning_rate, q: qfedavg (Li et al. 2020).
+    """
+
+    name: str = "fedavg"
+    server_learning_rate: float | None = Field(default=None, gt=0)
+    server_momentum: float | None = Field(default=None, ge=0, lt=1)
+    proximal_mu: float | None = Field(default=None, ge=0)
+    eta: float | None = Field(default=None, gt=0)
+    eta_l: float | None = Field(default=None, gt=0)
+    tau: float | None = Field(default=None, gt=0)
+    beta_1: float | None = Field(default=None, ge=0, lt=1)
+    beta_2: float | None = Field(default=None, ge=0, lt=1)
+    beta: float | None = Field(default=None, ge=0, lt=0.5)
+    num_malicious_nodes: int | None = Field(default=None, ge=0)
+    num_nodes_to_select: int | None = Field(default=None, ge=1)
+    client_learning_rate: float | None = Field(default=None, gt=0)
+    q: float | None = Field(default=None, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            raise ValueError(f"unknown strategy{suggest(name, STRATEGIES)}")
+        return name
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "Strategy":
+        known = STRATEGIES[self.name].options
+        for option in self.options:
+            if option not in known:
+                raise ValueError(f"{self.name} has no {option}{suggest(option, known or ['none'])}")
+        if self.name == "fedprox" and self.proximal_mu is None:
+            raise ValueError("fedprox needs proximal_mu, 0.01 to 1 as a rule")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was set, for the strategy's constructor."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> flower.Strategy:
+    """Flower's strategy, which takes whomever it is shown; under `unit = "client"` inside
+    Flower's own central-DP wrapper (fixed clipping on the server)."""
+    options = strategy.options
+    if strategy.name == "qfedavg":
+        options.setdefault("client_learning_rate", learning_rate)
+    inner = STRATEGIES[strategy.name].kind(
+        min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **options
+    )
+    if budget.unit != "client":
+        return inner
+    assert budget.noise_multiplier is not None
+    return flower.DifferentialPrivacyServerSideFixedClipping(
+        inner, budget.noise_multiplier, budget.clip, num_sampled_clients=1
+    )

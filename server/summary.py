@@ -1,0 +1,113 @@
+"""What `privet show` and `privet list` tell of a run: what it reached, and what it spent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from privacy.ledger import Ledger, Spent, epsilon_spent
+from server.run import Run
+
+TRUST = {
+    "record": "each record is protected, also from the server, which may read every update; "
+    "each device samples, clips and adds noise itself",
+    "client": "each client is protected from those who see the models; the server is trusted: it "
+    "sees every update in the clear, clips it and adds the noise",
+    "none": "no promise: what leaves the device is not protected",
+}
+SAMPLING = {
+    "record": "Poisson sampling of records within a client; no amplification from which clients "
+    "take part; neighbours differ by one record added or removed",
+    "client": "every participation counts in full (q = 1), no amplification by sampling; "
+    "neighbours differ by one client's update being there or zero",
+    "none": "",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The facts of a run.
+
+    Attributes:
+        epsilon: the maximum over clients of what their ledgers say.
+        epsilon_full_participation: of a client that took part in every round.
+    """
+
+    run: str
+    status: str
+    rounds: str
+    dataset: str
+    model: str
+    clients: int
+    accuracy: float | None
+    best_accuracy: float | None
+    failures: int
+    refusals: int
+    seconds: float
+    unit: str
+    epsilon: float | None
+    epsilon_target: float | None
+    epsilon_full_participation: float | None
+    delta: float | None
+    noise_multiplier: float | None
+    clip: float | None
+    accountant: str
+    sampling: str
+    trust: str
+
+
+def summarise(run: Run) -> Summary:
+    """Read a run's facts.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    experiment, rounds = run.experiment, run.rounds
+    budget, federation = experiment.budget, experiment.federation
+    private = budget.unit != "none"
+    epsilon = full = None
+    if private:
+        assert budget.noise_multiplier is not None
+        spent = {ledger.entries for ledger in run.ledgers.values()}
+        epsilon = max((Ledger(entries).epsilon(budget.delta) for entries in spent), default=0.0)
+        steps = federation.rounds * experiment.steps_per_round
+        always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
+        full = epsilon_spent((always,), budget.delta)
+    accuracies = [r.accuracy for r in rounds if r.accuracy is not None]
+    failures = [c.failure for r in rounds for c in r.clients if c.failure]
+    return Summary(
+        run=str(run.path),
+        status="finished" if len(rounds) == federation.rounds else "unfinished",
+        rounds=f"{len(rounds)} of {federation.rounds}",
+        dataset=experiment.data.name,
+        model=experiment.model.name,
+        clients=federation.clients,
+        accuracy=accuracies[-1] if accuracies else None,
+        best_accuracy=max(accuracies, default=None),
+        failures=len(failures),
+        refusals=sum("is spent and" in reason for reason in failures),
+        seconds=round(sum(r.seconds for r in rounds), 2),
+        unit=budget.unit,
+        epsilon=epsilon,
+        epsilon_target=budget.epsilon if private else None,
+        epsilon_full_participation=full,
+        delta=budget.delta if private else None,
+        noise_multiplier=budget.noise_multiplier if private else None,
+        clip=budget.clip if private else None,
+        accountant="PRV (Opacus)" if private else "",
+        sampling=SAMPLING[budget.unit],
+        trust=TRUST[budget.unit],
+    )
+
+
+def headline(summary: Summary) -> dict[str, Any]:
+    """What fits a row of `privet list`."""
+    return {
+        "run": summary.run.rpartition("/")[2],
+        "status": summary.status,
+        "rounds": summary.rounds,
+        "data": summary.dataset,
+        "model": summary.model,
+        "clients": summary.clients,
+        "accuracy": "-" if summary.accuracy is None else f"{summary.accuracy:.2%}",
+        "epsilon": "none" if summary.epsilon is None else f"{summary.epsilon:.3f}",
+        "unit": summary.unit,
+    }
