@@ -159,6 +159,9 @@ class _Rounds:
             entry.upload_bytes = sum(w.nbytes for w in weights.values())
             if self.experiment.record.updates:
                 self.run.save_update(number, client, weights)
+            # Some of Flower's strategies pair arrays by position: give them one order.
+            arrays = reply.content.array_records["arrays"]
+            reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
             good.append(reply)
             self._note_spending(client, reply)
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
@@ -191,10 +194,13 @@ class _Rounds:
         return None
 
     def _note_spending(self, client: int, reply: Message) -> None:
-        """The device's own ledger; under `unit = "client"` the server keeps it."""
-        if self.experiment.budget.unit == "record":
+        """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
+        budget = self.experiment.budget
+        if budget.unit == "record":
             text = str(reply.content.config_records["spent"]["ledger"])
             self.ledgers[client] = Ledger.from_json(text)
+        elif budget.unit == "client" and budget.noise_multiplier is not None:
+            self.ledgers.setdefault(client, Ledger()).charge(budget.noise_multiplier, 1.0)
 
     def _ask_the_failed(self, clients: list[int]) -> None:
         """A client that failed may have spent some steps: ask; assume all of them if it is mute."""
@@ -227,15 +233,7 @@ class _Rounds:
                 reply.content.metric_records["metrics"]["num-examples"] = 1
             self.strategy.num_sampled_clients = len(replies)
             np.random.seed(derive(self.experiment.seed, "central-noise", number) % (1 << 32))
-            self._charge_clients(replies)
         return self.strategy.aggregate_train(number, replies)[0]
-
-    def _charge_clients(self, replies: list[Message]) -> None:
-        sigma = self.experiment.budget.noise_multiplier
-        assert sigma is not None
-        for reply in replies:
-            client = next(c for c, n in self.nodes.items() if n == reply.metadata.src_node_id)
-            self.ledgers.setdefault(client, Ledger()).charge(sigma, 1.0)
 
     def _epsilon_path(self) -> Callable[[int], float] | None:
         experiment = self.experiment

@@ -1,0 +1,5 @@
+"""`python -m server` is `privet`."""
+
+from server.cli import main
+
+main()

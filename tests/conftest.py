@@ -1,0 +1,19 @@
+"""Shared by all tests: runs in a folder of their own, one torch thread, no Flower telemetry."""
+
+import os
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A folder of runs, which $PRIVET_RUNS names."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("PRIVET_RUNS", str(folder))
+    return folder
