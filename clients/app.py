@@ -29,6 +29,7 @@ FAILED, REFUSED = 101, 102
 @app.train()
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
+    torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
     config: dict[str, Any] = dict(message.content.config_records["config"])
     ledger = read_ledger(context)
     if "ledger" in config:  # a resumed run tells a simulated device what it knew
@@ -79,16 +80,20 @@ def evaluate_round(message: Message, context: Context) -> Message:
     client, num_clients = identify(context)
     mine = partition(job.data, num_clients, job.seed).non_members(client)
     training, _ = records(job.data, job.model)
-    loss, accuracy = evaluate(model, training, torch.from_numpy(mine))
-    metrics = MetricRecord({"num-examples": len(mine), "loss": loss, "accuracy": accuracy})
+    loss, correct = evaluate(model, training, torch.from_numpy(mine))
+    share = 1 / max(len(mine), 1)
+    metrics = MetricRecord(
+        {"num-examples": len(mine), "loss": loss * share, "accuracy": correct * share}
+    )
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Say which client this node is and what its data have spent."""
-    client, _ = identify(context)
-    about = ConfigRecord({"client": client, "ledger": read_ledger(context).to_json()})
+    client, num_clients = identify(context)
+    about = ConfigRecord({"client": client, "of": num_clients})
+    about["ledger"] = read_ledger(context).to_json()
     return Message(RecordDict({"about": about}), reply_to=message)
 
 

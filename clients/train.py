@@ -114,12 +114,12 @@ def _proximal_pull(model: nn.Module, mu: float) -> Callable[[], None]:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, records: Records, indices: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of `model` on some records."""
+def evaluate(model: nn.Module, records: Records, indices: Tensor) -> tuple[float, int]:
+    """Summed cross-entropy, and the number of right answers, of `model` on some records."""
     model.eval()
     loss, correct = 0.0, 0
     for batch in indices.split(500):
         logits, y = model(records.inputs(batch)), records.y[batch]
         loss += float(F.cross_entropy(logits, y, reduction="sum"))
         correct += int((logits.argmax(1) == y).sum())
-    return loss / max(len(indices), 1), correct / max(len(indices), 1)
+    return loss, correct

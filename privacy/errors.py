@@ -2,6 +2,7 @@
 
 PrivetError             exit status 1: it failed
 ├── FederationFailed    no client succeeded; the run says why
+├── Interrupted         exit status 130: by the user; the run can be resumed
 ├── BudgetExhausted     a device refuses work that would overspend its epsilon
 └── UserError           exit status 2: what the user got wrong, in one line with a remedy
     ├── SettingsError   a key or a value, in a file or in -s
@@ -19,6 +20,12 @@ class PrivetError(Exception):
 
 class FederationFailed(PrivetError):
     """No client succeeded in a round."""
+
+
+class Interrupted(PrivetError):
+    """The user stopped a run, which can be resumed."""
+
+    exit_status = 130
 
 
 class BudgetExhausted(PrivetError):

@@ -9,7 +9,8 @@ subsampling: a server that sees who takes part gains nothing from it to amplify.
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -141,10 +142,18 @@ def epsilon_spent(
     # Both bounds hold, so the lesser does. Where epsilon is tiny, or so large that nothing is
     # left to protect, the PRV search over its finite grid can fail: then RDP stands alone.
     try:
-        with np.errstate(all="ignore"):
+        with _quiet():
             return float(min(rdp, accountant.get_epsilon(delta, eps_error=error)))
     except (RuntimeError, ValueError):
         return rdp
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Overflow in far tails, and "optimal order is the largest alpha", only loosen the bound."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _absolute_error(rdp: float, relative_error: float) -> float:
@@ -154,8 +163,7 @@ def _absolute_error(rdp: float, relative_error: float) -> float:
 def _rdp_epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
     accountant = RDPAccountant()
     accountant.history = list(history)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # "optimal order is the largest alpha": only looser
+    with _quiet():
         return float(accountant.get_epsilon(delta, alphas=RDP_ORDERS))
 
 
@@ -217,10 +225,11 @@ def epsilon_path(
     history = [(noise_multiplier, sample_rate, steps)]
     error = _absolute_error(_rdp_epsilon(history, delta), RELATIVE_ERROR)
     prv = PoissonSubsampledGaussianPRV(sample_rate, noise_multiplier)
-    reach = compute_safe_domain_size([prv], [steps], error, delta / 1000)
+    with _quiet():
+        reach = compute_safe_domain_size([prv], [steps], error, delta / 1000)
     mesh = error / math.sqrt(steps * math.log(12 * 1000 / delta) / 2)
     domain = Domain.create_aligned(-reach, reach, mesh)
-    with np.errstate(all="ignore"):
+    with _quiet():
         discrete = discretize(
             TruncatedPrivacyRandomVariable(prv, domain.t_min, domain.t_max), domain
         )
@@ -230,7 +239,7 @@ def epsilon_path(
         if k == 0:
             return 0.0
         try:
-            with np.errstate(all="ignore"):
+            with _quiet():
                 composed = compose_heterogeneous([discrete], [k])
                 return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
         except (RuntimeError, ValueError):

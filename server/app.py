@@ -6,6 +6,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.app import Context, Message, RecordDict
@@ -64,7 +65,7 @@ def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
     """Wait for the clients and learn which node is which: the order of nodes is Flower's affair.
 
     Raises:
-        FederationFailed: not all clients appeared in time.
+        FederationFailed: not all clients appeared in time, or there are not as many as planned.
     """
     if isinstance(grid, CohortGrid):
         return grid.clients
@@ -74,9 +75,16 @@ def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
         known = set(nodes.values())
         new = [Message(RecordDict(), n, "query") for n in grid.get_node_ids() if n not in known]
         for reply in grid.send_and_receive(new, timeout=60):
-            if not reply.has_error():
-                client = reply.content.config_records["about"]["client"]
-                nodes[int(client)] = reply.metadata.src_node_id  # type: ignore[arg-type]
+            if reply.has_error():
+                continue
+            about: dict[str, Any] = dict(reply.content.config_records["about"])
+            if about["of"] != num_clients:
+                raise FederationFailed(
+                    f"the experiment has {num_clients} clients, but the nodes are {about['of']}: "
+                    f"set federation.clients={about['of']}, or for a simulation "
+                    f"--federation-config 'num-supernodes={num_clients}'"
+                )
+            nodes[int(about["client"])] = reply.metadata.src_node_id
         if len(nodes) < num_clients:
             if time.monotonic() > deadline:
                 raise FederationFailed(f"{len(nodes)} of {num_clients} clients appeared in time")
@@ -95,10 +103,8 @@ def test_evaluator(experiment: Experiment) -> Evaluate:
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
             results = list(pool.map(lambda piece: evaluate(model, test, piece), pieces))
-        shares = [len(piece) / len(test) for piece in pieces]
-        loss = sum(share * loss for share, (loss, _) in zip(shares, results, strict=True))
-        accuracy = sum(share * acc for share, (_, acc) in zip(shares, results, strict=True))
-        return loss, accuracy
+        losses, correct = zip(*results, strict=True)
+        return sum(losses) / len(test), sum(correct) / len(test)
 
     return evaluate_weights
 

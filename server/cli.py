@@ -160,13 +160,9 @@ def _tell(path: Path) -> None:
 def main() -> None:
     """Entry point: errors in one line, exit status 2 for what the user got wrong."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except PrivetError as error:
         _fail(error, str(error), error.exit_status)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
-    except (typer.Abort, KeyboardInterrupt) as error:
-        _fail(error, "interrupted; go on with: privet resume latest", 130)
     except Exception as error:
         # click's own usage errors come with a message and exit status 2
         status = getattr(error, "exit_code", 1)

@@ -11,6 +11,7 @@ from flwr.app import Context, RecordDict
 
 from clients.app import app as client_app
 from clients.records import records
+from privacy.errors import Interrupted
 from server.app import app as server_app
 from server.app import create_run
 from server.experiment import Experiment
@@ -32,7 +33,13 @@ def launch(experiment: Experiment, runs: Path, name: str = "") -> Run:
 
 
 def resume(run: Run) -> None:
-    """Do what is left of a run. The final weights are those of an undisturbed run."""
+    """Do what is left of a run. The final weights are those of an undisturbed run.
+
+    Raises:
+        Interrupted: by the user.
+        FederationFailed: no client succeeded.
+        RunError: the run is damaged, or another process writes it.
+    """
     federation = run.experiment.federation
     grid = CohortGrid(client_app, federation.clients, federation.workers or os.cpu_count() or 1)
     context = Context(
@@ -47,6 +54,8 @@ def resume(run: Run) -> None:
     try:
         with _silence("flwr", "privet"):
             server_app(grid, context)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on with: privet resume {run.path.name}") from None
     finally:
         torch.set_num_threads(threads)
 

@@ -111,6 +111,8 @@ class Run:
         Raises:
             RunError: it exists, or `runs` cannot be written to.
         """
+        if Path(name).name != name:
+            raise RunError(f"--name {name}: must be one plain folder name")
         chosen = name or f"{experiment.title}-{time.strftime('%Y%m%d-%H%M%S')}"
         path, attempt = runs / chosen, 1
         while not name and path.exists():

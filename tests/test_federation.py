@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message
+from test_data import write_idx
 
 from clients import app as client_room
 from privacy.errors import FederationFailed, RunError
@@ -359,7 +360,6 @@ def test_fedprox_pulls_towards_the_global_weights(runs):
 def test_batch_norm_is_averaged_without_a_budget(runs, tmp_path):
     """Not DP-safe, but nothing is promised: buffers travel with the weights."""
     rng = np.random.default_rng(0)
-    from tests.test_data import write_idx
 
     for stem, num in (("train", 80), ("t10k", 20)):
         pixels = rng.integers(0, 256, (num, 20, 20), dtype=np.uint8)

@@ -1,0 +1,76 @@
+"""README.md: each command in it runs, cut down to seconds; each experiment it names exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clients import data
+from clients.formats import read_digits
+from server import cli
+from server.experiment import ready_experiments
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+LINES = [line.partition(" #")[0].strip() for line in BLOCKS.splitlines() if line.strip()]
+COMMANDS = [shlex.split(line) for line in LINES]
+TABLE = [
+    shlex.split(command) for command in re.findall(r"^\| `(privet .*?)`", README, re.MULTILINE)
+]
+SMALL = ["-s", "data.name=digits", "-s", "federation.rounds=1"]
+
+
+def privet(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["privet", *arguments])
+    with pytest.raises(SystemExit) as leave:
+        cli.main()
+    return int(leave.value.code or 0)
+
+
+def test_the_story_in_order(runs, tmp_path, monkeypatch):
+    """The commands of `Use`, one after another, as a new user would give them."""
+    monkeypatch.setenv("PRIVET_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(data, "read_mnist_wheel", read_digits)
+    monkeypatch.setitem(data.CONTENT_SHA256, "mnist", data.CONTENT_SHA256["digits"])
+    told = [command for command in COMMANDS if command[0] == "privet"]
+    assert {command[1] for command in told} == {"data", "run", "list", "show", "resume"}
+    for command in told:
+        small = SMALL if command[1] == "run" else []
+        assert privet([*command[1:], *small], monkeypatch) == 0, command
+
+
+@pytest.mark.parametrize("command", TABLE, ids=lambda command: command[2])
+def test_every_row_of_the_table_runs(command, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIVET_DATA", str(tmp_path))
+    assert command[2] in ready_experiments()
+    small = [*SMALL, *(["-s", "model.name=perceptron"] if command[2] == "baseline" else [])]
+    assert privet([*command[1:], *small], monkeypatch) == 0
+
+
+def test_make_knows_its_targets():
+    targets = [command[1] for command in COMMANDS if command[0] == "make"]
+    assert targets == ["demo", "test"]
+    for target in [*targets, "check"]:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_flower_is_called_as_flower_wants():
+    """The run config may only name keys that pyproject.toml has; test_flower.py runs it."""
+    import tomllib
+
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    calls = [command for command in COMMANDS if command[0] == "flwr"]
+    assert calls
+    for call in calls:
+        assert call[:4] == ["flwr", "run", ".", "local"]
+        if "--run-config" in call:
+            overrides = tomllib.loads(call[call.index("--run-config") + 1].replace('" ', '"\n'))
+            assert set(overrides) <= set(known)
+
+
+def test_commands_are_all_known():
+    assert {command[0] for command in COMMANDS} == {"make", "privet", "flwr"}
