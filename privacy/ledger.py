@@ -1,7 +1,7 @@
 """The ledger of a data set: every noisy step ever computed on it, and the epsilon they add up to.
 
-Accounting is Opacus's PRV accountant (Gopi, Lee and Wutschitz 2021): privacy loss random variables
-of the Poisson-subsampled Gaussian mechanism, under add-or-remove-one adjacency, composed by FFT.
+Accounting is Opacus's PRV analysis (Gopi, Lee and Wutschitz 2021): privacy loss random variables of
+the Poisson-subsampled Gaussian mechanism, under add-or-remove-one adjacency, composed by FFT.
 Its upper bound is what is reported. Participation of clients in rounds is never treated as
 subsampling: a server that sees who takes part gains nothing from it to amplify.
 """
@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
-from opacus.accountants import PRVAccountant, RDPAccountant
+from numpy.typing import NDArray
 from opacus.accountants.analysis.prv import (
+    DiscretePRV,
     Domain,
     PoissonSubsampledGaussianPRV,
     TruncatedPrivacyRandomVariable,
     compose_heterogeneous,
-    compute_safe_domain_size,
     discretize,
 )
+from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -31,7 +33,8 @@ from privacy.errors import SettingsError
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
 MAX_NOISE_MULTIPLIER = 1e4
-RDP_ORDERS = [1.1, 1.25, 1.5, *range(2, 64), 80, 128, 256, 512]  # fractional ones are slow
+RDP_ORDERS = (*range(2, 64), 80, 128, 256, 512)  # whole ones: the fractional are slow,
+LOW_NOISE_ORDERS = (1.05, 1.1, 1.25, 1.5, 1.75)  # and matter where epsilon is in the hundreds
 
 # (sigma, q, delta, epsilon) -> a number of steps known to stay within epsilon
 _WITHIN: dict[tuple[float, float, float, float], int] = {}
@@ -130,22 +133,84 @@ def epsilon_spent(
         delta: as in (epsilon, delta)-DP.
         relative_error: numerical slack that the bound may contain; smaller is slower.
     """
-    history = [(e.noise_multiplier, e.sample_rate, e.steps) for e in entries if e.steps]
-    if not history:
+    entries = tuple(entry for entry in entries if entry.steps)
+    if not entries:
         return 0.0
-    if any(sigma == 0 for sigma, _, _ in history):
+    if any(entry.noise_multiplier == 0 for entry in entries):
         return math.inf
-    rdp = _rdp_epsilon(history, delta)
-    accountant = PRVAccountant()
-    accountant.history = list(history)
-    error = _absolute_error(rdp, relative_error)
+    prvs, error = _discretise(entries, delta, relative_error)
+    return _epsilon_of(prvs, entries, delta, error)
+
+
+def _epsilon_of(
+    prvs: list[DiscretePRV], entries: tuple[Spent, ...], delta: float, error: float
+) -> float:
     # Both bounds hold, so the lesser does. Where epsilon is tiny, or so large that nothing is
-    # left to protect, the PRV search over its finite grid can fail: then RDP stands alone.
+    # left to protect, the search over the PRV's finite grid can fail: then RDP stands alone.
+    rdp = _rdp_epsilon(entries, delta)
     try:
         with _quiet():
-            return float(min(rdp, accountant.get_epsilon(delta, eps_error=error)))
+            composed = compose_heterogeneous(prvs, [entry.steps for entry in entries])
+            return float(min(rdp, composed.compute_epsilon(delta, delta / 1000, error)[2]))
     except (RuntimeError, ValueError):
         return rdp
+
+
+def _discretise(
+    entries: tuple[Spent, ...], delta: float, relative_error: float
+) -> tuple[list[DiscretePRV], float]:
+    """One discrete PRV for a step of each entry, on a grid good for all their steps.
+
+    As Opacus's PRVAccountant does, but with the RDP bounds on the grid's reach (Gopi et al.,
+    remark 5.6) taken over fewer orders, which is safe, since it only widens the grid, and ten
+    times faster.
+
+    Returns:
+        The discrete PRVs, and the absolute error of epsilon for which they are good.
+    """
+    error = min(max(relative_error * _rdp_epsilon(entries, delta), 5e-4), 1.0)
+    delta_error = delta / 1000
+    steps = sum(entry.steps for entry in entries)
+    ones = [(Spent(e.noise_multiplier, e.sample_rate, 1),) for e in entries]
+    reach = 3 + max(
+        error,
+        _rdp_epsilon(entries, delta_error / 4),
+        *(_rdp_epsilon(one, delta_error / (8 * steps)) for one in ones),
+    )
+    mesh = error / math.sqrt(steps * math.log(12 / delta_error) / 2)
+    domain = Domain.create_aligned(-reach, reach, mesh)
+    with _quiet():
+        return [
+            discretize(
+                TruncatedPrivacyRandomVariable(
+                    PoissonSubsampledGaussianPRV(e.sample_rate, e.noise_multiplier),
+                    domain.t_min,
+                    domain.t_max,
+                ),
+                domain,
+            )
+            for e in entries
+        ], error
+
+
+def _rdp_epsilon(entries: tuple[Spent, ...], delta: float) -> float:
+    """Epsilon by Renyi DP: always a bound, often a loose one."""
+    total: Any = sum(e.steps * _rdp_of_a_step(e.noise_multiplier, e.sample_rate) for e in entries)
+    orders = [*LOW_NOISE_ORDERS, *RDP_ORDERS]
+    with _quiet():
+        return float(get_privacy_spent(orders=orders, rdp=total, delta=delta)[0])
+
+
+@lru_cache(maxsize=1024)
+def _rdp_of_a_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.float64]:
+    def rdp(orders: tuple[float, ...]) -> NDArray[np.float64]:
+        return np.asarray(
+            compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
+        )
+
+    with _quiet():
+        low = rdp(LOW_NOISE_ORDERS) if noise_multiplier < 0.5 else np.full(5, np.inf)
+        return np.concatenate([low, rdp(RDP_ORDERS)])
 
 
 @contextmanager
@@ -154,17 +219,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
-
-
-def _absolute_error(rdp: float, relative_error: float) -> float:
-    return min(max(relative_error * rdp, 5e-4), 1.0)
-
-
-def _rdp_epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
-    accountant = RDPAccountant()
-    accountant.history = list(history)
-    with _quiet():
-        return float(accountant.get_epsilon(delta, alphas=RDP_ORDERS))
 
 
 @lru_cache(maxsize=256)
@@ -222,27 +276,14 @@ def epsilon_path(
     """
     if noise_multiplier == 0:
         return lambda k: math.inf if k else 0.0
-    history = [(noise_multiplier, sample_rate, steps)]
-    error = _absolute_error(_rdp_epsilon(history, delta), RELATIVE_ERROR)
-    prv = PoissonSubsampledGaussianPRV(sample_rate, noise_multiplier)
-    with _quiet():
-        reach = compute_safe_domain_size([prv], [steps], error, delta / 1000)
-    mesh = error / math.sqrt(steps * math.log(12 * 1000 / delta) / 2)
-    domain = Domain.create_aligned(-reach, reach, mesh)
-    with _quiet():
-        discrete = discretize(
-            TruncatedPrivacyRandomVariable(prv, domain.t_min, domain.t_max), domain
-        )
+    whole = (Spent(noise_multiplier, sample_rate, steps),)
+    prvs, error = _discretise(whole, delta, 5 * RELATIVE_ERROR)
 
     @cache
     def epsilon_after(k: int) -> float:
         if k == 0:
             return 0.0
-        try:
-            with _quiet():
-                composed = compose_heterogeneous([discrete], [k])
-                return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
-        except (RuntimeError, ValueError):
-            return _rdp_epsilon([(noise_multiplier, sample_rate, k)], delta)
+        entries = (Spent(noise_multiplier, sample_rate, k),)
+        return min(_epsilon_of(prvs, entries, delta, error), epsilon_spent(whole, delta))
 
     return epsilon_after

@@ -153,7 +153,10 @@ def _tell(path: Path) -> None:
     accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
     if facts.failures:
         accuracy += f"{facts.failures} client failures ({facts.refusals} refused), "
-    err.print(f"{facts.dataset}, {facts.clients} clients: {accuracy}{spent}", highlight=False)
+    err.print(
+        f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {accuracy}{spent}",
+        highlight=False,
+    )
     print(path)
 
 

@@ -10,7 +10,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -30,15 +29,14 @@ def observer(run: Run) -> Iterator[Observe]:
     total = run.experiment.federation.rounds
     columns = (
         TextColumn("[bold]{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TextColumn("{task.fields[reached]}"),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task(run.path.name, total=total, reached="")
+        task = progress.add_task(run.experiment.title, total=total, reached="")
         progress.update(task, completed=len(run.rounds))
 
         def observe(record: RoundRecord) -> None:

@@ -4,7 +4,6 @@ import math
 import random
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -174,8 +173,3 @@ def ready_experiments() -> dict[str, str]:
         path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         for path in sorted(READY.glob("*.toml"))
     }
-
-
-def settings_tree() -> dict[str, Any]:
-    """Every section and key with its default, for `privet list --settings`."""
-    return Experiment.model_json_schema()

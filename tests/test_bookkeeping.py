@@ -63,27 +63,30 @@ def sums_opacus(model: nn.Module, x: Tensor, clip: float) -> Tensor:
     return torch.cat([p.summed_grad.flatten() for p in model.parameters()])  # type: ignore[attr-defined]
 
 
-def sums_by_definition(model: nn.Module, x: Tensor, clip: float) -> Tensor:
-    """The same, one record at a time."""
+def by_definition(model: nn.Module, x: Tensor, clip: float) -> tuple[Tensor, float]:
+    """The same, one record at a time; and the sum of the lengths of what was summed."""
     total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=x.dtype)
+    lengths = 0.0
     for record in x.split(1):
         grads = torch.autograd.grad(losses(model, record).sum(), list(model.parameters()))
         flat = torch.cat([g.flatten() for g in grads])
-        total += flat * min(1.0, clip / (float(flat.norm()) + 1e-6))
-    return total
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    """L2 distance relative to `b`."""
-    return float((a - b).norm() / (b.norm() + 1e-9))
+        flat *= min(1.0, clip / (float(flat.norm()) + 1e-6))
+        total += flat
+        lengths += float(flat.norm())
+    return total, lengths
 
 
 def agree(model: nn.Module, x: Tensor, clip: float, tolerance: float = 1e-6) -> bool:
-    """Does the one pass give the clipped sum of Opacus and of the definition?"""
+    """Does the one pass give the clipped sum of Opacus and, in float64, of the definition?
+
+    Distances are relative to the records' shares, which may cancel in the sum. In float32 a record
+    by itself is not rounded as it is in a batch, so that there the definition is no measure.
+    """
     ours = sums_one_pass(model, x, clip)
-    return (
-        distance(ours, sums_opacus(model, x, clip)) <= tolerance
-        and distance(ours, sums_by_definition(model, x, clip)) <= tolerance
+    expected, lengths = by_definition(model, x, clip)
+    bound = tolerance * (lengths + 1e-9)
+    return float((ours - sums_opacus(model, x, clip)).norm()) <= bound and (
+        x.dtype != torch.float64 or float((ours - expected).norm()) <= bound
     )
 
 
@@ -221,7 +224,8 @@ def test_pieces_add_up(batch: int, piece: int, seed: int) -> None:
     """A batch walked through in pieces of any size gives the sum of the whole."""
     torch.manual_seed(seed)
     model, x = small_model(), randn(batch, 1, 6, 6)
-    assert distance(sums_one_pass(model, x, 1.0, piece), sums_one_pass(model, x, 1.0)) <= 1e-9
+    whole = sums_one_pass(model, x, 1.0)
+    assert float((sums_one_pass(model, x, 1.0, piece) - whole).norm()) <= 1e-9
 
 
 def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +359,7 @@ def test_inputs_changed_in_place_are_noticed() -> None:
     y = model.layer(x) + x.relu()
     target = torch.linspace(-1, 2, 3, dtype=x.dtype)
     grads = torch.autograd.grad((y - target).square().sum(), list(model.parameters()))
-    assert distance(ours, torch.cat([g.flatten() for g in grads])) < 1e-6
+    assert torch.allclose(ours, torch.cat([g.flatten() for g in grads]))
 
 
 @pytest.mark.xfail(strict=True, reason="bug: the tap returns a view, so inplace=True fails")
