@@ -121,8 +121,9 @@ def trained_layers(model: nn.Module) -> Iterator[nn.Module]:
     """The layers that own trainable parameters.
 
     Raises:
-        ModelError: one of them has no per-sample rule, is used twice, or is frozen in part.
+        ModelError: one has no per-sample rule, shares a parameter, or is frozen in part.
     """
+    seen: set[int] = set()
     for name, layer in model.named_modules():
         own = list(layer.parameters(recurse=False))
         if not any(p.requires_grad for p in own):
@@ -135,24 +136,62 @@ def trained_layers(model: nn.Module) -> Iterator[nn.Module]:
             )
         if not all(p.requires_grad for p in own):
             raise ModelError(f"layer {name}: frozen in part; freeze all of its parameters or none")
+        if not seen.isdisjoint(map(id, own)):
+            raise ModelError(f"layer {name}: shares a parameter with another; untie them")
+        seen.update(map(id, own))
         yield layer
 
 
+def require_row_a_record(rows: int, num_records: int) -> None:
+    """Refuse a layer in whose batch the records do not stand one by one.
+
+    Raises:
+        ModelError: the rows would be clipped, not the records.
+    """
+    if rows != num_records:
+        raise ModelError(
+            f"a layer saw {rows} rows for {num_records} records: keep the batch first and whole, "
+            "and put positions in a later axis"
+        )
+
+
 class _Tap(torch.autograd.Function):
-    """The identity, which on its way back notes the gradient of a layer's output."""
+    """The identity, which on its way back notes the gradient of a layer's output.
+
+    It passes its argument on as it is, marked as changed, and not as a view: so activations may
+    work in place.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, y: Tensor, anchor: Tensor, layer: nn.Module, x: Tensor, out: list[Record]
     ) -> Tensor:
-        ctx.note = (layer, x, out)
-        return y.view_as(y)
+        ctx.note = (layer, x, x._version, out)
+        ctx.mark_dirty(y)
+        return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        layer, x, out = ctx.note
+        layer, x, version, out = ctx.note
+        if x._version != version:
+            raise ModelError(f"{type(layer).__name__}: its input was changed in place after it")
         out.append(Record(layer, x, g))
         return (g if ctx.needs_input_grad[0] else None), None, None, None, None
+
+
+def _shares(records: list[Record]) -> tuple[dict[int, Share], Tensor]:
+    """The share of each layer, and the norm of each sample's whole gradient [B]."""
+    shares = {id(r.layer): RULES[type(r.layer)](r.layer, r.x, r.g) for r in records}
+    return shares, torch.stack([s.squared_norms for s in shares.values()]).sum(0).sqrt()
+
+
+def _only(kept_B: Tensor, record: Record) -> Record:
+    """The record with the rows of some samples set to zero."""
+
+    def keep(t: Tensor) -> Tensor:
+        return t.where(kept_B.view(-1, *[1] * (t.dim() - 1)), t.new_zeros(()))
+
+    return Record(record.layer, keep(record.x), keep(record.g))
 
 
 class OnePassOptimizer(DPOptimizer):
@@ -211,17 +250,31 @@ class OnePassOptimizer(DPOptimizer):
         """One logical batch a step, however many pieces it came in."""
         return 1
 
-    def accumulate(self) -> None:
-        """Clip what the last backward pass left, and add it to the sums."""
+    def accumulate(self, num_records: int | None = None) -> None:
+        """Clip what the last backward pass left, and add it to the sums.
+
+        A record whose gradient is not finite adds nothing.
+
+        Args:
+            num_records: in the last pass; each layer must have seen as many rows.
+
+        Raises:
+            ModelError: it has not, or a layer was used twice.
+        """
         if len({id(r.layer) for r in self._records}) != len(self._records):
             raise ModelError(
                 "a layer is used twice in one pass: its gradients would be clipped apart"
             )
-        shares = {id(r.layer): RULES[type(r.layer)](r.layer, r.x, r.g) for r in self._records}
+        records = list(self._records)
         self._records.clear()
-        if not shares:
+        if not records:
             return
-        norms_B = torch.stack([s.squared_norms for s in shares.values()]).sum(0).sqrt()
+        for record in records:
+            require_row_a_record(len(record.g), num_records or len(records[0].g))
+        shares, norms_B = _shares(records)
+        if not (finite_B := norms_B.isfinite()).all():
+            # Infinity times a clip factor of zero would be no number.
+            shares, norms_B = _shares([_only(finite_B, record) for record in records])
         c_B = (self.max_grad_norm / (norms_B + 1e-6)).clamp(max=1.0)
         for layer in self._layers:
             if (share := shares.get(id(layer))) is None:

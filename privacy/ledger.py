@@ -114,12 +114,14 @@ class Ledger:
             ValueError: the text is not a ledger.
         """
         try:
-            rows = [(float(s), float(q), int(n)) for s, q, n in json.loads(text)]
-        except (TypeError, ValueError) as error:
+            rows = [Spent(float(s), float(q), n) for s, q, n in json.loads(text)]
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a ledger: {error}") from None
-        if any(not (s >= 0 and 0 < q <= 1 and n >= 0) for s, q, n in rows):
-            raise ValueError("not a ledger: sigma, q or steps out of range")
-        return cls(Spent(s, q, n) for s, q, n in rows)
+        for row in rows:
+            whole = type(row.steps) is int and 0 <= row.steps < 1 << 53
+            if not (whole and 0 <= row.noise_multiplier < math.inf and 0 < row.sample_rate <= 1):
+                raise ValueError("not a ledger: sigma, q or steps out of range")
+        return cls(rows)
 
 
 @lru_cache(maxsize=4096)
@@ -230,8 +232,8 @@ def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, ste
     Raises:
         SettingsError: no noise multiplier up to 10,000 is enough.
     """
-    # The central-limit (Gaussian DP) estimate understates epsilon: good to start from, never to
-    # report. From there a few secant steps of log(epsilon) over log(sigma).
+    # The central-limit (Gaussian DP) estimate may understate epsilon: good to start from, never
+    # to report. From there a few secant steps of log(epsilon) over log(sigma).
     points: list[tuple[float, float]] = []
     sigma = _central_limit_guess(epsilon, delta, sample_rate, steps)
     for _ in range(30):
@@ -263,7 +265,7 @@ def _central_limit_guess(epsilon: float, delta: float, sample_rate: float, steps
             - math.exp(epsilon + norm.logcdf(-epsilon / mu - mu / 2))
         )
 
-    mu = brentq(lambda m: delta_of(m) - delta, 1e-4, 2 * math.sqrt(epsilon) + 2 * epsilon + 20)
+    mu = brentq(lambda m: delta_of(m) - delta, delta, 2 * math.sqrt(epsilon) + 2 * epsilon + 20)
     return 1 / math.sqrt(math.log1p((mu / sample_rate) ** 2 / steps))
 
 

@@ -14,7 +14,7 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from privacy.bookkeeping import OnePassOptimizer, trained_layers
+from privacy.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
 from privacy.budget import Budget
 from privacy.errors import BudgetExhausted, ModelError
 from privacy.ledger import Ledger
@@ -45,6 +45,7 @@ class Private:
         self._sample_rate = sample_rate
         self._num_records = num_records
         self._sampling = sampling
+        self._batch: Tensor | None = None  # handed out, charged, and not yet used
 
     @property
     def ledger(self) -> Ledger:
@@ -55,38 +56,55 @@ class Private:
         """Yield `steps` Poisson samples of record indices (int64, may be empty).
 
         Raises:
-            BudgetExhausted: before anything is computed, if `steps` more would overspend.
+            BudgetExhausted: before anything is computed, if `steps` more would overspend; later,
+                if someone else has charged the ledger meanwhile.
         """
         sigma = self._optimizer.noise_multiplier
-        budget, planned = self._budget, self._ledger.with_charge(sigma, self._sample_rate, steps)
-        if budget.epsilon is not None and not planned.within(budget.epsilon, budget.delta):
-            raise BudgetExhausted(
-                f"epsilon {self._ledger.epsilon(budget.delta):.4g} is spent and {steps} more steps "
-                f"would bring it to {planned.epsilon(budget.delta):.4g}, over {budget.epsilon:g}"
-            )
+        self._require_budget(steps)
         sampler = UniformWithReplacementSampler(
             num_samples=self._num_records,
             sample_rate=self._sample_rate,
             generator=self._sampling,
             steps=steps,
         )
-        for indices in sampler:
+        expected = self._ledger.entries
+        for done, indices in enumerate(sampler):
+            if self._ledger.entries != expected:
+                self._require_budget(steps - done)
             self._ledger.charge(sigma, self._sample_rate)
-            yield torch.tensor(indices, dtype=torch.int64)
+            expected = self._ledger.entries
+            self._batch = torch.tensor(indices, dtype=torch.int64)
+            yield self._batch
+
+    def _require_budget(self, steps: int) -> None:
+        budget, sigma = self._budget, self._optimizer.noise_multiplier
+        planned = self._ledger.with_charge(sigma, self._sample_rate, steps)
+        if budget.epsilon is not None and not planned.within(budget.epsilon, budget.delta):
+            raise BudgetExhausted(
+                f"epsilon {self._ledger.epsilon(budget.delta):.4g} is spent and {steps} more steps "
+                f"would bring it to {planned.epsilon(budget.delta):.4g}, over {budget.epsilon:g}"
+            )
 
     def step(self, loss: Loss, indices: Tensor) -> None:
         """One noisy step on the records `indices`.
 
         Args:
             loss: maps record indices [B] to the losses of each, [B].
-            indices: a batch from `batches`, possibly empty.
+            indices: the batch that `batches` has just handed out, possibly empty.
+
+        Raises:
+            ValueError: another batch, or the same one again: it would not be charged.
+            ModelError: a layer saw something else than one row a record.
         """
-        self._optimizer.zero_grad()
+        if indices is not self._batch:
+            raise ValueError("not the batch that was handed out: its step is on no ledger")
+        self._batch = None
+        self._forget()
         pieces = list(indices.split(PIECE)) if len(indices) else []
         if isinstance(self._optimizer, OnePassOptimizer):
             for piece in pieces:
                 loss(piece).sum().backward()
-                self._optimizer.accumulate()
+                self._optimizer.accumulate(len(piece))
         else:
             for i, piece in enumerate(pieces or [indices]):
                 if i:
@@ -94,8 +112,16 @@ class Private:
                     self._optimizer.step()
                     self._optimizer.zero_grad()
                 loss(piece).sum().backward()
+                for gradients in self._optimizer.grad_samples:
+                    require_row_a_record(len(gradients), len(piece))
             self._optimizer.signal_skip_step(False)
         self._optimizer.step()
+
+    def _forget(self) -> None:
+        """Leave no trace of a step that failed half-way."""
+        self._optimizer._step_skip_queue.clear()
+        self._optimizer._is_last_step_skipped = False
+        self._optimizer.zero_grad()
 
     def close(self) -> None:
         """Give the model back as it was before `privatize`."""
@@ -138,6 +164,9 @@ def privatize(
     if budget.unit != "record" or budget.noise_multiplier is None:
         raise ValueError("privatize needs unit = 'record' and a solved noise multiplier")
     require_private(model)
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
+        raise ModelError("the optimizer must hold the model's trainable parameters and no others")
     expected = sample_rate * num_records
     if per_sample == "onepass":
         private: DPOptimizer = OnePassOptimizer(

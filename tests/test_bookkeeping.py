@@ -325,7 +325,6 @@ def test_a_layer_used_twice_is_refused() -> None:
         optimizer.accumulate()
 
 
-@pytest.mark.xfail(strict=True, reason="bug: tied weights are not refused as a ModelError")
 def test_tied_weights_are_refused() -> None:
     """Two layers that share a parameter would have its gradients clipped apart."""
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
@@ -347,7 +346,6 @@ class ChangesItsInput(nn.Module):
         return y + x.relu_()
 
 
-@pytest.mark.xfail(strict=True, reason="bug: inputs are kept without autograd's version check")
 def test_inputs_changed_in_place_are_noticed() -> None:
     """As in ordinary backward: an error, or else the right gradient; never silently another."""
     torch.manual_seed(0)
@@ -362,7 +360,6 @@ def test_inputs_changed_in_place_are_noticed() -> None:
     assert torch.allclose(ours, torch.cat([g.flatten() for g in grads]))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the tap returns a view, so inplace=True fails")
 def test_activations_in_place() -> None:
     """ReLU(inplace=True) after a layer works, or is refused with a remedy."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).double()

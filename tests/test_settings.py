@@ -232,9 +232,6 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: `finally: part.unlink` raises NotADirectoryError over the RunError"
-)
 @pytest.mark.parametrize("below", ["file", "folder/file"])
 def test_unwritable_folder(tmp_path: Path, below: str) -> None:
     """Under a regular file nothing can be written: a RunError says so, and nothing is left."""
