@@ -47,7 +47,7 @@ def test_the_story_in_order(runs, tmp_path, monkeypatch):
 def test_every_row_of_the_table_runs(command, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("PRIVET_DATA", str(tmp_path))
     assert command[2] in ready_experiments()
-    small = [*SMALL, *(["-s", "model.name=perceptron"] if command[2] == "baseline" else [])]
+    small = SMALL
     assert privet([*command[1:], *small], monkeypatch) == 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import oracles
 import pytest
 import torch
 
 from clients.models.scattering import scatter
-from tests import oracles
 
 
 def random_images(*shape: int) -> torch.Tensor:
