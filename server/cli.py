@@ -67,7 +67,7 @@ def resume(run: RunName, runs: Runs = None) -> None:
 @app.command()
 def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     """What a run reached and what it spent."""
-    from server.console import err, fact_table
+    from server.console import fact_table, out
     from server.run import find_run, runs_folder
     from server.summary import summarise
 
@@ -79,13 +79,13 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
         facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
     for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
-    err.print(fact_table("", facts))
+    out.print(fact_table("", facts))
 
 
 @app.command("list")
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
-    from server.console import err
+    from server.console import out
     from server.experiment import ready_experiments
     from server.run import list_runs as find_runs
     from server.run import runs_folder
@@ -104,11 +104,11 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
         table = Table(*rows[0] if len(rows[0]) > 2 else ("run", "status"))
         for row in rows:
             table.add_row(*map(str, row.values()))
-        err.print(table)
+        out.print(table)
     ready = Table("experiment", "what it is")
     for name, title in ready_experiments().items():
         ready.add_row(name, title)
-    err.print(ready)
+    out.print(ready)
 
 
 @data_app.command("fetch")
@@ -126,7 +126,7 @@ def data_fetch(
 def data_list(as_json: AsJson = False) -> None:
     """The data sets, and whether they are here."""
     from clients.data import availability
-    from server.console import err
+    from server.console import out
 
     found = availability()
     if as_json:
@@ -135,7 +135,7 @@ def data_list(as_json: AsJson = False) -> None:
     table = Table("data set", "where")
     for name, where in found.items():
         table.add_row(name, where)
-    err.print(table)
+    out.print(table)
 
 
 def _tell(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What people see: progress and tables, on stderr; quiet when it is not a terminal."""
+"""What people see: progress on stderr, quiet when it is not a terminal; tables on stdout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from server.federation import Observe
 from server.run import RoundRecord, Run
 
 err = Console(stderr=True)
+out = Console()
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
     assert "Poisson" in facts["sampling"]
 
     status, out, err = privet("show", "first")
-    assert (status, out) == (0, "")
-    assert "full participation" in err
+    assert (status, err) == (0, "")
+    assert "full participation" in out
     status, out, _ = privet("list", "--json")
     listed = json.loads(out)
     assert [r["run"] for r in listed["runs"]] == ["first"]
