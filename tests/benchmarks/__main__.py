@@ -1,0 +1,13 @@
+"""`make bench`: every benchmark, or those named, as one JSON document."""
+
+import importlib
+import sys
+
+import measure
+
+BENCHMARKS = ("per_sample",)
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or BENCHMARKS
+    results = {name: importlib.import_module(name).run() for name in chosen}
+    measure.show({"machine": measure.machine(), **results})

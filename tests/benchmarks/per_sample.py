@@ -1,0 +1,103 @@
+"""One-pass per-sample clipping against Opacus: its hooks and its ghost clipping.
+
+One DP-SGD step (forward, backward, clip, noise, update) on the same net, batch and thread.
+Opacus is used as documented, through `PrivacyEngine.make_private`.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+
+import measure
+import torch
+from opacus import PrivacyEngine
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from clients.models import Model, build
+from privacy.budget import Budget
+from privacy.ledger import Ledger
+from privacy.training import privatize
+
+WORKLOADS = {  # model, batch
+    "mlp-256": (Model(name="perceptron", hidden=(256,)), 256),
+    "mlp-1024": (Model(name="perceptron", hidden=(256,)), 1024),
+    "cnn-256": (Model(name="convnet"), 256),
+}
+
+
+def step(method: str, workload: str) -> Callable[[], None]:
+    """One training step of `method`: onepass, hooks or ghost."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    settings, size = WORKLOADS[workload]
+    model = build(settings, (28, 28), 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.rand(size, 28, 28), torch.randint(0, 10, (size,))
+    if method == "onepass":
+        private = privatize(
+            model,
+            optimizer,
+            Ledger(),
+            budget=Budget(noise_multiplier=1.0),
+            sample_rate=1.0,
+            num_records=size,
+            sampling=torch.Generator().manual_seed(1),
+            noise=torch.Generator().manual_seed(2),
+        )
+
+        def ours() -> None:
+            for batch in private.batches(1):
+                private.step(
+                    lambda i: nn.functional.cross_entropy(model(x[i]), y[i], reduction="none"),
+                    batch,
+                )
+
+        return ours
+
+    loader = DataLoader(TensorDataset(x, y), batch_size=size)
+    criterion = nn.CrossEntropyLoss()
+    made = PrivacyEngine().make_private(
+        module=model,
+        optimizer=optimizer,
+        criterion=criterion,
+        data_loader=loader,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        poisson_sampling=False,
+        grad_sample_mode=method,
+    )
+    if method == "ghost":
+        model, optimizer, criterion, _ = made
+    else:
+        model, optimizer, _ = made
+
+    def theirs() -> None:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+
+    return theirs
+
+
+def run() -> dict[str, object]:
+    """Ratios of time and of memory for each workload and peer."""
+    results: dict[str, object] = {}
+    for workload, (_, size) in WORKLOADS.items():
+        for peer in ("hooks", "ghost"):
+            timed = measure.compare(step("onepass", workload), step(peer, workload))
+            timed["samples_per_s"] = size / sorted(timed["ours_s"])[len(timed["ours_s"]) // 2]
+            memory = {
+                method: measure.peak_memory_mb("per_sample.py", method, workload)
+                for method in ("onepass", peer)
+            }
+            timed["peak_mb"] = memory
+            timed["memory_ratio"] = memory[peer] / memory["onepass"]
+            results[f"{workload} against opacus {peer}"] = timed
+    return results
+
+
+if __name__ == "__main__":
+    one_step = step(*sys.argv[1:])
+    measure.report_peak_memory(lambda: [one_step() for _ in range(3)])
