@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from clients.layers import MaxPool2d
 from clients.models.perceptron import ACTIVATIONS
 from privacy.errors import ModelError
 
@@ -43,11 +44,11 @@ def build_convnet(model: "Model", shape: tuple[int, ...], num_classes: int) -> n
         nn.Conv2d(1, 16, 8, stride=2, padding=3),
         norm(16),
         activation(),
-        nn.MaxPool2d(2, 1),
+        MaxPool2d(2, 1),
         nn.Conv2d(16, 32, 4, stride=2),
         norm(32),
         activation(),
-        nn.MaxPool2d(2, 1),
+        MaxPool2d(2, 1),
         nn.Flatten(),
         nn.Linear(32 * height * width, 32),
         activation(),
