@@ -45,8 +45,7 @@ def _linear(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
         x_BPI, g_BPO = x.flatten(1, -2), g.flatten(1, -2)
         weight = torch.bmm(g_BPO.transpose(1, 2), x_BPI)
         return _materialised(layer, weight, g_BPO.sum(1))
-    squared = g.square().sum(1)
-    squared_x = x.square().sum(1)
+    squared, squared_x = _squared_norms(g), _squared_norms(x)
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
         weighted = g * c_B[:, None]
@@ -94,14 +93,19 @@ def _materialised(layer: nn.Module, weight: Tensor, bias: Tensor) -> Share:
     """The share of a layer small enough to hold its per-sample gradients [B, ...]."""
     B = bias.shape[0]
     weight_B, bias_B = weight.reshape(B, -1), bias.reshape(B, -1)
-    squared = weight_B.square().sum(1)
+    squared = _squared_norms(weight_B)
     if layer.bias is not None:
-        squared = squared + bias_B.square().sum(1)
+        squared = squared + _squared_norms(bias_B)
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
         return _with_bias(layer, c_B @ weight_B, lambda: c_B @ bias_B)
 
     return Share(squared, weighted_sum)
+
+
+def _squared_norms(rows: Tensor) -> Tensor:
+    """Of each row, without a second matrix of squares."""
+    return torch.linalg.vector_norm(rows, dim=1).square()
 
 
 def _with_bias(layer: nn.Module, weight: Tensor, bias: Callable[[], Tensor]) -> list[Tensor]:

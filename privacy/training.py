@@ -21,7 +21,7 @@ from privacy.ledger import Ledger
 
 Loss = Callable[[Tensor], Tensor]
 
-PIECE = 512  # records a backward pass: a large Poisson batch is walked through in pieces
+PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
 
 
 class Private:
