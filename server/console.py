@@ -15,7 +15,8 @@ from rich.progress import (
 from rich.table import Table
 
 from server.federation import Observe
-from server.run import RoundRecord, Run
+from server.rounds import RoundRecord
+from server.run import Run
 
 err = Console(stderr=True)
 out = Console()

@@ -7,28 +7,25 @@ reproducibly; its `configure_train` and `aggregate_train` do the work here all t
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
-from flwr.supercore.run import Run as FlowerRun
 
 from clients.seeds import derive
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, epsilon_path
 from server.experiment import Experiment
-from server.run import ClientRecord, RoundRecord, Run, Weights
-from server.strategies import build_strategy
+from server.grid import Cohort
+from server.rounds import ClientRecord, RoundRecord
+from server.run import Run, Weights
+from server.strategies import build_strategy, memory, remember
 
 log = logging.getLogger("privet")
 
 Evaluate = Callable[[Weights], tuple[float, float]]
 Observe = Callable[[RoundRecord], None]
-
-# What Flower's strategies remember from round to round; all that a resumed run must be told.
-MEMORIES = ("momentum_vector", "m_t", "v_t")
 
 
 def federate(
@@ -87,7 +84,7 @@ class _Rounds:
         self.strategy = build_strategy(
             self.experiment.strategy, self.experiment.budget, self.experiment.training.learning_rate
         )
-        _remember(_innermost(self.strategy), run.strategy_state(len(done)))
+        remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
         self.epsilon_after = self._epsilon_path()
 
@@ -98,7 +95,7 @@ class _Rounds:
         arrays = _to_arrays(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
-        cohort = _Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
+        cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
 
         messages = self.strategy.configure_train(number, arrays, config, cohort)
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
@@ -128,11 +125,11 @@ class _Rounds:
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
-        self.run.append(record, self.weights, _memory(_innermost(self.strategy)))
+        self.run.append(record, self.weights, memory(self.strategy))
         self.run.save_ledgers(self.ledgers)
         return record
 
-    def _with_ledger(self, message: Message, cohort: "_Cohort") -> Message:
+    def _with_ledger(self, message: Message, cohort: Cohort) -> Message:
         """Tell a simulated device, whose memory went with the process, what it has spent."""
         client = cohort.clients[message.metadata.dst_node_id]
         if client not in self.ledgers:
@@ -143,7 +140,7 @@ class _Rounds:
         return Message(content, message.metadata.dst_node_id, message.metadata.message_type)
 
     def _admit(
-        self, number: int, replies: Iterable[Message], cohort: "_Cohort"
+        self, number: int, replies: Iterable[Message], cohort: Cohort
     ) -> tuple[dict[int, ClientRecord], list[Message]]:
         """A record for each client of the cohort, and the replies that may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
@@ -180,11 +177,12 @@ class _Rounds:
                 return "rejected: other arrays than the model's"
             for name, array in arrays.items():
                 expected = self.weights[name]
-                if tuple(array.shape) != expected.shape or array.dtype != str(expected.dtype):
-                    return f"rejected: {name} is {array.dtype}{list(array.shape)}"
-                if len(array.data) > expected.nbytes + 1024:
+                if len(array.data) > expected.nbytes + 1024:  # before anything is unpacked
                     return f"rejected: {name} is {len(array.data)} bytes long"
-                if not np.isfinite(array.numpy()).all():
+                value = array.numpy()
+                if value.shape != expected.shape or value.dtype != expected.dtype:
+                    return f"rejected: {name} is {value.dtype}{list(value.shape)}"
+                if not np.isfinite(value).all():
                     return f"rejected: {name} is not finite"
             if not isinstance(examples, int) or not 0 < examples < 1 << 40:
                 return f"rejected: num-examples = {examples}"
@@ -264,60 +262,6 @@ class _Rounds:
         replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
         metrics = self.strategy.aggregate_evaluate(number, replies)
         return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
-
-
-class _Cohort(Grid):
-    """A grid in which only this round's cohort is there, so that any strategy takes just them."""
-
-    def __init__(self, grid: Grid, clients: dict[int, int]) -> None:
-        self.grid, self.clients = grid, clients
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.clients)
-
-    @property
-    def run(self) -> FlowerRun:
-        return self.grid.run
-
-    def set_run(self, run: FlowerRun) -> None:
-        self.grid.set_run(run)
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        return self.grid.create_message(*args, **kwargs)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self.grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self.grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        return self.grid.send_and_receive(messages, timeout=timeout)
-
-
-def _innermost(strategy: flower.Strategy) -> flower.Strategy:
-    return getattr(strategy, "strategy", strategy)
-
-
-def _memory(strategy: flower.Strategy) -> Weights:
-    """What a strategy remembers, as named arrays; lists are keyed by position."""
-    arrays: Weights = {}
-    for memory in MEMORIES:
-        value = getattr(strategy, memory, None) or {}
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        arrays |= {f"{memory}/{key}": np.ascontiguousarray(array) for key, array in items}
-    return arrays
-
-
-def _remember(strategy: flower.Strategy, arrays: Weights) -> None:
-    """The inverse of `_memory`."""
-    for memory in MEMORIES:
-        mine = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(memory + "/")}
-        if mine:
-            is_list = memory == "momentum_vector"
-            setattr(strategy, memory, [mine[str(i)] for i in range(len(mine))] if is_list else mine)
 
 
 def _to_arrays(weights: Weights) -> ArrayRecord:

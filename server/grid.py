@@ -105,3 +105,42 @@ class CohortGrid(Grid):
                 run_config={},
             )
         return self._contexts[node]
+
+
+class Cohort(Grid):
+    """A grid in which only this round's cohort is there, so that any strategy takes just them."""
+
+    def __init__(self, grid: Grid, clients: dict[int, int]) -> None:
+        self.grid, self.clients = grid, clients
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Nodes of the cohort."""
+        return list(self.clients)
+
+    @property
+    def run(self) -> FlowerRun:
+        return self.grid.run
+
+    def set_run(self, run: FlowerRun) -> None:
+        self.grid.set_run(run)
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        return self.grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return self.grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return self.grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        return self.grid.send_and_receive(messages, timeout=timeout)

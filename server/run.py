@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -38,56 +37,11 @@ from privacy.files import write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
 from server.experiment import Experiment
+from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
 
 RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
-
-
-@dataclass
-class ClientRecord:
-    """One client in one round: what it sent, or why it did not.
-
-    Attributes:
-        ledger: all that its data have spent until now, as `Ledger.to_json`.
-        failure: reason of its exception, refusal or rejection; None for a good update.
-    """
-
-    client: int
-    num_examples: int = 0
-    ledger: str = "[]"
-    upload_bytes: int = 0
-    failure: str | None = None
-
-
-@dataclass
-class RoundRecord:
-    """One round: who took part, and what the model then reached on the test set.
-
-    Attributes:
-        epsilon: the maximum over clients until now; None without a budget.
-        accuracy, loss: on the whole test set; None in rounds that were not evaluated.
-    """
-
-    round: int
-    learning_rate: float
-    seconds: float
-    clients: list[ClientRecord]
-    epsilon: float | None = None
-    accuracy: float | None = None
-    loss: float | None = None
-    client_metrics: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "RoundRecord":
-        """The inverse of `to_json`; raises TypeError or ValueError."""
-        fields = json.loads(text)
-        clients = [ClientRecord(**client) for client in fields.pop("clients")]
-        return cls(clients=clients, **fields)
 
 
 class Run:
@@ -283,12 +237,6 @@ class Run:
     def _write(self, name: str, content: bytes) -> None:
         with write_atomically(self.path / name) as file:
             file.write(content)
-
-
-def ledgers_after(rounds: list[RoundRecord]) -> dict[int, Ledger]:
-    """The last known ledger of each client that took part."""
-    latest = {c.client: c.ledger for record in rounds for c in record.clients}
-    return {client: Ledger.from_json(text) for client, text in latest.items()}
 
 
 def runs_folder(chosen: Path | None = None) -> Path:

@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from privacy.budget import Budget
@@ -100,3 +102,30 @@ def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> 
     return flower.DifferentialPrivacyServerSideFixedClipping(
         inner, budget.noise_multiplier, budget.clip, num_sampled_clients=1
     )
+
+
+# What Flower's strategies remember from round to round; all that a resumed run must be told.
+MEMORIES = ("momentum_vector", "m_t", "v_t")
+
+
+def _innermost(strategy: flower.Strategy) -> flower.Strategy:
+    return getattr(strategy, "strategy", strategy)
+
+
+def memory(strategy: flower.Strategy) -> dict[str, NDArray]:
+    """What a strategy remembers, as named arrays; lists are keyed by position."""
+    arrays: dict[str, NDArray] = {}
+    for name in MEMORIES:
+        value = getattr(_innermost(strategy), name, None) or {}
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        arrays |= {f"{name}/{key}": np.ascontiguousarray(array) for key, array in items}
+    return arrays
+
+
+def remember(strategy: flower.Strategy, arrays: dict[str, NDArray]) -> None:
+    """The inverse of `memory`."""
+    for name in MEMORIES:
+        mine = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(name + "/")}
+        if mine:
+            in_order = [mine[str(i)] for i in range(len(mine))] if "0" in mine else mine
+            setattr(_innermost(strategy), name, in_order)
