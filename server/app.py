@@ -41,6 +41,7 @@ def main(grid: Grid, context: Context) -> None:
         run = create_run(experiment, runs_folder(Path(config["runs"]) if config["runs"] else None))
     with logged(run), observer(run) as observe:
         log.info("run directory: %s", run.path.resolve())
+        run.require_same_data()
         experiment = run.experiment
         nodes = call_roll(grid, experiment.federation.clients, experiment.federation.timeout_s)
         federate(run, grid, nodes, test_evaluator(experiment), observe)

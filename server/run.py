@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from clients.data import Partition, load, partition
@@ -130,6 +130,25 @@ class Run:
         """Members and non-members: which client owned each training record."""
         arrays = self._load("manifest.safetensors")
         return Partition(arrays["owner"], arrays["held_out"].astype(bool))
+
+    def require_same_data(self) -> None:
+        """Refuse to go on with other data than the run began with.
+
+        Raises:
+            RunError: the data set has changed since, or the manifest is damaged.
+        """
+        path = self.path / "manifest.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as manifest:
+                began_with = (manifest.metadata() or {}).get("sha256", "")
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from None
+        dataset = load(self.experiment.data)
+        if dataset.sha256 != began_with:
+            raise RunError(
+                f"{path}: {dataset.name} has SHA-256 {dataset.sha256[:12]}..., the run began with "
+                f"{began_with[:12]}...; bring those data back, or start a new run"
+            )
 
     @property
     def rounds(self) -> list[RoundRecord]:

@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, Message
 from test_data import write_idx
 
 from clients import app as client_room
+from clients import data as data_room
 from privacy.errors import FederationFailed, RunError
 from privacy.ledger import Ledger, Spent
 from server import launch as launch_room
@@ -174,6 +175,20 @@ def test_a_damaged_run_is_refused_with_the_remedy(runs, monkeypatch):
     (run.path / "rounds.jsonl").write_bytes(b"".join(lines.splitlines(keepends=True)[:2]))
     resume(run)
     assert equal(final(run), final(run_tiny(runs)))
+
+
+def test_other_data_than_the_run_began_with_are_refused(runs, tmp_path, monkeypatch):
+    """The manifest names the data by SHA-256; a resumed run reads the same or none."""
+    for stem in ("train", "t10k"):
+        write_idx(tmp_path, f"{stem}-images-idx3-ubyte", np.zeros((40, 8, 8), np.uint8))
+        write_idx(tmp_path, f"{stem}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 10)
+    interrupt_after(monkeypatch, 2)
+    with pytest.raises(Interrupted):
+        run_tiny(runs, "data.name=idx", f"data.path={tmp_path}", name="moved")
+    write_idx(tmp_path, "train-images-idx3-ubyte", np.ones((40, 8, 8), np.uint8))
+    data_room._load.cache_clear()
+    with pytest.raises(RunError, match=r"the run began with .*; bring those data back"):
+        resume(find_run("moved", runs))
 
 
 def test_two_processes_do_not_write_one_run(runs, monkeypatch):
