@@ -14,6 +14,7 @@ from clients.models import MODELS, Model
 from privacy.files import write_atomically
 
 BLOCK = 1000  # images transformed at a time
+TRANSFORM_VERSION = 1  # of all transforms: raise it when one changes, and caches are made anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +54,7 @@ def _features(dataset: Dataset, model_name: str) -> Tensor:
     """The transform of all images, training then test: a memory map of the cached file."""
     transform = MODELS[model_name].transform
     assert transform is not None
-    file = (
-        cache_folder() / f"{model_name}-{dataset.sha256[:16]}-1.npy"
-    )  # 1: the transform's version
+    file = cache_folder() / f"{model_name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
     num = len(dataset.train_x) + len(dataset.test_x)
     try:
         cached = np.load(file, mmap_mode="c", allow_pickle=False)

@@ -13,12 +13,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
+from clients.app import REFUSED
 from clients.seeds import derive
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, epsilon_path
 from server.experiment import Experiment
 from server.grid import Cohort
-from server.rounds import ClientRecord, RoundRecord
+from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
 from server.strategies import build_strategy, memory, remember
 
@@ -78,7 +79,7 @@ class _Rounds:
     ) -> None:
         self.run, self.grid, self.nodes, self.evaluate = run, grid, nodes, evaluate
         self.experiment: Experiment = run.experiment
-        self.ledgers: dict[int, Ledger] = run.ledgers
+        self.ledgers: dict[int, Ledger] = ledgers_after(done)
         self.resumed = bool(done)
         self.weights = run.weights(len(done))
         self.strategy = build_strategy(
@@ -150,6 +151,7 @@ class _Rounds:
             entry = entries[client]
             entry.failure = self._fault(reply)
             if entry.failure:
+                entry.refused = reply.has_error() and reply.error.code == REFUSED
                 continue
             weights = {k: a.numpy() for k, a in reply.content.array_records["arrays"].items()}
             entry.num_examples = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ class ClientRecord:
     Attributes:
         ledger: all that its data have spent until now, as `Ledger.to_json`.
         failure: reason of its exception, refusal or rejection; None for a good update.
+        refused: the failure is the device's own no, to save its budget.
     """
 
     client: int
@@ -20,6 +21,7 @@ class ClientRecord:
     ledger: str = "[]"
     upload_bytes: int = 0
     failure: str | None = None
+    refused: bool = False
 
 
 @dataclass

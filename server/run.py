@@ -6,7 +6,7 @@ manifest.safetensors      owner of each training record, and whether it was held
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
 rounds/000.safetensors    initial weights
 rounds/NNN.safetensors    global weights after round NNN
-rounds/NNN.strategy.safetensors   what the strategy remembers (last round only)
+rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
 log.txt                   Flower's log and ours
@@ -241,7 +241,6 @@ class Run:
             file.write((record.to_json() + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
-        (self.path / f"rounds/{record.round - 1:03d}.strategy.safetensors").unlink(missing_ok=True)
 
     def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
         """Write the view of all ledgers."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy.ledger import Ledger, Spent, epsilon_spent
+from server.rounds import ledgers_after
 from server.run import Run
 
 TRUST = {
@@ -66,13 +67,13 @@ def summarise(run: Run) -> Summary:
     epsilon = full = None
     if private:
         assert budget.noise_multiplier is not None
-        spent = {ledger.entries for ledger in run.ledgers.values()}
+        spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
         epsilon = max((Ledger(entries).epsilon(budget.delta) for entries in spent), default=0.0)
         steps = federation.rounds * experiment.steps_per_round
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
         full = epsilon_spent((always,), budget.delta)
     accuracies = [r.accuracy for r in rounds if r.accuracy is not None]
-    failures = [c.failure for r in rounds for c in r.clients if c.failure]
+    failures = [c for r in rounds for c in r.clients if c.failure]
     return Summary(
         run=str(run.path),
         status="finished" if len(rounds) == federation.rounds else "unfinished",
@@ -83,7 +84,7 @@ def summarise(run: Run) -> Summary:
         accuracy=accuracies[-1] if accuracies else None,
         best_accuracy=max(accuracies, default=None),
         failures=len(failures),
-        refusals=sum("is spent and" in reason for reason in failures),
+        refusals=sum(c.refused for c in failures),
         seconds=round(sum(r.seconds for r in rounds), 2),
         unit=budget.unit,
         epsilon=epsilon,

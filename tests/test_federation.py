@@ -151,6 +151,17 @@ def test_a_run_stopped_in_any_round_resumes_to_the_same_weights(runs, monkeypatc
     assert (stopped.path / "rounds.jsonl").read_bytes() == before
 
 
+def test_lines_can_be_taken_back_under_a_strategy_with_a_memory(runs):
+    """The remedy for a damaged file holds for momentum too: no round forgets what it knew."""
+    momentum = ("strategy.name=fedavgm", "strategy.server_momentum=0.9")
+    run = run_tiny(runs, *momentum)
+    expected = final(run)
+    path = run.path / "rounds.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    resume(run)
+    assert equal(final(run), expected)
+
+
 def test_a_damaged_run_is_refused_with_the_remedy(runs, monkeypatch):
     interrupt_after(monkeypatch, 4)
     with pytest.raises(Interrupted):
