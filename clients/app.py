@@ -5,22 +5,37 @@ One message in, one message out. The only state is the device's ledger, kept in 
 has still spent them.
 """
 
+import threading
 from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import Tensor, nn
+from torch import Tensor
 
 from clients.data import load, partition
 from clients.job import Job
 from clients.models import build
+from clients.net import Net
 from clients.records import records
-from clients.train import Round, evaluate, train
+from clients.seeds import derive
+from clients.train import Round, evaluate, net_of, train
 from privacy.errors import BudgetExhausted, PrivetError
 from privacy.ledger import Ledger
 
 app = ClientApp()
+
+
+class _Thread(threading.local):
+    """What a thread that trains one client after another need not make anew."""
+
+    key: object = None
+    net: Net
+    arrays: ArrayRecord | None = None
+    state: dict[str, Tensor]
+
+
+_mine = _Thread()
 
 # Reasons for an error reply, in Flower's Error.code (its own codes are below 100).
 FAILED, REFUSED = 101, 102
@@ -36,7 +51,7 @@ def train_round(message: Message, context: Context) -> Message:
         ledger.restore(Ledger.from_json(str(config["ledger"])))
     try:
         job = Job.from_json(str(config["job"]))
-        model = build_model(job, message.content.array_records["arrays"])
+        net = load_net(job, message.content.array_records["arrays"])
         client, num_clients = identify(context)
         mine = partition(job.data, num_clients, job.seed).members(client)
         round_ = Round(
@@ -46,7 +61,7 @@ def train_round(message: Message, context: Context) -> Message:
             proximal=float(config.get("proximal-mu", 0.0)),
         )
         training, _ = records(job.data, job.model)
-        loss = train(model, training, torch.from_numpy(mine), job, round_, ledger)
+        loss = train(net, training, torch.from_numpy(mine), job, round_, ledger)
     except Exception as error:
         code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
         reason = (
@@ -55,12 +70,16 @@ def train_round(message: Message, context: Context) -> Message:
         return Message(Error(code=code, reason=reason), reply_to=message)
     finally:
         context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
+    states = (_mine.state, net.state())
+    before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+    path = ("compression", round_.number, round_.client)
+    sent = job.compression.pack(before, after, derive(job.seed, *path))
     metrics = MetricRecord({"num-examples": len(mine)})
     if loss is not None:
         metrics["train_loss"] = loss
     content = RecordDict(
         {
-            "arrays": ArrayRecord(model.state_dict()),
+            "arrays": sent,
             "metrics": metrics,
             "spent": ConfigRecord({"client": client, "ledger": ledger.to_json()}),
         }
@@ -76,11 +95,11 @@ def evaluate_round(message: Message, context: Context) -> Message:
     where the experiment says so.
     """
     job = Job.from_json(str(message.content.config_records["config"]["job"]))
-    model = build_model(job, message.content.array_records["arrays"])
+    net = load_net(job, message.content.array_records["arrays"])
     client, num_clients = identify(context)
     mine = partition(job.data, num_clients, job.seed).non_members(client)
     training, _ = records(job.data, job.model)
-    loss, correct = evaluate(model, training, torch.from_numpy(mine))
+    loss, correct = evaluate(net, training, torch.from_numpy(mine))
     share = 1 / max(len(mine), 1)
     metrics = MetricRecord(
         {"num-examples": len(mine), "loss": loss * share, "accuracy": correct * share}
@@ -109,10 +128,16 @@ def read_ledger(context: Context) -> Ledger:
     return Ledger.from_json(str(context.state.config_records["ledger"]["entries"]))
 
 
-def build_model(job: Job, arrays: ArrayRecord) -> nn.Module:
-    """The job's model with the global weights in it."""
-    dataset = load(job.data)
-    model = build(job.model, dataset.shape, dataset.num_classes)
-    state: dict[str, Tensor] = arrays.to_torch_state_dict()
-    model.load_state_dict(state)
-    return model
+def load_net(job: Job, arrays: ArrayRecord) -> Net:
+    """The job's model with the global weights in it; the thread's own."""
+    key = (job.data, job.model, job.arithmetic, job.training.per_sample)
+    if _mine.key != key:
+        dataset = load(job.data)
+        training, _ = records(job.data, job.model)
+        model = build(job.model, dataset.shape, dataset.num_classes, job.arithmetic)
+        _mine.net, _mine.key = net_of(model, training, job), key
+        _mine.arrays = None
+    if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
+        _mine.state, _mine.arrays = arrays.to_torch_state_dict(), arrays
+    _mine.net.load(_mine.state)
+    return _mine.net

@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from clients.arithmetic import Arithmetic
+from clients.compression import Compression
 from clients.data import Data
 from clients.models import Model
 from privacy.budget import Budget
@@ -21,7 +23,13 @@ class Training(Section):
         local_steps: optimizer steps a client makes in a round.
         learning_rate: at the start; `schedule` takes it down over the rounds.
         momentum: of SGD, from zero in each round.
-        per_sample: how gradients are clipped: `onepass` (privacy.bookkeeping) or Opacus's `hooks`.
+        optimizer: `sgd`, or `adam` with its own memory, from nothing in each round.
+        distortion: how much images are turned, stretched, shifted and warped; 0 is not at all.
+        gradient_norm: without a budget, a batch's gradient is scaled down to this; 0 leaves it.
+        per_sample: how gradients are clipped: `compiled` (`onepass` where a layer has no kernel),
+            `onepass` (privacy.bookkeeping) or Opacus's own `hooks`.
+        noise: `seeded`, so that a run can be repeated, and as secret as its seed; or `secure`, with
+            a key from the operating system.
     """
 
     sample_rate: float = Field(default=0.1, gt=0, le=1)
@@ -29,7 +37,11 @@ class Training(Section):
     learning_rate: float = Field(default=0.1, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     momentum: float = Field(default=0.0, ge=0, lt=1)
-    per_sample: Literal["onepass", "hooks"] = "onepass"
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    distortion: float = Field(default=0.0, ge=0, le=1)
+    gradient_norm: float = Field(default=0.0, ge=0)
+    noise: Literal["seeded", "secure"] = "seeded"
+    per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
 
 
 class Job(Section):
@@ -38,8 +50,19 @@ class Job(Section):
     seed: int = Field(default=0, ge=0)
     data: Data = Data()
     model: Model = Model()
+    arithmetic: Arithmetic = Arithmetic()
     training: Training = Training()
+    compression: Compression = Compression()
     budget: Budget
+
+    @model_validator(mode="after")
+    def _per_sample_is_known(self) -> "Job":
+        if self.arithmetic.name != "float" and self.training.per_sample == "hooks":
+            raise ValueError(
+                f"[training] per_sample = 'hooks': Opacus has no rule for the layers of "
+                f"[arithmetic] name = {self.arithmetic.name!r}; use per_sample = 'onepass'"
+            )
+        return self
 
     @classmethod
     @lru_cache(maxsize=16)

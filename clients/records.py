@@ -30,6 +30,11 @@ class Records:
         chosen = self.x[indices].float()
         return chosen.div_(self.scale) if self.scale != 1 else chosen
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record's inputs."""
+        return tuple(self.x.shape[1:])
+
     def __len__(self) -> int:
         return len(self.y)
 

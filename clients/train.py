@@ -1,5 +1,6 @@
 """The local loop: what one device does in one round, plain to read."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -7,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clients.distort import distort
 from clients.job import Job
+from clients.net import Net
+from clients.optimizers import optimizer_of
 from clients.records import Records
-from clients.seeds import generator
+from clients.seeds import derive, generator
 from privacy.ledger import Ledger
 from privacy.training import privatize
 
@@ -25,14 +29,14 @@ class Round:
 
 
 def train(
-    model: nn.Module,
+    net: Net,
     records: Records,
     members: Tensor,
     job: Job,
     round_: Round,
     ledger: Ledger,
 ) -> float | None:
-    """Train `model` in place on the client's own records for one round.
+    """Train `net` in place on the client's own records for one round.
 
     Args:
         records: the data set, of which `members` int64 [n] are this client's to train on.
@@ -46,48 +50,56 @@ def train(
         BudgetExhausted: the round would overspend; nothing was computed.
         ModelError: the model cannot be trained under the budget.
     """
-    model.train()
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=round_.learning_rate, momentum=job.training.momentum
-    )
-    pull = _proximal_pull(model, round_.proximal)
+    net.begin_round(derive(job.seed, "arithmetic", round_.number, round_.client))
+    optimizer = optimizer_of(net, job, round_.learning_rate)
+    pull = _proximal_pull(net.parameters, round_.proximal)
     path = (round_.number, round_.client)
     sampling = generator(job.seed, "sampling", *path)
+    distortion = generator(job.seed, "distortion", *path)
 
-    def loss(batch: Tensor) -> Tensor:
+    def fetch(batch: Tensor) -> tuple[Tensor, Tensor]:
         chosen = members[batch]
-        logits = model(records.inputs(chosen))
-        return F.cross_entropy(logits, records.y[chosen], reduction="none")
+        inputs = records.inputs(chosen)
+        if job.training.distortion:
+            inputs = distort(inputs, job.training.distortion, distortion)
+        return inputs, records.y[chosen]
 
     if job.budget.unit != "record":
         total = 0.0
         for batch in _shuffled(len(members), job, sampling):
             optimizer.zero_grad()
-            mean_loss = loss(batch).mean()
-            mean_loss.backward()
+            total += _mean_gradient(net, *fetch(batch))
             pull()
+            if job.training.gradient_norm:
+                nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
             optimizer.step()
-            total += mean_loss.item()
+            net.constrain()
         return total / job.training.local_steps if job.budget.unit == "none" else None
 
     private = privatize(
-        model,
+        net.program or net.module,
         optimizer,
         ledger,
         budget=job.budget,
         sample_rate=job.training.sample_rate,
         num_records=len(members),
         sampling=sampling,
-        noise=generator(job.seed, "noise", *path),
-        per_sample=job.training.per_sample,
+        noise=None if job.training.noise == "secure" else generator(job.seed, "noise", *path),
+        per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=pull if round_.proximal else None,
     )
     try:
         for batch in private.batches(job.training.local_steps):
-            private.step(loss, batch)
+            private.classify(fetch, batch)
+            net.constrain()
     finally:
         private.close()
     return None
+
+
+def net_of(model: nn.Module, records: Records, job: Job) -> Net:
+    """The model as the job has it trained."""
+    return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 
 def _shuffled(num: int, job: Job, sampling: torch.Generator) -> Iterator[Tensor]:
@@ -101,25 +113,35 @@ def _shuffled(num: int, job: Job, sampling: torch.Generator) -> Iterator[Tensor]
         yield batch
 
 
-def _proximal_pull(model: nn.Module, mu: float) -> Callable[[], None]:
+def _proximal_pull(parameters: list[nn.Parameter], mu: float) -> Callable[[], None]:
     """FedProx (Li et al. 2020): add mu (w - w_global) to the gradient. It knows no record."""
-    start = [p.detach().clone() for p in model.parameters()] if mu else []
+    start = [p.detach().clone() for p in parameters] if mu else []
 
     def pull() -> None:
-        for p, origin in zip(model.parameters(), start, strict=False):
+        for p, origin in zip(parameters, start, strict=False):
             assert p.grad is not None
             p.grad.add_(p.detach() - origin, alpha=mu)
 
     return pull
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, records: Records, indices: Tensor) -> tuple[float, int]:
-    """Summed cross-entropy, and the number of right answers, of `model` on some records."""
-    model.eval()
+def _mean_gradient(net: Net, x: Tensor, y: Tensor) -> float:
+    """The gradient of the batch's mean loss, in `p.grad`; returns that loss."""
+    if net.program is None:
+        mean_loss = F.cross_entropy(net.module(x), y)
+        mean_loss.backward()
+        return mean_loss.item()
+    total = torch.zeros_like(net.program.flat.data)
+    loss = net.program.add_clipped_sum(x, y, math.inf, total)
+    net.program.flat.grad = total.div_(len(y))
+    return loss / len(y)
+
+
+def evaluate(net: Net, records: Records, indices: Tensor) -> tuple[float, int]:
+    """Summed cross-entropy, and the number of right answers, of `net` on some records."""
     loss, correct = 0.0, 0
     for batch in indices.split(500):
-        logits, y = model(records.inputs(batch)), records.y[batch]
+        logits, y = net.logits(records.inputs(batch)), records.y[batch]
         loss += float(F.cross_entropy(logits, y, reduction="sum"))
         correct += int((logits.argmax(1) == y).sum())
     return loss, correct

@@ -6,7 +6,8 @@ per-sample norms (in closed form for a dense layer, |x|^2 |g|^2: Goodfellow 2015
 factors c are known, the clipped sum (for a dense layer (c g)^T x: one matrix product). The ordinary
 weight gradient is never computed.
 
-Only `DPOptimizer.clip_and_accumulate` is replaced; noise, scaling and the step stay Opacus's own.
+It works under Opacus's `DPOptimizer`, with the noise of `privacy.noise` drawn for all parameters at
+once. A compiled program takes the place of autograd where `privacy.compiled` has one.
 
 Shapes: B samples, I inputs, O outputs, P output positions, K = kernel elements x input channels.
 """
@@ -19,7 +20,9 @@ import torch.nn.functional as F
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
+from privacy.compiled import Program
 from privacy.errors import ModelError
+from privacy.noise import Noise
 
 
 class Record(NamedTuple):
@@ -103,8 +106,7 @@ def _materialised(layer: nn.Module, weight: Tensor, bias: Tensor) -> Share:
     return Share(squared, weighted_sum)
 
 
-def _squared_norms(rows: Tensor) -> Tensor:
-    """Of each row, without a second matrix of squares."""
+def _squared_norms(rows: Tensor) -> Tensor:  # without a second matrix of squares
     return torch.linalg.vector_norm(rows, dim=1).square()
 
 
@@ -147,11 +149,7 @@ def trained_layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def require_row_a_record(rows: int, num_records: int) -> None:
-    """Refuse a layer in whose batch the records do not stand one by one.
-
-    Raises:
-        ModelError: the rows would be clipped, not the records.
-    """
+    """Refuse, by ModelError, a layer in whose batch records do not stand one by one."""
     if rows != num_records:
         raise ModelError(
             f"a layer saw {rows} rows for {num_records} records: keep the batch first and whole, "
@@ -162,9 +160,7 @@ def require_row_a_record(rows: int, num_records: int) -> None:
 class _Tap(torch.autograd.Function):
     """The identity, which on its way back notes the gradient of a layer's output.
 
-    It passes its argument on as it is, marked as changed, and not as a view: so activations may
-    work in place.
-    """
+    Its argument goes on marked as changed, not as a view: so activations may work in place."""
 
     @staticmethod
     def forward(
@@ -201,30 +197,33 @@ def _only(kept_B: Tensor, record: Record) -> Record:
 class OnePassOptimizer(DPOptimizer):
     """Opacus's `DPOptimizer` with one-pass clipping.
 
-    The loss must be a *sum* over samples. Several backward passes before `step` add up, so that a
-    large Poisson batch can be walked through in small pieces: call `accumulate` after each.
+    The loss must be a *sum* over samples. The backward passes before a `step` add up, so a large
+    batch can be walked through in pieces: call `accumulate` after each.
 
     Args:
-        model: every trained layer must have a rule in `RULES`.
-        optimizer: over all trained parameters of `model`.
+        model: every trained layer must have a rule in `RULES`; or a compiled program.
+        optimizer: over all trained parameters of `model`; or over the program's `flat`.
         others: as for `DPOptimizer`; `expected_batch_size` divides the noisy sum.
+        noise: where the noise comes from.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Program,
         optimizer: torch.optim.Optimizer,
         *,
         noise_multiplier: float,
         max_grad_norm: float,
         expected_batch_size: float,
-        generator: torch.Generator | None = None,
+        noise: Noise | None = None,
     ) -> None:
-        self._layers = list(trained_layers(model))
-        # Any: Opacus hangs its `summed_grad` on the parameters.
-        self._parameters: list[Any] = [
+        self._program = model if isinstance(model, Program) else None
+        self._layers = [] if isinstance(model, Program) else list(trained_layers(model))
+        self._parameters: list[Any] = [  # Any: Opacus hangs its `summed_grad` on them
             p for layer in self._layers for p in layer.parameters(recurse=False)
         ]
+        if self._program is not None:
+            self._parameters = [self._program.flat]
         self._records: list[Record] = []
         self._anchor = torch.zeros((), requires_grad=True)
         super().__init__(
@@ -233,8 +232,14 @@ class OnePassOptimizer(DPOptimizer):
             max_grad_norm=max_grad_norm,
             expected_batch_size=expected_batch_size,
             loss_reduction="mean",
-            generator=generator,
         )
+        self._noise = noise or Noise()
+        self._total = torch.zeros(
+            sum(p.numel() for p in self._parameters), dtype=self._parameters[0].dtype
+        )
+        self._noisy = torch.empty_like(self._total)
+        self._deviates = torch.empty(len(self._total))
+        self._sums, self._grads = self._views(self._total), self._views(self._noisy)
         for p in self._parameters:
             p.requires_grad_(False)  # no ordinary weight gradient
         self._hooks = [layer.register_forward_hook(self._tap) for layer in self._layers]
@@ -246,7 +251,7 @@ class OnePassOptimizer(DPOptimizer):
 
     @property
     def grad_samples(self) -> list[Tensor]:
-        """Never materialised. Opacus asks only whether there is something to train."""
+        """Never materialised; Opacus asks only whether there is something to train."""
         return [self._anchor] * len(self._parameters)
 
     @property
@@ -280,25 +285,46 @@ class OnePassOptimizer(DPOptimizer):
             # Infinity times a clip factor of zero would be no number.
             shares, norms_B = _shares([_only(finite_B, record) for record in records])
         c_B = (self.max_grad_norm / (norms_B + 1e-6)).clamp(max=1.0)
+        sums = dict(zip(map(id, self._parameters), self._sums, strict=True))
         for layer in self._layers:
             if (share := shares.get(id(layer))) is None:
                 continue
             parameters: Iterator[Any] = layer.parameters(recurse=False)
             for p, total in zip(parameters, share.weighted_sum(c_B), strict=True):
-                summed = total.view_as(p)
-                p.summed_grad = summed if p.summed_grad is None else p.summed_grad.add_(summed)
+                p.summed_grad = sums[id(p)].add_(total.view_as(p))
+
+    def accumulate_compiled(self, x: Tensor, y: Tensor) -> None:
+        """As `accumulate`, without a pass before: softmax cross-entropy of x [B, ...] and y [B]."""
+        assert self._program is not None
+        self._program.add_clipped_sum(x, y, self.max_grad_norm, self._total)
 
     def clip_and_accumulate(self) -> None:
         """As `accumulate`; parameters that no sample reached get a sum of zero."""
         self.accumulate()
-        for p in self._parameters:
-            if p.summed_grad is None:
-                p.summed_grad = torch.zeros_like(p)
+        for p, total in zip(self._parameters, self._sums, strict=True):
+            p.summed_grad = total
+
+    def add_noise(self) -> None:
+        """The noisy sum, in all `p.grad`."""
+        self._noisy.copy_(self._total)
+        if deviation := self.noise_multiplier * self.max_grad_norm:
+            self._noisy.add_(self._noise.normal(self._deviates), alpha=deviation)
+        for p, grad in zip(self._parameters, self._grads, strict=True):
+            p.grad = grad
+
+    def scale_grad(self) -> None:
+        """From the sum to the mean over the expected batch."""
+        self._noisy.div_(self.expected_batch_size)
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([p.numel() for p in self._parameters])
+        return [part.view(p.shape) for p, part in zip(self._parameters, parts, strict=True)]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget sums, records and gradients."""
         self._records.clear()
-        super().zero_grad(set_to_none)
+        self._total.zero_()
+        for p in self._parameters:
+            p.summed_grad = p.grad = None
 
     def detach(self) -> None:
         """Give the model back as it was."""

@@ -4,10 +4,14 @@ PrivetError             exit status 1: it failed
 ├── FederationFailed    no client succeeded; the run says why
 ├── Interrupted         exit status 130: by the user; the run can be resumed
 ├── BudgetExhausted     a device refuses work that would overspend its epsilon
+├── WireError           foreign bytes that are not what they should be
+│   └── CiphertextError the format is right, the ciphertext or key in it is not
+├── ServiceError        the inference service cannot be reached, refuses, or failed
 └── UserError           exit status 2: what the user got wrong, in one line with a remedy
     ├── SettingsError   a key or a value, in a file or in -s
     ├── DataError       missing, corrupt or too few records
-    ├── ModelError      a model that cannot be trained under the budget asked for
+    ├── ModelError      a model that cannot be trained under the budget asked for, or encrypted
+    ├── KeysError       a file of keys that others may read, or that is not one
     └── RunError        a run directory that is there, is not there, or is damaged
 """
 
@@ -32,6 +36,29 @@ class BudgetExhausted(PrivetError):
     """The next round would spend more than the budget allows."""
 
 
+class WireError(PrivetError):
+    """Foreign bytes that are not what they should be.
+
+    Args:
+        status: the HTTP status that a service answers with.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CiphertextError(WireError):
+    """A ciphertext or key that is not one, or not under these parameters."""
+
+    def __init__(self, message: str, status: int = 422) -> None:
+        super().__init__(message, status)
+
+
+class ServiceError(PrivetError):
+    """The inference service cannot be reached, refuses, or failed."""
+
+
 class UserError(PrivetError):
     """What the user got wrong: file, key, value and remedy in one line."""
 
@@ -47,7 +74,11 @@ class DataError(UserError):
 
 
 class ModelError(UserError):
-    """A model that cannot be trained under the budget asked for."""
+    """A model that cannot be trained under the budget asked for, or not evaluated encrypted."""
+
+
+class KeysError(UserError):
+    """A file of keys that others may read, or that is not one."""
 
 
 class RunError(UserError):

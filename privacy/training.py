@@ -13,13 +13,17 @@ from opacus.optimizers import DPOptimizer
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from privacy.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
 from privacy.budget import Budget
+from privacy.compiled import Program
 from privacy.errors import BudgetExhausted, ModelError
 from privacy.ledger import Ledger
+from privacy.noise import Noise
 
 Loss = Callable[[Tensor], Tensor]
+Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
 
@@ -29,7 +33,7 @@ class Private:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Program,
         optimizer: DPOptimizer,
         ledger: Ledger,
         *,
@@ -94,13 +98,11 @@ class Private:
 
         Raises:
             ValueError: another batch, or the same one again: it would not be charged.
-            ModelError: a layer saw something else than one row a record.
+            ModelError: a layer saw something else than one row a record, or the model is compiled.
         """
-        if indices is not self._batch:
-            raise ValueError("not the batch that was handed out: its step is on no ledger")
-        self._batch = None
-        self._forget()
-        pieces = list(indices.split(PIECE)) if len(indices) else []
+        if isinstance(self._model, Program):
+            raise ModelError("a compiled program has one loss: use classify")
+        pieces = self._begin(indices)
         if isinstance(self._optimizer, OnePassOptimizer):
             for piece in pieces:
                 loss(piece).sum().backward()
@@ -117,6 +119,38 @@ class Private:
             self._optimizer.signal_skip_step(False)
         self._optimizer.step()
 
+    def classify(self, fetch: Fetch, indices: Tensor) -> None:
+        """One noisy step of softmax cross-entropy.
+
+        Args:
+            fetch: maps record indices [B] to inputs [B, ...] and labels int64 [B].
+            indices: as for `step`.
+
+        Raises:
+            ValueError, ModelError: as `step`.
+        """
+        if not isinstance(self._model, Program):
+            model = self._model
+
+            def loss(piece: Tensor) -> Tensor:
+                x, y = fetch(piece)
+                return cross_entropy(model(x), y, reduction="none")
+
+            self.step(loss, indices)
+            return
+        assert isinstance(self._optimizer, OnePassOptimizer)
+        for piece in self._begin(indices):
+            self._optimizer.accumulate_compiled(*fetch(piece))
+        self._optimizer.step()
+
+    def _begin(self, indices: Tensor) -> list[Tensor]:
+        """Take a batch as used, and cut it in pieces."""
+        if indices is not self._batch:
+            raise ValueError("not the batch that was handed out: its step is on no ledger")
+        self._batch = None
+        self._forget()
+        return list(indices.split(PIECE)) if len(indices) else []
+
     def _forget(self) -> None:
         """Leave no trace of a step that failed half-way."""
         self._optimizer._step_skip_queue.clear()
@@ -132,7 +166,7 @@ class Private:
 
 
 def privatize(
-    model: nn.Module,
+    model: nn.Module | Program,
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     *,
@@ -140,21 +174,24 @@ def privatize(
     sample_rate: float,
     num_records: int,
     sampling: torch.Generator,
-    noise: torch.Generator,
+    noise: torch.Generator | None,
     per_sample: str = "onepass",
     before_update: Callable[[], None] | None = None,
 ) -> Private:
     """Bind a model and its optimizer to a budget.
 
     Args:
-        model: trained in place.
-        optimizer: over the model's trainable parameters.
+        model: trained in place; a compiled program takes steps of `classify` only.
+        optimizer: over the model's trainable parameters, or the program's `flat`.
         ledger: what was spent before on the same records; charged from now on.
         budget: `unit = "record"`, with its noise multiplier solved.
         sample_rate: probability q of each record to be in a batch.
         num_records: size of the private data set.
-        sampling, noise: sources of randomness, never shared.
-        per_sample: `onepass` (privacy.bookkeeping) or `hooks` (Opacus's GradSampleModule).
+        sampling: the source of the batches.
+        noise: gives the noise's key, so that the run can be repeated; without it the noise is
+            cryptographically secure.
+        per_sample: how a model's gradients are clipped: `onepass` (privacy.bookkeeping) or Opacus's
+            own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
             do not depend on the data.
 
@@ -163,20 +200,25 @@ def privatize(
     """
     if budget.unit != "record" or budget.noise_multiplier is None:
         raise ValueError("privatize needs unit = 'record' and a solved noise multiplier")
-    require_private(model)
-    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    if isinstance(model, Program):
+        trained = {id(model.flat)}
+    else:
+        require_private(model)
+        trained = {id(p) for p in model.parameters() if p.requires_grad}
     if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
     expected = sample_rate * num_records
-    if per_sample == "onepass":
+    if isinstance(model, Program) or per_sample == "onepass":
         private: DPOptimizer = OnePassOptimizer(
             model,
             optimizer,
             noise_multiplier=budget.noise_multiplier,
             max_grad_norm=budget.clip,
             expected_batch_size=expected,
-            generator=noise,
+            noise=Noise(noise),
         )
+    elif noise is None:
+        raise ModelError("per_sample = 'hooks': Opacus has no secure noise here; use 'compiled'")
     else:
         model = GradSampleModule(model, loss_reduction="sum")
         private = DPOptimizer(

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from clients.data import load
 from clients.models import build
+from clients.net import Net
 from clients.records import records
 from clients.seeds import derive
 from clients.train import evaluate
@@ -55,7 +56,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     """
     dataset = load(experiment.data)
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
     if experiment.budget.unit == "record":
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
@@ -96,14 +97,15 @@ def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
 def test_evaluator(experiment: Experiment) -> Evaluate:
     """Loss and accuracy on the whole test set, on all cores; the same whatever their number."""
     dataset = load(experiment.data)
-    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
     _, test = records(experiment.data, experiment.model)
+    net = Net(model, test.shape)
     pieces = torch.arange(len(test)).split(1000)
 
     def evaluate_weights(weights: Weights) -> tuple[float, float]:
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
-            results = list(pool.map(lambda piece: evaluate(model, test, piece), pieces))
+            results = list(pool.map(lambda piece: evaluate(net, test, piece), pieces))
         losses, correct = zip(*results, strict=True)
         return sum(losses) / len(test), sum(correct) / len(test)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli_w
 from pydantic import Field, model_validator
 
+from attacks.settings import Attack
 from clients.job import Job
 from clients.seeds import derive
 from privacy.errors import SettingsError
@@ -73,6 +74,7 @@ class Experiment(Job):
     federation: Federation = Federation()
     strategy: Strategy = Strategy()
     record: Record = Record()
+    attack: Attack = Attack()
 
     @property
     def job(self) -> Job:

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
+from clients.compression import size_bytes
 from clients.seeds import derive
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, epsilon_path
@@ -149,17 +150,20 @@ class _Rounds:
         for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
-            entry.failure = self._fault(reply)
-            if entry.failure:
+            try:
+                weights = self._unpack(reply)
+            except ValueError as fault:
+                entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED
                 continue
-            weights = {k: a.numpy() for k, a in reply.content.array_records["arrays"].items()}
+            entry.failure = None
             entry.num_examples = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
-            entry.upload_bytes = sum(w.nbytes for w in weights.values())
+            sent = reply.content.array_records["arrays"]
+            entry.upload_bytes = size_bytes(sent)
             if self.experiment.record.updates:
                 self.run.save_update(number, client, weights)
             # Some of Flower's strategies pair arrays by position: give them one order.
-            arrays = reply.content.array_records["arrays"]
+            arrays = sent if self.experiment.compression.bits == 32 else _to_arrays(weights)
             reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
             good.append(reply)
             self._note_spending(client, reply)
@@ -168,30 +172,36 @@ class _Rounds:
             entry.ledger = self.ledgers.get(client, Ledger()).to_json()
         return entries, good
 
-    def _fault(self, reply: Message) -> str | None:
-        """Why a reply may not be aggregated."""
+    def _unpack(self, reply: Message) -> Weights:
+        """The weights in a reply.
+
+        Raises:
+            ValueError: why it may not be aggregated.
+        """
         if reply.has_error():
-            return reply.error.reason
+            raise ValueError(reply.error.reason)
         try:
             arrays = reply.content.array_records["arrays"]
+            arrays = self.experiment.compression.unpack(arrays, self.weights)
             examples = reply.content.metric_records["metrics"]["num-examples"]
+            Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
             if set(arrays) != set(self.weights):
-                return "rejected: other arrays than the model's"
+                raise ValueError("other arrays than the model's")
+            weights = {}
             for name, array in arrays.items():
                 expected = self.weights[name]
                 if len(array.data) > expected.nbytes + 1024:  # before anything is unpacked
-                    return f"rejected: {name} is {len(array.data)} bytes long"
-                value = array.numpy()
+                    raise ValueError(f"{name} is {len(array.data)} bytes long")
+                weights[name] = value = array.numpy()
                 if value.shape != expected.shape or value.dtype != expected.dtype:
-                    return f"rejected: {name} is {value.dtype}{list(value.shape)}"
+                    raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
                 if not np.isfinite(value).all():
-                    return f"rejected: {name} is not finite"
-            if not isinstance(examples, int) or not 0 < examples < 1 << 40:
-                return f"rejected: num-examples = {examples}"
-            Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
+                    raise ValueError(f"{name} is not finite")
         except (KeyError, ValueError, TypeError) as error:
-            return f"rejected: malformed reply: {error}"
-        return None
+            raise ValueError(f"rejected: {error}") from None
+        if not isinstance(examples, int) or not 0 < examples < 1 << 40:
+            raise ValueError(f"rejected: num-examples = {examples}")
+        return weights
 
     def _note_spending(self, client: int, reply: Message) -> None:
         """Take over the device's own ledger; under `unit = "client"` the server keeps it."""

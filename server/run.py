@@ -9,6 +9,9 @@ rounds/NNN.safetensors    global weights after round NNN
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
+cost.json                 what a round costs on the chips last asked for
+leakage.json              what the attacks found; attack/ keeps their stages and pictures
+audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
@@ -120,10 +123,7 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Machine, versions and command."""
-        try:
-            return dict(json.loads((self.path / "environment.json").read_text()))
-        except (OSError, ValueError):
-            return {}
+        return self.kept("environment.json")
 
     @property
     def manifest(self) -> Partition:
@@ -196,6 +196,23 @@ class Run:
         """What each client's data have spent: the last word of rounds.jsonl."""
         return ledgers_after(self.rounds)
 
+    @property
+    def leakage(self) -> dict[str, Any]:
+        """What `privet attack` found; empty before."""
+        return self.kept("leakage.json")
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """What `privet audit` found; empty before."""
+        return self.kept("audit.json")
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """A JSON document of the run; empty if it is not there, or not whole."""
+        try:
+            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
     def _load(self, name: str) -> Weights:
         path = self.path / name
         try:
@@ -246,6 +263,26 @@ class Run:
         """Write the view of all ledgers."""
         entries = {str(client): json.loads(x.to_json()) for client, x in sorted(ledgers.items())}
         self._write("ledgers.json", json.dumps(entries).encode())
+
+    def save_costs(self, reports: list[dict[str, Any]]) -> None:
+        """Keep what the run costs on some chips."""
+        self._write("cost.json", json.dumps(reports, indent=1).encode())
+
+    @property
+    def costs(self) -> list[dict[str, Any]]:
+        """What `privet cost` found last: a report a chip."""
+        try:
+            return list(json.loads((self.path / "cost.json").read_text()))
+        except (OSError, ValueError):
+            return []
+
+    def keep(self, name: str, found: dict[str, Any]) -> None:
+        """Write a JSON document into the run."""
+        self._write(name, json.dumps(found, indent=1, allow_nan=False).encode())
+
+    def keep_bytes(self, name: str, content: bytes) -> None:
+        """Write a picture into the run."""
+        self._write(name, content)
 
     @property
     def log_path(self) -> Path:

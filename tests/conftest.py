@@ -7,8 +7,13 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# Examples are drawn anew each time only when asked (HYPOTHESIS_PROFILE=default): CI repeats its own.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import opacus.optimizers.optimizer as opacus_optimizer
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from privacy import bookkeeping
 from privacy.bookkeeping import OnePassOptimizer, Share
 from privacy.errors import ModelError
+from privacy.noise import Noise
 
 many = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -425,7 +425,7 @@ def noises(steps: int = 1, seed: int = 0) -> list[Tensor]:
         noise_multiplier=SIGMA,
         max_grad_norm=CLIP,
         expected_batch_size=EXPECTED,
-        generator=torch.Generator().manual_seed(seed),
+        noise=Noise(torch.Generator().manual_seed(seed)),
     )
     found = []
     for _ in range(steps):
@@ -471,13 +471,11 @@ def test_noise() -> None:
 
 @pytest.fixture
 def sabotage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Tensor], Tensor]], None]:
-    """Pass all of Opacus's noise through a function."""
-    generate = opacus_optimizer._generate_noise
+    """Pass all deviates through a function."""
+    normal = Noise.normal
 
     def through(change: Callable[[Tensor], Tensor]) -> None:
-        monkeypatch.setattr(
-            opacus_optimizer, "_generate_noise", lambda *a, **k: change(generate(*a, **k))
-        )
+        monkeypatch.setattr(Noise, "normal", lambda self, out: change(normal(self, out)))
 
     return through
 
@@ -493,15 +491,15 @@ def test_noise_of_the_wrong_size_is_caught(
 
 def test_shifted_noise_is_caught(sabotage: Callable[[Callable[[Tensor], Tensor]], None]) -> None:
     """Twin: a mean of 2 % of the standard deviation fails."""
-    sabotage(lambda noise: noise + 0.02 * SIGMA * CLIP)
+    sabotage(lambda noise: noise + 0.02)
     assert not mean_holds(noises()[0])
 
 
 def test_repeated_noise_is_caught(sabotage: Callable[[Callable[[Tensor], Tensor]], None]) -> None:
     """Twin: the same numbers for every layer and step fail, although their size is right."""
     torch.manual_seed(1)
-    same = torch.randn(200 * 399) * SIGMA * CLIP
-    sabotage(lambda noise: same[: noise.numel()].view_as(noise))
+    same = torch.randn(200 * 399)
+    sabotage(lambda noise: torch.cat([same, same[:200], same])[: len(noise)])
     first, second = noises(steps=2)
     weights = first[: 200 * 399], first[-200 * 399 :]
     assert not uncorrelated(*weights)

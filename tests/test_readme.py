@@ -37,7 +37,18 @@ def test_the_story_in_order(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "read_mnist_wheel", read_digits)
     monkeypatch.setitem(data.CONTENT_SHA256, "mnist", data.CONTENT_SHA256["digits"])
     told = [command for command in COMMANDS if command[0] == "privet"]
-    assert {command[1] for command in told} == {"data", "run", "list", "show", "resume"}
+    assert {command[1] for command in told} == {
+        "data",
+        "run",
+        "list",
+        "show",
+        "resume",
+        "attack",
+        "audit",
+        "cost",
+        "infer",
+        "evaluate",
+    }
     for command in told:
         small = SMALL if command[1] == "run" else []
         assert privet([*command[1:], *small], monkeypatch) == 0, command

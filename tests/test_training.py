@@ -451,9 +451,9 @@ def test_close_gives_the_model_back(per_sample: str) -> None:
 
 
 def trained(per_sample: str, steps: int = 5) -> Tensor:
-    """The weights after some noisy steps."""
+    """The weights after some steps without noise, of which the two have sources of their own."""
     model = make_model()
-    private = make_private(model, sigma=0.5, per_sample=per_sample)
+    private = make_private(model, per_sample=per_sample)
     loss = make_loss(model, records() * 3)
     for batch in private.batches(steps):
         private.step(loss, batch)

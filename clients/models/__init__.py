@@ -1,7 +1,8 @@
 """[model]: the nets a device can train, by name.
 
-A new model is a function `(settings, shape, num_classes) -> nn.Module` entered in `MODELS`; if it
-stands on a fixed transform of the images, that is entered with it and cached for each data set.
+A new model is a function `(settings, shape, num_classes, layers) -> nn.Module` entered in `MODELS`,
+built of the `layers` of an arithmetic; if it stands on a fixed transform of the images, that is
+entered with it and cached for each data set.
 """
 
 from collections.abc import Callable
@@ -10,16 +11,21 @@ from typing import Literal, NamedTuple
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.protocol import Layers
+from clients.models.binarized import build_binarized
 from clients.models.convnet import build_convnet
 from clients.models.perceptron import build_perceptron
 from clients.models.scatter import build_scatter, scatter_features
+from clients.models.strided import build_strided
+from privacy.errors import ModelError
 from privacy.settings import Section, suggest
 
 
 class Architecture(NamedTuple):
     """How to build a model, and what it reads instead of pixels."""
 
-    build: "Callable[[Model, tuple[int, ...], int], nn.Module]"
+    build: "Callable[[Model, tuple[int, ...], int, Layers], nn.Module]"
     transform: Callable[[Tensor], Tensor] | None = None
 
 
@@ -27,6 +33,8 @@ MODELS: dict[str, Architecture] = {
     "perceptron": Architecture(build_perceptron),
     "convnet": Architecture(build_convnet),
     "scatter": Architecture(build_scatter, scatter_features),
+    "strided": Architecture(build_strided),
+    "binarized": Architecture(build_binarized),
 }
 
 
@@ -35,15 +43,25 @@ class Model(Section):
 
     Attributes:
         name: a key of `MODELS`.
-        hidden: widths of a perceptron's hidden layers.
+        hidden: widths of the hidden dense layers of a perceptron, strided or binarized net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
         norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
+        pool: side of the squares of pixels that are averaged before anything else; 1 is none.
+        channels, kernel, stride: of the convolution of a strided net.
+        threshold: of a binarized net's pixels, in [0, 1].
+        sum_limit: where a binarized net's sums are pulled back to; 0 lets them run.
     """
 
     name: str = "perceptron"
     hidden: tuple[int, ...] = Field(default=(128,), strict=False)
     activation: Literal["relu", "tanh", "square"] = "relu"
     norm: Literal["none", "group", "batch"] = "none"
+    pool: int = Field(default=1, ge=1)
+    channels: int = Field(default=8, ge=1)
+    kernel: int = Field(default=7, ge=1)
+    stride: int = Field(default=3, ge=1)
+    threshold: float = Field(default=0.35, ge=0, lt=1)
+    sum_limit: float = Field(default=0.0, ge=0)
 
     @field_validator("name")
     @classmethod
@@ -60,13 +78,30 @@ class Model(Section):
         return hidden
 
 
-def build(model: Model, shape: tuple[int, ...], num_classes: int) -> nn.Module:
+FLOAT = Arithmetic()
+
+
+def build(
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Arithmetic = FLOAT
+) -> nn.Module:
     """Build an untrained model; its initial weights come from torch's global generator.
 
     Args:
         shape: of one record's images, [H, W].
+        arithmetic: in which numbers it computes.
 
     Raises:
-        ModelError: the model cannot take such images.
+        ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
-    return MODELS[model.name].build(model, shape, num_classes)
+    architecture, layers = MODELS[model.name], arithmetic.layers()
+    if model.pool == 1:
+        return architecture.build(model, shape, num_classes, layers)
+    if architecture.transform is not None or any(side % model.pool for side in shape):
+        raise ModelError(
+            f"[model] pool = {model.pool}: the {shape[0]}x{shape[1]} inputs of {model.name} cannot "
+            "be pooled so; use 1, or a divisor of both sides and a model that reads pixels"
+        )
+    pooled = tuple(side // model.pool for side in shape)
+    built = architecture.build(model, pooled, num_classes, layers)
+    chain = built.children() if type(built) is nn.Sequential else [built]
+    return nn.Sequential(nn.AvgPool2d(model.pool), *chain)

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
-from clients.layers import MaxPool2d
+from clients.arithmetic.protocol import Layers
+from clients.layers import AddChannel, MaxPool2d
 from clients.models.perceptron import ACTIVATIONS
 from privacy.errors import ModelError
 
@@ -18,15 +19,9 @@ NORMS = {
 }
 
 
-class AddChannel(nn.Module):
-    """[B, H, W] -> [B, 1, H, W]"""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Insert the channel axis."""
-        return x.unsqueeze(1)
-
-
-def build_convnet(model: "Model", shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build_convnet(
+    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+) -> nn.Module:
     """Two convolutions with overlapping max-pooling, then two dense layers.
 
     Raises:
@@ -39,20 +34,23 @@ def build_convnet(model: "Model", shape: tuple[int, ...], num_classes: int) -> n
             f"{shape[0]}x{shape[1]}; use perceptron or scatter"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
-    return nn.Sequential(
-        AddChannel(),
-        nn.Conv2d(1, 16, 8, stride=2, padding=3),
-        norm(16),
-        activation(),
-        MaxPool2d(2, 1),
-        nn.Conv2d(16, 32, 4, stride=2),
-        norm(32),
-        activation(),
-        MaxPool2d(2, 1),
-        nn.Flatten(),
-        nn.Linear(32 * height * width, 32),
-        activation(),
-        nn.Linear(32, num_classes),
+    return arithmetic.chain(
+        [
+            AddChannel(),
+            *arithmetic.entrance(),
+            *arithmetic.conv2d(1, 16, 8, stride=2, padding=3),
+            norm(16),
+            *arithmetic.activation(activation),
+            MaxPool2d(2, 1),
+            *arithmetic.conv2d(16, 32, 4, stride=2),
+            norm(32),
+            *arithmetic.activation(activation),
+            MaxPool2d(2, 1),
+            nn.Flatten(),
+            *arithmetic.linear(32 * height * width, 32),
+            *arithmetic.activation(activation),
+            *arithmetic.linear(32, num_classes),
+        ]
     )
 
 

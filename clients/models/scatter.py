@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clients.arithmetic.protocol import Layers
 from clients.models.scattering import scatter
 from privacy.errors import ModelError
 
@@ -37,9 +38,12 @@ def scatter_features(images: Tensor) -> Tensor:
     return F.group_norm(coefficients, GROUPS).flatten(1).to(torch.float16)
 
 
-def build_scatter(model: "Model", shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build_scatter(
+    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+) -> nn.Module:
     """The linear head, from zero: a convex problem whose start favours no class."""
-    head = nn.Linear(CHANNELS * (shape[0] // 4) * (shape[1] // 4), num_classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return nn.Sequential(nn.Flatten(), head)
+    head = arithmetic.linear(CHANNELS * (shape[0] // 4) * (shape[1] // 4), num_classes)
+    net = arithmetic.chain([nn.Flatten(), *head])
+    for p in net.parameters():
+        nn.init.zeros_(p)
+    return net

@@ -5,7 +5,15 @@ import sys
 
 import measure
 
-BENCHMARKS = ("per_sample",)
+BENCHMARKS = (
+    "per_sample",
+    "federation",
+    "chip",
+    "scale_sim",
+    "adversary",
+    "arithmetic",
+    "encrypted",
+)
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or BENCHMARKS

@@ -1,0 +1,87 @@
+"""How like are two images, or two sets of images?
+
+A reconstruction counts only against strangers: how near are held-out people's images of the same
+class? Shapes: N images of H x W, F features.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+from torch import Tensor
+
+WINDOW, DEVIATION = 11, 1.5  # of SSIM's Gaussian window
+
+
+def psnr(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of images in [0, 1], in dB, [N]; infinite for equal ones."""
+    error = (a_NHW - b_NHW).square().flatten(1).mean(1)
+    return -10 * error.log10()
+
+
+def ssim(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
+    """Mean structural similarity of images in [0, 1] [N] (Wang et al. 2004).
+
+    A Gaussian window of 11 x 11, population moments; positions where it does not fit are left out.
+    """
+    if min(a_NHW.shape[1:]) < WINDOW:
+        raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW}")
+    line = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    bell = torch.exp(-(line**2) / (2 * DEVIATION**2))
+    window = torch.outer(bell, bell)
+    window = (window / window.sum()).to(a_NHW.dtype)[None, None]
+
+    def local(x: Tensor) -> Tensor:
+        return F.conv2d(x.unsqueeze(1), window)[:, 0]
+
+    mean_a, mean_b = local(a_NHW), local(b_NHW)
+    var_a = local(a_NHW.square()) - mean_a.square()
+    var_b = local(b_NHW.square()) - mean_b.square()
+    cross = local(a_NHW * b_NHW) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    value = (2 * mean_a * mean_b + c1) * (2 * cross + c2)
+    value = value / ((mean_a.square() + mean_b.square() + c1) * (var_a + var_b + c2))
+    return value.flatten(1).mean(1)
+
+
+def frechet(a_NF: NDArray, b_NF: NDArray) -> float:
+    """Frechet distance of the normals fitted to two sets of features (Heusel et al. 2017)."""
+    a, b = (x.astype(np.float64) for x in (a_NF, b_NF))
+    eye = 1e-6 * np.eye(a.shape[1])
+    cov_a, cov_b = np.cov(a.T) + eye, np.cov(b.T) + eye
+    root = sqrtm(cov_a @ cov_b).real
+    gap = np.square(a.mean(0) - b.mean(0)).sum()
+    return float(max(0.0, gap + np.trace(cov_a + cov_b - 2 * root)))
+
+
+def nearest(a_NHW: Tensor, b_MHW: Tensor) -> tuple[Tensor, Tensor]:
+    """For each image, the L2 distance to the nearest of others, and which that is: [N], [N]."""
+    found = torch.cdist(a_NHW.flatten(1), b_MHW.flatten(1)).min(1)
+    return found.values, found.indices
+
+
+def image_features(images_NHW: Tensor, size: int = 7) -> NDArray:
+    """Features for `frechet` that no model had a part in: the images on a coarse grid, [N, F]."""
+    pooled = F.adaptive_avg_pool2d(images_NHW.unsqueeze(1), size).flatten(1)
+    return pooled.double().numpy()
+
+
+def sign_flip_p(differences: NDArray, seed: int = 0) -> float:
+    """One-sided permutation test that swapped pairs favour the first: p of mean > 0.
+
+    Exact for up to 14 differences; else of 10,000 random flips, the observed one counted.
+    """
+    n = len(differences)
+    if n <= 14:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float((signs @ differences >= differences.sum() - 1e-12).mean())
+    signs = np.random.default_rng(seed).choice([-1, 1], (9999, n))
+    return float((1 + (signs @ differences >= differences.sum() - 1e-12).sum()) / 10_000)
+
+
+def mean_finite(values: Tensor, most: float = 100.0) -> float:
+    """Mean of PSNRs, infinite ones counted as `most` dB."""
+    return float(values.clamp(max=most).mean()) if len(values) else math.nan

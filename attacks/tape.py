@@ -1,0 +1,103 @@
+"""Tape: a finished run as an adversary holds it. Made by `server.replay`; nothing here is live."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Weights = dict[str, NDArray]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Records that the adversary can put to a model.
+
+    Attributes:
+        inputs: maps indices int64 [B] to what the model reads, float32 [B, ...].
+        y: labels int64 [N].
+        images: the same records as a person sees them, float32 [B, H, W] in [0, 1].
+    """
+
+    inputs: Callable[[Tensor], Tensor]
+    y: Tensor
+    images: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the run trains: public, since every client is told.
+
+    Attributes:
+        cohorts: the clients of each round.
+        learning_rates: one a round.
+        noise_multiplier: of record-level DP-SGD; None where the clients train without.
+        clip: of a record's gradient.
+        server_momentum, server_learning_rate: of FedAvgM; 0 and 1 are FedAvg.
+        averaging: the server takes a weighted mean, with or without momentum. Where it does
+            something else, only the run's own code (`Tape.fit`) can train shadows.
+    """
+
+    cohorts: Sequence[Sequence[int]]
+    local_steps: int
+    sample_rate: float
+    momentum: float
+    learning_rates: Sequence[float]
+    noise_multiplier: float | None
+    clip: float
+    server_momentum: float = 0.0
+    server_learning_rate: float = 1.0
+    averaging: bool = True
+
+    @property
+    def rounds(self) -> int:
+        """How many."""
+        return len(self.cohorts)
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """A finished run.
+
+    Attributes:
+        pool: the candidates: every record that some client owns.
+        owner: int32 [N], the client of each candidate.
+        shares: int32 [N], how shadows spread the pool over clients: a split of the same kind.
+        member: bool [N], was it trained on? What the attacks are judged by; none may read it.
+        reference: records of the same kind that no client has.
+        build: a fresh model from a seed.
+        weights: global weights after a round; 0 is the start.
+        update: what a client released in a round, as weights; None if the run did not record it.
+        released: the (round, client) of every update that was.
+        fit: trains shadows by the run's own code: (member bool [K, N], seeds [K], rounds) ->
+            for each shadow, its weights after each of those rounds.
+        signature: of all that shapes a shadow: equal signatures may share shadows.
+        epsilon, delta: what the run claims for a record; epsilon is None without a promise.
+    """
+
+    pool: Sample
+    owner: NDArray[np.int32]
+    shares: NDArray[np.int32]
+    member: Bools
+    reference: Sample
+    num_classes: int
+    build: Callable[[int], nn.Module]
+    weights: Callable[[int], Weights]
+    update: Callable[[int, int], Weights] | None
+    released: frozenset[tuple[int, int]]
+    recipe: Recipe
+    fit: Callable[[Bools, Sequence[int], Sequence[int]], list[list[Weights]]]
+    signature: str
+    epsilon: float | None
+    delta: float
+
+    def snapshots(self, count: int = 4) -> list[int]:
+        """Rounds at which an adversary who sees every global model looks; the last is the end."""
+        rounds = self.recipe.rounds
+        return sorted({max(1, round(rounds * (i + 1) / count)) for i in range(count)})

@@ -1,0 +1,37 @@
+"""Faults: bits of k-bit words that flip, in two's complement, as they would in a device's memory.
+
+Faults strike in evaluation only. Which bits is a function of the numbers themselves, so that a
+result does not depend on the order in which a test set is walked through.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clients.arithmetic.dice import MASK, compiled, uniform
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _flip(words: Any, bits: int, signed: bool, rate: float, seed: int) -> int:
+    """Flip each of the low `bits` of integers [N] with probability `rate`; returns how many."""
+    flips = 0
+    for n in range(len(words)):
+        mask = 0
+        for bit in range(bits):
+            if uniform(seed, n * bits + bit) < rate:
+                mask |= 1 << bit
+                flips += 1
+        word = (words[n] ^ mask) & ((1 << bits) - 1)
+        words[n] = word - (1 << bits) if signed and word >> (bits - 1) else word
+    return flips
+
+
+def flip_words(words: Tensor, bits: int, rate: float, *, signed: bool = True) -> Tensor:
+    """Words [...] of small integers in float32 -> the same with faults."""
+    integers = words.to(torch.int64).flatten()
+    places = np.arange(1, len(integers) + 1)
+    seed = int((integers.numpy() * places).sum()) & MASK >> 1
+    _flip(integers.numpy(), bits, signed, rate, seed)
+    return integers.view(words.shape).float()

@@ -1,0 +1,292 @@
+"""Chips: what a device is made of, from `chips/*.toml`. A user adds a chip by adding a file."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from privacy.errors import SettingsError
+from privacy.settings import Section, parse, read_toml, suggest
+
+READY = Path(__file__).parent / "chips"
+
+Dataflow = Literal[
+    "row-stationary",
+    "weight-stationary",
+    "output-stationary",
+    "input-stationary",
+    "multiplexed",
+    "microcontroller",
+    "stochastic",
+    "crossbar",
+]
+
+
+class Constant(Section):
+    """An energy, and where it is from.
+
+    Attributes:
+        pj: picojoules for one event.
+        source: publication, or how it was derived.
+    """
+
+    pj: float = Field(ge=0)
+    source: str = Field(min_length=8)
+
+
+class Energy(Section):
+    """[energy]: of one event. A word has `word_bits`; fewer bits cost in proportion.
+
+    Attributes:
+        mac: multiply-accumulate of two words; fixed point scales with the product of the widths.
+        float_mac: of two 32-bit floats; absent where there is no floating-point unit.
+        scratchpad: a word read or written beside the datapath.
+        network: a word delivered to one processing element, or passed to a neighbour.
+        buffer: a word read or written in the on-chip buffer.
+        dram: a word read or written off the chip.
+        lane: an element-wise operation.
+        gaussian: a normal variate drawn.
+        generator: a bit of a stochastic stream made. `bit_product`: of two streams' bits.
+            `counter`: a bit counted.
+        adc, dac: a conversion. `cell`: a crossbar column's cell read. `cell_write`: a cell written.
+        static_w: watts whenever the chip is on.
+    """
+
+    mac: Constant
+    float_mac: Constant | None = None
+    scratchpad: Constant
+    network: Constant
+    buffer: Constant
+    dram: Constant
+    lane: Constant
+    gaussian: Constant
+    generator: Constant | None = None
+    bit_product: Constant | None = None
+    counter: Constant | None = None
+    adc: Constant | None = None
+    dac: Constant | None = None
+    cell: Constant | None = None
+    cell_write: Constant | None = None
+    static_w: float = Field(default=0.0, ge=0)
+
+
+class Array(Section):
+    """[array]: the processing elements.
+
+    Attributes:
+        lanes: element-wise operations a cycle.
+        gaussians_per_cycle: of the noise generator.
+        vector_bits: width of a multiplexed element's datapath, which narrower operands share.
+        skips: operands whose zeros take no cycle (Cnvlutin: activations; Cambricon-X: weights;
+            ZASCA: activations, and packed in memory).
+        gates: zeros take a cycle but no energy in the multiplier (Eyeriss).
+        compresses: activations are packed in DRAM: run-length coded (Eyeriss, ZASCA).
+        group: elements that wait for one another where zeros are skipped.
+    """
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    lanes: int = Field(default=1, ge=1)
+    gaussians_per_cycle: float = Field(default=1.0, gt=0)
+    vector_bits: int = Field(default=0, ge=0)
+    skips: Literal["none", "activations", "weights", "both"] = "none"
+    gates: bool = False
+    compresses: bool = False
+    group: int = Field(default=1, ge=1)
+
+    @property
+    def elements(self) -> int:
+        """Processing elements."""
+        return self.rows * self.columns
+
+
+class Memory(Section):
+    """[memory]: buffer and DRAM.
+
+    Attributes:
+        buffer_bytes: for inputs and partial sums. Of a microcontroller: its SRAM.
+        weight_buffer_bytes: for weights, where they have one of their own. bank_bytes: the buffer
+        is given out in banks of this size. buffer_words_per_cycle: words that the buffer moves in a
+        cycle, each direction; 0 is no limit. dram_bytes_per_s: 0 where there is no DRAM.
+        dram_bytes: capacity; 0 is no limit. Of a microcontroller: its flash. stores_padding: padded
+        inputs are stored with their zeros. drains_alone: outputs go to DRAM while the array waits.
+    """
+
+    buffer_bytes: int = Field(ge=1)
+    weight_buffer_bytes: int = Field(default=0, ge=0)
+    bank_bytes: int = Field(default=1, ge=1)
+    buffer_words_per_cycle: float = Field(default=0.0, ge=0)
+    dram_bytes_per_s: float = Field(default=0.0, ge=0)
+    dram_bytes: int = Field(default=0, ge=0)
+    stores_padding: bool = False
+    drains_alone: bool = False
+
+
+class Scratchpads(Section):
+    """[scratchpads]: of a row-stationary element, and the buses that feed the array.
+
+    Attributes:
+        input_words, weight_words, sum_words: of each element's scratchpads.
+        input_bus, weight_bus, sum_bus: words a cycle from the buffer (sums: in each direction).
+        images: of a pass, at most (n).
+    """
+
+    input_words: int = Field(ge=1)
+    weight_words: int = Field(ge=1)
+    sum_words: int = Field(ge=1)
+    input_bus: float = Field(gt=0)
+    weight_bus: float = Field(gt=0)
+    sum_bus: float = Field(gt=0)
+    images: int = Field(default=4, ge=1)
+
+
+class Microcontroller(Section):
+    """[microcontroller]: cycles of a kernel library, by class of operation.
+
+    Attributes:
+        pointwise, depthwise, convolution, dense: cycles a multiply-accumulate of 8 bits.
+        element: cycles an element of pooling, addition and the like.
+        float_mac: cycles a multiply-accumulate of floats.
+        gaussian: cycles a normal variate.
+        runtime_bytes: SRAM that the runtime holds beside the arena of tensors.
+        source: of all these.
+    """
+
+    pointwise: float = Field(gt=0)
+    depthwise: float = Field(gt=0)
+    convolution: float = Field(gt=0)
+    dense: float = Field(gt=0)
+    element: float = Field(ge=0)
+    float_mac: float = Field(gt=0)
+    gaussian: float = Field(gt=0)
+    runtime_bytes: int = Field(ge=0)
+    source: str = Field(min_length=8)
+
+
+class Stochastic(Section):
+    """[stochastic]: a stochastic-computing engine. Rows of the array sum, columns are outputs.
+
+    Attributes:
+        bits_per_cycle: bits of each stream computed in a cycle.
+        levels: largest integer that a stream's digit stands for: 1 for bits, m of integral
+            stochastic computing (Ardakani et al. 2017).
+        shares_generators: one random source for all streams of a kind.
+    """
+
+    bits_per_cycle: int = Field(default=1, ge=1)
+    levels: int = Field(default=1, ge=1)
+    shares_generators: bool = True
+
+
+class Crossbar(Section):
+    """[crossbar]: in-memory computing (ISAAC: Shafiee et al., ISCA 2016).
+
+    Attributes:
+        rows, columns: of one crossbar; the array's elements are crossbars.
+        cell_bits: of a weight held by one cell.
+        dac_bits: of an input fed in one read.
+        read_s: one read of a crossbar, conversions included. `write_s`: one row written.
+    """
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    cell_bits: int = Field(ge=1)
+    dac_bits: int = Field(ge=1)
+    read_s: float = Field(gt=0)
+    write_s: float = Field(gt=0)
+
+
+class Radio(Section):
+    """[radio]: what carries updates.
+
+    Attributes:
+        upload_bits_per_s, download_bits_per_s: after coding.
+        upload_nj_per_bit, download_nj_per_bit: of the device's radio.
+        source: of these.
+    """
+
+    upload_bits_per_s: float = Field(gt=0)
+    download_bits_per_s: float = Field(gt=0)
+    upload_nj_per_bit: float = Field(ge=0)
+    download_nj_per_bit: float = Field(ge=0)
+    source: str = Field(min_length=8)
+
+
+class Chip(Section):
+    """A chip file.
+
+    Attributes:
+        title: one line.
+        dataflow: how work is laid on it.
+        clock_hz: of the array.
+        word_bits: of its operands. Wider ones take several passes, narrower ones occupy a word on
+            the chip (except where `vector_bits` packs them) and are packed in DRAM.
+        sum_bits: of partial sums.
+        kinds: arithmetics that it computes.
+    """
+
+    title: str = Field(min_length=1)
+    dataflow: Dataflow
+    clock_hz: float = Field(gt=0)
+    word_bits: int = Field(ge=1, le=64)
+    sum_bits: int = Field(ge=1, le=64)
+    kinds: tuple[Literal["float", "fixed", "ternary", "binary", "stochastic"], ...] = Field(
+        strict=False
+    )
+    array: Array
+    memory: Memory
+    energy: Energy
+    radio: Radio
+    scratchpads: Scratchpads | None = None
+    microcontroller: Microcontroller | None = None
+    stochastic: Stochastic | None = None
+    crossbar: Crossbar | None = None
+
+    @model_validator(mode="after")
+    def _has_its_parts(self) -> "Chip":
+        part = {"row-stationary": "scratchpads"}.get(self.dataflow, self.dataflow)
+        if part in Chip.model_fields and getattr(self, part) is None:
+            raise ValueError(f"dataflow = {self.dataflow!r} needs a section [{part}]; add it")
+        needed = {
+            "stochastic": ("generator", "bit_product", "counter"),
+            "crossbar": ("adc", "dac", "cell", "cell_write"),
+        }.get(self.dataflow, ())
+        missing = [name for name in needed if getattr(self.energy, name) is None]
+        if missing:
+            raise ValueError(
+                f"dataflow = {self.dataflow!r} needs [energy] {', '.join(missing)}; add it"
+            )
+        if self.dataflow == "multiplexed" and self.array.vector_bits < self.word_bits:
+            raise ValueError("dataflow = 'multiplexed' needs [array] vector_bits of a word or more")
+        return self
+
+    def __hash__(self) -> int:
+        return id(self)  # one object a file; a cached estimate must not walk its sections
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def load_chip(name: str) -> Chip:
+    """A chip by its name in `clients/chip/chips/`, or by the path of a TOML file.
+
+    Raises:
+        SettingsError: no such chip, or something wrong in its file: one line for each.
+    """
+    path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise SettingsError(f"{name}: no such file")
+        raise SettingsError(f"--chip {name}: no such chip{suggest(name, ready_chips())}")
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, modified_ns: int) -> Chip:
+    return parse(Chip, read_toml(path), path.name)
+
+
+def ready_chips() -> list[str]:
+    """Names of the chips that come with privet."""
+    return sorted(path.stem for path in READY.glob("*.toml"))

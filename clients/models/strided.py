@@ -1,0 +1,43 @@
+"""Strided: one convolution without padding, two dense layers, squares between.
+
+The net of TenSEAL's tutorial: its one convolution can be packed by the client (im2col), and squares
+are what leveled FHE computes (CryptoNets, 2016).
+"""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from clients.arithmetic.protocol import Layers
+from clients.layers import AddChannel, Square
+from privacy.errors import ModelError
+
+if TYPE_CHECKING:
+    from clients.models import Model
+
+
+def build_strided(
+    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+) -> nn.Module:
+    """Convolution, square, dense, square, ..., the classes.
+
+    Raises:
+        ModelError: the kernel is larger than the image.
+    """
+    if model.kernel > min(shape):
+        raise ModelError(
+            f"[model] kernel = {model.kernel}: larger than the {shape[0]}x{shape[1]} images; "
+            "ask for less, or use perceptron"
+        )
+    rows, columns = ((n - model.kernel) // model.stride + 1 for n in shape)
+    layers: list[nn.Module] = [
+        AddChannel(),
+        *arithmetic.conv2d(1, model.channels, model.kernel, stride=model.stride),
+        *arithmetic.activation(Square),
+        nn.Flatten(),
+    ]
+    inputs = model.channels * rows * columns
+    for width in model.hidden:
+        layers += [*arithmetic.linear(inputs, width), *arithmetic.activation(Square)]
+        inputs = width
+    return arithmetic.chain([*layers, *arithmetic.linear(inputs, num_classes)])

@@ -1,0 +1,247 @@
+"""The PUBLIC side of boolean FHE: a perceptron of signs as a Concrete circuit (TFHE).
+
+Weights, pixels and activations are -1 or +1. With bits u = (x + 1) / 2 the sums are
+W x + b = 2 (W u + t), so a hidden bit is [W u + t >= 0]: additions, which cost next to nothing, and
+one programmable bootstrap a unit, whose price is the width of the sum. Low bits of the sum are
+rounded off and the bootstrap may err: near the threshold a sign matters little. How much is chosen
+by the accuracy that simulated encryption keeps (`compile_net`).
+
+It is built on concrete-python and not on Concrete ML, whose quantized networks put several bits and
+a requantization where one sign does (784 bootstraps an image, about 10 s), and of which one pin has
+no wheel for Python 3.12.
+
+Shapes: B records, I inputs, H hidden units, R classes.
+"""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from concrete import fhe
+from numpy.typing import NDArray
+
+from privacy.errors import CiphertextError, ModelError
+from privacy.net import Array, pool_images
+
+Integers = NDArray[np.int64]
+
+# low bits rounded off, and the error of a bootstrap: the cheapest come last
+CHOICES: tuple[tuple[int, float], ...] = ((0, 2.0**-20), (0, 0.3), (1, 0.3), (2, 0.4))
+KEPT = 0.01  # of the accuracy that a choice may cost
+SLACK_BYTES = 64  # by which encodings of ciphertexts of one kind may differ
+MOST_ERROR = 0.35  # root mean square of a logit's error over the logits' spread: else it is broken
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryNet:
+    """logits = V sign(W x + b) + c, x = sign(pixel - threshold), up to a positive factor.
+
+    Attributes:
+        w: -1 or +1, [H, I]; b: [H].
+        v: -1 or +1, [R, H]; c: [R].
+        shape, pool, threshold: images (H, W), averaged in squares, then compared.
+    """
+
+    w: Integers
+    b: Array
+    v: Integers
+    c: Array
+    shape: tuple[int, int]
+    pool: int
+    threshold: float
+
+    def __post_init__(self) -> None:
+        """Raises: ModelError: a weight is neither -1 nor +1, or shapes do not match."""
+        if not (np.abs(self.w) == 1).all() or not (np.abs(self.v) == 1).all():
+            raise ModelError("a binarized net's weights are -1 or +1")
+        if self.v.shape[1] != len(self.w) or len(self.b) != len(self.w):
+            raise ModelError("the layers of the binarized net do not fit each other")
+
+    @property
+    def offsets(self) -> Integers:
+        """t [H]: a hidden bit is [W u + t >= 0]."""
+        return np.floor((self.b - self.w.sum(1)) / 2).astype(np.int64)
+
+    @property
+    def constants(self) -> Integers:
+        """What is added to V h, h the hidden bits, so that its order is that of the logits, [R]."""
+        return np.rint((self.c - self.v.sum(1)) / 2).astype(np.int64)
+
+    def bits(self, images: Array) -> Integers:
+        """Images [B, H, W] in [0, 1] -> bits [B, I]."""
+        return binarize(images, self.pool, self.threshold)
+
+    def logits(self, bits: Integers) -> Integers:
+        """The integers that the circuit computes, in the clear: [B, I] -> [B, R]."""
+        hidden = (bits @ self.w.T + self.offsets >= 0).astype(np.int64)
+        return hidden @ self.v.T + self.constants
+
+
+def binarize(images: Array, pool: int, threshold: float) -> Integers:
+    """Is a pixel (a mean of `pool` x `pool`) brighter than the threshold? [B, I]"""
+    pooled = pool_images(images.astype(np.float32), pool)
+    return (pooled.reshape(len(images), -1) > threshold).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A circuit, and how it was chosen.
+
+    Attributes:
+        rounded_bits, p_error: of the choice.
+        simulated_accuracy, plain_accuracy: on the validation records.
+        complexity: Concrete's estimate of its cost.
+        input_bytes: of an encrypted image.
+    """
+
+    circuit: Any
+    rounded_bits: int
+    p_error: float
+    simulated_accuracy: float
+    plain_accuracy: float
+    complexity: float
+    input_bytes: int
+
+    def server_bytes(self) -> bytes:
+        """`server.zip`: the compiled circuit, no key."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "server.zip"
+            self.circuit.server.save(path)
+            return path.read_bytes()
+
+    def client_specs(self) -> bytes:
+        """What a client needs to make keys and encrypt."""
+        specs = self.circuit.client.specs.serialize()
+        return specs if isinstance(specs, bytes) else specs.encode()
+
+
+def compile_net(
+    net: BinaryNet,
+    bits: Integers,
+    labels: NDArray,
+    choices: Sequence[tuple[int, float]] = CHOICES,
+) -> Compiled:
+    """Compile with the cheapest choice that keeps the accuracy, and test what came out.
+
+    Args:
+        bits: validation records [B, I]; their sums also set the circuit's widths.
+        labels: [B]
+
+    Raises:
+        ModelError: Concrete finds no parameters for any choice, or what it compiled is wrong.
+    """
+    plain = _accuracy(net.logits(bits), labels)
+    found: list[tuple[Any, float, int, float]] = []
+    for rounded_bits, p_error in choices:
+        try:
+            circuit = _compile(net, bits, rounded_bits, p_error)
+        except RuntimeError:  # NoParametersFound
+            continue
+        simulated = np.array([circuit.simulate(record) for record in bits])
+        accuracy = _accuracy(simulated, labels)
+        if accuracy >= plain - KEPT:
+            found.append((circuit, accuracy, rounded_bits, p_error))
+    if not found:
+        raise ModelError(
+            "Concrete finds no parameters under which this net keeps its accuracy: hold its sums "
+            "with [model] sum_limit, or use fewer pixels or hidden units"
+        )
+    circuit, accuracy, rounded_bits, p_error = min(found, key=lambda each: each[0].complexity)
+    input_bytes = _self_test(net, circuit, bits)
+    return Compiled(
+        circuit, rounded_bits, p_error, accuracy, plain, circuit.complexity, input_bytes
+    )
+
+
+def _compile(net: BinaryNet, bits: Integers, rounded_bits: int, p_error: float) -> Any:
+    weight, offsets = net.w.T.astype(np.int64), net.offsets
+    head, constants = net.v.T.astype(np.int64), net.constants
+    if rounded_bits:  # to the nearest: what rounds to zero or more is what is -2^(bits - 1) or more
+        offsets = offsets - (1 << (rounded_bits - 1))
+
+    def forward(u: Any) -> Any:
+        sums = u @ weight + offsets
+        if rounded_bits:
+            sums = fhe.round_bit_pattern(
+                sums, lsbs_to_remove=rounded_bits, exactness=fhe.Exactness.APPROXIMATE
+            )
+        return (sums >= 0) @ head + constants
+
+    configuration = fhe.Configuration(
+        p_error=p_error,
+        loop_parallelize=True,
+        compress_evaluation_keys=True,
+        compress_input_ciphertexts=True,
+        fhe_simulation=True,
+        show_progress=False,
+    )
+    return fhe.Compiler(forward, {"u": "encrypted"}).compile(list(bits), configuration)
+
+
+def _self_test(net: BinaryNet, circuit: Any, bits: Integers) -> int:
+    """Run one record in real FHE: Concrete may compile what computes wrongly (its issue 1306).
+
+    Returns:
+        The bytes of an encrypted record.
+
+    Raises:
+        ModelError: it does.
+    """
+    circuit.keygen()
+    upload = circuit.encrypt(bits[0])
+    encrypted = np.array(circuit.decrypt(circuit.run(upload)))
+    plain = net.logits(bits[:200])
+    error = math.sqrt(float(np.square(encrypted - plain[0]).mean()))
+    if error > MOST_ERROR * float(plain.std()):
+        raise ModelError(
+            f"the compiled circuit computes wrongly: its logits are off by {error:.1f} where they "
+            f"spread by {plain.std():.1f}; choose other rounding or a smaller p_error"
+        )
+    return len(upload.serialize())
+
+
+def _accuracy(logits: NDArray, labels: NDArray) -> float:
+    return float((logits.argmax(1) == labels).mean())
+
+
+class Circuit:
+    """A compiled circuit, ready to run on a client's ciphertexts."""
+
+    def __init__(self, path: Path, input_bytes: int) -> None:
+        """Args:
+        path: of `server.zip`.
+        input_bytes: what an encrypted image takes: all take the same.
+        """
+        self._server = fhe.Server.load(path)
+        self._input_bytes = input_bytes
+
+    def load_keys(self, parts: tuple[bytes, ...]) -> Any:
+        """Evaluation keys from bytes.
+
+        Raises:
+            CiphertextError: they are not.
+        """
+        if len(parts) != 1:
+            raise CiphertextError(f"{len(parts)} parts, where one belongs")
+        try:
+            return fhe.EvaluationKeys.deserialize(parts[0])
+        except (RuntimeError, ValueError) as error:
+            raise CiphertextError(f"not evaluation keys: {error}") from None
+
+    def run(self, parts: tuple[bytes, ...], keys: Any) -> tuple[bytes, ...]:
+        """From encrypted bits to encrypted logits.
+
+        Raises:
+            CiphertextError: the upload is not what a client of this model sends.
+        """
+        if len(parts) != 1 or abs(len(parts[0]) - self._input_bytes) > SLACK_BYTES:
+            raise CiphertextError(f"not an encrypted image of about {self._input_bytes} bytes")
+        try:
+            answer = self._server.run(fhe.Value.deserialize(parts[0]), evaluation_keys=keys)
+        except (RuntimeError, ValueError) as error:
+            raise CiphertextError(f"could not be computed: {error}") from None
+        return (answer.serialize(),)

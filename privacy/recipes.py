@@ -1,0 +1,49 @@
+"""Rings, moduli and scales for a depth, at 128-bit security: tuned on validation records.
+
+The bits of the modulus are all there is to spend. A scale too small drowns in noise: an input's in
+that of its encryption, weights' in their rounding, and what is rotated at a small scale in that of
+the rotation, unless the special prime is larger than the others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LARGEST_DEGREE = 32768
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A ring and a modulus, and how the scale is split: tuned on validation records.
+
+    Attributes:
+        degree: of the ring, twice the number of slots.
+        prime_bits: of the moduli that data live under, the first to be dropped last.
+        special_bits: of the modulus that only keys use.
+        input_bits, weight_bits: log2 of the scales at which pixels and each layer are encoded.
+        rescale: after which steps a prime is dropped: `product` l or `square` l.
+    """
+
+    degree: int
+    prime_bits: tuple[int, ...]
+    special_bits: int
+    input_bits: float
+    weight_bits: tuple[float, ...]
+    rescale: frozenset[tuple[str, int]]
+
+
+def recipes(num_squares: int) -> Iterator[Recipe]:
+    """Recipes for a depth, the fastest first. One and two squares: few large primes, late drops."""
+    if num_squares == 0:
+        yield Recipe(4096, (35, 35), 38, 22, (22,), frozenset())
+    if num_squares == 1:
+        yield Recipe(4096, (36, 37), 36, 15.5, (14.5, 11.4), frozenset({("square", 0)}))
+    if num_squares == 2:
+        yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
+    levels = 2 * num_squares + 1
+    always = frozenset(
+        [("product", i) for i in range(num_squares + 1)]
+        + [("square", i) for i in range(num_squares)]
+    )
+    for degree, most_bits in ((8192, 218), (16384, 438), (32768, 881)):
+        if 120 + 40 * levels <= most_bits:
+            yield Recipe(degree, (60, *[40] * levels), 60, 40, (40,) * (num_squares + 1), always)

@@ -1,0 +1,215 @@
+"""Versioned bytes between a client and a service: frames, and the offer of a model.
+
+A frame is checked here, in Python, before any native parser sees a part of it:
+
+    offset  bytes  what, integers little-endian
+    0       4      magic, "PRVT"
+    4       1      version
+    5       1      kind: see KINDS
+    6       2      number of parts
+    8       16     digest of the model it is for
+    24      16     nonce: a request is answered once
+    40      32     identity of the evaluation keys, the SHA-256 of their frame's parts; else zero
+    72      8 n    lengths of the parts
+    ...            the parts
+    end     16     BLAKE2b of all before it: finds damage, not malice
+"""
+
+import hashlib
+import secrets
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from privacy.errors import WireError
+from privacy.settings import Section
+
+MAGIC, VERSION = b"PRVT", 1
+KINDS = {"keys": 1, "image": 2, "answer": 3, "batch": 4}
+HEADER = struct.Struct("<4sBBH16s16s32s")
+CHECKSUM_BYTES = 16
+MOST_PARTS = 4096
+NO_KEYS = bytes(32)
+
+Kind = Literal["keys", "image", "answer", "batch"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What goes over the wire at once.
+
+    Attributes:
+        model: digest of the model, 16 bytes.
+        keys: identity of the evaluation keys to use, 32 bytes.
+        nonce: 16 bytes.
+    """
+
+    kind: Kind
+    model: bytes
+    parts: tuple[bytes, ...]
+    keys: bytes = NO_KEYS
+    nonce: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """The frame as bytes, with a new nonce unless it has one."""
+        nonce = self.nonce or secrets.token_bytes(16)
+        number = len(self.parts)
+        header = HEADER.pack(MAGIC, VERSION, KINDS[self.kind], number, self.model, nonce, self.keys)
+        lengths = struct.pack(f"<{number}Q", *map(len, self.parts))
+        content = b"".join((header, lengths, *self.parts))
+        return content + _checksum(content)
+
+    @property
+    def identity(self) -> bytes:
+        """SHA-256 of the parts: what evaluation keys are called."""
+        total = hashlib.sha256()
+        for part in self.parts:
+            total.update(struct.pack("<Q", len(part)))
+            total.update(part)
+        return total.digest()
+
+
+def read_frame(content: bytes, kind: Kind, model: bytes) -> Frame:
+    """Parse a frame that should be of a kind and for a model.
+
+    Raises:
+        WireError: it is not; the error says what it is instead.
+    """
+    least = HEADER.size + CHECKSUM_BYTES
+    if len(content) < least:
+        raise WireError(f"a frame of {len(content)} bytes: cut short")
+    magic, version, number, num_parts, digest, nonce, keys = HEADER.unpack_from(content)
+    if magic != MAGIC:
+        raise WireError("not a frame of privet")
+    if version != VERSION:
+        raise WireError(f"version {version} of the wire format; this speaks {VERSION}")
+    if _checksum(memoryview(content)[:-CHECKSUM_BYTES]) != content[-CHECKSUM_BYTES:]:
+        raise WireError("a damaged frame: its checksum does not hold")
+    if number != KINDS[kind]:
+        raise WireError(f"a frame of kind {number} where {kind} ({KINDS[kind]}) belongs")
+    if digest != model:
+        raise WireError("the frame is for another model; ask for the offer again", 409)
+    start = HEADER.size + 8 * num_parts
+    if num_parts > MOST_PARTS or start + CHECKSUM_BYTES > len(content):
+        raise WireError(f"{num_parts} parts do not fit the frame")
+    lengths = struct.unpack_from(f"<{num_parts}Q", content, HEADER.size)
+    if start + sum(lengths) + CHECKSUM_BYTES != len(content):
+        raise WireError("the lengths of the parts do not add up")
+    parts = []
+    for length in lengths:
+        parts.append(content[start : start + length])
+        start += length
+    return Frame(kind, digest, tuple(parts), keys, nonce)
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()
+
+
+class BatchOffer(Section):
+    """How to ask for many images at once: one pixel a ciphertext, one image a slot.
+
+    Attributes:
+        images: the most in a batch.
+        pixels: ciphertexts in a batch.
+    """
+
+    images: int = Field(ge=1, le=16384)
+    pixels: int = Field(ge=1, le=4096)
+    degree: int = Field(ge=1024, le=32768)
+    prime_bits: tuple[int, ...] = Field(strict=False, min_length=1, max_length=32)
+    special_bits: int = Field(ge=20, le=60)
+    input_bits: float = Field(ge=1, le=60)
+    logit_divisor: float = Field(gt=0)
+
+
+class Offer(Section):
+    """What a service tells a client of its model: how to pack and to encrypt, nothing of weights.
+
+    Attributes:
+        model: digest, in hex.
+        shape: of the images, (H, W).
+        pool: side of the squares of pixels to be averaged.
+        pixels: the pooled pixels in the real and the imaginary part of each slot, -1 for none.
+        num_classes: logits; class c is in the slots s = c modulo the power of two above.
+        degree, prime_bits, special_bits: CKKS parameters; the client's SEAL refuses weak ones.
+        input_bits: log2 of the scale at which slots are encoded.
+        rotations: the Galois keys that the server needs.
+        logit_divisor: the logits come divided by this.
+        batch: how to ask for many images at once, if the service lets.
+    """
+
+    scheme: Literal["ckks"] = "ckks"
+    model: str = Field(pattern="^[0-9a-f]{32}$")
+    shape: tuple[int, int] = Field(strict=False)
+    pool: int = Field(ge=1, le=64)
+    pixels: tuple[tuple[int, ...], tuple[int, ...]] = Field(strict=False)
+    num_classes: int = Field(ge=2, le=32768)
+    degree: int = Field(ge=1024, le=32768)
+    prime_bits: tuple[int, ...] = Field(strict=False, min_length=1, max_length=32)
+    special_bits: int = Field(ge=20, le=60)
+    input_bits: float = Field(ge=1, le=60)
+    rotations: tuple[int, ...] = Field(strict=False, max_length=32768)
+    logit_divisor: float = Field(gt=0)
+    batch: BatchOffer | None = None
+
+    @property
+    def security(self) -> str:
+        """In words."""
+        bits = sum(self.prime_bits) + self.special_bits
+        return f"CKKS, ring of degree {self.degree}, modulus of {bits} bits: 128-bit security"
+
+    @property
+    def digest(self) -> bytes:
+        """Of the model."""
+        return bytes.fromhex(self.model)
+
+
+class BooleanOffer(Section):
+    """What a service tells a client of a boolean model.
+
+    Attributes:
+        model: digest, in hex.
+        shape, pool: as in `Offer`.
+        threshold: a pixel above it is a one.
+        specs: Concrete's specification of the client's parameters, base64.
+        p_error: of one bootstrap.
+    """
+
+    scheme: Literal["boolean"] = "boolean"
+    model: str = Field(pattern="^[0-9a-f]{32}$")
+    shape: tuple[int, int] = Field(strict=False)
+    pool: int = Field(ge=1, le=64)
+    threshold: float = Field(ge=0, lt=1)
+    num_classes: int = Field(ge=2, le=32768)
+    specs: str = Field(max_length=1 << 24)
+    p_error: float = Field(gt=0, lt=1)
+
+    @property
+    def security(self) -> str:
+        """In words."""
+        return f"TFHE by Concrete, 128-bit security, p_error {self.p_error:.2g} a bootstrap"
+
+    @property
+    def digest(self) -> bytes:
+        """Of the model."""
+        return bytes.fromhex(self.model)
+
+
+AnyOffer = Annotated[Offer | BooleanOffer, Field(discriminator="scheme")]
+_OFFERS: TypeAdapter[Offer | BooleanOffer] = TypeAdapter(AnyOffer)
+
+
+def read_offer(content: bytes | str) -> Offer | BooleanOffer:
+    """Parse what a service offers.
+
+    Raises:
+        WireError: it is not an offer.
+    """
+    try:
+        return _OFFERS.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WireError(f"not an offer: {first['loc']}: {first['msg']}") from None

@@ -1,0 +1,54 @@
+"""`privet attack`: what five adversaries learn from a run."""
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from server.commands.options import AsJson, RunName, Runs, Settings
+
+
+def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs = None) -> None:
+    """Attack a finished run; write leakage.json into it. Can be interrupted, and goes on."""
+    from server.adversaries import attack as attack_run
+    from server.adversaries import settings_of
+    from server.console import err, out
+    from server.run import find_run, runs_folder
+
+    found_run = find_run(run, runs_folder(runs))
+    found = attack_run(found_run, settings_of(found_run, s), lambda line: err.print(line))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    out.print(membership_table(found))
+    for name, reason in found["left_out"].items():
+        err.print(f"left out: {name}: {reason}", highlight=False)
+
+
+def membership_table(found: dict[str, Any]) -> Table:
+    """One line for each adversary: the attack that was reported, and its figures."""
+    table = Table(
+        "adversary", "attack", "AUC", "TPR at 1 % FPR", title="Membership, 95 % intervals"
+    )
+    for name in ("final_model", "all_rounds", "server", "secure_sum", "malicious_client"):
+        about = found[name]
+        if "left_out" in about:
+            continue
+        if "chosen_on_shadows" in about:
+            attacks = [about["chosen_on_shadows"][key] for key in ("auc", "tpr")]
+            figures = [about["attacks"][a] for a in attacks]
+        else:
+            attacks = [about["reported"]] * 2
+            figures = [about[about["reported"]]] * 2
+        table.add_row(
+            name.replace("_", " "),
+            " / ".join(dict.fromkeys(attacks)),
+            _interval(figures[0]["auc"], 1, 3),
+            _interval(figures[1]["tpr_at_1_percent"], 100, 1),
+        )
+    return table
+
+
+def _interval(figure: dict[str, float], scale: float, digits: int) -> str:
+    value, low, high = (figure[key] * scale for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -1,0 +1,39 @@
+"""`privet audit`: does the mechanism do what it claims?"""
+
+import json
+
+import typer
+from rich.table import Table
+
+from server.commands.options import AsJson, RunName, Runs
+
+
+def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
+    """Audit the DP-SGD of a run, or of an experiment; exit status 1 if it fails."""
+    from server.auditing import audit_of, subject
+    from server.console import out
+    from server.run import runs_folder
+
+    experiment, found_run = subject(run, runs_folder(runs))
+    done = audit_of(experiment, found_run)
+    found = done.to_dict()
+    if found_run:
+        found_run.keep("audit.json", found)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        table = Table("check", "", "measured", "should be")
+        for check in done.checks:
+            verdict = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
+            table.add_row(check.name, verdict, check.measured, check.expected)
+        out.print(table)
+        table = Table("lower bound", "epsilon", "assumes")
+        for bound in done.bounds:
+            table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
+        table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
+        out.print(table)
+        for check in done.checks:
+            if not check.passed:
+                out.print(f"[red]{check.name}[/red]: usually {check.meaning}")
+    if not done.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,28 @@
+"""`privet evaluate`: a run's last weights on the test set, on a device with other arithmetic."""
+
+import json
+
+from privacy.errors import SettingsError
+from server.commands.options import AsJson, RunName, Runs, Settings
+
+
+def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Runs = None) -> None:
+    """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
+    from privacy.settings import override, parse
+    from server.app import test_evaluator
+    from server.experiment import Experiment
+    from server.run import find_run, runs_folder
+
+    found = find_run(run, runs_folder(runs))
+    tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])
+    for key, origin in origins.items():
+        if not key.startswith("arithmetic."):
+            raise SettingsError(f"{origin}: only [arithmetic] can differ from what was trained")
+    experiment = parse(Experiment, tables, str(found.path), origins)
+    last = len(found.rounds)
+    loss, accuracy = test_evaluator(experiment)(found.weights(last))
+    facts = {"run": str(found.path), "round": last, "accuracy": accuracy, "loss": loss}
+    if as_json:
+        print(json.dumps(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
+    else:
+        print(f"{accuracy:.4%}")

@@ -1,0 +1,47 @@
+"""`privet infer`: encrypt, ask, decrypt, beside what the model answers in the clear."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.commands.options import AsJson, RunName, Runs, Scheme
+
+
+def infer(
+    run: RunName,
+    scheme: Scheme = "ckks",
+    images: Annotated[int, typer.Option(min=1, help="Test images to show")] = 3,
+    evaluate: Annotated[int, typer.Option(min=0, help="Test images to measure on instead")] = 0,
+    url: Annotated[str, typer.Option(help="Of a running service; else one is started here")] = "",
+    key: Annotated[Path | None, typer.Option(help="File of the secret key; made if absent")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="Release noisy logits as well")] = False,
+    flood: Annotated[int, typer.Option(min=0, help="Noise over logits: 2^N times theirs")] = 3,
+    as_json: AsJson = False,
+    runs: Runs = None,
+) -> None:
+    """Classify test images that the service never sees."""
+    from contextlib import nullcontext
+
+    from server.console import err
+    from server.demo import Demo
+    from server.loopback import loopback
+    from server.run import find_run, runs_folder
+
+    found = find_run(run, runs_folder(runs))
+    if logits:
+        err.print(
+            "A CKKS decryption holds noise from which its secret key can be computed by whoever "
+            f"has the ciphertext: logits leave with noise of 2^{flood} times that over them. "
+            "Give them to no one who saw the ciphertexts, and use a key for few images.",
+            style="yellow",
+        )
+    service = nullcontext(url) if url else loopback(found.path, scheme)
+    with service as at:
+        demo = Demo(found, at, key)
+        told = demo.evaluate(evaluate) if evaluate else demo.show(images, logits, flood, as_json)
+    if as_json:
+        print(json.dumps(told, indent=1))
+    elif evaluate:
+        demo.print_evaluation(told)

@@ -1,0 +1,104 @@
+"""`privet run`, `resume`, `show`, `list`."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from privacy.errors import PrivetError
+from server.commands.options import AsJson, RunName, Runs, Settings
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
+    s: Settings = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run directory")] = "",
+    runs: Runs = None,
+) -> None:
+    """Run an experiment; print the path of its run directory."""
+    from server.experiment import load_experiment
+    from server.launch import launch
+    from server.run import runs_folder
+
+    finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
+    _tell(finished.path)
+
+
+def resume(run: RunName, runs: Runs = None) -> None:
+    """Do what is left of a run that was interrupted."""
+    from server.launch import resume as resume_run
+    from server.run import find_run, runs_folder
+
+    found = find_run(run, runs_folder(runs))
+    resume_run(found)
+    _tell(found.path)
+
+
+def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
+    """What a run reached and what it spent."""
+    from server.console import fact_table, out
+    from server.run import find_run, runs_folder
+    from server.summary import summarise
+
+    facts = dataclasses.asdict(summarise(find_run(run, runs_folder(runs))))
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    for key in ("accuracy", "best_accuracy"):
+        facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
+    for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
+        facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
+    out.print(fact_table("", facts))
+
+
+def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
+    """Runs, and the ready experiments."""
+    from server.console import out
+    from server.experiment import ready_experiments
+    from server.run import list_runs as find_runs
+    from server.run import runs_folder
+    from server.summary import headline, summarise
+
+    rows = []
+    for found in find_runs(runs_folder(runs)):
+        try:
+            rows.append(headline(summarise(found)))
+        except PrivetError as error:
+            rows.append({"run": found.path.name, "status": f"damaged: {error}"})
+    if as_json:
+        print(json.dumps({"runs": rows, "experiments": ready_experiments()}, indent=1))
+        return
+    if rows:
+        table = Table(*rows[0] if len(rows[0]) > 2 else ("run", "status"))
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        out.print(table)
+    ready = Table("experiment", "what it is")
+    for name, title in ready_experiments().items():
+        ready.add_row(name, title)
+    out.print(ready)
+
+
+def _tell(path: Path) -> None:
+    """The path for programs; one sentence for people."""
+    from server.console import err
+    from server.run import Run
+    from server.summary import summarise
+
+    facts = summarise(Run(path))
+    spent = (
+        "no privacy was promised"
+        if facts.epsilon is None
+        else f"epsilon {facts.epsilon:.3f} at delta {facts.delta:g} for each {facts.unit}"
+    )
+    accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
+    if facts.failures:
+        accuracy += f"{facts.failures} client failures ({facts.refusals} refused), "
+    err.print(
+        f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {accuracy}{spent}",
+        highlight=False,
+    )
+    print(path)

@@ -1,0 +1,37 @@
+"""A service of one's own: `privet serve` on this machine, for as long as it is needed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from privacy.errors import ServiceError
+
+END_S = 10.0
+
+
+@contextmanager
+def loopback(run: Path, scheme: str, *, workers: int = 1, threads: int = 1) -> Iterator[str]:
+    """Serve a run's model on a free port of the loopback interface; yields the URL.
+
+    Raises:
+        ServiceError: it did not start; it has said why on stderr.
+    """
+    command = [sys.executable, "-m", "server", "serve", str(run), "--scheme", scheme, "--port", "0"]
+    command += ["--workers", str(workers), "--threads", str(threads)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise ServiceError("the service did not start; see its message above")
+        yield json.loads(line)["url"]
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,171 @@
+"""Run -> what an inference service serves: a folder with an offer and a compiled model."""
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from clients.data import load
+from clients.layers import Square
+from clients.models import build
+from clients.models.binarized import BinaryLinear
+from privacy.boolean import BinaryNet
+from privacy.errors import ModelError, SettingsError
+from privacy.files import write_atomically
+from privacy.net import Array, Convolution, Dense, Net
+from privacy.settings import suggest
+from privacy.wire import BooleanOffer
+from server.run import Run
+
+CALIBRATION = 5000  # training images from which ranges are taken
+VALIDATION = 300  # training images on which a circuit's rounding is chosen
+
+
+def compile_run(run: Run, scheme: str, folder: Path) -> None:
+    """Compile a run's last model for encrypted inference into a folder.
+
+    Raises:
+        ModelError: the model cannot be evaluated under this scheme; the error says what can.
+        RunError: the run has no weights, or is damaged.
+    """
+    if scheme not in _COMPILERS:
+        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
+    for name, content in _COMPILERS[scheme](run).items():
+        with write_atomically(folder / name) as file:
+            file.write(content)
+
+
+def trained_model(run: Run) -> nn.Module:
+    """The model after the last round."""
+    dataset = load(run.experiment.data)
+    model = build(run.experiment.model, dataset.shape, dataset.num_classes)
+    arrays = run.weights(len(run.rounds))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return model.eval()
+
+
+def calibration(run: Run) -> Array:
+    """Training images [B, H, W] in [0, 1], evenly from the whole training set."""
+    dataset = load(run.experiment.data)
+    step = max(1, len(dataset.train_x) // CALIBRATION)
+    return dataset.train_x[::step].astype(np.float64) / dataset.scale
+
+
+def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
+    """The layers of a trained model, as the encrypted schemes see them.
+
+    Raises:
+        ModelError: it has a layer that leveled FHE does not compute.
+    """
+    pool = 1
+    layers: list[Dense | Convolution] = []
+    squares = 0
+    for layer in model.children():
+        if isinstance(layer, nn.AvgPool2d) and not layers:
+            pool = int(layer.kernel_size)  # type: ignore[arg-type]
+        elif isinstance(layer, nn.Linear) and type(layer) is nn.Linear:
+            layers.append(Dense(_array(layer.weight), _array(layer.bias)))
+        elif isinstance(layer, nn.Conv2d) and not layers and layer.padding == (0, 0):
+            weight = _array(layer.weight)[:, 0]
+            layers.append(Convolution(weight, _array(layer.bias), layer.stride[0]))
+        elif isinstance(layer, Square):
+            squares += 1
+        elif type(layer).__name__ not in ("Flatten", "AddChannel"):
+            raise ModelError(
+                f"{type(layer).__name__} cannot be evaluated under CKKS: train a perceptron with "
+                "[model] activation = 'square', or a strided net; or use --scheme boolean with a "
+                "binarized net"
+            )
+    if squares != len(layers) - 1:
+        raise ModelError("under CKKS a square stands between any two layers, and nothing else")
+    return Net(shape, pool, tuple(layers))
+
+
+def _array(parameter: torch.Tensor | None) -> Array:
+    assert parameter is not None
+    return parameter.detach().numpy().astype(np.float64)
+
+
+def _compile_ckks(run: Run) -> dict[str, bytes]:
+    from privacy.batch import batch_net, batch_offer, batch_to_bytes
+    from privacy.plan import plan
+    from privacy.programs import digest, offer_of, plan_to_bytes
+
+    net, images = net_of(trained_model(run), load(run.experiment.data).shape), calibration(run)
+    files = {"program.safetensors": plan_to_bytes(planned := plan(net, images))}
+    batch = None
+    try:
+        integers, divisor = batch_net(net, images)
+        files["batch.safetensors"] = batch_to_bytes(integers)
+        batch = batch_offer(net, divisor)
+    except ModelError:
+        pass  # image by image, then: the offer says so
+    offer = offer_of(planned, digest(b"".join(files.values())), batch)
+    files["scheme.json"] = json.dumps({"scheme": "ckks"}).encode()
+    return files | {"offer.json": offer.model_dump_json().encode()}
+
+
+def binary_net_of(model: nn.Module, run: Run) -> BinaryNet:
+    """The arrays of a trained binarized perceptron with one hidden layer.
+
+    Raises:
+        ModelError: it is another kind of model.
+    """
+    layers = [layer for layer in model.children() if isinstance(layer, BinaryLinear)]
+    if run.experiment.model.name != "binarized" or len(layers) != 2:
+        raise ModelError(
+            f"[model] name = {run.experiment.model.name!r}: --scheme boolean wants a binarized net "
+            "with one hidden layer; train one with: privet run encrypted-binary"
+        )
+    weights = [np.where(_array(layer.weight) >= 0, 1, -1) for layer in layers]
+    # each layer stands behind a division, and the first reads bits: see clients.models.binarized
+    biases = [_array(layer.bias) * math.sqrt(layer.in_features) for layer in layers]
+    biases[0] += weights[0].sum(1)
+    settings = run.experiment.model
+    return BinaryNet(
+        w=weights[0],
+        b=biases[0],
+        v=weights[1],
+        c=biases[1],
+        shape=load(run.experiment.data).shape,
+        pool=settings.pool,
+        threshold=settings.threshold,
+    )
+
+
+def _compile_boolean(run: Run) -> dict[str, bytes]:
+    from privacy.boolean import compile_net
+    from privacy.programs import digest
+
+    dataset = load(run.experiment.data)
+    net = binary_net_of(trained_model(run), run)
+    step = max(1, len(dataset.train_x) // VALIDATION)
+    bits = net.bits(dataset.train_x[::step] / dataset.scale)
+    compiled = compile_net(net, bits, dataset.train_y[::step])
+    content = compiled.server_bytes()
+    offer = BooleanOffer(
+        model=digest(content),
+        shape=net.shape,
+        pool=net.pool,
+        threshold=net.threshold,
+        num_classes=len(net.c),
+        specs=base64.b64encode(compiled.client_specs()).decode(),
+        p_error=compiled.p_error,
+    )
+    about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
+    return {
+        "server.zip": content,
+        "offer.json": offer.model_dump_json().encode(),
+        "scheme.json": json.dumps(about).encode(),
+    }
+
+
+_COMPILERS: dict[str, Callable[[Run], dict[str, bytes]]] = {
+    "ckks": _compile_ckks,
+    "boolean": _compile_boolean,
+}

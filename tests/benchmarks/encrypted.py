@@ -1,0 +1,299 @@
+"""Encrypted inference against TenSEAL's high-level API, and against itself.
+
+The models are those of the ready experiments, trained when they are not here yet (minutes):
+`$PRIVET_RUNS/bench-<experiment>`. A CKKS answer is computed on one core, a boolean one on two.
+Peers: TenSEAL's tutorial 4 (a convolution by `conv2d_im2col`, products by `mm`; N = 8192, moduli
+[31, 26 x 6, 31]) as it is written, and with our convnet's weights.
+"""
+
+import json
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import tenseal as ts
+
+from clients.data import Data, load
+from clients.query import connect
+from server.demo import wilson
+from server.experiment import load_experiment
+from server.launch import launch
+from server.loopback import loopback
+from server.program import binary_net_of, net_of, trained_model
+from server.run import Run, runs_folder
+
+TUTORIAL = {"channels": 4, "hidden": 64}
+IMAGES = 60  # asked one after another for a median
+ACCURACY_IMAGES = 1000
+CLIENTS, REQUESTS = 8, 1000
+
+
+def trained(experiment: str) -> Run:
+    """The run of a ready experiment, trained if it is not here."""
+    path = runs_folder() / f"bench-{experiment}"
+    if not (path / "experiment.toml").exists():
+        launch(load_experiment(experiment), runs_folder(), path.name)
+    return Run.open(path)
+
+
+def images(num: int) -> np.ndarray:
+    """Test images [num, 28, 28] in [0, 1]."""
+    return load(Data(name="mnist")).test_x[:num] / 255.0
+
+
+def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
+    """Medians of one client's steps, bytes, accuracy and agreement, through the service."""
+    dataset, model = load(run.experiment.data), trained_model(run)
+    import torch
+
+    with torch.no_grad():
+        plain = model(torch.from_numpy(dataset.test_x).float() / 255).argmax(1).numpy()
+    with loopback(run.path, scheme, threads=threads) as url:
+        client = connect(url)
+        client.ask(images(1)[0])  # the worker parses the keys
+        answers = [client.ask(image) for image in images(num)]
+    labels = np.array([a.label for a in answers])
+    right = int((labels == dataset.test_y[:num]).sum())
+    same = int((labels == plain[:num]).sum())
+    times = {k: [a.times_s[k] * 1e3 for a in answers] for k in answers[0].times_s}
+    totals = [sum(a.times_s.values()) * 1e3 for a in answers]
+    return {
+        "plain_accuracy": float((plain == dataset.test_y).mean()),
+        "encrypted_images": num,
+        "encrypted_accuracy": right / num,
+        "encrypted_accuracy_interval": wilson(right, num),
+        "agreement": same / num,
+        "agreement_interval": wilson(same, num),
+        **{f"{name}_ms": statistics.median(values) for name, values in times.items()},
+        "total_ms": statistics.median(totals),
+        "total_ms_quartiles": list(np.quantile(totals, [0.25, 0.75])),
+        "key_generation_ms": client.key_generation_s * 1e3,
+        "keys_bytes": client.keys_bytes,
+        "upload_bytes": answers[0].bytes_up,
+        "download_bytes": answers[0].bytes_down,
+    }
+
+
+def tutorial(weights: dict[str, np.ndarray], repeats: int) -> dict:
+    """TenSEAL's tutorial 4 on one image: encrypt, convolve, square, mm, square, mm, decrypt."""
+    context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[31, *[26] * 6, 31])
+    context.global_scale = 2**26
+    context.generate_galois_keys()
+    keys_bytes = len(context.serialize(save_secret_key=False))
+    image, totals, server = images(1)[0].tolist(), [], []
+    kernels = [kernel.tolist() for kernel in weights["conv"]]
+    for _ in range(repeats):
+        start = time.perf_counter()
+        x, windows = ts.im2col_encoding(context, image, 7, 7, 3)
+        encrypted = time.perf_counter()
+        channels = [
+            x.conv2d_im2col(kernel, windows) + float(bias)
+            for kernel, bias in zip(kernels, weights["conv_bias"], strict=True)
+        ]
+        y = ts.CKKSVector.pack_vectors(channels)
+        y.square_()
+        y = y.mm(weights["w1"].T.tolist()) + weights["b1"].tolist()
+        y.square_()
+        y = y.mm(weights["w2"].T.tolist()) + weights["b2"].tolist()
+        answered = time.perf_counter()
+        y.decrypt()
+        totals.append((time.perf_counter() - start) * 1e3)
+        server.append((answered - encrypted) * 1e3)
+    return {
+        "total_ms": statistics.median(totals),
+        "total_ms_all": totals,
+        "server_ms": statistics.median(server),
+        "keys_bytes": keys_bytes,
+    }
+
+
+def weights_of(run: Run) -> dict[str, np.ndarray]:
+    """A convnet's arrays as the tutorial names them."""
+    net = net_of(trained_model(run), (28, 28))
+    conv, first, second = net.layers
+    return {
+        "conv": conv.weight,
+        "conv_bias": conv.bias,
+        "w1": first.weight,
+        "b1": first.bias,
+        "w2": second.weight,
+        "b2": second.bias,
+    }
+
+
+def random_tutorial() -> dict[str, np.ndarray]:
+    """The tutorial's own net; its time does not depend on its weights."""
+    rng, c, h = np.random.default_rng(0), TUTORIAL["channels"], TUTORIAL["hidden"]
+    return {
+        "conv": rng.normal(0, 0.1, (c, 7, 7)),
+        "conv_bias": rng.normal(0, 0.1, c),
+        "w1": rng.normal(0, 0.05, (h, 64 * c)),
+        "b1": rng.normal(0, 0.1, h),
+        "w2": rng.normal(0, 0.1, (10, h)),
+        "b2": rng.normal(0, 0.1, 10),
+    }
+
+
+def convnet() -> dict:
+    """The same weights, by us and by TenSEAL's high-level API."""
+    run = trained("encrypted-convnet")
+    ours, theirs = ask(run, "ckks", IMAGES), tutorial(weights_of(run), 2)
+    return {
+        "ours": ours,
+        "tenseal": theirs,
+        "ratio": theirs["total_ms"] / ours["total_ms"],
+        "keys_ratio": theirs["keys_bytes"] / ours["keys_bytes"],
+    }
+
+
+def perceptron() -> dict:
+    """Our perceptron, alone and in batches, and TenSEAL's tutorial net."""
+    run = trained("encrypted-perceptron")
+    ours, theirs, many = ask(run, "ckks", IMAGES), tutorial(random_tutorial(), 3), batch(run)
+    return {
+        "ours": ours,
+        "tenseal": theirs,
+        "batch": many,
+        "ratio": theirs["total_ms"] / ours["total_ms"],
+        "keys_ratio": theirs["keys_bytes"] / ours["keys_bytes"],
+        "batch_ratio": ours["total_ms"] / many["ms_an_image"],
+    }
+
+
+def batch(run: Run, repeats: int = 5) -> dict:
+    """A full batch, from pixels to labels."""
+    dataset, totals, parts = load(run.experiment.data), [], []
+    with loopback(run.path, "ckks") as url:
+        client = connect(url)
+        num = client.offer.batch.images
+        for _ in range(repeats + 1):
+            labels, times_s = client.ask_batch(images(num))
+            totals.append(sum(times_s.values()) * 1e3)
+            parts.append({name: seconds * 1e3 for name, seconds in times_s.items()})
+    return {
+        "images": num,
+        "accuracy": float((labels == dataset.test_y[:num]).mean()),
+        "ms_an_image": statistics.median(totals[1:]) / num,
+        "total_ms_all": totals[1:],
+        "last_ms": parts[-1],
+    }
+
+
+def accuracy() -> dict:
+    """Encrypted accuracy and agreement of both CKKS nets on many images."""
+    return {
+        name: ask(trained(f"encrypted-{name}"), "ckks", ACCURACY_IMAGES)
+        for name in ("perceptron", "convnet")
+    }
+
+
+def boolean(num_fhe: int = 50, num_simulated: int = 500) -> dict:
+    """The boolean row: accuracy simulated and real, and Concrete ML's net on the same images."""
+    run = trained("encrypted-binary")
+    dataset = load(run.experiment.data)
+    told = ask(run, "boolean", num_fhe, threads=2)
+    from privacy.boolean import compile_net
+
+    net = binary_net_of(trained_model(run), run)
+    step = len(dataset.train_x) // 300
+    bits = net.bits(dataset.train_x[::step] / 255.0)
+    compiled = compile_net(net, bits, dataset.train_y[::step])
+    simulated = np.array(
+        [compiled.circuit.simulate(b) for b in net.bits(images(num_simulated))]
+    ).argmax(1)
+    right = int((simulated == dataset.test_y[:num_simulated]).sum())
+    told["upload_uncompressed_bytes"] = uncompressed_bytes(net, bits)
+    return told | {
+        "rounded_bits": compiled.rounded_bits,
+        "p_error": compiled.p_error,
+        "simulated_images": num_simulated,
+        "simulated_accuracy": right / num_simulated,
+        "simulated_accuracy_interval": wilson(right, num_simulated),
+        "input_ratio": told["upload_uncompressed_bytes"] / told["upload_bytes"],
+    }
+
+
+def uncompressed_bytes(net, bits) -> int:
+    """Of an image under a circuit of the same net that does not compress its inputs."""
+    from concrete import fhe
+
+    weight, offsets = net.w.T.astype(np.int64), net.offsets
+    head, constants = net.v.T.astype(np.int64), net.constants
+    compiler = fhe.Compiler(
+        lambda u: ((u @ weight + offsets) >= 0) @ head + constants, {"u": "encrypted"}
+    )
+    circuit = compiler.compile(list(bits), fhe.Configuration(p_error=0.3))
+    circuit.keygen()
+    return len(circuit.encrypt(bits[0]).serialize())
+
+
+def service() -> dict:
+    """Eight clients at once on two workers against one client; memory over 1,000 requests."""
+    run = trained("encrypted-perceptron")
+
+    def throughput(url: str, clients: int, requests: int) -> float:
+        image, failed = images(1)[0], []
+        known = [connect(url) for _ in range(clients)]
+        for client in known:
+            client.ask(image)
+
+        def work(client) -> None:
+            try:
+                for _ in range(requests // clients):
+                    client.ask(image)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(client,)) for client in known]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return requests / (time.perf_counter() - start)
+
+    import httpx
+
+    def memory_mb(url: str) -> float:
+        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status) / 1024
+
+    with loopback(run.path, "ckks", workers=2) as url:
+        one = throughput(url, 1, 200)
+        throughput(url, CLIENTS, 400)  # workers keep the parsed keys of eight clients, no more
+        begun = memory_mb(url)
+        eight = throughput(url, CLIENTS, REQUESTS)
+        ended = memory_mb(url)
+        health = httpx.get(f"{url}/health").json()
+    return {
+        "one_client_per_s": one,
+        "eight_clients_per_s": eight,
+        "ratio": eight / one,
+        "memory_mb": [begun, ended],
+        "answers_by_status": health["answers_by_status"],
+        "workers_replaced": health["workers_replaced"],
+    }
+
+
+PARTS = {
+    "convnet": convnet,
+    "perceptron": perceptron,
+    "accuracy": accuracy,
+    "service": service,
+    "boolean": boolean,
+}
+
+
+def run() -> dict:
+    """All rows, in one run."""
+    return {name: part() for name, part in PARTS.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: PARTS[name]() for name in sys.argv[1:] or PARTS}, indent=1))

@@ -1,0 +1,173 @@
+"""A federation here against stock Flower on Ray with stock Opacus, on the same numerical work.
+
+Opacus's MNIST net, sigma 1, clip 1, five rounds of a local epoch of Poisson batches; A: 100 clients
+of 600 records, 10 a round, batch 60; B: 1,000 clients of 60 records, 100 a round, batch 12. Steady
+seconds a round leave out evaluation and the first round (of `stock`: actors' imports); cold is the
+wall time of the whole command, imports and evaluation after each round included. The kernels were
+compiled by a run before. Beside them: our peak memory, the share of the engine, and the machine's
+limit, the work's floating-point operations over the measured peak of matrix products.
+"""
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients.data import cache_folder
+
+STOCK = Path(__file__).parent / "stock"
+ROUNDS = 5
+WORKLOADS = {"A": (100, 10, 60), "B": (1000, 100, 12)}
+FLOP_A_RECORD = 2.13e6  # forward, weight gradients, and input gradients of all but the first layer
+EXPERIMENT = """
+[data]
+name = "mnist"
+[model]
+name = "convnet"
+[training]
+sample_rate = {rate}
+local_steps = {steps}
+learning_rate = 0.25
+[budget]
+unit = "record"
+noise_multiplier = 1.0
+clip = 1.0
+[federation]
+clients = {clients}
+cohort = {cohort}
+rounds = {rounds}
+"""
+
+
+def ours(
+    clients: int, cohort: int, batch: int, evaluate_every: int, rounds: int = ROUNDS
+) -> dict[str, Any]:
+    """`privet run` in a process of its own: wall time, seconds of each round, peak memory."""
+    rate = batch * clients / 60_000
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "work.toml"
+        file.write_text(
+            EXPERIMENT.format(
+                clients=clients, cohort=cohort, rate=rate, steps=round(1 / rate), rounds=rounds
+            )
+        )
+        command = [sys.executable, "-m", "server", "run", str(file), "--runs", folder]
+        command += ["-s", f"federation.evaluate_every={evaluate_every}"]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        run = Path(process.stdout.read().decode().strip())
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - start
+        assert status == 0
+        records = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+        return {
+            "wall_s": wall_s,
+            "rounds_s": [record["seconds"] for record in records],
+            "peak_mb": usage.ru_maxrss / 1024,
+            "accuracy": records[-1]["accuracy"],
+        }
+
+
+def stock(clients: int, cohort: int, batch: int) -> dict[str, Any]:
+    """`flwr run` on Ray: the same of the plain app."""
+    with tempfile.TemporaryDirectory() as folder:
+        app, home, result = (Path(folder) / name for name in ("app", "home", "times.json"))
+        shutil.copytree(STOCK, app)
+        values = (
+            f'clients={clients} cohort={cohort} batch={batch} rounds={ROUNDS} result="{result}"'
+        )
+        environment = {
+            **os.environ,
+            "FLWR_HOME": str(home),
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        command = ["flwr", "run", ".", "local", "--federation-config", f"num-supernodes={clients}"]
+        command += ["--run-config", f'{values} data="{cache_folder() / "mnist.npz"}"']
+        began = time.time()
+        try:
+            subprocess.run(
+                command, cwd=app, env=environment, check=True, capture_output=True, timeout=120
+            )
+            while not result.exists():
+                time.sleep(0.05)
+                assert time.time() - began < 600, "the peer did not end"
+            times = json.loads(result.read_text())
+        finally:
+            _stop(f"FLWR_HOME={home}")
+        pairs = pairwise(times)
+        return {
+            "wall_s": times[-1]["ended"] - began,
+            "rounds_s": [b["began"] - a["ended"] for a, b in pairs],
+            "accuracy": times[-1]["accuracy"],
+        }
+
+
+def _stop(mark: str) -> None:
+    """End the SuperLink that `flwr run` leaves behind, and all it started."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+        except (OSError, ProcessLookupError):
+            continue
+
+
+def limit_s() -> float:
+    """Seconds that a round's products would take at the measured peak of all cores."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    torch.set_num_threads(1)
+    cores = len(os.sched_getaffinity(0))
+    a = [torch.rand(768, 768) for _ in range(cores)]
+
+    def products(x: torch.Tensor) -> None:
+        for _ in range(50):
+            x @ x
+
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(products, a))
+        start = time.perf_counter()
+        list(pool.map(products, a))
+        peak = cores * 50 * 2 * 768**3 / (time.perf_counter() - start)
+    return 6000 * FLOP_A_RECORD / peak
+
+
+def run() -> dict[str, Any]:
+    """Ratios of steady and of cold seconds, and what bounds them."""
+    results: dict[str, Any] = {"limit_s": limit_s()}
+    for name, workload in WORKLOADS.items():
+        ours(*workload, evaluate_every=ROUNDS)  # compiles
+        steady = [ours(*workload, evaluate_every=ROUNDS) for _ in range(3)]
+        cold = [ours(*workload, evaluate_every=1) for _ in range(3)]
+        peer = stock(*workload)
+        ours_s = statistics.median(np.ravel([one["rounds_s"][1:-1] for one in steady]))
+        peer_s = statistics.median(peer["rounds_s"][1:])
+        cold_s = statistics.median(one["wall_s"] for one in cold)
+        results[name] = {
+            "steady_ratio": peer_s / ours_s,
+            "cold_ratio": peer["wall_s"] / cold_s,
+            "ours_steady_s": ours_s,
+            "ours_cold_s": cold_s,
+            "peer_steady_s": peer_s,
+            "peer_cold_s": peer["wall_s"],
+            "share_of_limit": results["limit_s"] / ours_s,
+            "peak_mb": max(one["peak_mb"] for one in steady),
+            "raw": {"steady": steady, "cold": cold, "peer": peer},
+        }
+    results["10,000 clients, 1,000 a round"] = ours(10_000, 1_000, 1, evaluate_every=2, rounds=2)
+    return results

@@ -1,0 +1,130 @@
+"""`privet infer` and `privet serve` from end to end, and what they show."""
+
+import json
+import sys
+
+import httpx
+import numpy as np
+import pytest
+import served
+
+from clients.data import Data, load
+from clients.query import Client, connect
+from privacy.errors import ModelError, ServiceError
+from server import cli
+from server.demo import draw, wilson
+from server.loopback import loopback
+
+
+def privet(*arguments):
+    sys.argv = ["privet", *map(str, arguments)]
+    with pytest.raises(SystemExit) as leave:
+        cli.main()
+    return int(leave.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return served.train(tmp_path_factory.mktemp("runs"), *served.SQUARES)
+
+
+@pytest.fixture(scope="module")
+def url(trained):
+    with loopback(trained.path, "ckks") as at:
+        yield at
+
+
+def test_infer_shows_image_answer_and_costs(trained, capsys):
+    """Without a URL it starts a service of its own."""
+    assert privet("infer", trained.path, "--images", 1) == 0
+    told = capsys.readouterr().out
+    assert "encrypted answer" in told
+    for word in ("key generation", "encrypt", "upload", "server", "download", "decrypt", "128-bit"):
+        assert word in told
+
+
+def test_infer_tells_programs_the_same(trained, url, tmp_path, capsys):
+    key = tmp_path / "key"
+    command = ("infer", trained.path, "--url", url, "--key", key, "--images", 4, "--json")
+    assert privet(*command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert len(told["answers"]) == 4
+    assert all(set(a) == {"image", "encrypted", "plain", "truth"} for a in told["answers"])
+    assert told["upload_bytes"] > 10_000
+    assert privet(*command, "--logits") == 0  # the key is there: it is used again
+    released = capsys.readouterr()
+    assert "noise from which its secret key can be computed" in released.err.replace("\n", " ")
+    assert len(json.loads(released.out)["answers"][0]["logits"]) == 10
+    key.chmod(0o644)
+    assert privet(*command) == 2
+    assert "chmod 600" in capsys.readouterr().err
+
+
+def test_evaluation_agrees_with_the_plain_model(trained, url, capsys):
+    assert privet("infer", trained.path, "--url", url, "--evaluate", 60, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["agreement"] >= 0.95
+    low, high = told["encrypted_accuracy_interval"]
+    assert low < told["encrypted_accuracy"] < high
+    assert privet("infer", trained.path, "--url", url, "--evaluate", 5) == 0
+    assert "agreement" in capsys.readouterr().out
+
+
+def test_a_batch_is_answered_as_one_by_one(url):
+    client = connect(url)
+    data = load(Data())
+    images = data.test_x[:12] / data.scale
+    labels, times_s = client.ask_batch(images)
+    each = [client.ask(image).label for image in images]
+    assert np.mean(labels == each) > 0.9
+    assert set(times_s) == {"encrypt", "upload", "server", "download", "decrypt"}
+
+
+def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained, tmp_path, capsys):
+    assert privet("serve", trained.path, "--scheme", "boolean") == 2
+    assert "privet run encrypted-binary" in capsys.readouterr().err
+    assert privet("serve", trained.path, "--scheme", "rot13") == 2
+    assert "known: ckks, boolean" in capsys.readouterr().err
+    relu = served.train(tmp_path, name="relu")
+    assert privet("serve", relu.path) == 2
+    assert "activation = 'square'" in capsys.readouterr().err
+    assert privet("infer", trained.path, "--url", "http://127.0.0.1:9") == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def answering(*responses):
+    """A client of a service that says these things, one after another."""
+    script = iter(responses)
+    return httpx.Client(
+        base_url="http://there", transport=httpx.MockTransport(lambda request: next(script))
+    )
+
+
+def test_a_service_that_lies_is_not_believed(url):
+    offer = httpx.get(f"{url}/v1/offer").text
+    weak = json.loads(offer) | {"degree": 1024}
+    with pytest.raises(ModelError):
+        Client(answering(httpx.Response(200, json=weak)))
+    renamed = httpx.Response(200, json={"keys": "0" * 64})
+    with pytest.raises(ServiceError, match="another name"):
+        Client(answering(httpx.Response(200, text=offer), renamed))
+    with pytest.raises(ServiceError, match="503: busy"):
+        Client(answering(httpx.Response(503, text="busy\nand more")))
+
+
+def test_images_are_drawn_in_half_blocks_or_shades():
+    image = np.zeros((5, 4))
+    image[0, 0] = 1
+    coloured = draw(image, colour=True)
+    assert coloured.plain == "▀▀▀▀\n" * 3
+    assert "rgb(255,255,255) on rgb(0,0,0)" in str(coloured.spans[0].style)
+    assert draw(image, colour=False).plain.splitlines()[0] == "=   "
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (10, 10), (985, 1000)])
+def test_intervals_are_wilsons(k, n):
+    from scipy.stats import binomtest
+
+    expected = binomtest(k, n).proportion_ci(method="wilson")
+    assert wilson(k, n) == pytest.approx((expected.low, expected.high))
