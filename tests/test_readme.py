@@ -1,4 +1,4 @@
-"""README.md: each command in it runs, cut down to seconds; each experiment it names exists."""
+"""README.md and the rooms' pages: each command runs, cut down to seconds; each experiment exists."""
 
 import re
 import shlex
@@ -14,7 +14,8 @@ from server import cli
 from server.experiment import ready_experiments
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+ROOMS = ["privacy", "clients", "attacks", "server", "tests/benchmarks"]
+README = "\n".join((ROOT / room / "README.md").read_text() for room in ["", *ROOMS])
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 LINES = [line.partition(" #")[0].strip() for line in BLOCKS.splitlines() if line.strip()]
 COMMANDS = [shlex.split(line) for line in LINES]
