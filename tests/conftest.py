@@ -11,7 +11,7 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 
-# Examples are drawn anew each time only when asked (HYPOTHESIS_PROFILE=default): CI repeats its own.
+# CI repeats its examples; HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 

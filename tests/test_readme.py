@@ -1,4 +1,4 @@
-"""README.md and the rooms' pages: each command runs, cut down to seconds; each experiment exists."""
+"""README.md and the rooms' pages: each command runs, cut to seconds; each experiment exists."""
 
 import re
 import shlex
