@@ -38,17 +38,20 @@ class Data(Section):
             `idx`: the four IDX files of MNIST's kind in the folder `path`.
         limit: use only so many training records, chosen by the run's seed; 0 uses all.
         partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
-            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017).
+            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
+            `nodes`: each client is a device with its own folder of records.
         held_out: share of each client's records that it never trains on.
+        classes: labels are 0 ... classes - 1; 0 is as many as the training records have.
     """
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
     path: str = ""
     limit: int = Field(default=0, ge=0)
-    partition: Literal["iid", "dirichlet", "shards"] = "iid"
+    partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
     alpha: float = Field(default=0.5, gt=0)
     shards: int = Field(default=2, ge=1)
     held_out: float = Field(default=0.1, ge=0, lt=1)
+    classes: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,8 @@ class Partition:
     """Which client owns which training record: the manifest of members and non-members.
 
     Attributes:
-        owner: int32 [N], the client of each record, -1 for a record that nobody has.
+        owner: int32 [N], the client of each record, -1 for a record that nobody has, or of which
+            only a device knows.
         held_out: bool [N], records which their owner never trains on.
     """
 
@@ -193,6 +197,8 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
         DataError: some client would have no record to train on.
     """
     y = load(data).train_y
+    if data.partition == "nodes":
+        return Partition(np.full(len(y), -1, dtype=np.int32), np.zeros(len(y), dtype=bool))
     if data.limit > len(y):
         raise DataError(f"[data] limit = {data.limit}: {data.name} has {len(y)} training records")
     rng = np.random.default_rng(derive(seed, "partition"))

@@ -4,6 +4,7 @@ import math
 import random
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -16,6 +17,7 @@ from privacy.settings import Section, Tables, override, parse, read_toml, sugges
 from server.strategies import Strategy
 
 READY = Path(__file__).parent / "experiments"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Federation(Section):
@@ -30,6 +32,12 @@ class Federation(Section):
             held-out records. These statistics carry no noise.
         timeout_s: how long the server waits for a round's replies.
         workers: clients trained at the same time; 0 is one a core. Does not alter the result.
+        engine: what carries messages to clients, a key of `server.engines.ENGINES`: `cohort`, in
+            this process; `ray`, Flower's simulation; `superlink`, Flower's SuperNodes on devices
+            of their own, each with its own data.
+        address: `host:port` of the SuperLink.
+        root_certificates: PEM file of the authority that signed the SuperLink's certificate;
+            without one there is no TLS, and the address must be this machine's.
     """
 
     clients: int = Field(default=10, ge=1)
@@ -39,11 +47,26 @@ class Federation(Section):
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=0, ge=0)
+    engine: Literal["cohort", "ray", "superlink"] = "cohort"
+    address: str = ""
+    root_certificates: str = ""
 
     @model_validator(mode="after")
     def _cohort_fits(self) -> "Federation":
         if self.cohort > self.clients:
             raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
+        return self
+
+    @model_validator(mode="after")
+    def _address_is_safe(self) -> "Federation":
+        host, _, port = self.address.rpartition(":")
+        if self.address and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"address = {self.address!r}: must be host:port")
+        if self.address and not self.root_certificates and host not in LOOPBACK:
+            raise ValueError(
+                f"address = {self.address!r} is another machine: give root_certificates = the "
+                "authority's PEM file (privet keys new makes one)"
+            )
         return self
 
     @property
@@ -92,10 +115,22 @@ class Experiment(Job):
         return self.training.local_steps if self.budget.unit == "record" else 1
 
     def resolve(self) -> "Experiment":
-        """The same experiment with its noise solved over the planned participation."""
+        """The same experiment with its noise solved over the planned participation.
+
+        Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
+        nobody can repeat, unless the experiment says `noise = "seeded"`.
+        """
         steps = self.federation.rounds_per_client * self.steps_per_round
-        budget = self.budget.solve(self.sample_rate, steps)
-        return self.model_copy(update={"budget": budget})
+        deployed = self.federation.engine == "superlink"
+        noise = {"auto": "secure" if deployed else "seeded"}
+        training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        update: dict[str, Section] = {
+            "budget": self.budget.solve(self.sample_rate, steps),
+            "training": self.training.model_copy(update=training),
+        }
+        if deployed:
+            update["data"] = self.data.model_copy(update={"partition": "nodes"})
+        return self.model_copy(update=update)
 
     @cached_property
     def cohorts(self) -> list[list[int]]:
