@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from clients.formats import read_digits, read_idx_folder, read_mnist_wheel
+from clients.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
 from clients.seeds import derive
 from privacy.errors import DataError
 from privacy.files import write_atomically
@@ -35,13 +35,14 @@ class Data(Section):
 
     Attributes:
         name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's), or
-            `idx`: the four IDX files of MNIST's kind in the folder `path`.
+            `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`).
         limit: use only so many training records, chosen by the run's seed; 0 uses all.
         partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
             `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
             `nodes`: each client is a device with its own folder of records.
         held_out: share of each client's records that it never trains on.
-        classes: labels are 0 ... classes - 1; 0 is as many as the training records have.
+        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
+            the training records have.
     """
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
@@ -141,7 +142,7 @@ def load(data: Data) -> Dataset:
 @lru_cache(maxsize=4)
 def _load(name: str, path: str) -> Dataset:
     if name == "idx" or path:
-        arrays = read_idx_folder(Path(path or "."))
+        arrays = read_folder(Path(path or "."))
     elif name == "digits":
         arrays = read_digits()
     else:

@@ -97,6 +97,7 @@ class _Rounds:
         arrays = _to_arrays(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        config["run"] = self.run.identity
         cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
 
         messages = self.strategy.configure_train(number, arrays, config, cohort)
@@ -147,6 +148,8 @@ class _Rounds:
         """A record for each client of the cohort, and the replies that may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         good = []
+        # A SuperLink answers for a node that is gone, and in its own name.
+        replies = [r for r in replies if r.metadata.src_node_id in cohort.clients]
         for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
@@ -217,8 +220,10 @@ class _Rounds:
         if self.experiment.budget.unit != "record" or not clients:
             return
         answers = {}
-        messages = [Message(RecordDict(), self.nodes[client], "query") for client in clients]
-        for reply in self.grid.send_and_receive(messages, timeout=60):
+        asked = RecordDict({"asked": ConfigRecord({"run": self.run.identity})})
+        messages = [Message(asked, self.nodes[client], "query") for client in clients]
+        patience_s = min(60.0, self.experiment.federation.timeout_s)
+        for reply in self.grid.send_and_receive(messages, timeout=patience_s):
             if not reply.has_error():
                 about = reply.content.config_records["about"]
                 answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))

@@ -202,7 +202,7 @@ def train_as_asked(
 ) -> Message:
     """A client's round, as `clients.app` does it, on records of the caller's choice."""
     config: dict[str, Any] = dict(message.content.config_records["config"])
-    net = load_net(job, message.content.array_records["arrays"])
+    net = load_net(job, job.data, message.content.array_records["arrays"])
     round_ = Round(
         number=int(config["server-round"]),
         client=client,

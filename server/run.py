@@ -16,6 +16,7 @@ log.txt                   Flower's log and ours
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -124,6 +125,13 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Machine, versions and command."""
         return self.kept("environment.json")
+
+    @cached_property
+    def identity(self) -> str:
+        """What devices know the run by: no other has it, not even under the same name."""
+        parts = ("experiment.toml", "environment.json")
+        content = [self.path.name.encode(), *((self.path / part).read_bytes() for part in parts)]
+        return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
 
     @property
     def manifest(self) -> Partition:

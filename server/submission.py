@@ -30,7 +30,12 @@ SUBMIT_S = 120.0  # for `flwr` itself: it imports much
 END_S = 60.0  # for a finished run's last record to be on disk
 
 BUNDLE: dict[str, Any] = {
-    "project": {"name": "privet", "version": "0.1.0", "license": "MIT"},
+    "project": {
+        "name": "privet",
+        "version": "0.1.0",
+        "description": "privet, as it is installed",
+        "license": "MIT",
+    },
     "tool": {
         "flwr": {
             "app": {
@@ -41,7 +46,9 @@ BUNDLE: dict[str, Any] = {
         }
     },
 }
-APPS = "import clients.app\nimport server.app\n\nclient = clients.app.app\nserver = server.app.app\n"
+APPS = (
+    "import clients.app\nimport server.app\n\nclient = clients.app.app\nserver = server.app.app\n"
+)
 
 
 class Submission:
@@ -78,7 +85,8 @@ class Submission:
         command = ["run", str(bundle), CONNECTION, "--run-config", named, *options]
         answer = self._ask(command)
         if not answer.get("run-id"):
-            reason = answer.get("error-message") or answer.get("error") or "no answer"
+            reason = str(answer.get("error-message") or answer.get("error") or "no answer").strip()
+            reason = reason.splitlines()[-1].strip(" .")
             address = self.federation.address
             raise FederationFailed(
                 f"the SuperLink at {address} does not take the run: {reason}; "
