@@ -19,14 +19,11 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +37,11 @@ from privacy.errors import RunError
 from privacy.files import write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
+from server.environment import describe
 from server.experiment import Experiment
 from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
-
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
 
 
 class Run:
@@ -83,7 +79,7 @@ class Run:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
             draft._write("experiment.toml", experiment.to_toml().encode())
-            draft._write("environment.json", json.dumps(_environment(), indent=1).encode())
+            draft._write("environment.json", json.dumps(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()
@@ -325,20 +321,3 @@ def find_run(name: str, runs: Path) -> Run:
             raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
         return found[-1]
     return Run.open(runs / name if (runs / name / "experiment.toml").is_file() else name)
-
-
-def _environment() -> dict[str, Any]:
-    versions = {}
-    for package in RECORDED_VERSIONS:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-    }
