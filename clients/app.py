@@ -133,9 +133,9 @@ def introduce(message: Message, context: Context) -> Message:
     client, num_clients = identify(context)
     about = ConfigRecord({"client": client, "of": num_clients})
     ledger = read_ledger(context)
-    if holder := Holder.of(context):
-        asked = message.content.config_records.get("asked") or ConfigRecord()
-        ledger = holder.journal.spent_in(str(asked.get("run", "")))
+    asked = message.content.config_records.get("asked")
+    if asked and (holder := Holder.of(context)):
+        ledger = holder.journal.spent_in(str(asked["run"]))
     about["ledger"] = ledger.to_json()
     return Message(RecordDict({"about": about}), reply_to=message)
 

@@ -115,20 +115,23 @@ class Holder:
         """
         assert job.budget.noise_multiplier is not None
         request = _digest(run, arrays, job, round_)
-        ledger = self.journal.spent_in(run, besides=request)
-        if (again := self.journal.released(run, request)) is not None:
-            net.load(load(again))
-            return ledger
-        cost = Spent(
-            job.budget.noise_multiplier, job.training.sample_rate, job.training.local_steps
-        )
-        planned = ledger.with_charge(cost.noise_multiplier, cost.sample_rate, cost.steps)
-        Limit(job.budget.epsilon, job.budget.delta).require(planned, "the run's [budget] epsilon =")
-        self.journal.charge(run, request, cost, self.limit)
-        train(ledger)
-        weights = {name: tensor.contiguous() for name, tensor in net.state().items()}
-        self.journal.release(run, request, save(weights))
-        return self.journal.spent_in(run)
+        with self.journal.turn():
+            ledger = self.journal.spent_in(run, besides=request)
+            if (again := self.journal.released(run, request)) is not None:
+                net.load(load(again))
+                return ledger
+            cost = Spent(
+                job.budget.noise_multiplier, job.training.sample_rate, job.training.local_steps
+            )
+            planned = ledger.with_charge(cost.noise_multiplier, cost.sample_rate, cost.steps)
+            Limit(job.budget.epsilon, job.budget.delta).require(
+                planned, "the run's [budget] epsilon ="
+            )
+            self.journal.charge(run, request, cost, self.limit)
+            train(ledger)
+            weights = {name: tensor.contiguous() for name, tensor in net.state().items()}
+            self.journal.release(run, request, save(weights))
+            return self.journal.spent_in(run)
 
 
 def _digest(run: str, arrays: ArrayRecord, job: Job, round_: Round) -> str:

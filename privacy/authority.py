@@ -23,7 +23,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from privacy.errors import KeysError
 
-AUTHORITY, SERVER = "authority", "server"
 VALID_DAYS = 365
 
 PrivateKey = ec.EllipticCurvePrivateKey
@@ -33,11 +32,13 @@ def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[P
     """Make an authority, a server certificate that it signed, and a key pair for each node.
 
     Args:
-        folder: made with mode 0700; private keys in it have mode 0600.
+        folder: made with mode 0700, as are the folders in it: one for each machine, with all that
+            it needs, and nothing else's secrets. Private keys have mode 0600. The authority's own,
+            `authority.key`, is for no machine.
         hosts: names and IP addresses under which nodes reach the server.
 
     Returns:
-        `authority.pem`, `server.pem`, then `node-N.pub` of each node; beside each lies its `.key`.
+        The folders `server`, `node-0`, `node-1`, ...
 
     Raises:
         KeysError: the folder has keys already, or cannot be written to.
@@ -63,31 +64,34 @@ def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[P
         )
         .sign(root, hashes.SHA384())
     )
+    public = authority.public_bytes(Encoding.PEM)
     files: dict[str, bytes] = {
-        f"{AUTHORITY}.pem": authority.public_bytes(Encoding.PEM),
-        f"{AUTHORITY}.key": _private(root, PrivateFormat.PKCS8),
-        f"{SERVER}.pem": certificate.public_bytes(Encoding.PEM),
-        f"{SERVER}.key": _private(server, PrivateFormat.PKCS8),
+        "authority.key": _private(root, PrivateFormat.PKCS8),
+        "server/authority.pem": public,
+        "server/server.pem": certificate.public_bytes(Encoding.PEM),
+        "server/server.key": _private(server, PrivateFormat.PKCS8),
     }
     for number in range(num_nodes):
         key = _new_key()
-        files[f"node-{number}.pub"] = key.public_key().public_bytes(
+        files[f"server/node-{number}.pub"] = key.public_key().public_bytes(
             Encoding.OpenSSH, PublicFormat.OpenSSH
         )
-        files[f"node-{number}.key"] = _private(key, PrivateFormat.OpenSSH)
+        files[f"node-{number}/authority.pem"] = public
+        files[f"node-{number}/node.key"] = _private(key, PrivateFormat.OpenSSH)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in files.items():
+            path = folder / name
+            for parent in (folder, path.parent):
+                parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             mode = 0o600 if name.endswith(".key") else 0o644
-            with os.fdopen(
-                os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb"
-            ) as file:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
     except FileExistsError as error:
         raise KeysError(f"{error.filename}: exists; name another folder") from None
     except OSError as error:
         raise KeysError(f"{folder}: cannot be written: {error.strerror}") from None
-    return [folder / name for name in files if not name.endswith(".key")]
+    return [folder / "server", *(folder / f"node-{number}" for number in range(num_nodes))]
 
 
 def _new_key() -> PrivateKey:

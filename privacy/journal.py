@@ -18,7 +18,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,10 @@ class Journal:
 
     # ---- one release
 
+    def turn(self) -> AbstractContextManager[None]:
+        """From charge to release: one at a time, or two processes would answer one charge."""
+        return self._locked(".turn")
+
     def charge(self, run: str, request: str, cost: Spent, limit: Limit) -> None:
         """Write down what a request will cost, once, before it is computed.
 
@@ -145,12 +149,11 @@ class Journal:
     # ---- the file
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, which: str = ".lock") -> Iterator[None]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(
-                self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600
-            )
+            name = self.path.with_name(self.path.name + which)
+            lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LedgerError(f"{self.path}: cannot be written: {error.strerror}") from None
         try:

@@ -104,7 +104,7 @@ class _Rounds:
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
-        replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+        replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
 
         entries, good = self._admit(number, replies, cohort)
         aggregated = self._aggregate(number, good) if good else None
@@ -148,8 +148,6 @@ class _Rounds:
         """A record for each client of the cohort, and the replies that may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         good = []
-        # A SuperLink answers for a node that is gone, and in its own name.
-        replies = [r for r in replies if r.metadata.src_node_id in cohort.clients]
         for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -62,10 +63,12 @@ def _admit_nodes(keys: Path, port: int, home: Path, environment: dict[str, str])
     (home / "config.toml").write_text(
         tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: link}})
     )
-    for key in sorted(keys.glob("*.pub")):
+    known = sorted(keys.glob("*.pub"))
+    for key in known:
         command = ["flwr", "supernode", "register", str(key), CONNECTION]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=120
         )
         if done.returncode and "already" not in done.stdout + done.stderr:
             raise FederationFailed(f"{key}: not admitted: {(done.stderr or done.stdout).strip()}")
+    print(f"privet: {len(known)} nodes admitted", file=sys.stderr)

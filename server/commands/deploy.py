@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Keys = Annotated[Path, typer.Option("--keys", help="Folder made by privet keys new")]
+Keys = Annotated[Path, typer.Option("--keys", help="The folder server/ that privet keys new made")]
 
 
 def new_keys(
@@ -15,7 +15,7 @@ def new_keys(
     ] = None,
     nodes: Annotated[int, typer.Option(min=0, help="How many nodes get a key")] = 3,
 ) -> None:
-    """Make a private test authority, a server certificate and a key for each node."""
+    """Make a private test authority, a server certificate and node keys, a folder a machine."""
     from privacy.authority import make_authority
 
     hosts = ["localhost", "127.0.0.1", *(host or [])]
