@@ -5,12 +5,13 @@ Under record-level DP it comes after the noise, so it costs no epsilon and promi
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import Field
 
 from privacy.settings import Section
@@ -63,11 +64,9 @@ class Compression(Section):
         expected = {CODES: (num_bytes, np.uint8), SCALES: (num_blocks, np.float32)}
         arrays = {}
         for name, (length, kind) in expected.items():
-            if name not in sent or len(sent[name].data) > length * np.dtype(kind).itemsize + 1024:
-                raise ValueError(f"{name} is missing or too long")
-            arrays[name] = sent[name].numpy()
-            if arrays[name].shape != (length,) or arrays[name].dtype != kind:
-                raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
+            if name not in sent:
+                raise ValueError(f"{name} is missing")
+            arrays[name] = decode(name, sent[name], (length,), kind)
         codes = _unpack(arrays[CODES], self.bits)[:size].astype(np.float32)
         update = (codes * np.float32(2 / self._most) - 1) * np.repeat(arrays[SCALES], self.block)[
             :size
@@ -86,6 +85,24 @@ class Compression(Section):
     @property
     def _most(self) -> int:
         return (1 << self.bits) - 1
+
+
+def decode(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+    """An array that came over the wire, looked at before memory is given to it.
+
+    Raises:
+        ValueError: longer than it should be, or of another shape or type.
+    """
+    expected = np.dtype(dtype)
+    if len(array.data) > math.prod(shape) * expected.itemsize + 1024:
+        raise ValueError(f"{name} is {len(array.data)} bytes long")
+    content = BytesIO(array.data)
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{name} is not in numpy's format 1.0")
+    found, _, kind = np.lib.format.read_array_header_1_0(content)
+    if found != shape or kind != expected:
+        raise ValueError(f"{name} is {kind}{list(found)}")
+    return array.numpy()
 
 
 def size_bytes(sent: ArrayRecord) -> int:

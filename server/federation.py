@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
-from clients.compression import size_bytes
+from clients.compression import decode, size_bytes
 from clients.seeds import derive
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, epsilon_path
@@ -191,14 +191,10 @@ class _Rounds:
             weights = {}
             for name, array in arrays.items():
                 expected = self.weights[name]
-                if len(array.data) > expected.nbytes + 1024:  # before anything is unpacked
-                    raise ValueError(f"{name} is {len(array.data)} bytes long")
-                weights[name] = value = array.numpy()
-                if value.shape != expected.shape or value.dtype != expected.dtype:
-                    raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
+                weights[name] = value = decode(name, array, expected.shape, expected.dtype)
                 if not np.isfinite(value).all():
                     raise ValueError(f"{name} is not finite")
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, MemoryError) as error:
             raise ValueError(f"rejected: {error}") from None
         if not isinstance(examples, int) or not 0 < examples < 1 << 40:
             raise ValueError(f"rejected: num-examples = {examples}")

@@ -22,7 +22,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -258,10 +258,17 @@ class Run:
         self._write(f"{stem}.safetensors", save(weights))
         if strategy_state:
             self._write(f"{stem}.strategy.safetensors", save(strategy_state))
-        with (self.path / "rounds.jsonl").open("ab") as file:
-            file.write((record.to_json() + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.path / "rounds.jsonl"
+        length = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write((record.to_json() + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, length)  # a line cut short would stop the run from being read
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
         """Write the view of all ledgers."""

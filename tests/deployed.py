@@ -72,10 +72,8 @@ class Federation:
         for option, value in changes.items():
             words[words.index("--" + option.replace("_", "-")) + 1] = str(value)
         for volume in about["volumes"]:
-            outside, inside = re.sub(r"^\$\{PRIVET_HOME:-\.\}", str(self.home), volume).split(":")[
-                :2
-            ]
-            words = [w.replace(inside, outside) if w.startswith(inside) else w for w in words]
+            outside, inside, *_ = volume.replace("${PRIVET_HOME:-.}", str(self.home)).split(":")
+            words = [re.sub(rf"^{inside}(?=/|$)", outside, word) for word in words]
         here = {"0.0.0.0": "127.0.0.1", "9093": str(self.port)}
         here |= {"superlink:9093": self.address, "9094": str(free_port())}
         return [here.get(word, word) for word in words]
