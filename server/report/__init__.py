@@ -1,8 +1,8 @@
 """The report: what privacy cost and whether it held, on one page, from runs and sweeps.
 
-    facts = gather(["mine.sweep"], Path("runs"))
-    Path("report.html").write_text(to_html(facts))
-    figures.pareto(facts.runs).show()  # in a notebook
+facts = gather(["mine.sweep"], Path("runs"))
+Path("report.html").write_text(to_html(facts))
+figures.pareto(facts.runs).show()  # in a notebook
 """
 
 from server.report import figures

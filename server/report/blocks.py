@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from server.report.units import Cell
+from server.report.units import Cell, Num
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers."""
+        return tuple(
+            any(isinstance(row[i], Num) for row in self.rows) for i in range(len(self.columns))
+        )
 
 
 @dataclass(frozen=True)

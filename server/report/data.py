@@ -22,7 +22,9 @@ PAIRS = {"settings", "group", "versions", "times_ms", "energy_j", "energy_parts_
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {
-            f.name: _pairs(getattr(value, f.name)) if f.name in PAIRS else _plain(getattr(value, f.name))
+            f.name: _pairs(getattr(value, f.name))
+            if f.name in PAIRS
+            else _plain(getattr(value, f.name))
             for f in fields(value)
             if f.name != "png"
         }

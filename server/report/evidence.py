@@ -207,9 +207,15 @@ def cost(found: Document) -> Cost:
 
 
 def _round(about: Document) -> Round:
-    names = (
-        "latency_s latency_99_s energy_j upload_bytes download_bytes radio_s radio_j".split()
-    )
+    names = [
+        "latency_s",
+        "latency_99_s",
+        "energy_j",
+        "upload_bytes",
+        "download_bytes",
+        "radio_s",
+        "radio_j",
+    ]
     return Round(int(about["steps"]), *(number(about[name]) for name in names))
 
 

@@ -44,7 +44,8 @@ class RunFacts:
     """One run.
 
     Attributes:
-        label: what tells it from the others of the report.
+        label: what tells it from the others of the report; `series` says it without promise and
+            seed.
         command: what started it, as recorded.
         epsilon: spent: the maximum over clients. `promise`: the target, or what was spent where
             the noise was given; None without a promise.
@@ -56,6 +57,7 @@ class RunFacts:
     name: str
     path: Path
     label: str
+    series: str
     finished: bool
     rounds_done: int
     rounds: int

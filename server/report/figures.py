@@ -12,20 +12,26 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from server.report.chips import energy_by_layer, latency_by_layer, roofline
+from server.report.device_figures import (
+    encrypted_times,
+    energy_by_layer,
+    latency_by_layer,
+    roofline,
+    spent_by_client,
+)
 from server.report.facts import RunFacts
-from server.report.findings import Adversary, Encrypted
+from server.report.findings import Adversary
 from server.report.groups import Group, common_adversaries, front, leak_of
 from server.report.style import (
     DASHES,
     FAINT,
-    NO_PROMISE,
     SERIES,
     SYMBOLS,
     canvas,
     colours_of,
     promise_name,
     safe,
+    wrapped,
 )
 from server.report.units import number, percent, ratio, si, text
 
@@ -51,7 +57,9 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
     Latency is of a round on the chip that costs the first costed run; hollow points have none.
     """
     adversaries = common_adversaries(runs)
-    shown = [(r, leak) for r in runs if r.accuracy is not None and (leak := leak_of(r, adversaries))]
+    shown = [
+        (r, leak) for r in runs if r.accuracy is not None and (leak := leak_of(r, adversaries))
+    ]
     figure = canvas(430)
     latencies = {r.name: r.costs[0].latency_s for r, _ in shown if r.costs}
     longest = max(latencies.values(), default=1.0)
@@ -60,7 +68,7 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
     best = [shown[i] for i in front([(leak.value, r.accuracy or 0.0) for r, leak in shown])]
     figure.add_scatter(
         x=[leak.value for _, leak in best],
-        y=[r.accuracy for r, _ in best],
+        y=[_percent(r.accuracy) for r, _ in best],
         mode="lines",
         line={"color": FAINT, "width": 1, "dash": "dot", "shape": "hv"},
         hoverinfo="skip",
@@ -79,7 +87,7 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
         ]
         figure.add_scatter(
             x=[leak.value for _, leak in those],
-            y=[r.accuracy for r, _ in those],
+            y=[_percent(r.accuracy) for r, _ in those],
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -110,18 +118,22 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
             x=[None],
             y=[None],
             mode="markers",
-            name=safe(arithmetic),
+            name=wrapped(arithmetic, 40),
             marker={"symbol": symbol, "color": FAINT, "size": 10},
             hoverinfo="skip",
         )
     figure.add_vline(x=0.5, line={"color": FAINT, "width": 1, "dash": "dash"})
     figure.add_annotation(
         x=0.5, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False,
-        text="a guess", font={"size": 11, "color": FAINT}, xshift=3,
+        text="a guess", font={"size": 11}, xshift=3,
     )  # fmt: skip
     figure.update_xaxes(title_text="leakage: AUC of the strongest attack", tickformat=".3~f")
-    figure.update_yaxes(title_text="test accuracy", tickformat=".4~p")
+    figure.update_yaxes(title_text="test accuracy, %", tickformat=".4~f")
     return figure
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _hover(run: RunFacts, adversaries: Sequence[str]) -> str:
@@ -134,7 +146,7 @@ def _hover(run: RunFacts, adversaries: Sequence[str]) -> str:
     if run.epsilon is not None:
         lines.append(f"spent ε = {text(number(run.epsilon))}, clip {run.clip:g}")
     if run.costs:
-        lines.append(f"{text(si(run.costs[0].latency_s, 's'))} a round, {safe(run.costs[0].chip)}")
+        lines.append(f"{text(si(run.costs[0].latency_s, 's'))} a round, {safe(run.costs[0].short)}")
     return "<br>".join([*lines, f"run {safe(run.name)}"])
 
 
@@ -144,26 +156,28 @@ def accuracy_by_epsilon(groups: Sequence[Group]) -> go.Figure:
     shown = [g for g in groups if not g.first.private or g.first.promise]
     promises = sorted({g.first.promise for g in shown if g.first.promise})
     without = (promises[-1] if promises else 1.0) * 2.5  # where "none" stands on the axis
-    names = dict.fromkeys(g.first.arithmetic for g in shown)
+    names = dict.fromkeys(g.first.series for g in shown)
     for i, name in enumerate(names):
         those = sorted(
-            (g for g in shown if g.first.arithmetic == name),
+            (g for g in shown if g.first.series == name),
             key=lambda g: g.first.promise or math.inf,
         )
         aside = 1.02 ** (2 * i - len(names) + 1)  # so that intervals do not hide one another
         several = [len(g.runs) > 1 for g in those]
         figure.add_scatter(
             x=[(g.first.promise or without) * aside for g in those],
-            y=[g.accuracy.value for g in those],
+            y=[_percent(g.accuracy.value) for g in those],
             error_y={
                 "type": "data",
-                "array": [g.accuracy.high - g.accuracy.value for g in those],
+                "array": [_percent(g.accuracy.high - g.accuracy.value) for g in those],
                 "thickness": 1.5,
                 "width": 4,
                 "visible": any(several),
             },
-            mode="lines+markers" if len({g.first.promise for g in those}) == len(those) else "markers",
-            name=safe(name),
+            mode="lines+markers"
+            if len({g.first.promise for g in those}) == len(those)
+            else "markers",
+            name=wrapped(name, 40),
             line={"color": SERIES[i % len(SERIES)], "width": 1.5, "dash": DASHES[i % len(DASHES)]},
             marker={"size": 9, "symbol": SYMBOLS[i % len(SYMBOLS)]},
             text=[_told(g) for g in those],
@@ -177,18 +191,20 @@ def accuracy_by_epsilon(groups: Sequence[Group]) -> go.Figure:
         ticktext=[f"{p:.3g}" for p in promises] + ["none"],
         range=[math.log10(min(ticks, default=1) / 1.4), math.log10(max(ticks, default=1) * 1.4)],
     )
-    figure.update_yaxes(title_text="test accuracy", tickformat=".4~p")
+    figure.update_yaxes(title_text="test accuracy, %", tickformat=".4~f")
     return figure
 
 
 def _told(group: Group) -> str:
     a, num = group.accuracy, len(group.runs)
     interval = (
-        f" ({text(percent(a.low))} to {text(percent(a.high))}), {num} seeds" if num > 1 else ", 1 seed"
+        f" ({text(percent(a.low))} to {text(percent(a.high))}), {num} seeds"
+        if num > 1
+        else ", 1 seed"
     )
     first = group.first
     return (
-        f"<b>{promise_name(first.promise)}, {safe(first.arithmetic)}</b><br>"
+        f"<b>{promise_name(first.promise)}, {safe(first.series)}</b><br>"
         f"{text(percent(a.value))}{interval}<br>model {safe(first.model)}"
     )
 
@@ -196,7 +212,7 @@ def _told(group: Group) -> str:
 def claimed_and_audited(runs: Sequence[RunFacts]) -> go.Figure:
     """For each audited run: epsilon as claimed, and the greatest lower bounds that were proven."""
     audited = [r for r in runs if r.audit]
-    labels = [safe(r.label) for r in audited]
+    labels = [wrapped(r.label, 26) for r in audited]
     figure = canvas(120 + 44 * len(audited))
     for label, run in zip(labels, audited, strict=True):
         best = run.audit.best.epsilon if run.audit and run.audit.best else 0.0
@@ -226,13 +242,16 @@ def claimed_and_audited(runs: Sequence[RunFacts]) -> go.Figure:
         ),
     )
     for name, values, marker in marks:
-        told = [(value, label) for value, label in zip(values, labels, strict=True) if value is not None]
+        told = [
+            (value, label) for value, label in zip(values, labels, strict=True) if value is not None
+        ]
         figure.add_scatter(
             x=[value for value, _ in told],
             y=[label for _, label in told],
             mode="markers",
             name=name,
             marker=marker,
+            cliponaxis=False,
             hovertemplate=f"{name}: ε = %{{x:.3g}}<br>%{{y}}<extra></extra>",
         )
     figure.update_xaxes(title_text="ε", rangemode="tozero")
@@ -263,7 +282,7 @@ def roc(curves: Sequence[tuple[str, Adversary]], colours: Sequence[str] = SERIES
             x=[f for f, _ in points],
             y=[t for _, t in points],
             mode="lines",
-            name=safe(name),
+            name=wrapped(name, 40),
             line={
                 "color": colours[i % len(colours)],
                 "width": 2,
@@ -283,48 +302,4 @@ def roc(curves: Sequence[tuple[str, Adversary]], colours: Sequence[str] = SERIES
             tickvals=ticks,
             ticktext=[f"{100 * tick:g} %" for tick in ticks],
         )
-    return figure
-
-
-def encrypted_times(found: Sequence[tuple[str, Encrypted]]) -> go.Figure:
-    """Milliseconds of each step of an encrypted question, on a logarithmic axis."""
-    steps = list(dict.fromkeys(step for _, e in found for step, _ in e.times_ms))
-    figure = canvas(110 + 34 * (len(steps) + 1))
-    for i, (name, e) in enumerate(found):
-        times = [*e.times_ms, ("whole answer", e.total_ms)]
-        figure.add_scatter(
-            x=[ms for _, ms in times if ms > 0],
-            y=[step.replace("_", " ") for step, ms in times if ms > 0],
-            mode="markers",
-            name=safe(name),
-            marker={"size": 12, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": SERIES[i % 7]},
-            hovertemplate="%{y}: %{x:.3~g} ms<extra>" + safe(name) + "</extra>",
-        )
-    figure.update_xaxes(type="log", title_text="milliseconds, median (log scale)", dtick=1)
-    figure.update_yaxes(autorange="reversed")
-    return figure
-
-
-def spent_by_client(run: RunFacts) -> go.Figure:
-    """The epsilon that each client's ledger shows, and what was promised."""
-    figure = canvas(290)
-    spent = [c for c in run.clients if c.epsilon is not None]
-    figure.add_bar(
-        x=[c.client for c in spent],
-        y=[c.epsilon for c in spent],
-        marker={"color": [NO_PROMISE if c.failed else SERIES[0] for c in spent]},
-        customdata=[(c.rounds, c.failed, c.steps) for c in spent],
-        hovertemplate="client %{x}: ε = %{y:.4g}<br>%{customdata[2]} steps, %{customdata[0]} good "
-        "rounds, %{customdata[1]} failed<extra></extra>",
-        showlegend=False,
-    )
-    if run.promise is not None:
-        figure.add_hline(y=run.promise, line={"color": NO_PROMISE, "width": 1.5, "dash": "dash"})
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="right", y=run.promise, yanchor="bottom", showarrow=False,
-            text=f"promised: ε = {run.promise:.3g}", font={"size": 12},
-        )  # fmt: skip
-    tallest = max([c.epsilon or 0.0 for c in spent] + [run.promise or 0.0])
-    figure.update_xaxes(title_text="client", dtick=1 if len(spent) <= 20 else None, showgrid=False)
-    figure.update_yaxes(title_text="ε spent", range=[0, tallest * 1.18])
     return figure

@@ -190,6 +190,11 @@ class Cost:
     round: Round | None
 
     @property
+    def short(self) -> str:
+        """The chip's name without its description."""
+        return self.chip.partition(":")[0]
+
+    @property
     def latency_s(self) -> float:
         """Of a round where there is one, else of a training step."""
         return self.round.latency_s if self.round else self.step.latency_s

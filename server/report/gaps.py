@@ -71,9 +71,7 @@ def _without_baseline(runs: tuple[RunFacts, ...], folder: Path) -> list[Missing]
     those = [run for run in runs if run.private and not any(is_baseline(b, run) for b in runs)]
     if not those:
         return []
-    files = dict.fromkeys(
-        shlex.quote(str(run.path / "experiment.toml")) for run in those[:1]
-    )
+    files = dict.fromkeys(shlex.quote(str(run.path / "experiment.toml")) for run in those[:1])
     why = (
         "no run without a promise has the same data, model, arithmetic and clients: what privacy "
         "costs in accuracy is not known (choose its learning rate anew: nothing is clipped)"

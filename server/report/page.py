@@ -28,18 +28,22 @@ def to_html(facts: Facts) -> str:
     """The whole page."""
     sections = tell(facts)
     plotly, script, style = get_plotlyjs(), _read("page.js"), _read("page.css")
-    return _environment().get_template("page.html.j2").render(
-        facts=facts,
-        verdict=verdict(facts),
-        tiles=tiles_of(facts),
-        subject=subject_of(facts.runs),
-        sections=sections,
-        glossary=GLOSSARY,
-        plotly=Markup(plotly),
-        script=Markup(script),
-        style=Markup(style),
-        policy=_policy(plotly, script),
-        figures={p.key: Markup(_data(p)) for s in sections for p in _panels(s)},
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            verdict=verdict(facts),
+            tiles=tiles_of(facts),
+            subject=subject_of(facts.runs),
+            sections=sections,
+            glossary=GLOSSARY,
+            plotly=Markup(plotly),
+            script=Markup(script),
+            style=Markup(style),
+            policy=_policy(plotly, script),
+            figures={p.key: Markup(_data(p)) for s in sections for p in _panels(s)},
+        )
     )
 
 

@@ -42,7 +42,8 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
                 key="claimed",
                 title="Epsilon claimed, and epsilon proven",
                 figure=figures.claimed_and_audited(shown),
-                caption="The claim is an upper bound on what may leak, the marks below it are lower "
+                caption="The claim is an upper bound on what may leak, the marks below it are "
+                "lower "
                 "bounds on what does, at 95 % confidence. A mark to the right of its claim would "
                 "refute it; a mark at 0 proves nothing. The audit takes at most 400 steps, so its "
                 f"claim can be smaller than that of the whole run.{rest}",
@@ -129,7 +130,8 @@ def adversaries(runs: Sequence[RunFacts]) -> Section:
     detail = in_detail(attacked, DETAIL)
     blocks: list[Block] = [
         Prose(
-            "Each adversary sees only what is named with it, and tells records that were trained on "
+            "Each adversary sees only what is named with it, and tells records that were trained "
+            "on "
             "from records that were not. AUC is its chance of ranking a member above a stranger: "
             "0.5 is a guess. Which attack is reported was chosen on models of the adversary’s own, "
             "never on the run. A low figure does not prove that nothing leaks."
@@ -143,7 +145,8 @@ def adversaries(runs: Sequence[RunFacts]) -> Section:
             1,
             Prose(
                 f"{len(attacked)} runs were attacked; curves and pictures are of {len(detail)} of "
-                "them, one for each setting, those with most measurements first. The tables are of all."
+                "them, one for each setting, those with most measurements first. The tables are "
+                "of all."
             ),
         )
     for run in detail:
@@ -164,11 +167,7 @@ def _curves(runs: Sequence[RunFacts]) -> Iterator[Panel]:
     names = dict.fromkeys(a.name for run in runs if run.leakage for a in run.leakage.played)
     for name in list(names)[:PANELS]:
         those = [
-            (run, a)
-            for run in runs
-            if run.leakage
-            for a in run.leakage.played
-            if a.name == name
+            (run, a) for run in runs if run.leakage for a in run.leakage.played if a.name == name
         ]
         distinct = len({run.promise for run, _ in those}) == len(those)
         yield _curve(
@@ -199,7 +198,8 @@ def _curve(
         key=key,
         title=title,
         figure=figures.roc(named, colours),
-        caption="Both axes are logarithmic: what matters is the left, where few are accused falsely. "
+        caption="Both axes are logarithmic: what matters is the left, where few are accused "
+        "falsely. "
         "The dashed line is a guess.",
         table=Table(title, ("curve", "attack", "AUC", *found, "members", "non-members"), rows),
         narrow=True,
@@ -229,7 +229,9 @@ def _membership(runs: Sequence[RunFacts], folded: bool) -> Table:
                     ratio(a.auc),
                     share(a.tpr),
                     number(a.epsilon),
-                    a.auc_attack if a.auc_attack == a.tpr_attack else f"{a.auc_attack}, {a.tpr_attack}",
+                    a.auc_attack
+                    if a.auc_attack == a.tpr_attack
+                    else f"{a.auc_attack}, {a.tpr_attack}",
                     f"{a.members:,} and {a.non_members:,}",
                 )
             )
@@ -279,7 +281,9 @@ def _reconstructions(run: RunFacts, leakage: Leakage, several: bool) -> Iterator
         if found.png:
             yield Picture(title, found.picture, found.png, found.rows, _caption(found))
         else:
-            yield Prose(f"{title}: the picture {found.picture} is not in the run directory.", "note")
+            yield Prose(
+                f"{title}: the picture {found.picture} is not in the run directory.", "note"
+            )
         rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
         yield Table(
             f"{title}: how near", ("measure", "reconstruction", *found.controls), rows, folded=True
@@ -288,15 +292,19 @@ def _reconstructions(run: RunFacts, leakage: Leakage, several: bool) -> Iterator
 
 def _caption(found: Likeness) -> str:
     num = "federations" if found.name.startswith("generator") else "victims"
-    told = [f"{found.method}, {found.victims} {num}."]
+    told = [f"{found.method[:1].upper()}{found.method[1:]}, {found.victims} {num}."]
     if found.p_value is not None:
         nearer = found.p_value < 0.05
         told.append(
-            f"{'Nearer' if nearer else 'Not shown to be nearer'} to its own victim than the control "
+            f"{'Nearer' if nearer else 'Not shown to be nearer'} to its own victim than the "
+            "control "
             f"(p = {found.p_value:.3g})."
         )
     if found.name == "inversion":
-        told.append("A reconstruction that is no nearer than a stranger’s image reveals a class, not a person.")
+        told.append(
+            "A reconstruction that is no nearer than a stranger’s image reveals a class, not a "
+            "person."
+        )
     return " ".join(told)
 
 

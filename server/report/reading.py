@@ -4,7 +4,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from server.report import evidence
 from server.report.cells import read_sweep, sweep_folder
 from server.report.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.gaps import missing_of
+from server.report.labels import labelled
 from server.rounds import RoundRecord
 from server.run import Run, find_run
 from server.summary import summarise
@@ -26,7 +26,6 @@ Found = TypeVar("Found")
 # What does not alter what was trained, or is solved from the rest.
 BESIDES = ("title", "budget.noise_multiplier", "federation.workers", "federation.timeout_s")
 BESIDES_TABLES = ("record.", "attack.")
-TOLD_BY_NAME = ("budget.", "arithmetic.")  # a label has them in words
 
 
 def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
@@ -64,21 +63,21 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
     read = []
     for path, run in found.items():
         try:
-            read.append((run.experiment, read_run(run, stages.get(path, ()))))
+            read.append(read_run(run, stages.get(path, ())))
         except PrivetError as error:
             unreadable.append((run.path.name, str(error)))
     if not read and not cells:
         raise RunError("; ".join(reason for _, reason in unreadable) or "no runs to report")
-    labelled = tuple(_labelled(read))
+    named = tuple(labelled(read))
     return Facts(
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         version=metadata.version("privet"),
         command=command,
-        runs=labelled,
+        runs=named,
         cells=tuple(cells),
         sweeps=tuple(sweeps),
         unreadable=tuple(unreadable),
-        missing=missing_of(labelled, runs),
+        missing=missing_of(named, runs),
     )
 
 
@@ -112,6 +111,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         name=run.path.name,
         path=run.path.resolve(),
         label=run.path.name,
+        series="",
         finished=summary.status == "finished",
         rounds_done=len(rounds),
         rounds=experiment.federation.rounds,
@@ -220,17 +220,20 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
     num = experiment.federation.clients
     try:
         manifest = run.manifest
-        kept = np.bincount(manifest.owner[manifest.held_out], minlength=num)
-        own = np.bincount(manifest.owner[~manifest.held_out], minlength=num)
+        owned = manifest.owner >= 0  # [data] limit leaves some records to nobody
+        kept, own = (
+            np.bincount(manifest.owner[owned & those], minlength=num).tolist()
+            for those in (manifest.held_out, ~manifest.held_out)
+        )
     except (RunError, ValueError, IndexError):
-        kept = own = None
+        kept, own = [], []
     private = experiment.budget.unit != "none"
     for client in range(num):
         ledger = ledgers.get(client)
         yield Client(
             client=client,
-            records=None if own is None else int(own[client]),
-            held_out=None if kept is None else int(kept[client]),
+            records=own[client] if own else None,
+            held_out=kept[client] if kept else None,
             rounds=good[client],
             failed=failed[client],
             refused=refused[client],
@@ -255,25 +258,3 @@ def _pictures(run: Run) -> evidence.Bytes:
         return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
 
     return read
-
-
-def _labelled(read: list[tuple[Experiment, RunFacts]]) -> Iterator[RunFacts]:
-    """Each run with a label of what tells it from the others."""
-    if len(read) == 1:
-        yield read[0][1]
-        return
-    groups = [dict(run.group) for _, run in read]
-    keys = dict.fromkeys(key for group in groups for key in group)
-    varied = [key for key in keys if len({group.get(key) for group in groups}) > 1]
-    told = [key for key in varied if not key.startswith(TOLD_BY_NAME)]
-    labels = []
-    for _, run in read:
-        promise = "no promise" if run.promise is None else f"ε = {run.promise:.3g}"
-        others = [f"{key.rpartition('.')[2]} {dict(run.group).get(key, '-')}" for key in told]
-        parts = [promise, run.arithmetic, *others[:3]]
-        labels.append(", ".join(parts + [f"seed {run.seed}"] * (len({r.seed for _, r in read}) > 1)))
-    times = Counter(labels)
-    for (_, run), label in zip(read, labels, strict=True):
-        yield replace(run, label=label if times[label] == 1 else f"{label} ({run.name})")
-
-

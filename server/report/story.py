@@ -1,30 +1,29 @@
 """Facts -> the sections of a report, in the order in which a reader asks."""
 
+import shlex
 from collections.abc import Sequence
 
 from server.report import figures
 from server.report.blocks import Block, Commands, Panel, Prose, Section, Table
-from server.report.devices import costs, encrypted, federation
+from server.report.devices import costs, encrypted
 from server.report.facts import Facts, RunFacts
+from server.report.federations import federation
 from server.report.groups import (
     Group,
     common_adversaries,
     front,
     groups_of,
-    in_detail,
     leak_of,
     prices_of,
 )
-from server.report.promises import DETAIL, WHO, adversaries, claimed
-from server.report.units import Cell, count, number, percent, points, ratio, si
-from server.report.verdict import promise_of
+from server.report.promises import WHO, adversaries, claimed
+from server.report.units import SPACE, Cell, count, number, percent, points, ratio, si
 
 
 def tell(facts: Facts) -> tuple[Section, ...]:
     """Every section of the report."""
     runs = facts.runs
     return (
-        lacking(facts),
         tradeoff(runs),
         utility(runs),
         claimed(runs),
@@ -32,6 +31,7 @@ def tell(facts: Facts) -> tuple[Section, ...]:
         costs(runs),
         encrypted(runs),
         federation(runs),
+        lacking(facts),
         reproduction(facts),
     )
 
@@ -44,7 +44,9 @@ def lacking(facts: Facts) -> Section:
     blocks: list[Block] = []
     failed = facts.failed_cells
     if failed:
-        rows = tuple((c.settings or "-", count(c.seed), c.error or "no reason was kept") for c in failed)
+        rows = tuple(
+            (c.settings or "-", count(c.seed), c.error or "no reason was kept") for c in failed
+        )
         title = f"Failed cells: {len(failed)} of {len(facts.cells)}"
         blocks.append(Table(title, ("cell", "seed", "reason"), rows))
     stages = [(run, stage, why) for run in facts.runs for stage, why in run.failed_stages]
@@ -54,9 +56,13 @@ def lacking(facts: Facts) -> Section:
     undone = [c for c in facts.cells if c.status not in ("done", "failed")]
     if undone:
         rows = tuple((c.settings or "-", count(c.seed), c.status) for c in undone)
-        blocks.append(Table(f"Cells not done: {len(undone)}", ("cell", "seed", "status"), rows, True))
+        blocks.append(
+            Table(f"Cells not done: {len(undone)}", ("cell", "seed", "status"), rows, True)
+        )
     if facts.unreadable:
-        blocks.append(Table("Run directories that cannot be read", ("run", "why"), facts.unreadable))
+        blocks.append(
+            Table("Run directories that cannot be read", ("run", "why"), facts.unreadable)
+        )
     damaged = tuple((run.label, ", ".join(run.damaged)) for run in facts.runs if run.damaged)
     if damaged:
         blocks.append(Table("Files that cannot be read", ("run", "file"), damaged))
@@ -78,7 +84,9 @@ def lacking(facts: Facts) -> Section:
 def tradeoff(runs: Sequence[RunFacts]) -> Section:
     """The Pareto figure, and every run in one table."""
     names = common_adversaries(runs)
-    shown = [(run, leak) for run in runs if run.accuracy is not None and (leak := leak_of(run, names))]
+    shown = [
+        (run, leak) for run in runs if run.accuracy is not None and (leak := leak_of(run, names))
+    ]
     blocks: list[Block] = []
     if shown:
         best = {shown[i][0].name for i in front([(k.value, r.accuracy or 0.0) for r, k in shown])}
@@ -90,23 +98,37 @@ def tradeoff(runs: Sequence[RunFacts]) -> Section:
                 number(run.promise) if run.private else "no promise",
                 run.arithmetic,
                 si(run.costs[0].latency_s if run.costs else None, "s"),
-                run.costs[0].chip if run.costs else "not measured",
+                run.costs[0].short if run.costs else "not measured",
                 "yes" if run.name in best else "",
             )
             for run, leak in shown
         )
         whom = ", ".join(WHO.get(name, (name, ""))[0] for name in names)
         unseen = len(runs) - len(shown)
-        without = f" {unseen} of {len(runs)} runs have no leakage or no accuracy, and are not drawn."
-        columns = ("run", "accuracy", "AUC (95 %)", "ε promised", "arithmetic", "round", "chip", "best")
+        without = (
+            f" {unseen} of {len(runs)} runs have no leakage or no accuracy, and are not drawn."
+        )
+        columns = (
+            "run",
+            "accuracy",
+            "AUC (95 %)",
+            "ε promised",
+            "arithmetic",
+            "round",
+            "chip",
+            "best",
+        )
         blocks.append(
             Panel(
                 key="pareto",
                 title="Accuracy against leakage",
                 figure=figures.pareto(runs),
-                caption=f"Up is more useful, left is more private. Leakage is the greatest AUC of {whom}: "
-                "the adversaries that were played against every attacked run; bars are 95 % intervals. "
-                "The larger a point, the longer a round takes on the device; a hollow one has no cost. "
+                caption="Up is more useful, left is more private. Leakage is the greatest AUC "
+                f"of {whom}: "
+                "the adversaries that were played against every attacked run; bars are 95 % "
+                "intervals. "
+                "The larger a point, the longer a round takes on the device; a hollow one has no "
+                "cost. "
                 "Dotted: runs that no other beats in both." + without * bool(unseen),
                 table=Table("Accuracy and leakage", columns, rows),
             )
@@ -114,7 +136,7 @@ def tradeoff(runs: Sequence[RunFacts]) -> Section:
     else:
         blocks.append(Prose("No run has both accuracy and leakage: nothing can be drawn.", "note"))
     blocks.append(_all_runs(runs))
-    return Section("tradeoff", "Accuracy against leakage", tuple(blocks))
+    return Section("tradeoff", "Accuracy and leakage", tuple(blocks))
 
 
 def _all_runs(runs: Sequence[RunFacts]) -> Table:
@@ -128,7 +150,7 @@ def _all_runs(runs: Sequence[RunFacts]) -> Table:
             run.model,
             run.arithmetic,
             count(len(run.clients)),
-            f"{run.rounds_done} of {run.rounds}",
+            f"{run.rounds_done}{SPACE}of{SPACE}{run.rounds}",
             count(len(run.failures)),
             count(run.seed),
             si(run.seconds, "s"),
@@ -136,22 +158,23 @@ def _all_runs(runs: Sequence[RunFacts]) -> Table:
         for run in runs
     )
     columns = (
-        "run", "directory", "accuracy", "ε spent", "data", "model", "arithmetic", "clients", "rounds",
-        "client failures", "seed", "time of its rounds",
+        "run", "directory", "accuracy", "ε spent", "data", "model", "arithmetic", "clients",
+        "rounds", "client failures", "seed", "time of its rounds",
     )  # fmt: skip
     return Table("All runs", columns, rows, folded=len(rows) > 12)
 
 
 def utility(runs: Sequence[RunFacts]) -> Section:
     """Accuracy against epsilon, by arithmetic, with intervals over seeds."""
-    title = "Accuracy against epsilon"
+    title = "Accuracy and epsilon"
     groups = groups_of(runs)
     if not groups:
         return Section("utility", title, (Prose("No run has an accuracy yet.", "note"),))
     alone = sum(len(group.runs) == 1 for group in groups)
     once = (
-        f" {alone} of {len(groups)} settings have one seed, and no interval: `-s seed=1` and other "
-        "seeds bring one."
+        f" {alone} of {len(groups)} settings have one seed, and no interval: run them again with "
+        "other "
+        "seeds (-s seed=1)."
     )
     columns = (
         "setting",
@@ -168,7 +191,8 @@ def utility(runs: Sequence[RunFacts]) -> Section:
         key="utility",
         title="Accuracy against epsilon, by arithmetic",
         figure=figures.accuracy_by_epsilon(groups),
-        caption="Means over seeds on the whole test set, after the last round; bars are Student’s 95 % "
+        caption="Means over seeds on the whole test set, after the last round; bars are "
+        "Student’s 95 % "
         "intervals over seeds." + once * bool(alone),
         table=Table(title, columns, _by_group(groups)),
     )
@@ -180,10 +204,9 @@ def _by_group(groups: Sequence[Group]) -> tuple[tuple[Cell, ...], ...]:
     rows = []
     for group in groups:
         first, accuracy, several = group.first, group.accuracy, len(group.runs) > 1
-        name = first.label.removesuffix(f", seed {first.seed}")
         rows.append(
             (
-                name,
+                first.series,
                 number(first.promise) if first.private else "no promise",
                 count(len(group.runs)),
                 percent(accuracy.value),
@@ -231,18 +254,13 @@ def reproduction(facts: Facts) -> Section:
             folded=True,
         )
     )
-    blocks.append(Table("Machines and versions", ("run", "made", "machine", "versions"), _made(runs)))
-    for run in in_detail(runs, DETAIL):
-        if run.private:
-            blocks.append(
-                Prose(f"{run.label}: {promise_of(run)}. {run.trust}. Accounting: {run.sampling}.")
-            )
+    blocks.append(
+        Table("Machines and versions", ("run", "made", "machine", "versions"), _made(runs))
+    )
     return Section("reproduction", "Settings and versions", tuple(blocks))
 
 
 def _joined(command: Sequence[str]) -> str:
-    import shlex
-
     return shlex.join(command)
 
 

@@ -1,6 +1,7 @@
 """How figures look: one template, colours that stand out on white and on near black alike."""
 
 import html
+import textwrap
 
 import plotly.graph_objects as go
 
@@ -57,6 +58,7 @@ TEMPLATE = go.layout.Template(
             "font": {"size": 12},
         },
         "bargap": 0.3,
+        "showlegend": True,
     }
 )
 
@@ -69,6 +71,11 @@ def canvas(height: int) -> go.Figure:
 def safe(text: str) -> str:
     """Text of a run for plotly, which would read tags in it."""
     return html.escape(text, quote=False)
+
+
+def wrapped(words: str, width: int) -> str:
+    """Text of a run in lines of about `width` characters, for plotly."""
+    return "<br>".join(map(safe, textwrap.wrap(words, width))) or safe(words)
 
 
 def colours_of(promises: list[float | None]) -> dict[float | None, str]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.report.facts import Facts, RunFacts
-from server.report.units import Cell, number, percent, ratio, si
+from server.report.findings import Adversary
+from server.report.units import Cell, number, percent, si, text
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class Tile:
 
 
 def tiles_of(facts: Facts) -> tuple[Tile, ...]:
-    """Of the run that a reader asks of first: the most accurate private one that was measured most."""
+    """Of one run: a private one, if there is, that was measured most; then the most accurate."""
     subject = subject_of(facts.runs)
     if subject is None:
         return ()
     run = subject
     tiles = [Tile("Accuracy", percent(run.accuracy), f"{run.dataset}, {run.model}, whole test set")]
     if run.private:
-        delta = f"δ = {run.delta:g}, for each {run.unit}"
+        delta = f"δ = {text(number(run.delta))}, for each {run.unit}"
         tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         best = run.audit.best if run.audit else None
         tiles.append(
@@ -35,16 +36,19 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
     if run.leakage and run.leakage.played:
         strongest = run.leakage.strongest
         tiles.append(
-            Tile("Leakage, AUC", number(strongest.auc.value if strongest.auc else None),
-                 f"{ratio(strongest.auc).text}; 0.5 is a guess")  # type: ignore[union-attr]
-        )  # fmt: skip
+            Tile(
+                "Leakage, AUC",
+                number(strongest.auc.value if strongest.auc else None),
+                _about(strongest),
+            )
+        )
     else:
         tiles.append(Tile("Leakage, AUC", "not attacked", ""))
     if run.costs:
         cost = run.costs[0]
         energy = cost.round.energy_j if cost.round else cost.step.energy_j
         what = "A round on the device" if cost.round else "A step on the device"
-        tiles.append(Tile(what, si(cost.latency_s, "s"), f"{si(energy, 'J').text}, {cost.chip}"))  # type: ignore[union-attr]
+        tiles.append(Tile(what, si(cost.latency_s, "s"), f"{text(si(energy, 'J'))}, {cost.short}"))
     else:
         tiles.append(Tile("A round on the device", "not measured", ""))
     asked = [(r, e) for r in facts.runs for e in r.encrypted]
@@ -65,3 +69,9 @@ def subject_of(runs: Sequence[RunFacts]) -> RunFacts | None:
         return run.private and run.finished, measured, run.accuracy or 0.0
 
     return max(runs, key=rank)
+
+
+def _about(strongest: Adversary) -> str:
+    """The interval alone: the value stands above it."""
+    auc = strongest.auc
+    return f"{auc.low:.3f} to {auc.high:.3f}; 0.5 is a guess" if auc else ""

@@ -10,6 +10,7 @@ from server.report.findings import Interval
 
 NONE = "–"
 SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"))
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SPACE = "\u00a0"  # between a number and its unit: never a line break
 
 
@@ -31,10 +32,22 @@ def number(value: float | None, digits: int = 3) -> Cell:
     if not math.isfinite(value):
         return Num("infinite" if value > 0 else "not a number", value)
     if value and not 1e-3 <= abs(value) < 1e6:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        return Num(_minus(f"{mantissa} × 10^{int(exponent)}"), value)
+        return Num(power(value, digits), value)
     places = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
     return Num(_minus(f"{value:,.{places}f}"), value)
+
+
+def power(value: float, digits: int = 3) -> str:
+    """As a power of ten: `1.25 × 10⁻⁵`, `10⁻⁵`."""
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    ten = f"10{str(int(exponent)).translate(RAISED)}"
+    short = mantissa.rstrip("0").rstrip(".")
+    return ten if short == "1" else _minus(f"{short}{SPACE}×{SPACE}{ten}")
+
+
+def scale(greatest: float) -> tuple[float, str]:
+    """Factor and prefix in which an axis that reaches `greatest` is read most easily."""
+    return next(((f, p) for f, p in SI if greatest >= f), (1e-9, "n"))
 
 
 def count(value: int | None) -> Cell:
@@ -60,7 +73,9 @@ def si(value: float | None, unit: str) -> Cell:
         # 999.6 would be shown as 1000
         if abs(value) >= factor * 0.9995:
             return Num(_minus(f"{_three(value / factor)}{SPACE}{prefix}{unit}"), value)
-    return Num(_minus(f"{_three(value * 1e9)}{SPACE}n{unit}") if value else f"0{SPACE}{unit}", value)
+    return Num(
+        _minus(f"{_three(value * 1e9)}{SPACE}n{unit}") if value else f"0{SPACE}{unit}", value
+    )
 
 
 def _three(value: float) -> str:

@@ -59,7 +59,12 @@ def contradictions(run: RunFacts) -> tuple[str, ...]:
 def verdict(facts: Facts) -> Verdict:
     """The verdict on all runs of a report."""
     private = [run for run in facts.runs if run.private]
-    reasons = [*_of_attacks(facts.runs), *_of_audits(private), *_of_failures(facts)]
+    reasons = [
+        *_of_attacks(facts.runs),
+        *_of_audits(private),
+        *_of_failures(facts),
+        *_of_gaps(facts),
+    ]
     if not facts.runs:
         return Verdict("untested", "No run is there to judge.", tuple(reasons))
     cost = _cost(prices_of(groups_of(facts.runs)), private)
@@ -102,12 +107,15 @@ def _cost(prices: Sequence[Price], private: Sequence[RunFacts]) -> str:
     most = max(prices, key=lambda price: price.points)
     if least is most:
         return (
-            f"Privacy ({promise_of(least.private.first)}) cost {_points(least)}: "
-            f"{_reached(least)}."
+            f"Privacy ({promise_of(least.private.first)}) cost {_points(least)}: {_reached(least)}."
         )
+    without = {price.baseline.accuracy.value for price in prices}
+    against = (
+        f"{text(percent(without.pop()))} without it" if len(without) == 1 else "runs without it"
+    )
     return (
-        f"Privacy cost from {_points(least)} ({_named(least)}: {_reached(least)}) to "
-        f"{_points(most)} ({_named(most)}: {_reached(most)})."
+        f"Privacy cost from {_points(least)} ({_named(least)}) to {_points(most)} "
+        f"({_named(most)}), against {against}."
     )
 
 
@@ -115,12 +123,12 @@ def promise_of(run: RunFacts) -> str:
     """`ε = 3 at δ = 10⁻⁵ for each record`."""
     if run.promise is None or run.delta is None:
         return "no promise"
-    return f"ε = {run.promise:.3g} at δ = {run.delta:g} for each {run.unit}"
+    return f"ε = {run.promise:.3g} at δ = {text(number(run.delta))} for each {run.unit}"
 
 
 def _named(price: Price) -> str:
-    first = price.private.first
-    return f"ε = {first.promise:.3g}, {first.arithmetic}"
+    first, reached = price.private.first, text(percent(price.private.accuracy.value))
+    return f"{reached} at ε = {first.promise:.3g}, {first.arithmetic}"
 
 
 def _points(price: Price) -> str:
@@ -136,10 +144,12 @@ def _of_attacks(runs: Sequence[RunFacts]) -> list[str]:
     said = []
     for private in (True, False):
         attacked = [run for run in runs if run.private is private and run.leakage]
-        played = [(run, run.leakage.strongest) for run in attacked if run.leakage and run.leakage.played]
+        played = [
+            (run, run.leakage.strongest) for run in attacked if run.leakage and run.leakage.played
+        ]
         if not played:
             continue
-        run, worst = max(played, key=lambda pair: pair[1].auc.value if pair[1].auc else 0.0)
+        _, worst = max(played, key=lambda pair: pair[1].auc.value if pair[1].auc else 0.0)
         whose = "under privacy" if private else "without privacy"
         said.append(
             f"The strongest attack on membership {whose} reached AUC {text(ratio(worst.auc))}, "
@@ -187,6 +197,11 @@ def _of_failures(facts: Facts) -> list[str]:
     if unfinished:
         said.append(f"{_plural(unfinished, 'run')} did not finish.")
     return said
+
+
+def _of_gaps(facts: Facts) -> list[str]:
+    parts = dict.fromkeys(missing.part for missing in facts.missing)
+    return [f"Not measured everywhere: {', '.join(parts)}."] if parts else []
 
 
 def _plural(num: int, what: str) -> str:
