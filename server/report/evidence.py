@@ -65,8 +65,11 @@ def leakage(found: Document, picture: Bytes) -> Leakage:
     gap = found.get("train_test_gap") or {}
     robustness = found.get("robustness") or {}
     left_out = str(robustness.get("left_out", ""))
+    adversaries = tuple(_adversary(name, found[name]) for name in ADVERSARIES if name in found)
+    if not adversaries:
+        raise ValueError("no adversary is in it")
     return Leakage(
-        adversaries=tuple(_adversary(name, found[name]) for name in ADVERSARIES if name in found),
+        adversaries=adversaries,
         gap=interval(gap.get("gap")),
         train_accuracy=maybe(gap.get("train_accuracy")),
         test_accuracy=maybe(gap.get("test_accuracy")),
