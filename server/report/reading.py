@@ -91,7 +91,8 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
     damaged: list[str] = []
 
     def part(name: str, parse: Callable[[Any], Found], found: Any) -> Found | None:
-        if not found and not (run.path / name).exists():
+        if not found:
+            damaged.extend([name] * (run.path / name).exists())
             return None
         try:
             return parse(found)
