@@ -5,15 +5,15 @@ Under record-level DP it comes after the noise, so it costs no epsilon and promi
 
 import math
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Literal
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
-from numpy.typing import DTypeLike, NDArray
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
 from pydantic import Field
 
+from clients.arrays import HeldArray, decode, held
 from privacy.settings import Section
 
 Weights = Mapping[str, NDArray]
@@ -38,7 +38,7 @@ class Compression(Section):
     def pack(self, before: Weights, after: Weights, seed: int) -> ArrayRecord:
         """What to send of the weights `after`, trained from `before`."""
         if self.bits == 32:
-            return ArrayRecord({name: Array(w) for name, w in after.items()})
+            return held({name: np.array(w) for name, w in after.items()})
         update = np.concatenate([(after[n] - before[n]).ravel() for n in _floats(before)])
         blocks = np.zeros((math.ceil(update.size / self.block), self.block), np.float32)
         blocks.reshape(-1)[: update.size] = update
@@ -48,8 +48,8 @@ class Compression(Section):
         codes = np.floor((shares + 1) * np.float32(self._most / 2) + draws)
         codes = np.clip(codes, 0, self._most).astype(np.uint8).reshape(-1)[: update.size]
         sent = {CODES: _pack(codes, self.bits), SCALES: scales}
-        whole = {name: after[name] for name in after if name not in _floats(before)}
-        return ArrayRecord({name: Array(array) for name, array in (sent | whole).items()})
+        whole = {n: np.array(w) for n, w in after.items() if n not in _floats(before)}
+        return held(sent | whole)
 
     def unpack(self, sent: ArrayRecord, before: Weights) -> ArrayRecord:
         """The weights that a client had, as far as they can be known.
@@ -71,38 +71,20 @@ class Compression(Section):
         update = (codes * np.float32(2 / self._most) - 1) * np.repeat(arrays[SCALES], self.block)[
             :size
         ]
-        weights: dict[str, Array] = {}
+        weights = ArrayRecord()
         start = 0
         for name, old in before.items():
             if name not in _floats(before):
                 weights[name] = sent[name]
                 continue
             part = update[start : start + old.size].reshape(old.shape)
-            weights[name] = Array((old + part).astype(old.dtype))
+            weights[name] = HeldArray((old + part).astype(old.dtype))
             start += old.size
-        return ArrayRecord(weights)
+        return weights
 
     @property
     def _most(self) -> int:
         return (1 << self.bits) - 1
-
-
-def decode(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
-    """An array that came over the wire, looked at before memory is given to it.
-
-    Raises:
-        ValueError: longer than it should be, or of another shape or type.
-    """
-    expected = np.dtype(dtype)
-    if len(array.data) > math.prod(shape) * expected.itemsize + 1024:
-        raise ValueError(f"{name} is {len(array.data)} bytes long")
-    content = BytesIO(array.data)
-    if np.lib.format.read_magic(content) != (1, 0):
-        raise ValueError(f"{name} is not in numpy's format 1.0")
-    found, _, kind = np.lib.format.read_array_header_1_0(content)
-    if found != shape or kind != expected:
-        raise ValueError(f"{name} is {kind}{list(found)}")
-    return array.numpy()
 
 
 def size_bytes(sent: ArrayRecord) -> int:

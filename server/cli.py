@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError
-from server.commands import attack, audit, cost, data, deploy, evaluate, infer, runs, serve
+from server.commands import (
+    attack,
+    audit,
+    cost,
+    data,
+    deploy,
+    evaluate,
+    infer,
+    report,
+    runs,
+    serve,
+)
 
 app = typer.Typer(
     name="privet",
@@ -31,6 +42,7 @@ app.command()(attack.attack)
 app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
+app.command()(report.report)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)

@@ -214,7 +214,7 @@ class Run:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _load(self, name: str) -> Weights:
@@ -284,7 +284,7 @@ class Run:
         """What `privet cost` found last: a report a chip."""
         try:
             return list(json.loads((self.path / "cost.json").read_text()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return []
 
     def keep(self, name: str, found: dict[str, Any]) -> None:
