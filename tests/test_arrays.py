@@ -37,7 +37,7 @@ def test_it_is_an_array_of_flowers():
         ((3, 4), "<f8", b"", "w is float64[3, 4]"),
         ((3, 4), "|O", b"", "w is object[3, 4]"),
         ((3, 4), "<f4", bytes(2000), "bytes long"),
-        ((3, 4), "<f4", b"", ""),  # less than it says
+        ((3, 4), "<f4", b"", "EOF"),  # less than it says
     ],
 )
 def test_what_an_array_claims_is_read_before_memory_is_given_to_it(shape, dtype, extra, says):
