@@ -13,6 +13,7 @@ BENCHMARKS = (
     "adversary",
     "arithmetic",
     "encrypted",
+    "engines",
 )
 
 if __name__ == "__main__":
