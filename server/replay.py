@@ -150,7 +150,7 @@ def _shares(experiment: Experiment, owner: NDArray) -> NDArray[np.int32]:
 
 
 class _Fit:
-    """`Tape.fit`: train shadows by the run's own code, one thread a core, as the run's clients were.
+    """`Tape.fit`: train shadows by the run's own code, one thread a core, as its clients were.
 
     Flower's central DP draws from numpy's one generator: there, a process a core.
     """
