@@ -171,7 +171,7 @@ def test_a_stage_is_done_with_runs_that_are_there(privet, runs, monkeypatch):
     monkeypatch.setattr(stages, "launch", None)
     status, _, err = privet(*command, "--audit")
     assert status == 0, err
-    assert "left out of 1 runs: audit: unit = 'none'" in err
+    assert "left out of 1 run: audit: unit = 'none'" in err
     found = Sweep.open(runs / "mine.sweep")
     assert found.cells[0].stages["audit"].status == "done"
     assert "audit" not in found.cells[1].stages
@@ -302,7 +302,7 @@ def test_encrypted_inference_is_kept_in_the_run(privet, runs):
     command += ["-s", "model.hidden=[8]", "-s", "model.pool=2", "--infer", "ckks=2"]
     status, out, err = privet(*command)
     assert status == 0, err
-    assert "left out of 1 runs: infer: ckks: ReLU cannot be evaluated under CKKS" in err
+    assert "left out of 1 run: infer: ckks: ReLU cannot be evaluated under CKKS" in err
     relu, square = Sweep.open(out.strip()).runs
     assert relu.kept("inference.json") == {}
     assert square.kept("inference.json")["ckks"]["images"] == 2

@@ -114,13 +114,19 @@ def sweep(
                 if each:
                     found.complete(cell, each, order, board)
     for reason, cells in left_out(found, order).items():
-        err.print(f"left out of {cells} runs: {reason}", markup=False, highlight=False)
+        _say(f"left out of {cells} run{'s' * (cells > 1)}: {reason}")
     failed = [cell for cell in found.cells if cell.status == "failed"]
     for cell in failed:
-        err.print(f"failed: {cell.name}: {cell.error}", markup=False, highlight=False)
+        _say(f"failed: {cell.name}: {cell.error}")
     print(found.document.model_dump_json(indent=1) if as_json else found.path)
     if failed:
         raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    from server.console import err
+
+    err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _search(
