@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
-from clients.compression import size_bytes
+from clients.arrays import held
 from clients.seeds import derive
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, epsilon_path
+from server.aggregation import Gathered, unpack
 from server.experiment import Experiment
 from server.grid import Cohort
 from server.rounds import ClientRecord, RoundRecord, ledgers_after
@@ -94,7 +95,7 @@ class _Rounds:
         """Train, aggregate, evaluate and record round `number`."""
         started = time.perf_counter()
         experiment = self.experiment
-        arrays = _to_arrays(self.weights)
+        arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
         cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
@@ -105,8 +106,8 @@ class _Rounds:
             messages = [self._with_ledger(m, cohort) for m in messages]
         replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
 
-        entries, good = self._admit(number, replies, cohort)
-        aggregated = self._aggregate(number, good) if good else None
+        entries, gathered = self._admit(number, replies, cohort)
+        aggregated = self._aggregate(number, gathered) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
@@ -143,72 +144,35 @@ class _Rounds:
 
     def _admit(
         self, number: int, replies: Iterable[Message], cohort: Cohort
-    ) -> tuple[dict[int, ClientRecord], list[Message]]:
-        """A record for each client of the cohort, and the replies that may be aggregated."""
+    ) -> tuple[dict[int, ClientRecord], Gathered]:
+        """A record for each client of the cohort, and what may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
-        good = []
-        for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
+        gathered = Gathered(self.strategy, equals=self.experiment.budget.unit == "client")
+        for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                weights = self._unpack(reply)
+                update = unpack(reply, self.weights, self.experiment.compression)
             except ValueError as fault:
                 entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED
                 continue
             entry.failure = None
-            entry.num_examples = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
-            sent = reply.content.array_records["arrays"]
-            entry.upload_bytes = size_bytes(sent)
+            entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
             if self.experiment.record.updates:
-                self.run.save_update(number, client, weights)
-            # Some of Flower's strategies pair arrays by position: give them one order.
-            arrays = sent if self.experiment.compression.bits == 32 else _to_arrays(weights)
-            reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
-            good.append(reply)
-            self._note_spending(client, reply)
+                self.run.save_update(number, client, update.weights)
+            gathered.add(update)
+            self._note_spending(client, update.ledger)
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
         for client, entry in entries.items():
             entry.ledger = self.ledgers.get(client, Ledger()).to_json()
-        return entries, good
+        return entries, gathered
 
-    def _unpack(self, reply: Message) -> Weights:
-        """The weights in a reply.
-
-        Raises:
-            ValueError: why it may not be aggregated.
-        """
-        if reply.has_error():
-            raise ValueError(reply.error.reason)
-        try:
-            arrays = reply.content.array_records["arrays"]
-            arrays = self.experiment.compression.unpack(arrays, self.weights)
-            examples = reply.content.metric_records["metrics"]["num-examples"]
-            Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
-            if set(arrays) != set(self.weights):
-                raise ValueError("other arrays than the model's")
-            weights = {}
-            for name, array in arrays.items():
-                expected = self.weights[name]
-                if len(array.data) > expected.nbytes + 1024:  # before anything is unpacked
-                    raise ValueError(f"{name} is {len(array.data)} bytes long")
-                weights[name] = value = array.numpy()
-                if value.shape != expected.shape or value.dtype != expected.dtype:
-                    raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
-                if not np.isfinite(value).all():
-                    raise ValueError(f"{name} is not finite")
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"rejected: {error}") from None
-        if not isinstance(examples, int) or not 0 < examples < 1 << 40:
-            raise ValueError(f"rejected: num-examples = {examples}")
-        return weights
-
-    def _note_spending(self, client: int, reply: Message) -> None:
+    def _note_spending(self, client: int, spent: Ledger) -> None:
         """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
         budget = self.experiment.budget
         if budget.unit == "record":
-            text = str(reply.content.config_records["spent"]["ledger"])
-            self.ledgers[client] = Ledger.from_json(text)
+            self.ledgers[client] = spent
         elif budget.unit == "client" and budget.noise_multiplier is not None:
             self.ledgers.setdefault(client, Ledger()).charge(budget.noise_multiplier, 1.0)
 
@@ -236,14 +200,12 @@ class _Rounds:
                 ledger.restore(self.ledgers.get(client, Ledger()))
             self.ledgers[client] = ledger
 
-    def _aggregate(self, number: int, replies: list[Message]) -> ArrayRecord | None:
+    def _aggregate(self, number: int, gathered: Gathered) -> ArrayRecord | None:
         """Flower's aggregation. Under `unit = "client"`, its clip and noise, and our ledger."""
         if isinstance(self.strategy, flower.DifferentialPrivacyServerSideFixedClipping):
-            for reply in replies:  # a mean of equals, or the noise would be too small
-                reply.content.metric_records["metrics"]["num-examples"] = 1
-            self.strategy.num_sampled_clients = len(replies)
+            self.strategy.num_sampled_clients = gathered.num_updates
             np.random.seed(derive(self.experiment.seed, "central-noise", number) % (1 << 32))
-        return self.strategy.aggregate_train(number, replies)[0]
+        return gathered.aggregate(number)
 
     def _epsilon_path(self) -> Callable[[int], float] | None:
         experiment = self.experiment
@@ -268,13 +230,7 @@ class _Rounds:
         return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
 
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
-        messages = self.strategy.configure_evaluate(
-            number, _to_arrays(self.weights), config, self.grid
-        )
+        messages = self.strategy.configure_evaluate(number, held(self.weights), config, self.grid)
         replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
         metrics = self.strategy.aggregate_evaluate(number, replies)
         return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
-
-
-def _to_arrays(weights: Weights) -> ArrayRecord:
-    return ArrayRecord({name: Array(array) for name, array in weights.items()})
