@@ -32,7 +32,7 @@ from attacks.tape import Tape
 from privacy.errors import Interrupted
 from privacy.files import write_atomically
 from privacy.settings import Section, override, parse
-from server.reconstructions import reads_pixels, reconstruct
+from server.reconstructions import reconstruct, why_no_gradient
 from server.replay import replay
 from server.run import Run
 
@@ -188,8 +188,7 @@ def _gap(inside: NDArray, outside: NDArray) -> Found:
 
 def on_answers(run: Run, tape: Tape) -> Found:
     """Robust accuracy of the last model, as trained and with its weights rounded."""
-    if not reads_pixels(run.experiment):
-        reason = "the model reads fixed features, through which no gradient reaches the pixels"
+    if reason := why_no_gradient(run.experiment):
         return {"robustness": {"left_out": reason}}
     chosen = torch.arange(min(len(tape.reference), ANSWERS))
     images, labels = tape.reference.images(chosen), tape.reference.y[chosen]

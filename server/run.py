@@ -15,7 +15,6 @@ audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -36,7 +35,7 @@ from safetensors.numpy import load_file, save
 
 from clients.data import Partition, load, partition
 from privacy.errors import RunError
-from privacy.files import write_atomically
+from privacy.files import held, write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
 from server.experiment import Experiment
@@ -233,16 +232,10 @@ class Run:
         Raises:
             RunError: another process holds it, or it cannot be written to.
         """
-        try:
-            with (self.path / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
-                    part.unlink(missing_ok=True)
-                yield
-        except BlockingIOError:
-            raise RunError(f"{self.path}: another process is writing this run") from None
-        except PermissionError:
-            raise RunError(f"{self.path}: cannot be written: permission denied") from None
+        with held(self.path, "run"):
+            for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
+                part.unlink(missing_ok=True)
+            yield
 
     def save_update(self, round_number: int, client: int, arrays: Weights) -> None:
         """Keep what a client released."""
