@@ -12,7 +12,7 @@ from clients.data import Data, load
 from clients.query import Client, connect
 from privacy.errors import ModelError, ServiceError
 from server import cli
-from server.demo import draw, wilson
+from server.demo import draw, measure, wilson
 from server.loopback import loopback
 
 
@@ -69,6 +69,26 @@ def test_evaluation_agrees_with_the_plain_model(trained, url, capsys):
     assert low < told["encrypted_accuracy"] < high
     assert privet("infer", trained.path, "--url", url, "--evaluate", 5) == 0
     assert "agreement" in capsys.readouterr().out
+
+
+def test_what_was_measured_stays_in_the_run(tmp_path):
+    """For the report, by scheme; three images shown do not overwrite an accuracy of eight."""
+    run = served.train(tmp_path, *served.SQUARES)
+    run.keep("inference.json", {"boolean": {"images": 7}})
+    with loopback(run.path, "ckks") as at:
+        kept = measure(run, "ckks", 8, at)
+        assert privet("infer", run.path, "--url", at, "--images", 3) == 0
+    assert kept["images"] == kept["timed_images"] == 8
+    assert set(kept["versions"]) == {"tenseal"}
+    assert {"total_ms", "server_ms", "upload_bytes", "download_bytes", "security"} <= set(kept)
+    assert run.inference["boolean"] == {"images": 7}
+    shown = run.inference["ckks"]
+    assert (shown["images"], shown["timed_images"]) == (8, 3)
+    assert shown["agreement_interval"] == list(kept["agreement_interval"])
+    assert shown["server_ms"] != kept["server_ms"]
+    run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
+    measure(run, "ckks", 2)
+    assert run.inference["ckks"]["images"] == 2
 
 
 def test_a_batch_is_answered_as_one_by_one(url):
