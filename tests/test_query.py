@@ -113,6 +113,15 @@ def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained, tmp_path, cap
     assert "127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_a_service_leaves_nothing_behind(trained, tmp_path, monkeypatch):
+    """SIGTERM, which is how the loopback and containers end it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with loopback(trained.path, "ckks") as at:
+        assert httpx.get(f"{at}/health").status_code == 200
+        assert list(tmp_path.glob("privet-model-*"))
+    assert not list(tmp_path.iterdir())
+
+
 def answering(*responses):
     """A client of a service that says these things, one after another."""
     script = iter(responses)
