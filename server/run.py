@@ -10,6 +10,7 @@ rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
 cost.json                 what a round costs on the chips last asked for
+inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
@@ -43,7 +44,7 @@ from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
 
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
+RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
 
 
 class Run:
@@ -53,7 +54,6 @@ class Run:
         self.path = path
 
     # ---- making and finding
-
     @classmethod
     def create(cls, experiment: Experiment, weights: Weights, runs: Path, name: str = "") -> "Run":
         """Make a run directory, whole or not at all.
@@ -112,7 +112,6 @@ class Run:
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
     # ---- reading
-
     @cached_property
     def experiment(self) -> Experiment:
         """Every setting of the run."""
@@ -205,6 +204,11 @@ class Run:
         """What `privet audit` found; empty before."""
         return self.kept("audit.json")
 
+    @property
+    def inference(self) -> dict[str, Any]:
+        """What `privet infer` measured last, by scheme; empty before."""
+        return self.kept("inference.json")
+
     def kept(self, name: str) -> dict[str, Any]:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
@@ -224,7 +228,6 @@ class Run:
             ) from None
 
     # ---- writing
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; clean up what a killed process left half-written.
