@@ -21,7 +21,7 @@ from opacus import PrivacyEngine
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from attacks.leakage import auc, bootstrap, tpr_at
+from attacks.leakage import area, auc, bootstrap, tpr_at
 from attacks.membership import ATTACKS, Evidence, Portfolio
 from attacks.shadows import Shadows, Stack, train_shadows, train_stack
 from attacks.signals import observe, scaled_logit
@@ -194,7 +194,7 @@ def by_epsilon() -> dict[str, Any]:
         # One ROC of all targets: scores by rank, so that no target's scale decides.
         ranks = [portfolio.trials[chosen][k].argsort().argsort() / POOL for k in held]
         figure = bootstrap(
-            auc,
+            area,
             np.concatenate(ranks),
             np.concatenate([portfolio.members[k] for k in held]),
             np.random.default_rng(0),
