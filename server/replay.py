@@ -108,17 +108,22 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
 def recipe(experiment: Experiment) -> Recipe:
     """How the run trains, in the adversary's words."""
     strategy, budget, federation = experiment.strategy, experiment.budget, experiment.federation
+    training = experiment.training
     return Recipe(
         cohorts=experiment.cohorts,
-        local_steps=experiment.training.local_steps,
-        sample_rate=experiment.training.sample_rate,
-        momentum=experiment.training.momentum,
+        local_steps=training.local_steps,
+        sample_rate=training.sample_rate,
+        momentum=training.momentum,
         learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
         noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
         clip=budget.clip,
         server_momentum=strategy.server_momentum or 0.0,
         server_learning_rate=strategy.server_learning_rate or 1.0,
-        averaging=strategy.name in ("fedavg", "fedavgm") and budget.unit != "client",
+        plain=strategy.name in ("fedavg", "fedavgm")
+        and budget.unit != "client"
+        and training.optimizer == "sgd"
+        and not training.distortion
+        and not training.gradient_norm,
     )
 
 
