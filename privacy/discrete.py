@@ -5,12 +5,12 @@ the distribution is exact (but for magnitudes beyond 64 deviations, whose probab
 2^-2900). Its bits are ChaCha20's keystream.
 
 A sum of discrete Gaussians is not quite a discrete Gaussian (Kairouz, Liu and Steinke 2021):
-theorem 1 there bounds the difference by tau = 10 sum_k exp(-2 pi^2 sigma^2 k/(k+1)), which for the
-least deviation allowed here (16 grid units) is below 10^-1000, zero in double precision. The discrete
-Gaussian satisfies the same concentrated DP, rho = 1 / (2 z^2) a step, as the continuous one (Canonne
-et al., theorem 4), for updates of any direction. So epsilon here is that of rho-zCDP, by Renyi orders
-chosen freely: a proof for the discrete case, some per cent above what the PRV accountant says of the
-continuous one.
+theorem 1 there bounds the difference by tau = 10 sum_k exp(-2 pi^2 sigma^2 k/(k+1)), which for
+the least deviation allowed here (16 grid units) is below 10^-1000, zero in double precision. The
+discrete Gaussian satisfies the same concentrated DP, rho = 1 / (2 z^2) a step, as the continuous
+one (Canonne et al., theorem 4), for updates of any direction. So epsilon here is that of rho-
+zCDP, by Renyi orders chosen freely: a proof for the discrete case, some per cent above what the
+PRV accountant says of the continuous one.
 """
 
 import math

@@ -71,7 +71,7 @@ class FixedPoint:
 
     def decode(self, total: Words) -> tuple[NDArray[np.float64], int, int]:
         """Of a sum [D + 2]: the weighted sum of updates [D], all weights, all numbers cut."""
-        signed = total.view(np.int32 if self.bits == 32 else np.int64)
+        signed = total.view(np.int32 if self.bits == 32 else np.int64).astype(np.float64)
         weight, cut = (int(number) for number in total[-TRAILER:])
         return signed[:-TRAILER] / self.scale, weight, cut
 

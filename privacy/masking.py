@@ -80,7 +80,7 @@ class Member:
         Raises:
             SecureSumFailed: they are too few, or strangers, or already told.
         """
-        if self.agreed:
+        if self.agreed or not self.channel:
             raise SecureSumFailed("the parts of this sum were already given out")
         self._require_neighbours(publics)
         holders = sorted([*publics, self.me])
@@ -114,7 +114,7 @@ class Member:
         Raises:
             SecureSumFailed: they are too few, or one was altered, replayed or for another.
         """
-        if len(self.held) > 1 or not self.agreed:
+        if self.has_masked or not self.agreed:
             raise SecureSumFailed("this sum was masked already, or its parts not given out")
         self._require_neighbours(boxes)
         if strangers := set(boxes) - set(self.agreed):
@@ -142,7 +142,7 @@ class Member:
         alive = set(survivors)
         if len(alive) != len(survivors) or not alive <= set(self.terms.members):
             raise SecureSumFailed("the survivors are not members")
-        if self.me not in alive or len(self.held) < 2:
+        if self.me not in alive or not self.has_masked:
             raise SecureSumFailed("asked to unmask a sum that it is not in")
         if len(alive) < self.terms.survivors:
             raise SecureSumFailed(f"{len(alive)} survivors, {self.terms.survivors} are needed")
@@ -154,6 +154,16 @@ class Member:
             m: parts[:PART_BYTES] if m in alive else parts[PART_BYTES:]
             for m, parts in self.held.items()
         }
+
+    @property
+    def has_masked(self) -> bool:
+        """Has it given its words? It gives them once."""
+        return len(self.held) > 1
+
+    def forget(self) -> None:
+        """Keep no secret of its own; it can only tell again what it told."""
+        self.channel = self.mask = self.seed = b""
+        self.publics, self.agreed = {}, {}
 
     def fields(self) -> dict[str, bytes | int | str | list[int] | list[bytes]]:
         """What must be known in the next phase."""

@@ -7,6 +7,8 @@ reproducibly; its `configure_train` and `aggregate_train` do the work here all t
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -16,12 +18,15 @@ from flwr.serverapp import strategy as flower
 from clients.app import REFUSED
 from clients.compression import size_bytes
 from clients.seeds import derive
+from privacy.budget import Budget
 from privacy.errors import FederationFailed
-from privacy.ledger import Ledger, epsilon_path
+from privacy.ledger import Ledger, Spent, epsilon_path
 from server.experiment import Experiment
 from server.grid import Cohort
 from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
+from server.secrecy import terms_of
+from server.secure import SecureSum, as_reply
 from server.strategies import build_strategy, memory, remember
 
 log = logging.getLogger("privet")
@@ -83,8 +88,11 @@ class _Rounds:
         self.ledgers: dict[int, Ledger] = ledgers_after(done)
         self.resumed = bool(done)
         self.weights = run.weights(len(done))
+        budget = self.experiment.budget
+        if self.experiment.shares_noise:  # the devices' work, then
+            budget = Budget(unit="none")
         self.strategy = build_strategy(
-            self.experiment.strategy, self.experiment.budget, self.experiment.training.learning_rate
+            self.experiment.strategy, budget, self.experiment.training.learning_rate
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
@@ -103,9 +111,12 @@ class _Rounds:
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
-        replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
-
-        entries, good = self._admit(number, replies, cohort)
+        seen: dict[str, Any] = {}
+        if experiment.federation.secure_aggregation == "none":
+            replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            entries, good = self._admit(number, replies, cohort)
+        else:
+            entries, good, seen = self._add_up(number, messages, cohort)
         aggregated = self._aggregate(number, good) if good else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
@@ -119,6 +130,7 @@ class _Rounds:
             seconds=0.0,
             clients=list(entries.values()),
             epsilon=self._epsilon(),
+            secure=seen,
         )
         federation = experiment.federation
         last = number == federation.rounds
@@ -167,10 +179,37 @@ class _Rounds:
             reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
             good.append(reply)
             self._note_spending(client, reply)
+        self._close(entries)
+        return entries, good
+
+    def _add_up(
+        self, number: int, messages: list[Message], cohort: Cohort
+    ) -> tuple[dict[int, ClientRecord], list[Message], dict[str, Any]]:
+        """As `_admit`, where the server sees the survivors' sum alone: one reply, their mean."""
+        nodes = {client: node for node, client in cohort.clients.items()}
+        length = sum(array.size for array in self.weights.values())
+        terms = terms_of(self.experiment, self.run.path.name, number, list(nodes), length)
+        see = partial(self.run.save_update, number) if self.experiment.record.masked else None
+        timeout_s = self.experiment.federation.timeout_s
+        one = SecureSum(self.grid, nodes, terms, timeout_s, see)
+        mean = one.run(messages, self.weights)
+        entries = {}
+        for client in sorted(nodes):
+            failure, refused = one.failures.get(client, (None, False))
+            if client in one.replies:
+                self._note_spending(client, one.replies[client])
+                failure = None
+            entries[client] = ClientRecord(
+                client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
+            )
+        self._close(entries)
+        return entries, [as_reply(mean, one.seen.examples, messages[0])], one.seen.to_dict()
+
+    def _close(self, entries: dict[int, ClientRecord]) -> None:
+        """What all data of the cohort have spent by now, the failed clients' included."""
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
         for client, entry in entries.items():
             entry.ledger = self.ledgers.get(client, Ledger()).to_json()
-        return entries, good
 
     def _unpack(self, reply: Message) -> Weights:
         """The weights in a reply.
@@ -250,6 +289,9 @@ class _Rounds:
         if experiment.budget.unit == "none":
             return None
         assert experiment.budget.noise_multiplier is not None
+        sigma = experiment.budget.noise_multiplier
+        if experiment.shares_noise:
+            return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
         steps = experiment.federation.rounds_per_client * experiment.steps_per_round
         return epsilon_path(
             experiment.budget.noise_multiplier,
@@ -264,7 +306,7 @@ class _Rounds:
             return None
         spent = {ledger.entries for ledger in self.ledgers.values()}
         if any(len(entries) > 1 for entries in spent):
-            return max(Ledger(entries).epsilon(self.experiment.budget.delta) for entries in spent)
+            return max(self.experiment.epsilon_of(Ledger(entries)) for entries in spent)
         return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
 
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:

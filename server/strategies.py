@@ -47,6 +47,8 @@ class Strategy(Section):
         beta: share cut from each end by fedtrimmedavg (Yin et al. 2018).
         num_malicious_nodes, num_nodes_to_select: krum, multikrum (Blanchard 2017), bulyan (2018).
         client_learning_rate, q: qfedavg (Li et al. 2020).
+        norm_bound: with any: an update of a larger L2 norm is scaled down to it before anything
+            else (Sun et al. 2019), so that no client moves the mean by more than its share.
     """
 
     name: str = "fedavg"
@@ -63,6 +65,7 @@ class Strategy(Section):
     num_nodes_to_select: int | None = Field(default=None, ge=1)
     client_learning_rate: float | None = Field(default=None, gt=0)
     q: float | None = Field(default=None, ge=0)
+    norm_bound: float | None = Field(default=None, gt=0)
 
     @field_validator("name")
     @classmethod
@@ -84,7 +87,7 @@ class Strategy(Section):
     @property
     def options(self) -> dict[str, Any]:
         """What was set, for the strategy's constructor."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        return self.model_dump(exclude={"name", "norm_bound"}, exclude_none=True)
 
 
 def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> flower.Strategy:
