@@ -18,6 +18,7 @@ from privacy.fixed_point import FixedPoint
 from privacy.settings import Section
 
 FEWEST = 3  # members: of the sum of two each knows the other's part
+FEW = 32  # up to so many are all neighbours of each other
 LOSS = 0.3  # share of members whose loss a graph is made to bear
 CHANCE = 1e-4  # that it does not
 
@@ -80,6 +81,8 @@ def degree_for(members: int, threshold: float) -> int:
     of the hypergeometric distribution, and all of them with at most the sum of these (Bell et al.
     2020, section 3).
     """
+    if members <= FEW:
+        return members - 1
     lost = math.floor(LOSS * members)
     for degree in range(4, members - 1, 2):
         needed = parts_needed(degree + 1, threshold)

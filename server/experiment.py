@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from attacks.settings import Attack
 from clients.job import Job
 from clients.seeds import derive
+from privacy.budget import Budget
 from privacy.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.errors import SettingsError
 from privacy.ledger import Ledger
@@ -123,6 +124,15 @@ class Experiment(Job):
     def shares_noise(self) -> bool:
         """Does each client add its share of the noise, since no server may see its update?"""
         return self.budget.unit == "client" and self.federation.secure_aggregation != "none"
+
+    @property
+    def budget_of_sum(self) -> Budget:
+        """The budget, with the noise that all shares make together when no client is lost."""
+        z, members = self.budget.noise_multiplier, self.federation.cohort_size
+        if not self.shares_noise or z is None:
+            return self.budget
+        factor = math.sqrt(members / self.secure.honest(members))
+        return self.budget.model_copy(update={"noise_multiplier": z * factor})
 
     def epsilon_of(self, ledger: Ledger) -> float:
         """What a ledger's entries have spent, by the accountant of this experiment's noise."""

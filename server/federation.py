@@ -27,7 +27,7 @@ from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
 from server.secrecy import terms_of
 from server.secure import SecureSum, as_reply
-from server.strategies import build_strategy, memory, remember
+from server.strategies import bounded, build_strategy, memory, remember
 
 log = logging.getLogger("privet")
 
@@ -176,6 +176,8 @@ class _Rounds:
                 self.run.save_update(number, client, weights)
             # Some of Flower's strategies pair arrays by position: give them one order.
             arrays = sent if self.experiment.compression.bits == 32 else _to_arrays(weights)
+            if (bound := self.experiment.strategy.norm_bound) is not None:
+                arrays = _to_arrays(bounded(weights, self.weights, bound))
             reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
             good.append(reply)
             self._note_spending(client, reply)

@@ -1,5 +1,6 @@
 """[strategy]: Flower's own aggregation strategies, by name."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from privacy.budget import Budget
 from privacy.settings import Section, suggest
+
+Weights = dict[str, NDArray]
 
 
 class Known(NamedTuple):
@@ -105,6 +108,16 @@ def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> 
     return flower.DifferentialPrivacyServerSideFixedClipping(
         inner, budget.noise_multiplier, budget.clip, num_sampled_clients=1
     )
+
+
+def bounded(after: Weights, before: Weights, bound: float) -> Weights:
+    """Weights whose change from `before` has at most the L2 norm `bound`, in the same direction."""
+    changes = {n: after[n] - before[n] for n in after if after[n].dtype.kind == "f"}
+    norm = math.sqrt(sum(float(np.square(c, dtype=np.float64).sum()) for c in changes.values()))
+    if norm <= bound:
+        return after
+    scaled = {n: (before[n] + c * (bound / norm)).astype(c.dtype) for n, c in changes.items()}
+    return {name: scaled.get(name, array) for name, array in after.items()}
 
 
 # What Flower's strategies remember from round to round; all that a resumed run must be told.
