@@ -103,10 +103,11 @@ class Ckks:
             told = sum_.ask(
                 "shares", {dealer: asked}, lambda t: _paired(t, "to", "boxes", MOST_KEY_BYTES)
             )
+            left = set(channels) - set(sum_.failures)
             if dealer in told:
                 boxes = told[dealer]
                 sealed = {"dealer": dealer, "public": public}
-                return {c: {**sealed, "box": boxes.get(c, b"")} for c in channels}
+                return {c: {**sealed, "box": boxes.get(c, b"")} for c in {dealer, *boxes} & left}
         raise SecureSumFailed("secure aggregation: no client dealt a key; no update was revealed")
 
     def _words(self, told: Told) -> Words:
