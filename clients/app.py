@@ -119,7 +119,7 @@ def introduce(message: Message, context: Context) -> Message:
     return Message(RecordDict({"about": about}), reply_to=message)
 
 
-def _phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
+def answer_phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
     """A phase of a secure sum, as a handler of messages."""
 
     def answer(message: Message, context: Context) -> Message:
@@ -134,7 +134,7 @@ def _phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
 
 
 for _name, _step in secure.PHASES.items():
-    app.query(_name)(_phase(_step))
+    app.query(_name)(answer_phase(_step))
 
 
 def identify(context: Context) -> tuple[int, int]:

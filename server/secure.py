@@ -164,6 +164,7 @@ class SecureSum:
                     self._see(client, moved(weights, read))
             else:
                 self.up_bytes[client] += _size(told)
+            reply.content = RecordDict({"spent": reply.content.config_records["spent"]})
             self.replies[client] = reply
             survivors.append(client)
         self.require_enough("train", survivors)
