@@ -42,6 +42,7 @@ GROUP = 4  # shadows trained together, kept together
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
+SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
 Tell = Callable[[str], None]
@@ -227,7 +228,7 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         whole = reading.coefficient(change)
         summed += whole
         cohort = list(tape.recipe.cohorts[number - 1])
-        own = tape.update(number, 0) if tape.update and 0 in cohort else None
+        own = tape.update(number, 0) if tape.update and 0 in cohort and not tape.sums_only else None
         if own is None:
             others += whole
         elif len(cohort) > 1:
@@ -250,7 +251,9 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         else {"left_out": "one client alone has nobody to spy on"}
     )
     found["server"] = (
-        _server(totals, times, member, owner) if tape.update else {"left_out": HOW_TO_RECORD}
+        _server(totals, times, member, owner)
+        if tape.update
+        else {"left_out": SUMS_ONLY if tape.sums_only else HOW_TO_RECORD}
     )
     return found
 
