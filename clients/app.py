@@ -1,11 +1,18 @@
 """The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
 
+<<<<<<< HEAD
 One message in, one message out. The only state is the device's ledger. A simulated device keeps it
 in Flower's `context.state`: it is written back whatever happens, so that a round which fails after
 some steps has still spent them. A device with its own records keeps it in a file: `clients.holder`.
+=======
+One message in, one message out. The device's ledger is kept in Flower's
+`context.state`: it is written back whatever happens, so that a round which fails after some steps
+has still spent them. So are, within a round, its secrets in a secure sum (clients.secure).
+>>>>>>> main
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +22,13 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor
 
+<<<<<<< HEAD
 from clients.data import Data, load, partition
 from clients.holder import Holder
+=======
+from clients import secure
+from clients.data import load, partition
+>>>>>>> main
 from clients.job import Job
 from clients.models import build
 from clients.net import Net
@@ -53,18 +65,26 @@ def train_round(message: Message, context: Context) -> Message:
     if "ledger" in config:  # a resumed run tells a simulated device what it knew
         ledger.restore(Ledger.from_json(str(config["ledger"])))
     try:
+        client, num_clients = identify(context)
+        in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
         job = Job.from_json(str(config["job"]))
+<<<<<<< HEAD
         arrays = message.content.array_records["arrays"]
         client, num_clients = identify(context)
         holder = Holder.of(context)
         data, mine = own_records(job, holder, client, num_clients)
         net = load_net(job, data, arrays)
+=======
+        net = load_net(job, message.content.array_records["arrays"])
+        mine = partition(job.data, num_clients, job.seed).members(client)
+>>>>>>> main
         round_ = Round(
             number=int(config["server-round"]),
             client=client,
             learning_rate=float(config["learning-rate"]),
             proximal=float(config.get("proximal-mu", 0.0)),
         )
+<<<<<<< HEAD
         training, _ = records(data, job.model)
 
         def work(spent: Ledger) -> float | None:
@@ -75,6 +95,23 @@ def train_round(message: Message, context: Context) -> Message:
             ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
         else:
             loss = work(ledger)
+=======
+        training, _ = records(job.data, job.model)
+        loss = train(net, training, torch.from_numpy(mine), job, round_, ledger)
+        states = (_mine.state, net.state())
+        before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        if in_sum:
+            content = secure.conceal(
+                message.content, context.state, client, job, before, after, len(mine)
+            )
+        else:
+            path = ("compression", round_.number, round_.client)
+            sent = job.compression.pack(before, after, derive(job.seed, *path))
+            metrics = MetricRecord({"num-examples": len(mine)})
+            if loss is not None:
+                metrics["train_loss"] = loss
+            content = RecordDict({"arrays": sent, "metrics": metrics})
+>>>>>>> main
     except Exception as error:
         code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
         reason = (
@@ -83,20 +120,7 @@ def train_round(message: Message, context: Context) -> Message:
         return Message(Error(code=code, reason=reason), reply_to=message)
     finally:
         context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
-    states = (_mine.state, net.state())
-    before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
-    path = ("compression", round_.number, round_.client)
-    sent = job.compression.pack(before, after, derive(job.seed, *path))
-    metrics = MetricRecord({"num-examples": len(mine)})
-    if loss is not None:
-        metrics["train_loss"] = loss
-    content = RecordDict(
-        {
-            "arrays": sent,
-            "metrics": metrics,
-            "spent": ConfigRecord({"client": client, "ledger": ledger.to_json()}),
-        }
-    )
+    content["spent"] = ConfigRecord({"client": client, "ledger": ledger.to_json()})
     return Message(content, reply_to=message)
 
 
@@ -138,6 +162,24 @@ def introduce(message: Message, context: Context) -> Message:
         ledger = holder.journal.spent_in(str(asked["run"]))
     about["ledger"] = ledger.to_json()
     return Message(RecordDict({"about": about}), reply_to=message)
+
+
+def answer_phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
+    """A phase of a secure sum, as a handler of messages."""
+
+    def answer(message: Message, context: Context) -> Message:
+        client, _ = identify(context)
+        try:
+            told = step(message.content, context.state, client)
+        except (PrivetError, KeyError, TypeError, ValueError) as error:
+            return Message(Error(code=FAILED, reason=str(error)), reply_to=message)
+        return Message(RecordDict({secure.SUM: ConfigRecord(dict(told))}), reply_to=message)
+
+    return answer
+
+
+for _name, _step in secure.PHASES.items():
+    app.query(_name)(answer_phase(_step))
 
 
 def identify(context: Context) -> tuple[int, int]:

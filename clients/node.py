@@ -58,6 +58,7 @@ def run_node(settings: NodeSettings) -> None:
     for path in (settings.root_certificates, settings.key):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: not there; privet keys new makes certificates and node keys")
+    _import_all()
     stopped = threading.Event()
     children: list[int] = []
 
@@ -91,6 +92,18 @@ def run_node(settings: NodeSettings) -> None:
                 stopped.wait(AGAIN_S)
 
 
+def _import_all() -> None:
+    """Once, before any fork: each child then has it at once, and in the same memory."""
+    import flwr.supercore.superexec.run_superexec
+    import flwr.supernode.cli
+    import flwr.supernode.runtime.run_clientapp
+    import torch
+
+    import clients.app  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
 def _end(children: list[int]) -> None:
     for child in children:
         with suppress(ProcessLookupError):
@@ -118,12 +131,8 @@ def _supernode(settings: NodeSettings, port: int, secret: Path, parent: int) -> 
 
 def _executor(port: int, secret: bytes, parent: int) -> None:
     """Flower's loop that asks the SuperNode for work, with forks for processes."""
-    import torch
     from flwr.supercore.superexec import run_superexec
 
-    import clients.app  # noqa: F401
-
-    torch.set_num_threads(1)
     while True:  # Flower's own retries soon wait long
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             break

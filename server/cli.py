@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError
+<<<<<<< HEAD
 from server.commands import (
     attack,
     audit,
@@ -19,6 +20,9 @@ from server.commands import (
     runs,
     serve,
 )
+=======
+from server.commands import attack, audit, cost, data, evaluate, infer, report, runs, serve, sweep
+>>>>>>> main
 
 app = typer.Typer(
     name="privet",
@@ -43,6 +47,7 @@ app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
 app.command()(report.report)
+app.command()(sweep.sweep)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from deployed import Federation, wait_for
 
+from privacy.authority import make_authority
 from privacy.journal import Journal
+from server.commands.data import split
 from server.experiment import load_experiment
 from server.launch import launch
 from server.run import Run
 
 NODES = ("node-0", "node-1", "node-2")
-TINY = ("-s", "federation.clients=3", "-s", "federation.rounds=2")
+SETTINGS = ["federation.clients=3", "federation.rounds=2"]
+TINY = [word for setting in SETTINGS for word in ("-s", setting)]
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="ends what Flower detaches by way of /proc"
@@ -36,9 +39,9 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         join = ["-s", "federation.engine=superlink", "-s", f"federation.address={here.address}"]
         trusted = tmp_path / "keys" / "server" / "authority.pem"
         join += ["-s", f"federation.root_certificates={trusted}"]
-        for words in (["keys", "new", "keys"], ["keys", "new", "foreign"]):
-            assert here.run(*words)[0] == 0
-        assert here.run("data", "split", "tiny", "nodes", *TINY)[0] == 0
+        for name in ("keys", "foreign"):
+            make_authority(tmp_path / name, ["127.0.0.1"], 3)
+        split("tiny", tmp_path / "nodes", SETTINGS)
 
         # An unknown node and a node that trusts another authority; three that belong.
         here.start("superlink")
@@ -48,6 +51,14 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         for name in NODES:
             limit = {"epsilon_limit": 8} if name == "node-1" else {}
             here.spawn(name, *here.command(name, **limit), "--allow-seeded")
+
+        # The unknown and the misled are refused, each by who should.
+        here.wait_for_log("unknown", "Failed to activate SuperNode")
+        here.wait_for_log("misled", "CERTIFICATE_VERIFY_FAILED")
+        here.wait_for_log("superlink", '/v1/fleet/activate-node HTTP/1.1" 4')
+        for name in ("unknown", "misled"):
+            here.kill(name)
+            assert "SuperNode ID" not in here.log(name)
 
         # The SuperLink dies after the first round, and comes back: the simulation's weights.
         here.spawn("a", "run", "tiny", *TINY, *join, "-s", "training.noise=seeded", "--name", "a")
@@ -62,8 +73,7 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         status, said = here.run("resume", "a")
         assert status == 0, said
         deployed = Run(tmp_path / "runs" / "a")
-        settings = [w for w in TINY if w != "-s"]
-        simulated = launch(load_experiment("tiny", settings), tmp_path / "simulated")
+        simulated = launch(load_experiment("tiny", SETTINGS), tmp_path / "simulated")
         for number in (1, 2):
             ours, theirs = deployed.weights(number), simulated.weights(number)
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
@@ -94,11 +104,6 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         assert not charges(tmp_path, "node-2", run.identity)
         assert run.ledgers[2].entries == run.ledgers[0].entries  # mute: taken as spent
 
-        # All the while the two intruders were refused, each by who should.
-        assert "Failed to activate SuperNode" in here.log("unknown")
-        assert "CERTIFICATE_VERIFY_FAILED" in here.log("misled")
-        assert "SuperNode ID" not in here.log("unknown") + here.log("misled")
-        assert '/v1/fleet/activate-node HTTP/1.1" 4' in here.log("superlink")
         environment = (tmp_path / "runs" / "a" / "experiment.toml").read_text()
         assert tomllib.loads(environment)["federation"]["engine"] == "superlink"
 
