@@ -1,14 +1,9 @@
 """The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
 
-<<<<<<< HEAD
-One message in, one message out. The only state is the device's ledger. A simulated device keeps it
-in Flower's `context.state`: it is written back whatever happens, so that a round which fails after
-some steps has still spent them. A device with its own records keeps it in a file: `clients.holder`.
-=======
-One message in, one message out. The device's ledger is kept in Flower's
+One message in, one message out. A simulated device keeps its ledger in Flower's
 `context.state`: it is written back whatever happens, so that a round which fails after some steps
-has still spent them. So are, within a round, its secrets in a secure sum (clients.secure).
->>>>>>> main
+has still spent them. A device with its own records keeps it in a file (clients.holder). In the state
+are also, within a round, its secrets in a secure sum (clients.secure).
 """
 
 import threading
@@ -22,13 +17,9 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor
 
-<<<<<<< HEAD
+from clients import secure
 from clients.data import Data, load, partition
 from clients.holder import Holder
-=======
-from clients import secure
-from clients.data import load, partition
->>>>>>> main
 from clients.job import Job
 from clients.models import build
 from clients.net import Net
@@ -68,23 +59,16 @@ def train_round(message: Message, context: Context) -> Message:
         client, num_clients = identify(context)
         in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
         job = Job.from_json(str(config["job"]))
-<<<<<<< HEAD
         arrays = message.content.array_records["arrays"]
-        client, num_clients = identify(context)
         holder = Holder.of(context)
         data, mine = own_records(job, holder, client, num_clients)
         net = load_net(job, data, arrays)
-=======
-        net = load_net(job, message.content.array_records["arrays"])
-        mine = partition(job.data, num_clients, job.seed).members(client)
->>>>>>> main
         round_ = Round(
             number=int(config["server-round"]),
             client=client,
             learning_rate=float(config["learning-rate"]),
             proximal=float(config.get("proximal-mu", 0.0)),
         )
-<<<<<<< HEAD
         training, _ = records(data, job.model)
 
         def work(spent: Ledger) -> float | None:
@@ -95,9 +79,6 @@ def train_round(message: Message, context: Context) -> Message:
             ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
         else:
             loss = work(ledger)
-=======
-        training, _ = records(job.data, job.model)
-        loss = train(net, training, torch.from_numpy(mine), job, round_, ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
         if in_sum:
@@ -111,7 +92,6 @@ def train_round(message: Message, context: Context) -> Message:
             if loss is not None:
                 metrics["train_loss"] = loss
             content = RecordDict({"arrays": sent, "metrics": metrics})
->>>>>>> main
     except Exception as error:
         code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
         reason = (

@@ -94,9 +94,6 @@ def run_node(settings: NodeSettings) -> None:
 
 def _import_all() -> None:
     """Once, before any fork: each child then has it at once, and in the same memory."""
-    import flwr.supercore.superexec.run_superexec
-    import flwr.supernode.cli
-    import flwr.supernode.runtime.run_clientapp
     import torch
 
     import clients.app  # noqa: F401

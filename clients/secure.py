@@ -134,7 +134,7 @@ def _words(
         raise SecureSumFailed("the shares of noise would not add up to what the budget wants")
     if not terms.deviation:
         return terms.grid.encode_noisy(update, terms.clip, np.zeros(len(update), np.int64))
-    secure = job.training.noise == "secure"
+    secure = job.training.noise != "seeded"
     seed = None if secure else generator(job.seed, "noise-share", terms.round, client)
     noise = discrete_gaussian(terms.deviation, len(update), key_of(seed))
     return terms.grid.encode_noisy(update, terms.clip, noise)

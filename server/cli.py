@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError
-<<<<<<< HEAD
 from server.commands import (
     attack,
     audit,
@@ -19,10 +18,8 @@ from server.commands import (
     report,
     runs,
     serve,
+    sweep,
 )
-=======
-from server.commands import attack, audit, cost, data, evaluate, infer, report, runs, serve, sweep
->>>>>>> main
 
 app = typer.Typer(
     name="privet",

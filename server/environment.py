@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
+RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
 
 
 def describe() -> dict[str, Any]:

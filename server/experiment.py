@@ -37,17 +37,14 @@ class Federation(Section):
             held-out records. These statistics carry no noise.
         timeout_s: how long the server waits for a round's replies.
         workers: clients trained at the same time; 0 is one a core. Does not alter the result.
-<<<<<<< HEAD
         engine: what carries messages to clients, a key of `server.engines.ENGINES`: `cohort`, in
             this process; `ray`, Flower's simulation; `superlink`, Flower's SuperNodes on devices
             of their own, each with its own data.
         address: `host:port` of the SuperLink.
         root_certificates: PEM file of the authority that signed the SuperLink's certificate;
             without one there is no TLS, and the address must be this machine's.
-=======
         secure_aggregation: what the server sees: `none` each update; under `masks`
             (privacy.masking) and `ckks` (privacy.encrypted_sum) the sum alone.
->>>>>>> main
     """
 
     clients: int = Field(default=10, ge=1)
@@ -57,13 +54,10 @@ class Federation(Section):
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=0, ge=0)
-<<<<<<< HEAD
     engine: Literal["cohort", "ray", "superlink"] = "cohort"
     address: str = ""
     root_certificates: str = ""
-=======
     secure_aggregation: Literal["none", "masks", "ckks"] = "none"
->>>>>>> main
 
     @model_validator(mode="after")
     def _cohort_fits(self) -> "Federation":
@@ -134,22 +128,9 @@ class Experiment(Job):
     def resolve(self) -> "Experiment":
         """The same experiment with its noise solved over the planned participation.
 
-<<<<<<< HEAD
         Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
         nobody can repeat, unless the experiment says `noise = "seeded"`.
-        """
-        steps = self.federation.rounds_per_client * self.steps_per_round
-        deployed = self.federation.engine == "superlink"
-        noise = {"auto": "secure" if deployed else "seeded"}
-        training = {"noise": noise.get(self.training.noise, self.training.noise)}
-        update: dict[str, Section] = {
-            "budget": self.budget.solve(self.sample_rate, steps),
-            "training": self.training.model_copy(update=training),
-        }
-        if deployed:
-            update["data"] = self.data.model_copy(update={"partition": "nodes"})
-        return self.model_copy(update=update)
-=======
+
         Raises:
             SettingsError: no noise is enough, or none fits the bits of a masked number.
         """
@@ -162,8 +143,16 @@ class Experiment(Job):
         if self.shares_noise and budget.noise_multiplier:
             members, secure = self.federation.cohort_size, self.secure
             deviation_of_each(secure.bits, members, secure.honest(members), budget.noise_multiplier)
-        return self.model_copy(update={"budget": budget})
->>>>>>> main
+        deployed = self.federation.engine == "superlink"
+        noise = {"auto": "secure" if deployed else "seeded"}
+        training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        update: dict[str, Section] = {
+            "budget": budget,
+            "training": self.training.model_copy(update=training),
+        }
+        if deployed:
+            update["data"] = self.data.model_copy(update={"partition": "nodes"})
+        return self.model_copy(update=update)
 
     @property
     def shares_noise(self) -> bool:

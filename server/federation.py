@@ -113,18 +113,12 @@ class _Rounds:
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
-<<<<<<< HEAD
-        replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
-
-        entries, gathered = self._admit(number, replies, cohort)
-=======
         seen: dict[str, Any] = {}
         if experiment.federation.secure_aggregation == "none":
-            replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
             entries, gathered = self._admit(number, replies, cohort)
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
->>>>>>> main
         aggregated = self._aggregate(number, gathered) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))

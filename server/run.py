@@ -16,11 +16,7 @@ audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
-<<<<<<< HEAD
-import fcntl
 import hashlib
-=======
->>>>>>> main
 import json
 import os
 import shutil
@@ -47,11 +43,6 @@ from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
 
-<<<<<<< HEAD
-=======
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
-
->>>>>>> main
 
 class Run:
     """A run directory, open for reading, or (through `append`) for the next round."""
