@@ -13,8 +13,7 @@ from clients import secure as device
 from privacy.discrete import epsilon_of_sum
 from privacy.errors import FederationFailed, SettingsError
 from privacy.ledger import Spent
-from server import federation
-from server import engines
+from server import engines, federation
 from server.adversaries import SUMS_ONLY, on_updates
 from server.experiment import load_experiment
 from server.launch import resume
