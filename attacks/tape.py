@@ -40,8 +40,9 @@ class Recipe:
         noise_multiplier: of record-level DP-SGD; None where the clients train without.
         clip: of a record's gradient.
         server_momentum, server_learning_rate: of FedAvgM; 0 and 1 are FedAvg.
-        averaging: the server takes a weighted mean, with or without momentum. Where it does
-            something else, only the run's own code (`Tape.fit`) can train shadows.
+        plain: nothing happens but SGD or DP-SGD on each client, and a weighted mean, with or
+            without momentum, on the server. Else only the run's own code (`Tape.fit`) can train
+            shadows.
     """
 
     cohorts: Sequence[Sequence[int]]
@@ -53,7 +54,7 @@ class Recipe:
     clip: float
     server_momentum: float = 0.0
     server_learning_rate: float = 1.0
-    averaging: bool = True
+    plain: bool = True
 
     @property
     def rounds(self) -> int:

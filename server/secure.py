@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from clients.app import REFUSED
@@ -204,17 +204,6 @@ class SecureSum:
                 f"after {phase!r}, {self.terms.survivors} are needed; no update was revealed"
                 f"{because}"
             )
-
-
-def as_reply(weights: Weights, examples: int, message: Message) -> Message:
-    """The survivors' mean, as if one client of all their records had sent it."""
-    content = RecordDict(
-        {
-            "arrays": ArrayRecord({name: Array(array) for name, array in weights.items()}),
-            "metrics": MetricRecord({"num-examples": examples}),
-        }
-    )
-    return Message(content, reply_to=message)
 
 
 def moved(weights: Weights, update: np.ndarray) -> Weights:

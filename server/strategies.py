@@ -15,10 +15,12 @@ Weights = dict[str, NDArray]
 
 
 class Known(NamedTuple):
-    """A Flower strategy and those of our settings that it takes."""
+    """A Flower strategy, those of our settings that it takes, and whether all it uses of a cohort
+    is the weighted mean of its updates."""
 
     kind: type[flower.FedAvg]
     options: tuple[str, ...] = ()
+    linear: bool = True
 
 
 _ADAPTIVE = ("eta", "eta_l", "tau")
@@ -30,12 +32,12 @@ STRATEGIES: dict[str, Known] = {
     "fedadam": Known(flower.FedAdam, (*_ADAPTIVE, "beta_1", "beta_2")),
     "fedyogi": Known(flower.FedYogi, (*_ADAPTIVE, "beta_1", "beta_2")),
     "fedadagrad": Known(flower.FedAdagrad, _ADAPTIVE),
-    "fedmedian": Known(flower.FedMedian),
-    "fedtrimmedavg": Known(flower.FedTrimmedAvg, ("beta",)),
-    "krum": Known(flower.Krum, ("num_malicious_nodes",)),
-    "multikrum": Known(flower.MultiKrum, ("num_malicious_nodes", "num_nodes_to_select")),
-    "bulyan": Known(flower.Bulyan, ("num_malicious_nodes",)),
-    "qfedavg": Known(flower.QFedAvg, ("client_learning_rate", "q")),
+    "fedmedian": Known(flower.FedMedian, (), False),
+    "fedtrimmedavg": Known(flower.FedTrimmedAvg, ("beta",), False),
+    "krum": Known(flower.Krum, ("num_malicious_nodes",), False),
+    "multikrum": Known(flower.MultiKrum, ("num_malicious_nodes", "num_nodes_to_select"), False),
+    "bulyan": Known(flower.Bulyan, ("num_malicious_nodes",), False),
+    "qfedavg": Known(flower.QFedAvg, ("client_learning_rate", "q"), False),
 }
 
 
@@ -108,6 +110,11 @@ def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> 
     return flower.DifferentialPrivacyServerSideFixedClipping(
         inner, budget.noise_multiplier, budget.clip, num_sampled_clients=1
     )
+
+
+def is_linear(strategy: flower.Strategy) -> bool:
+    """Does it use nothing of a cohort but the weighted mean of the updates?"""
+    return any(type(strategy) is known.kind and known.linear for known in STRATEGIES.values())
 
 
 def bounded(after: Weights, before: Weights, bound: float) -> Weights:
