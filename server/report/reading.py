@@ -238,7 +238,7 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
             rounds=good[client],
             failed=failed[client],
             refused=refused[client],
-            epsilon=ledger.epsilon(experiment.budget.delta) if ledger and private else None,
+            epsilon=experiment.epsilon_of(ledger) if ledger and private else None,
             steps=sum(entry.steps for entry in ledger.entries) if ledger else 0,
         )
 
