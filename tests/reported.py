@@ -159,9 +159,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.text).replace("\u00a0", " ").split())
 
     def value(self, table: str, row: str, column: str) -> float | None:
-        """The exact number in a cell; the shown text must say the same."""
-        text, value = self.cell(table, row, column)
-        return value
+        """The exact number in a cell."""
+        return self.cell(table, row, column)[1]
 
     def cell(self, table: str, row: str, column: str) -> tuple[str, float | None]:
         """A cell by its table's caption, its row's first cell and its column."""

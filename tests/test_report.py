@@ -187,9 +187,7 @@ def test_the_front_is_what_no_other_beats():
         points = [(rng.randrange(8) / 8, rng.randrange(8) / 8) for _ in range(12)]
         best = {points[i] for i in front(points)}
         beaten = {
-            p
-            for p in points
-            if any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
+            p for p in points if any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
         }
         assert best == set(points) - beaten
 
