@@ -20,10 +20,33 @@ from privacy.files import write_atomically
 from privacy.net import Array, Convolution, Dense, Net
 from privacy.settings import suggest
 from privacy.wire import BooleanOffer
+from server.experiment import Experiment
 from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
 VALIDATION = 300  # training images on which a circuit's rounding is chosen
+
+
+def require_encryptable(experiment: Experiment, scheme: str) -> None:
+    """Refuse, before it is trained, a model that a scheme cannot evaluate.
+
+    Raises:
+        ModelError: it cannot; the error says what can.
+        SettingsError: no such scheme.
+    """
+    require_scheme(scheme)
+    dataset = load(experiment.data)
+    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    if scheme == "boolean":
+        binary_net_of(model, experiment)
+    else:
+        net_of(model, dataset.shape)
+
+
+def require_scheme(scheme: str) -> None:
+    """Raise SettingsError if there is no such scheme."""
+    if scheme not in _COMPILERS:
+        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
 
 
 def compile_run(run: Run, scheme: str, folder: Path) -> None:
@@ -33,8 +56,7 @@ def compile_run(run: Run, scheme: str, folder: Path) -> None:
         ModelError: the model cannot be evaluated under this scheme; the error says what can.
         RunError: the run has no weights, or is damaged.
     """
-    if scheme not in _COMPILERS:
-        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
+    require_scheme(scheme)
     for name, content in _COMPILERS[scheme](run).items():
         with write_atomically(folder / name) as file:
             file.write(content)
@@ -110,29 +132,29 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     return files | {"offer.json": offer.model_dump_json().encode()}
 
 
-def binary_net_of(model: nn.Module, run: Run) -> BinaryNet:
+def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
     """The arrays of a trained binarized perceptron with one hidden layer.
 
     Raises:
         ModelError: it is another kind of model.
     """
     layers = [layer for layer in model.children() if isinstance(layer, BinaryLinear)]
-    if run.experiment.model.name != "binarized" or len(layers) != 2:
+    if experiment.model.name != "binarized" or len(layers) != 2:
         raise ModelError(
-            f"[model] name = {run.experiment.model.name!r}: --scheme boolean wants a binarized net "
+            f"[model] name = {experiment.model.name!r}: --scheme boolean wants a binarized net "
             "with one hidden layer; train one with: privet run encrypted-binary"
         )
     weights = [np.where(_array(layer.weight) >= 0, 1, -1) for layer in layers]
     # each layer stands behind a division, and the first reads bits: see clients.models.binarized
     biases = [_array(layer.bias) * math.sqrt(layer.in_features) for layer in layers]
     biases[0] += weights[0].sum(1)
-    settings = run.experiment.model
+    settings = experiment.model
     return BinaryNet(
         w=weights[0],
         b=biases[0],
         v=weights[1],
         c=biases[1],
-        shape=load(run.experiment.data).shape,
+        shape=load(experiment.data).shape,
         pool=settings.pool,
         threshold=settings.threshold,
     )
@@ -143,7 +165,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
     from privacy.programs import digest
 
     dataset = load(run.experiment.data)
-    net = binary_net_of(trained_model(run), run)
+    net = binary_net_of(trained_model(run), run.experiment)
     step = max(1, len(dataset.train_x) // VALIDATION)
     bits = net.bits(dataset.train_x[::step] / dataset.scale)
     compiled = compile_net(net, bits, dataset.train_y[::step])

@@ -10,12 +10,12 @@ rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
 cost.json                 what a round costs on the chips last asked for
+inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -36,7 +36,7 @@ from safetensors.numpy import load_file, save
 
 from clients.data import Partition, load, partition
 from privacy.errors import RunError
-from privacy.files import write_atomically
+from privacy.files import held, write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
 from server.experiment import Experiment
@@ -44,7 +44,7 @@ from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
 
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
+RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
 
 
 class Run:
@@ -54,7 +54,6 @@ class Run:
         self.path = path
 
     # ---- making and finding
-
     @classmethod
     def create(cls, experiment: Experiment, weights: Weights, runs: Path, name: str = "") -> "Run":
         """Make a run directory, whole or not at all.
@@ -113,7 +112,6 @@ class Run:
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
     # ---- reading
-
     @cached_property
     def experiment(self) -> Experiment:
         """Every setting of the run."""
@@ -206,6 +204,11 @@ class Run:
         """What `privet audit` found; empty before."""
         return self.kept("audit.json")
 
+    @property
+    def inference(self) -> dict[str, Any]:
+        """What `privet infer` measured last, by scheme; empty before."""
+        return self.kept("inference.json")
+
     def kept(self, name: str) -> dict[str, Any]:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
@@ -225,7 +228,6 @@ class Run:
             ) from None
 
     # ---- writing
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; clean up what a killed process left half-written.
@@ -233,16 +235,10 @@ class Run:
         Raises:
             RunError: another process holds it, or it cannot be written to.
         """
-        try:
-            with (self.path / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
-                    part.unlink(missing_ok=True)
-                yield
-        except BlockingIOError:
-            raise RunError(f"{self.path}: another process is writing this run") from None
-        except PermissionError:
-            raise RunError(f"{self.path}: cannot be written: permission denied") from None
+        with held(self.path, "run"):
+            for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
+                part.unlink(missing_ok=True)
+            yield
 
     def save_update(self, round_number: int, client: int, arrays: Weights) -> None:
         """Keep what a client released."""

@@ -197,7 +197,7 @@ def boolean(num_fhe: int = 50, num_simulated: int = 500) -> dict:
     told = ask(run, "boolean", num_fhe, threads=2)
     from privacy.boolean import compile_net
 
-    net = binary_net_of(trained_model(run), run)
+    net = binary_net_of(trained_model(run), run.experiment)
     step = len(dataset.train_x) // 300
     bits = net.bits(dataset.train_x[::step] / 255.0)
     compiled = compile_net(net, bits, dataset.train_y[::step])
