@@ -47,7 +47,7 @@ __all__ = [
     "spent_by_client",
 ]
 
-SMALLEST, LARGEST = 9.0, 30.0  # pixels of a marker
+SMALLEST, HOLLOW, LARGEST = 9.0, 11.0, 30.0  # pixels of a marker
 
 
 def pareto(runs: Sequence[RunFacts]) -> go.Figure:
@@ -82,7 +82,7 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
         sizes = [
             max(SMALLEST, LARGEST * math.sqrt(latencies[r.name] / longest))
             if r.name in latencies
-            else SMALLEST
+            else HOLLOW
             for r, _ in those
         ]
         figure.add_scatter(
@@ -124,7 +124,7 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
         )
     figure.add_vline(x=0.5, line={"color": FAINT, "width": 1, "dash": "dash"})
     figure.add_annotation(
-        x=0.5, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False,
+        x=0.5, y=1, yref="paper", yanchor="top", xanchor="left", showarrow=False,
         text="a guess", font={"size": 11}, xshift=3,
     )  # fmt: skip
     figure.update_xaxes(title_text="leakage: AUC of the strongest attack", tickformat=".3~f")

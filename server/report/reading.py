@@ -53,13 +53,11 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
         sweep = read_sweep(folder)
         sweeps.append((sweep.name, sweep.command))
         cells += sweep.cells
-        for cell in sweep.cells:
-            path = folder.parent / cell.run
-            if cell.run and (path / "experiment.toml").is_file():
-                found.setdefault(path.resolve(), Run(path))
-                stages[path.resolve()] = sweep.failed_stages[cell.run]
-            elif cell.run and cell.status == "done":
-                unreadable.append((cell.run, "the sweep names it, but its directory is not there"))
+        for run, failed in sweep.runs:
+            found.setdefault(run.path.resolve(), run)
+            stages[run.path.resolve()] = failed
+        why = "the sweep names it, but its directory is not there"
+        unreadable += [(lost, why) for lost in sweep.lost]
     read = []
     for path, run in found.items():
         try:
@@ -129,6 +127,9 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         unit=summary.unit,
         trust=summary.trust,
         sampling=summary.sampling,
+        accountant=summary.accountant,
+        secure_aggregation=summary.secure_aggregation,
+        single_updates_seen=summary.single_updates_seen,
         accuracy=summary.accuracy,
         best_accuracy=summary.best_accuracy,
         seconds=summary.seconds,

@@ -129,7 +129,8 @@ def tradeoff(runs: Sequence[RunFacts]) -> Section:
                 "intervals. "
                 "The larger a point, the longer a round takes on the device; a hollow one has no "
                 "cost. "
-                "Dotted: runs that no other beats in both." + without * bool(unseen),
+                "Dotted, where there are several: runs that no other beats in "
+                "both." + without * bool(unseen),
                 table=Table("Accuracy and leakage", columns, rows),
             )
         )

@@ -25,6 +25,7 @@ PARTS = {  # of a chip's energy
     "random": "#b23a5e",
     "static": "#7b858f",
 }
+BOUND_NAMES = {"dram": "DRAM"}
 BOUNDS = {"compute": "#2f6fb3", "buffer": "#b8860b", "dram": "#c8642b"}
 
 AXIS = {

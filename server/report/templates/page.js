@@ -17,16 +17,21 @@
   });
   const dress = (plot) =>
     Plotly.relayout(plot, dressed(dark.matches ? DARK : LIGHT, plot.clientWidth));
+  const dressAll = () => {
+    plots.forEach(dress);
+    document.documentElement.dataset.scheme = dark.matches ? "dark" : "light";
+  };
 
   for (const plot of plots) {
     const { data, layout } = JSON.parse(
       document.getElementById(`figure-${plot.dataset.figure}`).textContent,
     );
     layout.dragmode = false; // a finger on a figure scrolls the page
-    Plotly.newPlot(plot, data, layout, config).then(() => dress(plot));
+    Plotly.newPlot(plot, data, layout, config);
   }
-  Promise.resolve().then(() => (document.documentElement.dataset.drawn = "true"));
-  dark.addEventListener("change", () => plots.forEach(dress));
+  dressAll();
+  document.documentElement.dataset.drawn = "true";
+  dark.addEventListener("change", dressAll);
   for (const details of document.querySelectorAll("details"))
     details.addEventListener("toggle", () =>
       details.querySelectorAll("[data-figure]").forEach((plot) => Plotly.Plots.resize(plot)),
