@@ -7,10 +7,14 @@ import hashlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -28,7 +32,7 @@ from clients.models import build
 from clients.records import Records, records
 from clients.seeds import derive
 from clients.train import Round, train
-from privacy.errors import RunError
+from privacy.errors import Interrupted, RunError
 from privacy.ledger import Ledger
 from server.experiment import Experiment
 from server.grid import Cohort, CohortGrid
@@ -117,13 +121,13 @@ def recipe(experiment: Experiment) -> Recipe:
         learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
         noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
         clip=budget.clip,
+        gradient_norm=training.gradient_norm,
         server_momentum=strategy.server_momentum or 0.0,
         server_learning_rate=strategy.server_learning_rate or 1.0,
         plain=strategy.name in ("fedavg", "fedavgm")
         and budget.unit != "client"
         and training.optimizer == "sgd"
-        and not training.distortion
-        and not training.gradient_norm,
+        and not training.distortion,
     )
 
 
@@ -155,7 +159,10 @@ def _shares(experiment: Experiment, owner: NDArray) -> NDArray[np.int32]:
 
 
 class _Fit:
-    """`Tape.fit`: train shadows by the run's own code, one process a core."""
+    """`Tape.fit`: train shadows by the run's own code, one thread a core, as its clients were.
+
+    Flower's central DP draws from numpy's one generator: there, a process a core.
+    """
 
     def __init__(self, path: Path, pool: NDArray) -> None:
         self._path, self._pool = path, pool
@@ -163,25 +170,63 @@ class _Fit:
     def __call__(
         self, member: Bools, seeds: Sequence[int], rounds: Sequence[int]
     ) -> list[list[Weights]]:
+        experiment = Run.open(self._path).experiment
+        fresh = builder(experiment)  # here, one after another: torch has one generator
+        states = ({k: v.numpy() for k, v in fresh(seed).state_dict().items()} for seed in seeds)
         tasks = [
-            (str(self._path), self._pool[row], seed, list(rounds))
-            for row, seed in zip(member, seeds, strict=True)
+            (str(self._path), self._pool[row], start, seed, list(rounds))
+            for row, start, seed in zip(member, states, seeds, strict=True)
         ]
         workers = min(os.cpu_count() or 1, len(tasks))
-        if workers == 1:
-            return [fit_one(*task) for task in tasks]
-        with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
-            return list(processes.map(fit_one, *zip(*tasks, strict=True)))
+        if experiment.budget.unit == "client":
+            with get_context("spawn").Pool(workers, _leave_interrupts) as processes:
+                return processes.starmap(fit_one, tasks)  # which leaving ends, done or not
+        stop = Event()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            return list(pool.map(fit_one, *zip(*tasks, strict=True), repeat(stop)))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def fit_one(path: str, chosen: NDArray, seed: int, rounds: list[int]) -> list[Weights]:
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stoppable(Records):
+    """Records that are read until it is said to stop: each step asks for some."""
+
+    stop: Event | None = None
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """As of any records.
+
+        Raises:
+            Interrupted: it was said to stop.
+        """
+        if self.stop and self.stop.is_set():
+            raise Interrupted("stopped")
+        return super().inputs(indices)
+
+
+def fit_one(
+    path: str,
+    chosen: NDArray,
+    start: Weights,
+    seed: int,
+    rounds: list[int],
+    stop: Event | None = None,
+) -> list[Weights]:
     """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
     torch.set_num_threads(1)
     experiment = Run.open(path).experiment
     in_it = np.zeros(len(load(experiment.data).train_y), dtype=bool)
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
-    training, _ = records(experiment.data, experiment.model)
+    whole, _ = records(experiment.data, experiment.model)
+    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
     job = experiment.job.model_copy(update={"seed": seed})
     job = job.model_copy(update={"budget": job.budget.model_copy(update={"epsilon": None})})
     app = ClientApp()
@@ -192,8 +237,6 @@ def fit_one(path: str, chosen: NDArray, seed: int, rounds: list[int]) -> list[We
         mine = torch.from_numpy(np.flatnonzero((split.owner == client) & in_it))
         return train_as_asked(message, job, client, training, mine)
 
-    state = builder(experiment)(seed).state_dict()
-    start = {name: value.numpy().copy() for name, value in state.items()}
     seen = dict(simulate(experiment, app, start, seed))
     return [seen[number] for number in rounds]
 
