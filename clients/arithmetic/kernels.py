@@ -183,7 +183,7 @@ def encode_inputs(thresholds: Any, states: Any, out: Words) -> None:
 
 def encode_weights(thresholds: NDArray[np.uint16], states: NDArray[np.uint16]) -> Quarters:
     """thresholds [O, I], states [L, I] -> streams [L, G, Q, 64]."""
-    (outputs, inputs), groups = thresholds.shape, num_words(len(thresholds))
+    inputs, groups = thresholds.shape[1], num_words(len(thresholds))
     by_group = np.zeros((groups, inputs, 64), np.uint16)  # no state is as low as zero
     for g in range(groups):
         rows = thresholds[64 * g : 64 * g + 64]
