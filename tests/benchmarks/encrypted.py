@@ -1,11 +1,13 @@
 """Encrypted inference against TenSEAL's high-level API, and against itself.
 
-The models are those of the ready experiments, trained when they are not here yet (minutes):
-`$PRIVET_RUNS/bench-<experiment>`. A CKKS answer is computed on one core, a boolean one on two.
+The models are those of the ready experiments, trained when they are not here yet (minutes), and
+kept beside the data sets, by the digest of the experiment. A CKKS answer is computed on one core, a
+boolean one on two.
 Peers: TenSEAL's tutorial 4 (a convolution by `conv2d_im2col`, products by `mm`; N = 8192, moduli
 [31, 26 x 6, 31]) as it is written, and with our convnet's weights.
 """
 
+import hashlib
 import json
 import statistics
 import sys
@@ -16,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import tenseal as ts
 
-from clients.data import Data, load
+from clients.data import Data, cache_folder, load
 from clients.query import connect
 from server.demo import wilson
 from server.experiment import load_experiment
-from server.launch import launch
+from server.launch import launch, resume
 from server.loopback import loopback
 from server.program import binary_net_of, net_of, trained_model
-from server.run import Run, runs_folder
+from server.run import Run
 
 TUTORIAL = {"channels": 4, "hidden": 64}
 IMAGES = 60  # asked one after another for a median
@@ -32,11 +34,15 @@ CLIENTS, REQUESTS = 8, 1000
 
 
 def trained(experiment: str) -> Run:
-    """The run of a ready experiment, trained if it is not here."""
-    path = runs_folder() / f"bench-{experiment}"
+    """The run of a ready experiment, trained if it is not here, or not to its end."""
+    wanted = load_experiment(experiment)
+    digest = hashlib.sha256(wanted.to_toml().encode()).hexdigest()[:12]
+    path = cache_folder() / "bench" / f"{experiment}-{digest}"
     if not (path / "experiment.toml").exists():
-        launch(load_experiment(experiment), runs_folder(), path.name)
-    return Run.open(path)
+        return launch(wanted, path.parent, path.name)
+    if len((found := Run.open(path)).rounds) < wanted.federation.rounds:
+        resume(found)
+    return found
 
 
 def images(num: int) -> np.ndarray:
