@@ -29,7 +29,7 @@ class Noise:
                             model,
                             claim.x,
                             claim.y,
-                            scale=(1.0 if steps == 1 else 1e-3) / claim.clip,
+                            scale=(1e-2 if steps == 1 else 1e-3) / claim.clip,
                             steps=steps,
                             sample_rate=claim.sample_rate,
                             noise_multiplier=sigma,

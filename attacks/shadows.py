@@ -73,7 +73,7 @@ def train_shadows(tape: Tape, num_models: int, seed: int) -> Shadows:
     seeds = [seed * 1000 + k for k in range(num_models)]
     models = [tape.build(s) for s in seeds]
     rounds = tape.snapshots()
-    if tape.recipe.averaging and is_dense(models[0]):
+    if tape.recipe.plain and is_dense(models[0]):
         stack = Stack.of(models)
         parts = [
             [torch.from_numpy(np.flatnonzero(row & (tape.shares == c))) for row in member]

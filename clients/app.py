@@ -1,11 +1,12 @@
 """The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
 
-One message in, one message out. The only state is the device's ledger, kept in Flower's
+One message in, one message out. The device's ledger is kept in Flower's
 `context.state`: it is written back whatever happens, so that a round which fails after some steps
-has still spent them.
+has still spent them. So are, within a round, its secrets in a secure sum (clients.secure).
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
+from clients import secure
 from clients.data import load, partition
 from clients.job import Job
 from clients.models import build
@@ -50,9 +52,10 @@ def train_round(message: Message, context: Context) -> Message:
     if "ledger" in config:  # a resumed run tells a simulated device what it knew
         ledger.restore(Ledger.from_json(str(config["ledger"])))
     try:
+        client, num_clients = identify(context)
+        in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
         job = Job.from_json(str(config["job"]))
         net = load_net(job, message.content.array_records["arrays"])
-        client, num_clients = identify(context)
         mine = partition(job.data, num_clients, job.seed).members(client)
         round_ = Round(
             number=int(config["server-round"]),
@@ -62,6 +65,19 @@ def train_round(message: Message, context: Context) -> Message:
         )
         training, _ = records(job.data, job.model)
         loss = train(net, training, torch.from_numpy(mine), job, round_, ledger)
+        states = (_mine.state, net.state())
+        before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        if in_sum:
+            content = secure.conceal(
+                message.content, context.state, client, job, before, after, len(mine)
+            )
+        else:
+            path = ("compression", round_.number, round_.client)
+            sent = job.compression.pack(before, after, derive(job.seed, *path))
+            metrics = MetricRecord({"num-examples": len(mine)})
+            if loss is not None:
+                metrics["train_loss"] = loss
+            content = RecordDict({"arrays": sent, "metrics": metrics})
     except Exception as error:
         code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
         reason = (
@@ -70,20 +86,7 @@ def train_round(message: Message, context: Context) -> Message:
         return Message(Error(code=code, reason=reason), reply_to=message)
     finally:
         context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
-    states = (_mine.state, net.state())
-    before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
-    path = ("compression", round_.number, round_.client)
-    sent = job.compression.pack(before, after, derive(job.seed, *path))
-    metrics = MetricRecord({"num-examples": len(mine)})
-    if loss is not None:
-        metrics["train_loss"] = loss
-    content = RecordDict(
-        {
-            "arrays": sent,
-            "metrics": metrics,
-            "spent": ConfigRecord({"client": client, "ledger": ledger.to_json()}),
-        }
-    )
+    content["spent"] = ConfigRecord({"client": client, "ledger": ledger.to_json()})
     return Message(content, reply_to=message)
 
 
@@ -114,6 +117,24 @@ def introduce(message: Message, context: Context) -> Message:
     about = ConfigRecord({"client": client, "of": num_clients})
     about["ledger"] = read_ledger(context).to_json()
     return Message(RecordDict({"about": about}), reply_to=message)
+
+
+def answer_phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
+    """A phase of a secure sum, as a handler of messages."""
+
+    def answer(message: Message, context: Context) -> Message:
+        client, _ = identify(context)
+        try:
+            told = step(message.content, context.state, client)
+        except (PrivetError, KeyError, TypeError, ValueError) as error:
+            return Message(Error(code=FAILED, reason=str(error)), reply_to=message)
+        return Message(RecordDict({secure.SUM: ConfigRecord(dict(told))}), reply_to=message)
+
+    return answer
+
+
+for _name, _step in secure.PHASES.items():
+    app.query(_name)(answer_phase(_step))
 
 
 def identify(context: Context) -> tuple[int, int]:

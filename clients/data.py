@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -178,11 +178,23 @@ class Partition:
 
     def members(self, client: int) -> NDArray[np.int64]:
         """Indices of the records that `client` trains on."""
-        return np.flatnonzero((self.owner == client) & ~self.held_out)
+        mine = self._of(client)
+        return mine[~self.held_out[mine]]
 
     def non_members(self, client: int) -> NDArray[np.int64]:
         """Indices of the records that `client` keeps aside."""
-        return np.flatnonzero((self.owner == client) & self.held_out)
+        mine = self._of(client)
+        return mine[self.held_out[mine]]
+
+    def _of(self, client: int) -> NDArray[np.int64]:
+        order, starts = self._by_owner
+        return order[starts[client] : starts[client + 1]]
+
+    @cached_property
+    def _by_owner(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Records sorted by owner, and where each owner's begin: made once for all clients."""
+        order = np.argsort(self.owner, kind="stable")
+        return order, np.searchsorted(self.owner[order], np.arange(self.owner.max() + 2))
 
 
 @lru_cache(maxsize=4)

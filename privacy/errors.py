@@ -2,6 +2,7 @@
 
 PrivetError             exit status 1: it failed
 ├── FederationFailed    no client succeeded; the run says why
+│   └── SecureSumFailed a sum that cannot be made, or that would show more than a sum
 ├── Interrupted         exit status 130: by the user; the run can be resumed
 ├── BudgetExhausted     a device refuses work that would overspend its epsilon
 ├── WireError           foreign bytes that are not what they should be
@@ -24,6 +25,10 @@ class PrivetError(Exception):
 
 class FederationFailed(PrivetError):
     """No client succeeded in a round."""
+
+
+class SecureSumFailed(FederationFailed):
+    """A sum that cannot be made, or that would show more than a sum."""
 
 
 class Interrupted(PrivetError):

@@ -104,7 +104,7 @@ class Ledger:
 
     def to_json(self) -> str:
         """`[[noise_multiplier, sample_rate, steps], ...]`"""
-        return json.dumps([[e.noise_multiplier, e.sample_rate, e.steps] for e in self.entries])
+        return json.dumps([[sigma, q, n] for (sigma, q), n in sorted(self._steps.items())])
 
     @classmethod
     def from_json(cls, text: str) -> "Ledger":

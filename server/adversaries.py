@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.stats import mannwhitneyu
+from threadpoolctl import threadpool_limits
 
 from attacks import federated
+from attacks.axes import on_axes
 from attacks.evasion import robust_accuracy, rounded
 from attacks.leakage import Leakage, delong, measure
 from attacks.membership import Portfolio
@@ -32,7 +34,7 @@ from attacks.tape import Tape
 from privacy.errors import Interrupted
 from privacy.files import write_atomically
 from privacy.settings import Section, override, parse
-from server.reconstructions import reads_pixels, reconstruct
+from server.reconstructions import reconstruct, why_no_gradient
 from server.replay import replay
 from server.run import Run
 
@@ -40,6 +42,7 @@ GROUP = 4  # shadows trained together, kept together
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
+SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
 Tell = Callable[[str], None]
@@ -106,7 +109,8 @@ def shadows_of(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Shadows:
     missing = [g for g in groups if not g[0].exists()]
     if missing:
         tell(f"shadows: {sum(g[2] for g in missing)} of {settings.shadows} to train ...")
-    dense = tape.recipe.averaging and is_dense(tape.build(0))
+        tape = on_axes(tape)
+    dense = tape.recipe.plain and is_dense(tape.build(0))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:  # dense: a thread a group; else each group's models go to a process a core
@@ -131,10 +135,14 @@ def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
     """Membership from the last model, and from the models of all rounds."""
     model = tape.build(0)
     phi = np.stack([observe(load(model, tape.weights(r)), tape.pool) for r in tape.snapshots()])
-    found: Found = {
-        name: _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
-        for name, rounds in (("final_model", False), ("all_rounds", True))
-    }
+    views = {"final_model": False, "all_rounds": True}
+
+    def seen(rounds: bool) -> Found:
+        return _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
+
+    # Two threads may not each set the number of threads, and set it back.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        found: Found = dict(zip(views, pool.map(seen, views.values()), strict=True))
     right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
     found["train_test_gap"] = _gap(right[0][tape.member], right[1])
     return found
@@ -188,8 +196,7 @@ def _gap(inside: NDArray, outside: NDArray) -> Found:
 
 def on_answers(run: Run, tape: Tape) -> Found:
     """Robust accuracy of the last model, as trained and with its weights rounded."""
-    if not reads_pixels(run.experiment):
-        reason = "the model reads fixed features, through which no gradient reaches the pixels"
+    if reason := why_no_gradient(run.experiment):
         return {"robustness": {"left_out": reason}}
     chosen = torch.arange(min(len(tape.reference), ANSWERS))
     images, labels = tape.reference.images(chosen), tape.reference.y[chosen]
@@ -209,23 +216,24 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         reason = {"left_out": "the model has no dense layer to read gradients from"}
         return {"server": reason, "secure_sum": reason, "malicious_client": reason}
     chosen = _candidates(tape, settings)
-    indices = torch.from_numpy(chosen)
+    candidates = federated.Candidates(tape.pool, torch.from_numpy(chosen))
     model = tape.build(0)
     totals: dict[int, dict[str, NDArray]] = {}
     times: dict[int, int] = {}
     summed, others = np.zeros(len(chosen)), np.zeros(len(chosen))
     for number in _rounds_read(tape):
         before, after = tape.weights(number - 1), tape.weights(number)
-        reading = federated.Reading.of(load(model, before), tape.pool, indices)
+        reading = federated.Reading.of(load(model, before), candidates)
         change = federated.difference(before, after)
-        summed += reading.coefficients([change])[0]
+        whole = reading.coefficient(change)
+        summed += whole
         cohort = list(tape.recipe.cohorts[number - 1])
-        own = tape.update(number, 0) if tape.update and 0 in cohort else None
+        own = tape.update(number, 0) if tape.update and 0 in cohort and not tape.sums_only else None
         if own is None:
-            others += reading.coefficients([change])[0]
+            others += whole
         elif len(cohort) > 1:
             without = federated.without(change, federated.difference(before, own), 1 / len(cohort))
-            others += reading.coefficients([without])[0]
+            others += reading.coefficient(without)
         if tape.update:
             released = {c: w for c in cohort if (w := _released(tape, number, c)) is not None}
             for name, rows in reading.of_clients(model, before, list(released.values())).items():
@@ -243,7 +251,9 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         else {"left_out": "one client alone has nobody to spy on"}
     )
     found["server"] = (
-        _server(totals, times, member, owner) if tape.update else {"left_out": HOW_TO_RECORD}
+        _server(totals, times, member, owner)
+        if tape.update
+        else {"left_out": SUMS_ONLY if tape.sums_only else HOW_TO_RECORD}
     )
     return found
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError
-from server.commands import attack, audit, cost, data, evaluate, infer, runs, serve
+from server.commands import attack, audit, cost, data, evaluate, infer, report, runs, serve, sweep
 
 app = typer.Typer(
     name="privet",
@@ -29,6 +29,8 @@ app.command()(attack.attack)
 app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
+app.command()(report.report)
+app.command()(sweep.sweep)
 data_app.command("fetch")(data.fetch)
 data_app.command("list")(data.list_data)
 

@@ -21,10 +21,33 @@ from privacy.files import write_atomically
 from privacy.net import Array, Convolution, Dense, Net
 from privacy.settings import suggest
 from privacy.wire import BooleanOffer
+from server.experiment import Experiment
 from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
 VALIDATION = 300  # training images on which a circuit's rounding is chosen
+
+
+def require_encryptable(experiment: Experiment, scheme: str) -> None:
+    """Refuse, before it is trained, a model that a scheme cannot evaluate.
+
+    Raises:
+        ModelError: it cannot; the error says what can.
+        SettingsError: no such scheme.
+    """
+    require_scheme(scheme)
+    dataset = load(experiment.data)
+    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
+    if scheme == "boolean":
+        binary_net_of(model, experiment)
+    else:
+        net_of(model, dataset.shape)
+
+
+def require_scheme(scheme: str) -> None:
+    """Raise SettingsError if there is no such scheme."""
+    if scheme not in _COMPILERS:
+        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
 
 
 def compile_run(run: Run, scheme: str, folder: Path) -> None:
@@ -34,8 +57,7 @@ def compile_run(run: Run, scheme: str, folder: Path) -> None:
         ModelError: the model cannot be evaluated under this scheme; the error says what can.
         RunError: the run has no weights, or is damaged.
     """
-    if scheme not in _COMPILERS:
-        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
+    require_scheme(scheme)
     for name, content in _COMPILERS[scheme](run).items():
         with write_atomically(folder / name) as file:
             file.write(content)
@@ -123,7 +145,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     return files | {"offer.json": offer.model_dump_json().encode()}
 
 
-def binary_net_of(model: nn.Module, run: Run) -> BinaryNet:
+def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
     """The arrays of a trained binarized perceptron with one hidden layer.
 
     Raises:
@@ -138,8 +160,8 @@ def binary_net_of(model: nn.Module, run: Run) -> BinaryNet:
         raise ModelError(f"{len(net.weights)} layers, where 2 fit; {remedy}")
     w, v = (weight.astype(np.int64) for weight in net.weights)
     b, c = (bias.astype(np.float64) for bias in net.biases)
-    settings = run.experiment.model
-    shape = load(run.experiment.data).shape
+    settings = experiment.model
+    shape = load(experiment.data).shape
     return BinaryNet(w, b, v, c, shape, settings.pool, net.threshold)
 
 
@@ -148,7 +170,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
     from privacy.programs import digest
 
     dataset = load(run.experiment.data)
-    net = binary_net_of(trained_model(run), run)
+    net = binary_net_of(trained_model(run), run.experiment)
     step = max(1, len(dataset.train_x) // VALIDATION)
     bits = net.bits(dataset.train_x[::step] / dataset.scale)
     compiled = compile_net(net, bits, dataset.train_y[::step])

@@ -8,14 +8,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from privacy.ledger import Ledger
 from server.experiment import Experiment
 from server.grid import Cohort, CohortGrid
 from server.run import Run, Weights
-from server.strategies import build_strategy
+from server.strategies import bounded, build_strategy
 
 # What does not shape the weights, and so does not part shadows from one another.
 SHAPELESS = {
@@ -72,7 +72,8 @@ def replay(run: Run) -> Tape:
         num_classes=dataset.num_classes,
         build=builder(experiment),
         weights=run.weights,
-        update=run.update if experiment.record.updates else None,
+        update=run.update if experiment.record.updates or experiment.record.masked else None,
+        sums_only=experiment.federation.secure_aggregation != "none",
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
         recipe=recipe(experiment),
         fit=_Fit(run.path, pool.numpy()),
@@ -108,17 +109,22 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
 def recipe(experiment: Experiment) -> Recipe:
     """How the run trains, in the adversary's words."""
     strategy, budget, federation = experiment.strategy, experiment.budget, experiment.federation
+    training = experiment.training
     return Recipe(
         cohorts=experiment.cohorts,
-        local_steps=experiment.training.local_steps,
-        sample_rate=experiment.training.sample_rate,
-        momentum=experiment.training.momentum,
+        local_steps=training.local_steps,
+        sample_rate=training.sample_rate,
+        momentum=training.momentum,
         learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
         noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
         clip=budget.clip,
         server_momentum=strategy.server_momentum or 0.0,
         server_learning_rate=strategy.server_learning_rate or 1.0,
-        averaging=strategy.name in ("fedavg", "fedavgm") and budget.unit != "client",
+        plain=strategy.name in ("fedavg", "fedavgm")
+        and budget.unit != "client"
+        and training.optimizer == "sgd"
+        and not training.distortion
+        and not training.gradient_norm,
     )
 
 
@@ -132,6 +138,9 @@ def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
     for section, names in SHAPELESS.items():
         for name in names:
             sections[section].pop(name, None)
+    if not experiment.shares_noise:  # the sum is the same, whoever may read its parts
+        sections.pop("secure")
+        sections["federation"].pop("secure_aggregation")
     chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
     federation = experiment.federation
     drawn = experiment.seed if federation.cohort_size < federation.clients else None
@@ -150,7 +159,10 @@ def _shares(experiment: Experiment, owner: NDArray) -> NDArray[np.int32]:
 
 
 class _Fit:
-    """`Tape.fit`: train shadows by the run's own code, one process a core."""
+    """`Tape.fit`: train shadows by the run's own code, one thread a core, as its clients were.
+
+    Flower's central DP draws from numpy's one generator: there, a process a core.
+    """
 
     def __init__(self, path: Path, pool: NDArray) -> None:
         self._path, self._pool = path, pool
@@ -158,18 +170,28 @@ class _Fit:
     def __call__(
         self, member: Bools, seeds: Sequence[int], rounds: Sequence[int]
     ) -> list[list[Weights]]:
+        experiment = Run.open(self._path).experiment
+        fresh = builder(experiment)  # here, one after another: torch has one generator
+        states = ({k: v.numpy() for k, v in fresh(seed).state_dict().items()} for seed in seeds)
         tasks = [
-            (str(self._path), self._pool[row], seed, list(rounds))
-            for row, seed in zip(member, seeds, strict=True)
+            (str(self._path), self._pool[row], start, seed, list(rounds))
+            for row, start, seed in zip(member, states, seeds, strict=True)
         ]
         workers = min(os.cpu_count() or 1, len(tasks))
         if workers == 1:
             return [fit_one(*task) for task in tasks]
-        with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
-            return list(processes.map(fit_one, *zip(*tasks, strict=True)))
+        pool: Executor = (
+            ProcessPoolExecutor(workers, get_context("spawn"))
+            if experiment.budget.unit == "client"
+            else ThreadPoolExecutor(workers)
+        )
+        with pool:
+            return list(pool.map(fit_one, *zip(*tasks, strict=True)))
 
 
-def fit_one(path: str, chosen: NDArray, seed: int, rounds: list[int]) -> list[Weights]:
+def fit_one(
+    path: str, chosen: NDArray, start: Weights, seed: int, rounds: list[int]
+) -> list[Weights]:
     """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
     torch.set_num_threads(1)
     experiment = Run.open(path).experiment
@@ -187,8 +209,6 @@ def fit_one(path: str, chosen: NDArray, seed: int, rounds: list[int]) -> list[We
         mine = torch.from_numpy(np.flatnonzero((split.owner == client) & in_it))
         return train_as_asked(message, job, client, training, mine)
 
-    state = builder(experiment)(seed).state_dict()
-    start = {name: value.numpy().copy() for name, value in state.items()}
     seen = dict(simulate(experiment, app, start, seed))
     return [seen[number] for number in rounds]
 
@@ -231,7 +251,7 @@ def simulate(
     logging.getLogger("flwr").setLevel(logging.ERROR)  # it is not the run that is being logged
     grid = CohortGrid(app, experiment.federation.clients, workers=1)
     strategy = build_strategy(
-        experiment.strategy, experiment.budget, experiment.training.learning_rate
+        experiment.strategy, experiment.budget_of_sum, experiment.training.learning_rate
     )
     weights = start
     for number, clients in enumerate(experiment.cohorts, start=1):
@@ -242,6 +262,11 @@ def simulate(
         replies = list(grid.send_and_receive(messages))
         if failed := [r for r in replies if r.has_error()]:
             raise RunError(f"a shadow's client failed: {failed[0].error.reason}")
+        if (bound := experiment.strategy.norm_bound) is not None:
+            for r in replies:
+                after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
+                sent = {k: Array(a) for k, a in bounded(after, weights, bound).items()}
+                r.content["arrays"] = ArrayRecord(sent)
         if experiment.budget.unit == "client":  # as server.federation: a mean of equals, its noise
             for r in replies:
                 r.content.metric_records["metrics"]["num-examples"] = 1

@@ -16,7 +16,6 @@ audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -37,7 +36,7 @@ from safetensors.numpy import load_file, save
 
 from clients.data import Partition, load, partition
 from privacy.errors import RunError
-from privacy.files import write_atomically
+from privacy.files import held, write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
 from server.experiment import Experiment
@@ -214,7 +213,7 @@ class Run:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _load(self, name: str) -> Weights:
@@ -236,16 +235,10 @@ class Run:
         Raises:
             RunError: another process holds it, or it cannot be written to.
         """
-        try:
-            with (self.path / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
-                    part.unlink(missing_ok=True)
-                yield
-        except BlockingIOError:
-            raise RunError(f"{self.path}: another process is writing this run") from None
-        except PermissionError:
-            raise RunError(f"{self.path}: cannot be written: permission denied") from None
+        with held(self.path, "run"):
+            for part in [*self.path.glob(".*.part"), *self.path.glob("rounds/**/.*.part")]:
+                part.unlink(missing_ok=True)
+            yield
 
     def save_update(self, round_number: int, client: int, arrays: Weights) -> None:
         """Keep what a client released."""
@@ -276,7 +269,7 @@ class Run:
         """What `privet cost` found last: a report a chip."""
         try:
             return list(json.loads((self.path / "cost.json").read_text()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return []
 
     def keep(self, name: str, found: dict[str, Any]) -> None:

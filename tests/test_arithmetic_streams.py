@@ -106,15 +106,14 @@ def test_kernels_are_bit_true(shape, bound, zero, seed):
             words[:, t] = one[:, 0]
         return words
 
-    words_x, words_w = packed(x), np.ascontiguousarray(packed(w).transpose(1, 2, 0))
+    words_x, rows = packed(x), np.ascontiguousarray(packed(w).transpose(1, 0, 2))
     assert (bits_of(words_x, I) == x).all()
-    base, factor = np.full((L, O), I, np.int16), 2
-    if zero == 0:
-        kernels.count_ones(words_w, base)
-        factor = 1
+    words_w = kernels.by_group(rows, I)
+    assert (kernels.by_output(words_w, O) == rows).all()
+    base, factor = kernels.base_and_factor(words_w, I, O, zero)
     words = np.empty((B, L, num_words(O)), np.uint64)
     sums = np.zeros((B, O), np.int32)
-    kernels.multiplier(num_words(I))(words_x, words_w, base, factor, bound, words, sums)
+    kernels.multiply(words_x, words_w, base, factor, bound, words, sums)
     expected = oracle.products(x[-2:], w, zero)
     assert (sums[-2:] == expected.sum(1)).all()
     assert (bits_of(words, O)[-2:] == oracle.counters(expected, bound)).all()
@@ -127,10 +126,11 @@ def test_a_counter_follows_its_state_diagram():
     bits = oracle.counters(steps[..., None], 2)[0, :, 0]
     assert bits.tolist() == [int(state >= 0) for state in states]
     x = np.zeros((1, len(steps[0]), 1), np.uint64)
-    w = np.zeros((len(steps[0]), 1, 1), np.uint64)
+    w = np.zeros((len(steps[0]), 1, 1, 64), np.uint16)
     words = np.empty((1, len(steps[0]), 1), np.uint64)
-    base = steps.T.astype(np.int16).copy()
-    kernels.multiplier(1)(x, w, base, 1, 2, words, np.empty((0, 0), np.int32))
+    base = np.full((len(steps[0]), 64), -1, np.int16)
+    base[:, 0] = steps[0]
+    kernels.multiply(x, w, base, 1, 2, words, np.empty((0, 0), np.int32))
     assert bits_of(words, 1)[0, :, 0].tolist() == bits.tolist()
 
 
@@ -149,9 +149,8 @@ def test_comparators_are_bit_true(n, i, length, seed):
     words = np.empty((n, length, num_words(i)), np.uint64)
     kernels.encode_inputs(thresholds, states, words)
     assert (bits_of(words, i) == oracle.encode(thresholds, states)).all()
-    by_output = np.empty((length, num_words(i), n), np.uint64)
-    kernels.encode_weights(thresholds, states, by_output)
-    assert (by_output.transpose(2, 0, 1) == words).all()
+    rows = kernels.by_output(kernels.encode_weights(thresholds, states), n)
+    assert (rows.transpose(1, 0, 2) == words).all()
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5])

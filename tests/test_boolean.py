@@ -187,7 +187,7 @@ def trained(tmp_path_factory):
 def test_the_perceptron_of_the_arithmetic_room_compiles_unchanged(trained, tmp_path):
     """`privet run` trains it, and the circuit of a simulated encryption answers as it does."""
     data, model = load(trained.experiment.data), trained_model(trained)
-    net, images = binary_net_of(model, trained), data.test_x[:200] / data.scale
+    net, images = binary_net_of(model, trained.experiment), data.test_x[:200] / data.scale
     with torch.no_grad():
         logits = model(torch.from_numpy(images).float())
     last = model[-1]

@@ -29,6 +29,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.kernels import Words, num_words
 from clients.arithmetic.layers import windowed
 from clients.arithmetic.rounding import RoundGradient
+from clients.arithmetic.straight import pass_straight
 from privacy.bookkeeping import RULES, Share
 from privacy.errors import ModelError
 
@@ -124,23 +125,19 @@ class StochasticLinear(StreamLayer):
             bits: the inputs' streams; with a counter, the outputs' on return.
         """
         outputs, inputs = self.weight.shape
-        w = np.empty((self.length, num_words(inputs), outputs), np.uint64)
         thresholds = streams.threshold(self.weight.detach().numpy(), self.width)
-        kernels.encode_weights(thresholds, self.registers(inputs, WEIGHT), w)
+        w = kernels.encode_weights(thresholds, self.registers(inputs, WEIGHT))
         if self.fault_rate and not self.training:
-            by_output = np.ascontiguousarray(w.transpose(0, 2, 1))
-            self.hurt(by_output, inputs)
-            w = np.ascontiguousarray(by_output.transpose(0, 2, 1))
-        base, factor = np.full((self.length, outputs), inputs, np.int16), 2
-        if bits.zero == 0:  # (XNOR sum + sum of weights) / 2
-            kernels.count_ones(w, base)
-            factor = 1
+            rows = kernels.by_output(w, outputs)
+            self.hurt(rows, inputs)
+            w = kernels.by_group(rows, inputs)
+        base, factor = kernels.base_and_factor(w, inputs, outputs, bits.zero)
         words, sums = NO_WORDS, NO_SUMS
         if self.bound:
             words = np.empty((len(bits.words), self.length, num_words(outputs)), np.uint64)
         if not self.bound or torch.is_grad_enabled():
             sums = np.zeros((len(bits.words), outputs), np.int32)
-        kernels.multiplier(w.shape[1])(bits.words, w, base, factor, self.bound, words, sums)
+        kernels.multiply(bits.words, w, base, factor, self.bound, words, sums)
         if self.bound:
             self.hurt(words, outputs)
             bits.words, bits.features, bits.zero = words, outputs, -1.0
@@ -148,7 +145,8 @@ class StochasticLinear(StreamLayer):
         if not torch.is_grad_enabled():
             return mean
         sampled = np.empty((outputs, inputs), np.float32)
-        kernels.unpack(np.ascontiguousarray(w[self.cycle()].T), -1.0, sampled)
+        cycle = self.cycle()
+        kernels.unpack(kernels.by_output(w[cycle : cycle + 1], outputs)[0], -1.0, sampled)
         y: Tensor = _Products.apply(sample, self.weight, mean, torch.from_numpy(sampled))
         return y
 
@@ -165,7 +163,7 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, sampled = ctx.saved_tensors
         to_x, to_weight, *_ = ctx.needs_input_grad
-        straight = g.t() @ x * (weight.abs() <= 1) if to_weight else None
+        straight = pass_straight(g.t() @ x, weight) if to_weight else None
         return (g @ sampled if to_x else None), straight, None, None
 
 
@@ -208,7 +206,7 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
-        return g * (z.abs() <= 1) * ctx.slope, None, None
+        return pass_straight(g, z, ctx.slope), None, None
 
 
 class StreamChain(nn.Sequential):

@@ -203,7 +203,7 @@ def boolean(num_fhe: int = 50, num_simulated: int = 1000) -> dict:
     run = trained("encrypted-binary")
     dataset = load(run.experiment.data)
     told = ask(run, "boolean", num_fhe, threads=2)
-    net = binary_net_of(trained_model(run), run)
+    net = binary_net_of(trained_model(run), run.experiment)
     step = len(dataset.train_x) // VALIDATION
     bits = net.bits(dataset.train_x[::step] / 255.0)
     compiled = compile_net(net, bits, dataset.train_y[::step])
