@@ -2,8 +2,8 @@
 
 One message in, one message out. A simulated device keeps its ledger in Flower's
 `context.state`: it is written back whatever happens, so that a round which fails after some steps
-has still spent them. A device with its own records keeps it in a file (clients.holder). In the state
-are also, within a round, its secrets in a secure sum (clients.secure).
+has still spent them. A device with its own records keeps it in a file (clients.holder). Within a
+round the state also has its secrets in a secure sum (clients.secure).
 """
 
 import threading

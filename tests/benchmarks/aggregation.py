@@ -26,7 +26,7 @@ from server.secure import SecureSum
 
 PARAMETERS = 26_010
 EXAMPLES = 600
-REPEATS = {10: 7, 100: 5, 1000: 1}
+REPEATS = {10: 3, 100: 3, 1000: 1}
 WORKERS = 2
 UNITS = {
     "none": Budget(unit="none"),
