@@ -5,6 +5,7 @@ grid of a real run, two clients at a time. Beside it the same round with updates
 Flower's FedAvg. With `--short` fewer clients and no repeats.
 """
 
+import logging
 import statistics
 import sys
 import time
@@ -99,6 +100,7 @@ def one_round(scheme: str, unit: str, clients: int) -> dict[str, Any]:
 def run() -> dict[str, Any]:
     """Medians of each scheme and number of clients, with least and greatest."""
     short = "--short" in sys.argv
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     results: dict[str, Any] = {"parameters": PARAMETERS, "workers": WORKERS}
     for scheme, unit in (
         ("masks", "none"),
