@@ -12,7 +12,7 @@ from attacks.settings import Attack
 from clients import secure as device
 from privacy.boxes import pack_rows, unpack_rows
 from privacy.discrete import epsilon_of_sum
-from privacy.errors import FederationFailed, SettingsError
+from privacy.errors import FederationFailed, ModelError, SettingsError
 from privacy.ledger import Spent
 from privacy.masking import BOX_BYTES
 from privacy.masks import PART_BYTES
@@ -325,6 +325,14 @@ def test_a_node_can_insist_on_sums(runs, monkeypatch, policy, scheme, works):
 def test_settings_that_need_single_updates_are_refused(assignments, says):
     with pytest.raises(SettingsError, match=says):
         load_experiment("tiny", assignments)
+
+
+def test_a_model_that_counts_is_refused(runs):
+    """Batch norm's counters leave any range; nothing of the run is left on disk."""
+    counting = ("budget.unit=none", "model.name=convnet", "model.norm=batch")
+    with pytest.raises(ModelError, match="num_batches_tracked is int64: integers among"):
+        run_tiny(runs, *counting, MASKS)
+    assert not list(runs.glob("*"))
 
 
 # ---- client-level privacy without a trusted server
