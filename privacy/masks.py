@@ -1,18 +1,18 @@
 """What a mask is: those who put it on and the server that takes off what is left must agree."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from privacy.boxes import expand_key
+from privacy.boxes import KEY_BYTES, expand_key
 from privacy.fixed_point import Words
 from privacy.shares import part_bytes
 from privacy.terms import Terms
 
-KEY_BYTES = 32
 PART_BYTES = part_bytes(KEY_BYTES)
 
 
@@ -28,8 +28,13 @@ def add_mask(words: Words, me: int, other: int, agreed: bytes, terms: Terms) -> 
 
 def expand(key: bytes, terms: Terms, like: Words) -> Words:
     """Words as many as in `like`: AES-256's keystream in counter mode."""
-    stream = Cipher(AES(key), CTR(terms.digest[:16])).encryptor().update(bytes(like.nbytes))
+    stream = Cipher(AES(key), CTR(terms.digest[:16])).encryptor().update(_zeros(like.nbytes))
     return np.frombuffer(stream, like.dtype)
+
+
+@lru_cache(maxsize=4)
+def _zeros(size_bytes: int) -> bytes:
+    return bytes(size_bytes)
 
 
 def commitment(seed: bytes) -> bytes:

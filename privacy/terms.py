@@ -20,7 +20,7 @@ from privacy.settings import Section
 FEWEST = 3  # members: of the sum of two each knows the other's part
 FEW = 32  # up to so many are all neighbours of each other
 LOSS = 0.3  # share of members whose loss a graph is made to bear
-CHANCE = 1e-4  # that it does not
+CHANCE = 1e-3  # that it does not
 
 
 class Secure(Section):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.boxes import exchange, public_of
+from privacy.boxes import KEY_BYTES, exchange, public_of
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import KEY_BYTES, PART_BYTES, add_mask, commitment, expand, point_of
+from privacy.masks import PART_BYTES, add_mask, commitment, expand, point_of
 from privacy.shares import combine
 from privacy.terms import Terms
 

@@ -16,9 +16,9 @@ from flwr.serverapp import Grid
 
 from clients.app import REFUSED
 from clients.secure import SUM, flatten
+from privacy.boxes import KEY_BYTES
 from privacy.errors import SecureSumFailed
 from privacy.ledger import Ledger
-from privacy.masks import KEY_BYTES
 from privacy.terms import Terms
 from server.run import Weights
 from server.schemes import SCHEMES, Scheme
@@ -124,7 +124,7 @@ class SecureSum:
                 fields: Told = reply.content.config_records[SUM]
                 answers[client] = read(fields)
                 self.up_bytes[client] += _size(fields)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, SecureSumFailed) as error:
                 self._fail(client, phase, f"rejected: {error}")
         return answers
 
@@ -217,11 +217,11 @@ def moved(weights: Weights, update: np.ndarray) -> Weights:
     return {name: moved[name] for name in weights}
 
 
-def _publics(told: Told) -> list[bytes]:
-    """Public keys that a client told."""
-    if not 1 <= len(told["publics"]) <= 2 or {len(k) for k in told["publics"]} != {KEY_BYTES}:
+def _publics(told: Told) -> bytes:
+    """Public keys that a client told, one after another."""
+    if len(told["publics"]) not in (KEY_BYTES, 2 * KEY_BYTES):
         raise ValueError("not public keys")
-    return list(told["publics"])
+    return bytes(told["publics"])
 
 
 def _size(fields: Mapping[str, Any]) -> int:

@@ -91,9 +91,9 @@ def test_the_noise_is_that_of_the_budget(thin):
         ("budget.unit=none", "training.momentum=0.9"),
         ("budget.noise_multiplier=0.0", "budget.clip=0.2"),
         ("budget.unit=none", "strategy.name=fedavgm", "strategy.server_momentum=0.5"),
-        ("budget.unit=none", "model.hidden=[40]"),
+        ("budget.unit=none", "training.gradient_norm=0.1", "model.hidden=[40]"),
     ],
-    ids=["momentum", "clipped", "fedavgm", "wide"],
+    ids=["momentum", "clipped", "fedavgm", "wide, shortened"],
 )
 def test_together_they_are_what_the_runs_own_code_trains(runs, assignments):
     """On whole batches nothing is left to chance: weights and signals agree."""
@@ -141,7 +141,7 @@ def test_axes_hold_the_longest_part():
 
 def test_on_axes_they_are_the_same_models(runs):
     """Inputs of 64 numbers spread over 1,100: turned back to 64 and more, nothing is lost."""
-    settings = ["federation.rounds=2", "budget.unit=none", "training.momentum=0.5"]
+    settings = ["federation.rounds=4", "budget.unit=none", "training.learning_rate=0.05"]
     tape = replay(launch(load_experiment("tiny", [*settings, "training.sample_rate=1.0"]), runs))
     spread = torch.randn(64, WIDE + 76, generator=torch.Generator().manual_seed(0)) / 8
     pixels = tape.pool.inputs

@@ -190,9 +190,12 @@ def arithmetic_name(experiment: Experiment) -> str:
 
 def scheme_of(experiment: Experiment) -> str:
     """The scheme under which the model can be evaluated encrypted; empty if none."""
-    model = experiment.model
+    model, numbers = experiment.model, experiment.arithmetic.formats
+    if numbers.activation_bits == 1:
+        return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
     squares = model.name == "perceptron" and model.activation == "square"
-    return "boolean" if model.name == "binarized" else "ckks" * (model.name == "strided" or squares)
+    whole = numbers.activation_bits == 32
+    return "ckks" if whole and (squares or model.name == "strided") else ""
 
 
 def _partition(experiment: Experiment) -> str:
