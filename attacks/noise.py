@@ -25,7 +25,7 @@ class Noise:
                     def twin(sigma: float, path: tuple[int, int], steps: int) -> Heard:
                         # Four steps go so little way that the gradients stay as they were.
                         asked = Asked(steps, claim.sample_rate, sigma, path)
-                        scale = (1.0 if steps == 1 else 1e-3) / claim.clip
+                        scale = (1e-2 if steps == 1 else 1e-3) / claim.clip
                         return descent(claim, model, claim.x, claim.y, asked, scale=scale)
 
                     noisy, ledger = twin(claim.noise_multiplier, (number, client), steps)

@@ -78,6 +78,7 @@ class Tape:
         weights: global weights after a round; 0 is the start.
         update: what a client released in a round, as weights; None if the run did not record it.
         released: the (round, client) of every update that was.
+        sums_only: the server was behind secure aggregation; then `update` is masked, or None.
         fit: trains shadows by the run's own code: (member bool [K, N], seeds [K], rounds) ->
             for each shadow, its weights after each of those rounds.
         signature: of all that shapes a shadow: equal signatures may share shadows.
@@ -99,6 +100,7 @@ class Tape:
     signature: str
     epsilon: float | None
     delta: float
+    sums_only: bool = False
 
     def snapshots(self, count: int = 4) -> list[int]:
         """Rounds at which an adversary who sees every global model looks; the last is the end."""

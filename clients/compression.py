@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 from pydantic import Field
 
+from clients.arrays import HeldArray, decode, held
 from privacy.settings import Section
 
 Weights = Mapping[str, NDArray]
@@ -37,7 +38,7 @@ class Compression(Section):
     def pack(self, before: Weights, after: Weights, seed: int) -> ArrayRecord:
         """What to send of the weights `after`, trained from `before`."""
         if self.bits == 32:
-            return ArrayRecord({name: Array(w) for name, w in after.items()})
+            return held({name: np.array(w) for name, w in after.items()})
         update = np.concatenate([(after[n] - before[n]).ravel() for n in _floats(before)])
         blocks = np.zeros((math.ceil(update.size / self.block), self.block), np.float32)
         blocks.reshape(-1)[: update.size] = update
@@ -47,8 +48,8 @@ class Compression(Section):
         codes = np.floor((shares + 1) * np.float32(self._most / 2) + draws)
         codes = np.clip(codes, 0, self._most).astype(np.uint8).reshape(-1)[: update.size]
         sent = {CODES: _pack(codes, self.bits), SCALES: scales}
-        whole = {name: after[name] for name in after if name not in _floats(before)}
-        return ArrayRecord({name: Array(array) for name, array in (sent | whole).items()})
+        whole = {n: np.array(w) for n, w in after.items() if n not in _floats(before)}
+        return held(sent | whole)
 
     def unpack(self, sent: ArrayRecord, before: Weights) -> ArrayRecord:
         """The weights that a client had, as far as they can be known.
@@ -63,25 +64,23 @@ class Compression(Section):
         expected = {CODES: (num_bytes, np.uint8), SCALES: (num_blocks, np.float32)}
         arrays = {}
         for name, (length, kind) in expected.items():
-            if name not in sent or len(sent[name].data) > length * np.dtype(kind).itemsize + 1024:
-                raise ValueError(f"{name} is missing or too long")
-            arrays[name] = sent[name].numpy()
-            if arrays[name].shape != (length,) or arrays[name].dtype != kind:
-                raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
+            if name not in sent:
+                raise ValueError(f"{name} is missing")
+            arrays[name] = decode(name, sent[name], (length,), kind)
         codes = _unpack(arrays[CODES], self.bits)[:size].astype(np.float32)
         update = (codes * np.float32(2 / self._most) - 1) * np.repeat(arrays[SCALES], self.block)[
             :size
         ]
-        weights: dict[str, Array] = {}
+        weights = ArrayRecord()
         start = 0
         for name, old in before.items():
             if name not in _floats(before):
                 weights[name] = sent[name]
                 continue
             part = update[start : start + old.size].reshape(old.shape)
-            weights[name] = Array((old + part).astype(old.dtype))
+            weights[name] = HeldArray((old + part).astype(old.dtype))
             start += old.size
-        return ArrayRecord(weights)
+        return weights
 
     @property
     def _most(self) -> int:

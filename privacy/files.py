@@ -1,5 +1,6 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and folders that one process writes."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,3 +30,23 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def held(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for writing, until the block or the process ends.
+
+    Args:
+        what: it is, for the error: a run.
+
+    Raises:
+        RunError: another process holds it, or it cannot be written to.
+    """
+    try:
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise RunError(f"{folder}: another process is writing this {what}") from None
+    except PermissionError:
+        raise RunError(f"{folder}: cannot be written: permission denied") from None

@@ -27,7 +27,7 @@ from attacks.signals import load, observe, predict
 from attacks.tape import Tape
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
-from server.reconstructions import reads_pixels, reconstruct
+from server.reconstructions import reconstruct, why_no_gradient
 from server.replay import replay
 from server.run import Run
 from server.shadows import Tell, shadows_of
@@ -35,6 +35,7 @@ from server.shadows import Tell, shadows_of
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
+SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
 Found = dict[str, Any]
@@ -150,8 +151,7 @@ def _gap(inside: NDArray, outside: NDArray) -> Found:
 
 def on_answers(run: Run, tape: Tape) -> Found:
     """Robust accuracy of the last model, as trained and with its weights rounded."""
-    if not reads_pixels(run.experiment):
-        reason = "the model reads fixed features, through which no gradient reaches the pixels"
+    if reason := why_no_gradient(run.experiment):
         return {"robustness": {"left_out": reason}}
     chosen = torch.arange(min(len(tape.reference), ANSWERS))
     images, labels = tape.reference.images(chosen), tape.reference.y[chosen]
@@ -183,7 +183,7 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         whole = reading.coefficient(change)
         summed += whole
         cohort = list(tape.recipe.cohorts[number - 1])
-        own = tape.update(number, 0) if tape.update and 0 in cohort else None
+        own = tape.update(number, 0) if tape.update and 0 in cohort and not tape.sums_only else None
         if own is None:
             others += whole
         elif len(cohort) > 1:
@@ -206,7 +206,9 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         else {"left_out": "one client alone has nobody to spy on"}
     )
     found["server"] = (
-        _server(totals, times, member, owner) if tape.update else {"left_out": HOW_TO_RECORD}
+        _server(totals, times, member, owner)
+        if tape.update
+        else {"left_out": SUMS_ONLY if tape.sums_only else HOW_TO_RECORD}
     )
     return found
 

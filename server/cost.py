@@ -20,7 +20,7 @@ from clients.chip import (
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
 from clients.chip.networks import NETWORKS
 from clients.chip.trace import trace
-from clients.data import load
+from clients.data import Partition, load, partition
 from clients.models import MODELS, Model, build
 from privacy.errors import RunError, SettingsError
 from privacy.settings import suggest
@@ -125,10 +125,19 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
     Under `unit = "record"` a step's batch is a Poisson sample, and clipping and noise are the
     device's; under the other units it is a shuffled batch of ordinary SGD.
     """
-    experiment = run.experiment
+    return _cost(run.experiment, run.manifest, chip, run.path.name)
+
+
+def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
+    """What `cost_of_run` will say of a resolved experiment's run, before there is one."""
+    split = partition(experiment.data, experiment.federation.clients, experiment.seed)
+    return _cost(experiment, split, chip, experiment.title)
+
+
+def _cost(experiment: Experiment, split: Partition, chip: Chip, subject: str) -> Report:
     network = network_of(experiment)
     arithmetic = arithmetic_of(experiment, chip)
-    records, rate = _most_records(run), experiment.training.sample_rate
+    records, rate = _most_records(split), experiment.training.sample_rate
     workload = workload_of(experiment)
     if workload.step == "dp-sgd":
         step = estimate_step(network, chip, workload, arithmetic, records, rate)
@@ -136,7 +145,7 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
         batch = min(records, max(1, round(rate * records)))
         step = fixed_step(network, chip, workload, arithmetic, batch)
     return Report(
-        subject=run.path.name,
+        subject=subject,
         chip=chip.title,
         arithmetic=arithmetic,
         inference=estimate(network, chip, Workload(), arithmetic, 1),
@@ -181,9 +190,9 @@ def _trace(model: Model, shape: tuple[int, ...], num_classes: int) -> Network:
     return trace(build(model, shape, num_classes), shape, model.name)
 
 
-def _most_records(run: Run) -> int:
-    manifest = run.manifest
-    owners = manifest.owner[~manifest.held_out]
+def _most_records(split: Partition) -> int:
+    owners = split.owner[~split.held_out]
+    owners = owners[owners >= 0]
     if not len(owners):
-        raise RunError(f"{run.path}: no client has a record to train on")
-    return int(np.bincount(owners[owners >= 0]).max())
+        raise RunError("manifest: no client has a record to train on")
+    return int(np.bincount(owners).max())

@@ -7,22 +7,28 @@ reproducibly; its `configure_train` and `aggregate_train` do the work here all t
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
-from clients.compression import size_bytes
+from clients.arrays import held
 from clients.seeds import derive
+from privacy.budget import Budget
 from privacy.errors import FederationFailed
-from privacy.ledger import Ledger, epsilon_path
+from privacy.ledger import Ledger, Spent, epsilon_path
+from server.aggregation import Gathered, Update, unpack
 from server.experiment import Experiment
 from server.grid import Cohort
 from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
-from server.strategies import build_strategy, memory, remember
+from server.secrecy import terms_of
+from server.secure import SecureSum
+from server.strategies import bounded, build_strategy, memory, remember
 
 log = logging.getLogger("privet")
 
@@ -83,8 +89,11 @@ class _Rounds:
         self.ledgers: dict[int, Ledger] = ledgers_after(done)
         self.resumed = bool(done)
         self.weights = run.weights(len(done))
+        budget = self.experiment.budget
+        if self.experiment.shares_noise:  # the devices' work, then
+            budget = Budget(unit="none")
         self.strategy = build_strategy(
-            self.experiment.strategy, self.experiment.budget, self.experiment.training.learning_rate
+            self.experiment.strategy, budget, self.experiment.training.learning_rate
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
@@ -94,19 +103,23 @@ class _Rounds:
         """Train, aggregate, evaluate and record round `number`."""
         started = time.perf_counter()
         experiment = self.experiment
-        arrays = _to_arrays(self.weights)
+        arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        config["run"] = self.run.identity
         cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
 
         messages = self.strategy.configure_train(number, arrays, config, cohort)
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
-        replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
-
-        entries, good = self._admit(number, replies, cohort)
-        aggregated = self._aggregate(number, good) if good else None
+        seen: dict[str, Any] = {}
+        if experiment.federation.secure_aggregation == "none":
+            replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            entries, gathered = self._admit(number, replies, cohort)
+        else:
+            entries, gathered, seen = self._add_up(number, messages, cohort)
+        aggregated = self._aggregate(number, gathered) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
@@ -119,6 +132,7 @@ class _Rounds:
             seconds=0.0,
             clients=list(entries.values()),
             epsilon=self._epsilon(),
+            secure=seen,
         )
         federation = experiment.federation
         last = number == federation.rounds
@@ -143,72 +157,68 @@ class _Rounds:
 
     def _admit(
         self, number: int, replies: Iterable[Message], cohort: Cohort
-    ) -> tuple[dict[int, ClientRecord], list[Message]]:
-        """A record for each client of the cohort, and the replies that may be aggregated."""
+    ) -> tuple[dict[int, ClientRecord], Gathered]:
+        """A record for each client of the cohort, and what may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
-        good = []
-        for reply in sorted(replies, key=lambda r: cohort.clients[r.metadata.src_node_id]):
+        gathered = Gathered(self.strategy, equals=self.experiment.budget.unit == "client")
+        for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                weights = self._unpack(reply)
+                update = unpack(reply, self.weights, self.experiment.compression)
             except ValueError as fault:
                 entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED
                 continue
             entry.failure = None
-            entry.num_examples = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
-            sent = reply.content.array_records["arrays"]
-            entry.upload_bytes = size_bytes(sent)
+            entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
             if self.experiment.record.updates:
-                self.run.save_update(number, client, weights)
-            # Some of Flower's strategies pair arrays by position: give them one order.
-            arrays = sent if self.experiment.compression.bits == 32 else _to_arrays(weights)
-            reply.content["arrays"] = ArrayRecord({name: arrays[name] for name in self.weights})
-            good.append(reply)
-            self._note_spending(client, reply)
+                self.run.save_update(number, client, update.weights)
+            if (bound := self.experiment.strategy.norm_bound) is not None:
+                update = update._replace(weights=bounded(update.weights, self.weights, bound))
+            gathered.add(update)
+            self._note_spending(client, update.ledger)
+        self._close(entries)
+        return entries, gathered
+
+    def _add_up(
+        self, number: int, messages: list[Message], cohort: Cohort
+    ) -> tuple[dict[int, ClientRecord], Gathered, dict[str, Any]]:
+        """As `_admit`, where the server sees the survivors' sum alone: one update, their mean."""
+        nodes = {client: node for node, client in cohort.clients.items()}
+        length = sum(array.size for array in self.weights.values())
+        terms = terms_of(self.experiment, self.run.path.name, number, list(nodes), length)
+        see = partial(self.run.save_update, number) if self.experiment.record.masked else None
+        timeout_s = self.experiment.federation.timeout_s
+        one = SecureSum(self.grid, nodes, terms, timeout_s, see)
+        mean = one.run(messages, self.weights)
+        entries = {}
+        for client in sorted(nodes):
+            failure, refused = one.failures.get(client, (None, False))
+            if client in one.replies:
+                spent = one.replies[client].content.config_records["spent"]["ledger"]
+                self._note_spending(client, Ledger.from_json(str(spent)))
+                failure = None
+            entries[client] = ClientRecord(
+                client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
+            )
+        self._close(entries)
+        gathered = Gathered(self.strategy)
+        metrics = MetricRecord({"num-examples": one.seen.examples})
+        gathered.add(Update(mean, one.seen.examples, metrics, Ledger(), 0))
+        return entries, gathered, one.seen.to_dict()
+
+    def _close(self, entries: dict[int, ClientRecord]) -> None:
+        """What all data of the cohort have spent by now, the failed clients' included."""
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
         for client, entry in entries.items():
             entry.ledger = self.ledgers.get(client, Ledger()).to_json()
-        return entries, good
 
-    def _unpack(self, reply: Message) -> Weights:
-        """The weights in a reply.
-
-        Raises:
-            ValueError: why it may not be aggregated.
-        """
-        if reply.has_error():
-            raise ValueError(reply.error.reason)
-        try:
-            arrays = reply.content.array_records["arrays"]
-            arrays = self.experiment.compression.unpack(arrays, self.weights)
-            examples = reply.content.metric_records["metrics"]["num-examples"]
-            Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
-            if set(arrays) != set(self.weights):
-                raise ValueError("other arrays than the model's")
-            weights = {}
-            for name, array in arrays.items():
-                expected = self.weights[name]
-                if len(array.data) > expected.nbytes + 1024:  # before anything is unpacked
-                    raise ValueError(f"{name} is {len(array.data)} bytes long")
-                weights[name] = value = array.numpy()
-                if value.shape != expected.shape or value.dtype != expected.dtype:
-                    raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
-                if not np.isfinite(value).all():
-                    raise ValueError(f"{name} is not finite")
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"rejected: {error}") from None
-        if not isinstance(examples, int) or not 0 < examples < 1 << 40:
-            raise ValueError(f"rejected: num-examples = {examples}")
-        return weights
-
-    def _note_spending(self, client: int, reply: Message) -> None:
+    def _note_spending(self, client: int, spent: Ledger) -> None:
         """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
         budget = self.experiment.budget
         if budget.unit == "record":
-            text = str(reply.content.config_records["spent"]["ledger"])
-            self.ledgers[client] = Ledger.from_json(text)
+            self.ledgers[client] = spent
         elif budget.unit == "client" and budget.noise_multiplier is not None:
             self.ledgers.setdefault(client, Ledger()).charge(budget.noise_multiplier, 1.0)
 
@@ -217,8 +227,10 @@ class _Rounds:
         if self.experiment.budget.unit != "record" or not clients:
             return
         answers = {}
-        messages = [Message(RecordDict(), self.nodes[client], "query") for client in clients]
-        for reply in self.grid.send_and_receive(messages, timeout=60):
+        asked = RecordDict({"asked": ConfigRecord({"run": self.run.identity})})
+        messages = [Message(asked, self.nodes[client], "query") for client in clients]
+        patience_s = min(60.0, self.experiment.federation.timeout_s)
+        for reply in self.grid.send_and_receive(messages, timeout=patience_s):
             if not reply.has_error():
                 about = reply.content.config_records["about"]
                 answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))
@@ -236,20 +248,21 @@ class _Rounds:
                 ledger.restore(self.ledgers.get(client, Ledger()))
             self.ledgers[client] = ledger
 
-    def _aggregate(self, number: int, replies: list[Message]) -> ArrayRecord | None:
+    def _aggregate(self, number: int, gathered: Gathered) -> ArrayRecord | None:
         """Flower's aggregation. Under `unit = "client"`, its clip and noise, and our ledger."""
         if isinstance(self.strategy, flower.DifferentialPrivacyServerSideFixedClipping):
-            for reply in replies:  # a mean of equals, or the noise would be too small
-                reply.content.metric_records["metrics"]["num-examples"] = 1
-            self.strategy.num_sampled_clients = len(replies)
+            self.strategy.num_sampled_clients = gathered.num_updates
             np.random.seed(derive(self.experiment.seed, "central-noise", number) % (1 << 32))
-        return self.strategy.aggregate_train(number, replies)[0]
+        return gathered.aggregate(number)
 
     def _epsilon_path(self) -> Callable[[int], float] | None:
         experiment = self.experiment
         if experiment.budget.unit == "none":
             return None
         assert experiment.budget.noise_multiplier is not None
+        sigma = experiment.budget.noise_multiplier
+        if experiment.shares_noise:
+            return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
         steps = experiment.federation.rounds_per_client * experiment.steps_per_round
         return epsilon_path(
             experiment.budget.noise_multiplier,
@@ -264,17 +277,11 @@ class _Rounds:
             return None
         spent = {ledger.entries for ledger in self.ledgers.values()}
         if any(len(entries) > 1 for entries in spent):
-            return max(Ledger(entries).epsilon(self.experiment.budget.delta) for entries in spent)
+            return max(self.experiment.epsilon_of(Ledger(entries)) for entries in spent)
         return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
 
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
-        messages = self.strategy.configure_evaluate(
-            number, _to_arrays(self.weights), config, self.grid
-        )
+        messages = self.strategy.configure_evaluate(number, held(self.weights), config, self.grid)
         replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
         metrics = self.strategy.aggregate_evaluate(number, replies)
         return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
-
-
-def _to_arrays(weights: Weights) -> ArrayRecord:
-    return ArrayRecord({name: Array(array) for name, array in weights.items()})

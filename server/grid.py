@@ -4,8 +4,9 @@ A client runs on one worker from message to reply, with its own Context, as it w
 of its own. The only file that touches names which Flower does not publish.
 """
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -31,7 +32,7 @@ class CohortGrid(Grid):
         self._num_clients = num_clients
         self._workers = workers
         self._contexts: dict[int, Context] = {}
-        self._replies: dict[str, Message] = {}
+        self._pushed: dict[str, Message] = {}
         self._ids = count(1)
         self._run = FlowerRun.create_empty(1)
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
@@ -68,23 +69,34 @@ class CohortGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Run the messages now; their replies wait to be pulled."""
         replies = list(self.send_and_receive(messages))
-        self._replies |= {reply.metadata.reply_to_message_id: reply for reply in replies}
+        self._pushed |= {reply.metadata.reply_to_message_id: reply for reply in replies}
         return [reply.metadata.reply_to_message_id for reply in replies]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies of earlier pushes, each given once."""
-        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+        return [self._pushed.pop(i) for i in message_ids if i in self._pushed]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Run the messages on the workers; replies come in the order of the messages."""
+        """Run the messages on the workers. Replies come in the order of the messages, each when it
+        is asked for: a few more than there are workers exist at a time."""
         messages = list(messages)
         for message in messages:
             message.metadata.__dict__["_message_id"] = str(next(self._ids))
-        pool = ThreadPoolExecutor(max(1, min(self._workers, len(messages))))
+        return self._replies_to(messages)
+
+    def _replies_to(self, messages: list[Message]) -> Iterator[Message]:
+        workers = max(1, min(self._workers, len(messages)))
+        pool = ThreadPoolExecutor(workers)
+        waiting: deque[Future[Message]] = deque()
         try:
-            return list(pool.map(self._deliver, messages))
+            for message in messages:
+                waiting.append(pool.submit(self._deliver, message))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -117,6 +129,12 @@ class Cohort(Grid):
         """Nodes of the cohort."""
         return list(self.clients)
 
+    def in_order(self, replies: Iterable[Message]) -> Iterable[Message]:
+        """Replies in the order of the clients, which is that of their messages."""
+        if isinstance(self.grid, CohortGrid):
+            return replies
+        return sorted(replies, key=lambda reply: self.clients[reply.metadata.src_node_id])
+
     @property
     def run(self) -> FlowerRun:
         return self.grid.run
@@ -143,4 +161,13 @@ class Cohort(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        return self.grid.send_and_receive(messages, timeout=timeout)
+        """As the grid does; an answer that a SuperLink gives for a node counts as that node's."""
+        messages = list(messages)
+        for reply in self.grid.send_and_receive(messages, timeout=timeout):
+            if reply.metadata.src_node_id not in self.clients:
+                asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
+                node = asked.get(reply.metadata.reply_to_message_id)
+                if node is None:
+                    continue
+                reply.metadata.__dict__["_src_node_id"] = node
+            yield reply

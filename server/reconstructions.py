@@ -66,16 +66,20 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
 def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None:
     if not settings.reconstruct:
         return "[attack] reconstruct = false"
-    if not reads_pixels(experiment):
-        return "the model reads fixed features, not pixels; attack a perceptron or a convnet"
+    if reason := why_no_gradient(experiment):
+        return f"{reason}; attack a perceptron or a convnet, not in streams"
     if experiment.budget.unit == "client":
         return "under unit = 'client' the noise is on the mean of all clients, not on one's update"
     return None
 
 
-def reads_pixels(experiment: Experiment) -> bool:
-    """Or does its model stand on a fixed transform?"""
-    return MODELS[experiment.model.name].transform is None
+def why_no_gradient(experiment: Experiment) -> str | None:
+    """What keeps a gradient from the pixels, if anything does."""
+    if MODELS[experiment.model.name].transform is not None:
+        return "the model reads fixed features, through which no gradient reaches the pixels"
+    if experiment.arithmetic.name == "stochastic":
+        return "the model reads streams of bits, through which no gradient reaches the pixels"
+    return None
 
 
 def _shape(tape: Tape) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ from privacy.ledger import Ledger
 from server.experiment import Experiment
 from server.grid import Cohort, CohortGrid
 from server.run import Run, Weights
-from server.strategies import build_strategy
+from server.strategies import bounded, build_strategy
 
 # What does not shape the weights, and so does not part shadows from one another.
 SHAPELESS = {
@@ -76,7 +76,8 @@ def replay(run: Run) -> Tape:
         num_classes=dataset.num_classes,
         build=builder(experiment),
         weights=run.weights,
-        update=run.update if experiment.record.updates else None,
+        update=run.update if experiment.record.updates or experiment.record.masked else None,
+        sums_only=experiment.federation.secure_aggregation != "none",
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
         recipe=recipe(experiment),
         fit=_Fit(run.path, pool.numpy()),
@@ -141,6 +142,9 @@ def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
     for section, names in SHAPELESS.items():
         for name in names:
             sections[section].pop(name, None)
+    if not experiment.shares_noise:  # the sum is the same, whoever may read its parts
+        sections.pop("secure")
+        sections["federation"].pop("secure_aggregation")
     chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
     federation = experiment.federation
     drawn = experiment.seed if federation.cohort_size < federation.clients else None
@@ -250,7 +254,7 @@ def train_as_asked(
 ) -> Message:
     """A client's round, as `clients.app` does it, on records of the caller's choice."""
     config: dict[str, Any] = dict(message.content.config_records["config"])
-    net = load_net(job, message.content.array_records["arrays"])
+    net = load_net(job, job.data, message.content.array_records["arrays"])
     round_ = Round(
         number=int(config["server-round"]),
         client=client,
@@ -279,7 +283,7 @@ def simulate(
     logging.getLogger("flwr").setLevel(logging.ERROR)  # it is not the run that is being logged
     grid = CohortGrid(app, experiment.federation.clients, workers=1)
     strategy = build_strategy(
-        experiment.strategy, experiment.budget, experiment.training.learning_rate
+        experiment.strategy, experiment.budget_of_sum, experiment.training.learning_rate
     )
     weights = start
     for number, clients in enumerate(experiment.cohorts, start=1):
@@ -290,6 +294,11 @@ def simulate(
         replies = list(grid.send_and_receive(messages))
         if failed := [r for r in replies if r.has_error()]:
             raise RunError(f"a shadow's client failed: {failed[0].error.reason}")
+        if (bound := experiment.strategy.norm_bound) is not None:
+            for r in replies:
+                after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
+                sent = {k: Array(a) for k, a in bounded(after, weights, bound).items()}
+                r.content["arrays"] = ArrayRecord(sent)
         if experiment.budget.unit == "client":  # as server.federation: a mean of equals, its noise
             for r in replies:
                 r.content.metric_records["metrics"]["num-examples"] = 1

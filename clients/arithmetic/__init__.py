@@ -1,11 +1,12 @@
 """[arithmetic]: in which numbers a device computes, by name.
 
-A new arithmetic is a class that gives a model its `Layers`, entered in `ARITHMETICS`. Its trained
-layers are types of their own, with a rule in `privacy.bookkeeping.RULES`.
+A new arithmetic is a class that gives a model its `Layers`, entered in `ARITHMETICS` with the
+formats of its numbers. Trained layers of a new type have a rule in `privacy.bookkeeping.RULES`; new
+words for the weights of `FixedLayers` need no new type, only another `projection`.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -21,12 +22,22 @@ from clients.arithmetic.streams import TAPS
 from clients.seeds import derive
 from privacy.settings import Section, suggest
 
-ARITHMETICS: "dict[str, Callable[[Arithmetic], Layers]]" = {
-    "float": lambda _: FloatLayers(),
-    "fixed": FixedLayers,
-    "ternary": FixedLayers,
-    "binary": FixedLayers,
-    "stochastic": StochasticLayers,
+
+class Numbers(NamedTuple):
+    """What a model is built of, and the numbers that the device then holds."""
+
+    layers: "Callable[[Arithmetic], Layers]"
+    formats: "Callable[[Arithmetic], Formats]"
+
+
+ARITHMETICS: dict[str, Numbers] = {
+    "float": Numbers(lambda _: FloatLayers(), lambda _: Formats("float", 32, 32, 32)),
+    "fixed": Numbers(FixedLayers, lambda a: a.words("fixed", a.bits)),
+    "ternary": Numbers(FixedLayers, lambda a: a.words("ternary", 2)),
+    "binary": Numbers(FixedLayers, lambda a: a.words("binary", 1)),
+    "stochastic": Numbers(
+        StochasticLayers, lambda a: Formats("stochastic", 1, 1, 2, a.stream_length)
+    ),
 }
 
 WORDS = (2, 3, 4, 5, 6, 7, 8, 32)
@@ -124,12 +135,11 @@ class Arithmetic(Section):
     @property
     def formats(self) -> Formats:
         """Numbers as the device holds them."""
-        if self.name == "float":
-            return Formats("float", 32, 32, 32)
-        if self.name == "stochastic":
-            return Formats("stochastic", 1, 1, 2, self.stream_length)
-        weights = {"fixed": self.bits, "ternary": 2, "binary": 1}[self.name]
-        return Formats(self.name, weights, self.activation_bits, self.gradient_bits)
+        return ARITHMETICS[self.name].formats(self)
+
+    def words(self, kind: str, weight_bits: int) -> Formats:
+        """Formats with activations and gradients in the words that are set."""
+        return Formats(kind, weight_bits, self.activation_bits, self.gradient_bits)
 
     @property
     def register_bits(self) -> int:
@@ -138,7 +148,7 @@ class Arithmetic(Section):
 
     def layers(self) -> Layers:
         """The parts of which a model is built."""
-        return ARITHMETICS[self.name](self)
+        return ARITHMETICS[self.name].layers(self)
 
 
 def begin_round(model: nn.Module, seed: int) -> None:

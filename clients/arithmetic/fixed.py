@@ -38,7 +38,7 @@ class FixedLayers:
 
     def linear(self, inputs: int, outputs: int) -> list[nn.Module]:
         """Round inputs, multiply by projected weights, round the gradient."""
-        layer = ArithmeticLinear(inputs, outputs, self._projection())
+        layer = ArithmeticLinear(inputs, outputs, self.projection())
         if self._settings.scaling == "none":  # only signs count: begin well inside the window
             nn.init.uniform_(layer.weight, -0.3, 0.3)
         layers = self._between(layer)
@@ -51,7 +51,7 @@ class FixedLayers:
     ) -> list[nn.Module]:
         """As `linear`."""
         layer = ArithmeticConv2d(
-            inputs, outputs, size, self._projection(), stride=stride, padding=padding
+            inputs, outputs, size, self.projection(), stride=stride, padding=padding
         )
         return self._between(layer)
 
@@ -76,7 +76,8 @@ class FixedLayers:
             *([RoundGradient(after)] if after < 32 else []),
         ]
 
-    def _projection(self) -> Projection:
+    def projection(self) -> Projection:
+        """How a layer's weights become words."""
         chosen = self._settings
         optimised = chosen.projection == "optimised"
 

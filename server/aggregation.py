@@ -1,0 +1,106 @@
+"""What a cohort's replies come to: what may be aggregated, and Flower's aggregation of it.
+
+Linear strategies use nothing of a cohort but the weighted mean of its updates. They get it as one
+reply, summed up while the replies come in, so that a round of thousands holds a handful of them.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
+
+from clients.arrays import decode, held
+from clients.compression import Compression, size_bytes
+from privacy.ledger import Ledger
+from server.run import Weights
+from server.strategies import is_linear
+
+MOST_EXAMPLES = 1 << 40
+
+
+class Update(NamedTuple):
+    """A good reply: weights after training, what they count, what the device's data have spent."""
+
+    weights: Weights
+    num_examples: int
+    metrics: MetricRecord
+    ledger: Ledger
+    size_bytes: int
+
+
+def unpack(reply: Message, expected: Weights, compression: Compression) -> Update:
+    """Check a reply, part by part, before anything is made of it.
+
+    Args:
+        expected: the global weights that it was trained from.
+
+    Raises:
+        ValueError: why it may not be aggregated.
+    """
+    if reply.has_error():
+        raise ValueError(reply.error.reason)
+    try:
+        sent = reply.content.array_records["arrays"]
+        metrics = reply.content.metric_records["metrics"]
+        examples = metrics["num-examples"]
+        ledger = Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
+        arrays = compression.unpack(sent, expected)
+        if set(arrays) != set(expected):
+            raise ValueError("other arrays than the model's")
+        weights = {}
+        for name, old in expected.items():  # some of Flower's strategies pair arrays by position
+            weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} is not finite")
+    except (KeyError, ValueError, TypeError, MemoryError) as error:
+        raise ValueError(f"rejected: {error}") from None
+    if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
+        raise ValueError(f"rejected: num-examples = {examples}")
+    return Update(weights, examples, metrics, ledger, size_bytes(sent))
+
+
+class Gathered:
+    """The updates of a round, on their way into a strategy.
+
+    Args:
+        equals: each update counts as one example.
+    """
+
+    def __init__(self, strategy: flower.Strategy, *, equals: bool = False) -> None:
+        self._strategy, self._equals = strategy, equals
+        self._linear = is_linear(strategy)
+        self._replies: list[Message] = []
+        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._num_examples = 0
+        self.num_updates = 0
+
+    def add(self, update: Update) -> None:
+        """Take an update in; the order of updates is part of the result."""
+        num_examples = 1 if self._equals else update.num_examples
+        self.num_updates += 1
+        if not self._linear:
+            update.metrics["num-examples"] = num_examples
+            self._replies.append(_reply(update.weights, update.metrics))
+            return
+        self._num_examples += num_examples
+        for name, value in update.weights.items():
+            if name in self._sums:
+                self._sums[name] += value * np.float64(num_examples)
+            else:
+                self._sums[name] = value * np.float64(num_examples)
+
+    def aggregate(self, number: int) -> ArrayRecord | None:
+        """The strategy's global weights after round `number`; None if it has none."""
+        replies: Iterable[Message] = self._replies
+        if self._linear and self.num_updates:
+            mean = {name: total / self._num_examples for name, total in self._sums.items()}
+            replies = [_reply(mean, MetricRecord({"num-examples": self._num_examples}))]
+        return self._strategy.aggregate_train(number, replies)[0]
+
+
+def _reply(weights: Weights, metrics: MetricRecord) -> Message:
+    content = RecordDict({"arrays": held(weights), "metrics": metrics})
+    return Message(content, dst_node_id=0, message_type="train")

@@ -1,0 +1,184 @@
+"""`privet sweep`: many experiments, one table."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from privacy.errors import SettingsError
+from privacy.settings import suggest
+from server.commands.options import AsJson, Runs, Settings
+
+if TYPE_CHECKING:
+    from server.axes import Axis
+    from server.search import Search
+    from server.sweep import Sweep
+
+HELP = """Run every combination of some settings, and attack, audit and cost each run.
+
+An axis is --over section.key=value,value,... A value may bring other settings along with a plus
+sign, may be nothing but settings, and may have a name:
+
+    --over budget.epsilon=1,3,8,none
+
+    --over arithmetic.name=float,fixed+arithmetic.bits=4,stochastic+model.name=perceptron
+
+    --over "budget.epsilon=3,no DP: budget.unit=none+training.learning_rate=0.02"
+
+(none, of an epsilon, is short for budget.unit=none.) Where two axes set the same key, the later
+--over wins. The same command goes on where it stopped, and tries again what failed; what is done is
+found again by its settings, in any sweep. The sweep's path goes to stdout; exit status 1 if a cell
+failed.
+
+With --search, axes may be ranges (0.05..1, 0.05..1 log, 5..20), and Optuna chooses what to try:
+
+    privet sweep dp --over budget.clip=0.05..1 log --over model.name=scatter,perceptron
+    --search accuracy,leakage,latency --budget 30 --cost stm32h743 --limit peak_bytes=400e3
+"""
+
+Over = Annotated[
+    list[str] | None, typer.Option("--over", help="An axis: section.key=value,value,...")
+]
+Chips = Annotated[
+    list[str] | None, typer.Option("--cost", help="A chip, or its file; may be repeated")
+]
+Schemes = Annotated[
+    list[str] | None,
+    typer.Option("--infer", help="ckks or boolean, or ckks=N for N test images; may be repeated"),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="With --search: latency_s=0.5@stm32h743; may be repeated"),
+]
+IMAGES = 10  # that are asked for by `--infer SCHEME`
+
+
+def sweep(
+    experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
+    over: Over = None,
+    s: Settings = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds that follow")] = 1,
+    attack: Annotated[bool, typer.Option("--attack", help="Attack each run")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Audit each run")] = False,
+    cost: Chips = None,
+    infer: Schemes = None,
+    search: Annotated[str, typer.Option(help="Objectives: accuracy,leakage,latency,...")] = "",
+    budget: Annotated[int, typer.Option(min=1, help="With --search: candidates to train")] = 30,
+    limit: Limits = None,
+    name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
+    as_json: AsJson = False,
+    runs: Runs = None,
+) -> None:
+    from server.axes import parse_axes
+    from server.board import Board
+    from server.console import err
+    from server.run import runs_folder
+    from server.search import recall, run_search
+    from server.stages import Order, require_possible
+    from server.sweep import SUFFIX, Document, Sweep, default_name, lay_out, left_out
+
+    axes = parse_axes(over or [])
+    sought = _search(axes, search, budget, limit or [], cost or [], seeds)
+    order = Order(
+        attack=attack or (sought is not None and "leakage" in sought.objectives),
+        audit=audit,
+        chips=tuple(cost or ()),
+        schemes=dict(_scheme(text) for text in infer or []),
+    )
+    document = Document(
+        experiment=experiment,
+        command=["privet", *sys.argv[1:]],
+        fixed=s or [],
+        axes={axis.key: axis.labels for axis in axes},
+    )
+    limits = [str(x) for x in sought.limits] if sought else []
+    folder = runs_folder(runs)
+    asked = (document.fixed, [repr(axis) for axis in axes], seeds, search, limits)
+    found = Sweep(folder / ((name or default_name(experiment, *asked)) + SUFFIX), document)
+    if found.path.parent != folder:
+        raise SettingsError(f"--name {name}: must be one plain folder name")
+    if sought:
+        with found.locked():
+            recall(found, sought)
+            with Board(found, budget * seeds) as board:
+                run_search(found, sought, order, board)
+        err.print(_front(found, sought))
+    else:
+        experiments = lay_out(found, axes, seeds)
+        require_possible([each for each in experiments if each], order)
+        with found.locked(), Board(found, len(found.cells)) as board:
+            found.save()
+            for cell, each in zip(found.cells, experiments, strict=True):
+                if each:
+                    found.complete(cell, each, order, board)
+    for reason, cells in left_out(found, order).items():
+        _say(f"left out of {cells} run{'s' * (cells > 1)}: {reason}")
+    failed = [cell for cell in found.cells if cell.status == "failed"]
+    for cell in failed:
+        _say(f"failed: {cell.name}: {cell.error}")
+    print(found.document.model_dump_json(indent=1) if as_json else found.path)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    from server.console import err
+
+    err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _search(
+    axes: "Sequence[Axis]",
+    search: str,
+    budget: int,
+    limits: list[str],
+    chips: list[str],
+    seeds: int,
+) -> "Search | None":
+    if not search:
+        if limits:
+            raise SettingsError(f"--limit {limits[0]}: is for --search; a grid trains every cell")
+        return None
+    from server.objectives import OBJECTIVES, parse_limit
+    from server.search import Search
+
+    if not axes:
+        raise SettingsError("--search: over what? --over training.learning_rate=0.1..10 log")
+    objectives = [name.strip() for name in search.split(",")]
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise SettingsError(f"--search {search}: unknown objective{suggest(name, OBJECTIVES)}")
+        if OBJECTIVES[name].figure and not chips:
+            raise SettingsError(f"--search {name}: on which chip? --cost stm32h743")
+    found = [parse_limit(text, chips) for text in limits]
+    return Search(axes, objectives, found, budget, chips[0] if chips else "", seeds)
+
+
+def _scheme(text: str) -> tuple[str, int]:
+    from server.program import require_scheme
+
+    scheme, _, images = text.partition("=")
+    require_scheme(scheme)
+    if images and not (images.isdigit() and int(images)):
+        raise SettingsError(f"--infer {text}: must be SCHEME=NUMBER of test images")
+    return scheme, int(images or IMAGES)
+
+
+def _front(sweep: "Sweep", search: "Search") -> Table:
+    """The candidates that nothing tried is better than."""
+    from server.search import candidates
+
+    tried = list(candidates(sweep, search.num_seeds))
+    keys = [axis.key for axis in search.axes]
+    title = f"Pareto front of {len(tried)} candidates"
+    table = Table(*keys, *search.objectives, title=title, title_justify="left")
+    rows = [(search.values(cells), cells[0].point) for cells in search.front(tried)]
+    for values, point in sorted(rows, key=lambda row: row[0], reverse=True):
+        labels = [f"{x:.4g}" if isinstance(x, float) else str(x) for x in point.values()]
+        table.add_row(*labels, *(f"{value:.4g}" for value in values))
+    return table
+
+
+sweep.__doc__ = HELP
