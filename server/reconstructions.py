@@ -45,7 +45,7 @@ from server.run import Run
 VICTIMS = {True: 32, False: 4}  # analytic inversion is quick, iterative is not
 STRANGERS = 2000
 GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 3, 200
-ADVERSARIES = ("malicious_client", "server")
+ADVERSARIES: tuple[str, ...] = ("malicious_client", "server")
 SUMS_ONLY = "behind secure aggregation the server sees no single client's update"
 
 Found = dict[str, Any]
