@@ -99,6 +99,8 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
         about = found["generators"][adversary]
         assert about["frechet_victim_to_strangers"] < about["frechet_to_victim"]
         assert 0 < about["p_own_victim_nearer"] <= 1
+        assert 0 < about["psnr_db_to_victim"] < 40
+        assert 0 < about["psnr_db_to_strangers"] < 40
         assert (run.path / about["picture"]).read_bytes()[:4] == b"\x89PNG"
     assert (run.path / inverted["picture"]).exists()
 
