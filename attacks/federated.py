@@ -26,6 +26,7 @@ from attacks.signals import load, observe
 from attacks.tape import Sample, Weights
 
 RIDGE = 0.03  # of the regression on unit gradients
+FEW = 16  # updates read at a time
 FEW_CLIENTS = 3  # with fewer there are no others to compare one with
 
 Scores = NDArray[np.float64]
@@ -36,6 +37,23 @@ def reads(model: nn.Module) -> bool:
     return any(isinstance(m, nn.Linear) for m in model.modules())
 
 
+class Candidates:
+    """Records whose gradients are held against updates, and what is the same in every round."""
+
+    def __init__(self, sample: Sample, indices: Tensor) -> None:
+        x, y = sample.inputs(indices), sample.y[indices]
+        self.sample = Sample(lambda i: x[i], y, lambda i: sample.images(indices[i]))
+        self.x, self.y = x, y
+        self._products: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def products(self, name: str, a_NI: Tensor) -> Tensor:
+        """Scalar products of all pairs of a layer's inputs [N, N]; a first layer's stay."""
+        known = self._products.get(name)
+        if known is None or not torch.equal(known[0], a_NI):
+            known = self._products[name] = (a_NI, a_NI @ a_NI.t())
+        return known[1]
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """The candidates' gradients at the global weights of one round, ready to read updates with.
@@ -43,21 +61,19 @@ class Reading:
     Per-sample gradients of dense layers, kept as the outer products that they are.
 
     Attributes:
-        sample, indices: the candidates.
         names: of the dense layers.
         a: inputs of each layer, with a column of ones where it has a bias [N, I + 1].
         d: gradients of each layer's outputs [N, O].
     """
 
-    sample: Sample
-    indices: Tensor
+    candidates: Candidates
     names: list[str]
     a: list[Tensor]
     d: list[Tensor]
 
     @classmethod
-    def of(cls, model: nn.Module, sample: Sample, indices: Tensor) -> "Reading":
-        """Gradients of cross-entropy for the records `indices`, at the model's weights."""
+    def of(cls, model: nn.Module, candidates: Candidates) -> "Reading":
+        """Gradients of cross-entropy for the candidates, at the model's weights."""
         dense = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
         seen: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -67,18 +83,18 @@ class Reading:
         handles = [m.register_forward_hook(tap(n)) for n, m in dense.items()]
         try:
             with torch.enable_grad():
-                logits = model(sample.inputs(indices).requires_grad_())
-                loss = F.cross_entropy(logits, sample.y[indices], reduction="sum")
+                logits = model(candidates.x.detach().requires_grad_())
+                loss = F.cross_entropy(logits, candidates.y, reduction="sum")
                 slopes = torch.autograd.grad(loss, [output for _, output in seen.values()])
         finally:
             for handle in handles:
                 handle.remove()
-        ones = torch.ones(len(indices), 1)
+        ones = torch.ones(len(candidates.y), 1)
         a = [
             torch.cat([inputs, ones], 1) if dense[name].bias is not None else inputs
             for name, (inputs, _) in seen.items()
         ]
-        return cls(sample, indices, list(seen), a, [g.detach() for g in slopes])
+        return cls(candidates, list(seen), a, [g.detach() for g in slopes])
 
     @cached_property
     def norms(self) -> Tensor:
@@ -90,24 +106,28 @@ class Reading:
     @cached_property
     def gram(self) -> Tensor:
         """Cosines of all pairs of gradients [N, N]."""
-        total = torch.zeros(len(self.indices), len(self.indices))
-        for a, d in zip(self.a, self.d, strict=True):
-            total.addcmul_(a @ a.t(), d @ d.t())
+        num = len(self.norms)
+        total = torch.zeros(num, num)
+        for name, a, d in zip(self.names, self.a, self.d, strict=True):
+            total.addcmul_(self.candidates.products(name, a), d @ d.t())
         return total.div_(self.norms).div_(self.norms.unsqueeze(1))
 
     @cached_property
     def _root(self) -> Tensor:
         """The Cholesky factor of the regression."""
-        return torch.linalg.cholesky(self.gram + RIDGE * torch.eye(len(self.indices)))
+        return torch.linalg.cholesky(self.gram + RIDGE * torch.eye(len(self.norms)))
 
-    def cosines(self, changes: Sequence[Weights]) -> Scores:
+    def cosines(self, changes: Sequence[Weights]) -> Tensor:
         """Cosine of each change of weights with each candidate's gradient [C, N]."""
-        return torch.stack([self._cosine(change) for change in changes]).double().numpy()
+        return torch.cat([self._cosines(changes[i : i + FEW]) for i in range(0, len(changes), FEW)])
 
-    def coefficients(self, changes: Sequence[Weights]) -> Scores:
+    def coefficients(self, cosines_CN: Tensor) -> Tensor:
         """Each change, scaled to one, as a sum of all candidates' unit gradients [C, N]."""
-        right = torch.stack([self._cosine(change) for change in changes], 1)
-        return torch.cholesky_solve(right, self._root).t().double().numpy()
+        return torch.cholesky_solve(cosines_CN.t(), self._root).t()
+
+    def coefficient(self, change: Weights) -> Scores:
+        """`coefficients` of one change [N]."""
+        return self.coefficients(self.cosines([change]))[0].double().numpy()
 
     def of_clients(
         self, model: nn.Module, before: Weights, after: Sequence[Weights]
@@ -118,32 +138,34 @@ class Reading:
             before: the global weights that were sent.
             after: the weights that each client released.
         """
-        changes = [difference(before, w) for w in after]
-        chosen = Sample(
-            lambda i: self.sample.inputs(self.indices[i]),
-            self.sample.y[self.indices],
-            self.sample.images,
-        )
-        local = np.stack([observe(load(model, w), chosen) for w in after])
+        cosines = self.cosines([difference(before, w) for w in after])
+        local = np.stack([observe(load(model, w), self.candidates.sample) for w in after])
         found = {
-            "cosine": self.cosines(changes),
-            "coefficient": self.coefficients(changes),
+            "cosine": cosines.double().numpy(),
+            "coefficient": self.coefficients(cosines).double().numpy(),
             "local_model": local.astype(np.float64),
         }
         if len(after) >= FEW_CLIENTS:
             found |= {f"{name}_z": standardise(rows) for name, rows in list(found.items())}
         return found
 
-    def _cosine(self, change: Weights) -> Tensor:
-        total, squared = torch.zeros(len(self.indices)), 0.0
+    def _cosines(self, changes: Sequence[Weights]) -> Tensor:
+        num = len(changes)
+        total, squared = torch.zeros(num, len(self.norms)), torch.zeros(num, 1)
         for name, a, d in zip(self.names, self.a, self.d, strict=True):
-            matrix = torch.from_numpy(np.asarray(change[f"{name}.weight"]))
-            if f"{name}.bias" in change:
-                bias = torch.from_numpy(np.asarray(change[f"{name}.bias"]))
-                matrix = torch.cat([matrix, bias.unsqueeze(1)], 1)
-            total += ((a @ matrix.t()) * d).sum(1)
-            squared += float(matrix.square().sum())
-        return total / self.norms / max(squared, 1e-24) ** 0.5
+            rows = torch.stack([_matrix(change, name) for change in changes])
+            against = (a @ rows.flatten(0, 1).t()).view(len(a), num, -1)
+            total += (against * d.unsqueeze(1)).sum(2).t()
+            squared += rows.square().sum((1, 2)).unsqueeze(1)
+        return total / self.norms / squared.clamp(min=1e-24).sqrt()
+
+
+def _matrix(change: Weights, name: str) -> Tensor:
+    """A dense layer's weights, and its bias as one column more [O, I + 1]."""
+    matrix = torch.from_numpy(np.asarray(change[f"{name}.weight"]))
+    if f"{name}.bias" not in change:
+        return matrix
+    return torch.cat([matrix, torch.from_numpy(np.asarray(change[f"{name}.bias"]))[:, None]], 1)
 
 
 def difference(before: Weights, after: Weights) -> Weights:

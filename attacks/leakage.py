@@ -20,7 +20,7 @@ NON_MEMBERS_FOR_LOW_FPR = 10_000  # with fewer, ten false positives decide TPR a
 BOOTSTRAPS = 400
 
 Scores = NDArray[np.float64]
-Statistic = Callable[[Scores, Bools], float]
+Weighted = Callable[[NDArray, NDArray], float]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def measure(
         non_members=int((~member).sum()),
         auc=delong(scores, member)
         if clusters is None
-        else bootstrap(auc, scores, member, rng, clusters),
-        tpr_at_1_percent=bootstrap(_tpr_1, scores, member, rng, clusters)
+        else bootstrap(area, scores, member, rng, clusters),
+        tpr_at_1_percent=bootstrap(found_at_1_percent, scores, member, rng, clusters)
         if clusters is not None
         else tpr_interval(scores, member, 0.01, rng),
         tpr_at_0_1_percent=tpr_interval(scores, member, LOW_FPR, rng)
@@ -117,10 +117,6 @@ def tpr_at(scores: Scores, member: Bools, fpr: float) -> float:
     outside = np.sort(scores[~member])[::-1]
     threshold = outside[min(math.floor(fpr * len(outside) + 1e-9), len(outside) - 1)]
     return float((scores[member] > threshold).mean())
-
-
-def _tpr_1(scores: Scores, member: Bools) -> float:
-    return tpr_at(scores, member, 0.01)
 
 
 def roc(scores: Scores, member: Bools, points: int = 61) -> list[list[float]]:
@@ -168,22 +164,41 @@ def tpr_interval(scores: Scores, member: Bools, fpr: float, rng: np.random.Gener
 
 
 def bootstrap(
-    statistic: Statistic, scores: Scores, member: Bools, rng: np.random.Generator, clusters: NDArray
+    statistic: Weighted, scores: Scores, member: Bools, rng: np.random.Generator, clusters: NDArray
 ) -> Figure:
     """Percentile interval; whole records are drawn: rows of one record do not vary on their own.
+
+    A row that is drawn k times has weight k, so rows are put in order once.
 
     Args:
         clusters: int [N]: rows with one value are one record.
     """
-    order = np.argsort(clusters, kind="stable")
-    starts = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[0]] - 1))
-    rows = np.split(order, starts[1:])
-    draws = []
-    for _ in range(BOOTSTRAPS):
-        drawn = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
-        if 0 < member[drawn].sum() < len(drawn):
-            draws.append(statistic(scores[drawn], member[drawn]))
-    return _percentiles(statistic(scores, member), np.array(draws))
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of rows with one score
+    inside, record = member[order], np.unique(clusters[order], return_inverse=True)[1]
+    num = int(record.max()) + 1
+
+    def value(times: NDArray) -> float:
+        weight = times[record]
+        true, false = (np.cumsum(weight * part)[last] for part in (inside, ~inside))
+        return statistic(true, false) if true[-1] and false[-1] else math.nan
+
+    draws = [
+        value(np.bincount(rng.integers(num, size=num), minlength=num)) for _ in range(BOOTSTRAPS)
+    ]
+    return _percentiles(value(np.ones(num, int)), np.array([d for d in draws if d == d]))
+
+
+def area(true: NDArray, false: NDArray) -> float:
+    """`auc` from the members and non-members counted at and above each score, highest first."""
+    steps = np.diff(false, prepend=0)
+    return float((steps * (true + np.append(0, true[:-1]))).sum() / (2 * true[-1] * false[-1]))
+
+
+def found_at_1_percent(true: NDArray, false: NDArray) -> float:
+    """`tpr_at` 1 %, from the same counts."""
+    allowed = int(np.searchsorted(false, 0.01 * false[-1] + 1e-9, side="right"))
+    return float(true[allowed - 1] / true[-1]) if allowed else 0.0
 
 
 def _percentiles(value: float, draws: NDArray) -> Figure:
@@ -218,11 +233,21 @@ def empirical_epsilon(
             called non-members).
     """
     threshold, above = cut
-    called, other = (member, ~member) if above else (~member, member)
-    said = scores > threshold if above else scores <= threshold
-    true = clopper_pearson(int(said[called].sum()), int(called.sum()))[0]
-    false = clopper_pearson(int(said[other].sum()), int(other.sum()))[1]
-    return max(0.0, math.log((true - delta) / false)) if true > delta else 0.0
+    return float(_proven(scores, member, np.array([threshold]), above, delta)[0])
+
+
+def _proven(scores: Scores, member: Bools, cuts: NDArray, above: bool, delta: float) -> NDArray:
+    """`empirical_epsilon` of several thresholds."""
+    inside, outside = np.sort(scores[member]), np.sort(scores[~member])
+    below = [np.searchsorted(part, cuts, side="right") for part in (inside, outside)]
+    sizes = [len(inside), len(outside)]
+    said = [n - b for n, b in zip(sizes, below, strict=True)] if above else below[::-1]
+    (hits, misses), (of, others) = said, sizes if above else sizes[::-1]
+    tail = (1 - LEVEL) / 2
+    true = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), of - hits + 1), 0.0)
+    false = beta.ppf(1 - tail, misses + 1, np.maximum(others - misses, 1))
+    false = np.where(misses < others, false, 1.0)
+    return np.maximum(0.0, np.log(np.maximum(true - delta, 1e-300) / false))
 
 
 def _pooled(trials: Sequence[tuple[Scores, Bools]]) -> tuple[Scores, Bools]:
@@ -243,8 +268,10 @@ def _surest_cut(trials: Sequence[tuple[Scores, Bools]], delta: float) -> tuple[f
     """The threshold that proves most on a few shadows, each with as many records as the target."""
     scores, _ = _pooled(trials)
     shares = np.concatenate([np.geomspace(0.001, 0.5, 25), 1 - np.geomspace(0.001, 0.5, 25)])
-    cuts = [(float(c), a) for c in np.quantile(scores, shares) for a in (True, False)]
-    return max(
-        cuts,
-        key=lambda cut: np.mean([empirical_epsilon(s, m, cut, delta) for s, m in trials[:4]]),
-    )
+    cuts = np.quantile(scores, shares)
+    means = {
+        above: np.mean([_proven(s, m, cuts, above, delta) for s, m in trials[:4]], axis=0)
+        for above in (True, False)
+    }
+    surest = max(means, key=lambda above: float(means[above].max()))
+    return float(cuts[np.argmax(means[surest])]), surest

@@ -23,7 +23,7 @@ from attacks.signals import confidence
 from attacks.tape import Bools, Floats
 
 OFFLINE = 0.3  # RMIA's a: p(x) = ((1 + a) p_out(x) + 1 - a) / 2
-MAX_ROWS = 120_000  # that the learned attack is fitted on
+MAX_ROWS = 60_000  # that the learned attack is fitted on
 MIN_SHADOWS = 4
 
 Scores = NDArray[np.float64]

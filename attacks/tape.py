@@ -39,9 +39,11 @@ class Recipe:
         learning_rates: one a round.
         noise_multiplier: of record-level DP-SGD; None where the clients train without.
         clip: of a record's gradient.
+        gradient_norm: to which a batch's is shortened, without DP; 0 leaves it alone.
         server_momentum, server_learning_rate: of FedAvgM; 0 and 1 are FedAvg.
-        averaging: the server takes a weighted mean, with or without momentum. Where it does
-            something else, only the run's own code (`Tape.fit`) can train shadows.
+        plain: nothing happens but SGD or DP-SGD on each client, and a weighted mean, with or
+            without momentum, on the server. Else only the run's own code (`Tape.fit`) can train
+            shadows.
     """
 
     cohorts: Sequence[Sequence[int]]
@@ -51,9 +53,10 @@ class Recipe:
     learning_rates: Sequence[float]
     noise_multiplier: float | None
     clip: float
+    gradient_norm: float = 0.0
     server_momentum: float = 0.0
     server_learning_rate: float = 1.0
-    averaging: bool = True
+    plain: bool = True
 
     @property
     def rounds(self) -> int:
@@ -75,6 +78,7 @@ class Tape:
         weights: global weights after a round; 0 is the start.
         update: what a client released in a round, as weights; None if the run did not record it.
         released: the (round, client) of every update that was.
+        sums_only: the server was behind secure aggregation; then `update` is masked, or None.
         fit: trains shadows by the run's own code: (member bool [K, N], seeds [K], rounds) ->
             for each shadow, its weights after each of those rounds.
         signature: of all that shapes a shadow: equal signatures may share shadows.
@@ -96,6 +100,7 @@ class Tape:
     signature: str
     epsilon: float | None
     delta: float
+    sums_only: bool = False
 
     def snapshots(self, count: int = 4) -> list[int]:
         """Rounds at which an adversary who sees every global model looks; the last is the end."""

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from privacy import kernels
-from privacy.kernels import CONV, DENSE, NUM_COLUMNS, PAD, POOL, RELU, TANH
+from privacy.kernels import CONV, DENSE, MEAN, NUM_COLUMNS, PAD, POOL, RELU, TANH
 
 Shape = tuple[int, ...]
 
@@ -84,6 +84,23 @@ def _conv(layer: nn.Module, shape: Shape) -> list[Operation] | None:
     return [conv] if padded == shape else [Operation(PAD, padded, border), conv]
 
 
+def _mean(layer: nn.Module, shape: Shape) -> list[Operation] | None:
+    assert isinstance(layer, nn.AvgPool2d)
+    kernel, stride, padding = (
+        (size, size) if isinstance(size, int) else tuple(size)
+        for size in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    plain = kernel == stride and padding == (0, 0) and not layer.ceil_mode
+    if not plain or layer.divisor_override or len(shape) not in (2, 3):
+        return None
+    channels, height, width = (1, *shape)[-3:]
+    out = (height // kernel[0], width // kernel[1])
+    if min(out) < 1:
+        return None
+    numbers = _geometry((channels, height, width), kernel, stride, padding, out)
+    return [Operation(MEAN, (*shape[:-2], *out), numbers)]
+
+
 def _geometry(*parts: Shape) -> dict[int, int]:
     columns = range(kernels.CHANNELS, NUM_COLUMNS)
     return dict(zip(columns, (number for part in parts for number in part), strict=True))
@@ -98,6 +115,7 @@ def _flatten(layer: nn.Module, shape: Shape) -> list[Operation] | None:
 LOWERINGS: dict[type[nn.Module], Lowering] = {
     nn.Linear: _dense,
     nn.Conv2d: _conv,
+    nn.AvgPool2d: _mean,
     nn.ReLU: each(RELU),
     nn.Tanh: each(TANH),
     nn.Flatten: _flatten,

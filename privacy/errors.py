@@ -2,8 +2,10 @@
 
 PrivetError             exit status 1: it failed
 ├── FederationFailed    no client succeeded; the run says why
+│   └── SecureSumFailed a sum that cannot be made, or that would show more than a sum
 ├── Interrupted         exit status 130: by the user; the run can be resumed
 ├── BudgetExhausted     a device refuses work that would overspend its epsilon
+├── LedgerError         a device's ledger is damaged, or cannot be written
 ├── WireError           foreign bytes that are not what they should be
 │   └── CiphertextError the format is right, the ciphertext or key in it is not
 ├── ServiceError        the inference service cannot be reached, refuses, or failed
@@ -26,6 +28,10 @@ class FederationFailed(PrivetError):
     """No client succeeded in a round."""
 
 
+class SecureSumFailed(FederationFailed):
+    """A sum that cannot be made, or that would show more than a sum."""
+
+
 class Interrupted(PrivetError):
     """The user stopped a run, which can be resumed."""
 
@@ -34,6 +40,10 @@ class Interrupted(PrivetError):
 
 class BudgetExhausted(PrivetError):
     """The next round would spend more than the budget allows."""
+
+
+class LedgerError(PrivetError):
+    """A device's ledger is not as it was left, or cannot be written."""
 
 
 class WireError(PrivetError):

@@ -29,7 +29,7 @@ compiled: Any = numba.njit(nogil=True, cache=True)
 f32 = np.float32
 u64 = np.uint64  # an index that cannot be negative needs no check, and its loop becomes vectors
 
-DENSE, CONV, PAD, POOL, RELU, TANH, SQUARE = range(7)
+DENSE, CONV, PAD, POOL, MEAN, RELU, TANH, SQUARE = range(8)
 
 # Columns of a plan. AUX: where in `patches` or `places`. PASS_ON: its inputs need a gradient.
 (KIND, IN, IN_SIZE, OUT, OUT_SIZE, WEIGHT, BIAS, AUX, PASS_ON) = range(9)
@@ -125,6 +125,9 @@ def _forward(
         elif op[KIND] == POOL:
             for s in range(b):
                 pool(a[s], op[HEIGHT], op[WIDTH], y[s], _places(places, block, s, op))
+        elif op[KIND] == MEAN:
+            for s in range(b):
+                _average(a[s], op, y[s])
         else:
             values_in, values_out = a.ravel(), y.ravel()
             if op[KIND] == RELU:
@@ -167,6 +170,9 @@ def _backward(
         elif op[KIND] == POOL:
             for s in range(b):
                 unpool(g[s], op[HEIGHT], op[WIDTH], _places(places, block, s, op), to[s])
+        elif op[KIND] == MEAN:
+            for s in range(b):
+                _spread(g[s], op, to[s])
         else:
             x = values[op[IN] * block :][: b * op[IN_SIZE]]
             y = values[op[OUT] * block :][: b * op[OUT_SIZE]]
@@ -305,6 +311,34 @@ def unpool(g: Floats, height: int, width: int, places: Floats, out: Floats) -> N
         total += left[p] if place_left[p] == 1 else f32(0)
         total += above[p] if place_above[p] == 2 else f32(0)
         out[p] = total + (padded[p] if places[p] == 3 else f32(0))
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _average(x: Floats, op: Plan, out: Floats) -> None:
+    """Means of windows that do not overlap: [C * H * W] -> [C * OUT_H * OUT_W]."""
+    num_lines, num, out_h, out_w = op[KERNEL_H], op[KERNEL_W], op[OUT_H], op[OUT_W]
+    out[:] = 0
+    for to in range(op[CHANNELS] * out_h):
+        sums = out[to * out_w :][:out_w]
+        for i in range(num_lines):
+            line = x[(to // out_h * op[HEIGHT] + to % out_h * num_lines + i) * op[WIDTH] :]
+            for q in range(out_w):
+                for j in range(num):
+                    sums[q] += line[q * num + j]
+    out /= f32(num_lines * num)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _spread(g: Floats, op: Plan, out: Floats) -> None:
+    """The transpose of `_average`; what no window holds gets zero."""
+    num_lines, num, out_h, out_w = op[KERNEL_H], op[KERNEL_W], op[OUT_H], op[OUT_W]
+    out[:] = 0
+    for at in range(op[CHANNELS] * out_h):
+        for i in range(num_lines):
+            line = out[(at // out_h * op[HEIGHT] + at % out_h * num_lines + i) * op[WIDTH] :]
+            for q in range(out_w):
+                for j in range(num):
+                    line[q * num + j] = g[at * out_w + q] / f32(num_lines * num)
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -38,10 +38,7 @@ class Noise:
 
     def __init__(self, seed: torch.Generator | None = None) -> None:
         self.origin = SECURE if seed is None else SEEDED
-        if seed is None:
-            self._key = np.frombuffer(secrets.token_bytes(32), np.uint32)
-        else:
-            self._key = torch.randint(1 << 32, (8,), generator=seed).numpy().astype(np.uint32)
+        self._key = key_of(seed)
         self._counter = 0
 
     def normal(self, out: Tensor) -> Tensor:
@@ -58,6 +55,13 @@ class Noise:
         normal(self._key, self._counter, out.view(-1).numpy())
         self._counter += -(-out.numel() // WORDS) * LANES
         return out
+
+
+def key_of(seed: torch.Generator | None) -> Words:
+    """A key [8] from a seeded generator, or without one from the operating system."""
+    if seed is None:
+        return np.frombuffer(secrets.token_bytes(32), np.uint32)
+    return torch.randint(1 << 32, (8,), generator=seed).numpy().astype(np.uint32)
 
 
 @compiled  # type: ignore[untyped-decorator]

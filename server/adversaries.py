@@ -8,17 +8,13 @@ malicious_client sees every global model, and knows its own share in it
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
 from scipy.stats import mannwhitneyu
 
 from attacks import federated
@@ -26,23 +22,22 @@ from attacks.evasion import robust_accuracy, rounded
 from attacks.leakage import Leakage, delong, measure
 from attacks.membership import Portfolio
 from attacks.settings import Attack
-from attacks.shadows import Shadows, is_dense, train_shadows
+from attacks.shadows import Shadows
 from attacks.signals import load, observe, predict
 from attacks.tape import Tape
 from privacy.errors import Interrupted
-from privacy.files import write_atomically
 from privacy.settings import Section, override, parse
 from server.reconstructions import reconstruct, why_no_gradient
 from server.replay import replay
 from server.run import Run
+from server.shadows import Tell, shadows_of
 
-GROUP = 4  # shadows trained together, kept together
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
+SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
-Tell = Callable[[str], None]
 Found = dict[str, Any]
 
 
@@ -90,38 +85,6 @@ def _mark(run: Run, tape: Tape, settings: Attack) -> str:
 def _left_out(found: Found) -> dict[str, str]:
     """Which adversaries were not played, and what would bring them."""
     return {n: v["left_out"] for n, v in found.items() if isinstance(v, dict) and "left_out" in v}
-
-
-# ---- shadows, kept beside the runs
-
-
-def shadows_of(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Shadows:
-    """The shadows of the run's training signature; those that are there are used again."""
-    folder = run.path.parent / ".shadows" / tape.signature
-    groups = [
-        (folder / f"{settings.seed}-{first:03d}-{size}.safetensors", first, size)
-        for first in range(0, settings.shadows, GROUP)
-        for size in [min(GROUP, settings.shadows - first)]
-    ]
-    missing = [g for g in groups if not g[0].exists()]
-    if missing:
-        tell(f"shadows: {sum(g[2] for g in missing)} of {settings.shadows} to train ...")
-    dense = tape.recipe.averaging and is_dense(tape.build(0))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:  # dense: a thread a group; else each group's models go to a process a core
-        with ThreadPoolExecutor(os.cpu_count() if dense else 1) as pool:
-            list(pool.map(lambda g: _train_group(tape, settings.seed, *g), missing))
-    finally:
-        torch.set_num_threads(threads)
-    kept = [load_file(path) for path, _, _ in groups]
-    return Shadows.join([Shadows(k["member"], k["phi"]) for k in kept])
-
-
-def _train_group(tape: Tape, seed: int, path: Path, first: int, size: int) -> None:
-    trained = train_shadows(tape, size, seed * 100_003 + first + 1)
-    with write_atomically(path) as file:
-        file.write(save(trained.arrays()))
 
 
 # ---- the adversary who sees models
@@ -208,23 +171,24 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         reason = {"left_out": "the model has no dense layer to read gradients from"}
         return {"server": reason, "secure_sum": reason, "malicious_client": reason}
     chosen = _candidates(tape, settings)
-    indices = torch.from_numpy(chosen)
+    candidates = federated.Candidates(tape.pool, torch.from_numpy(chosen))
     model = tape.build(0)
     totals: dict[int, dict[str, NDArray]] = {}
     times: dict[int, int] = {}
     summed, others = np.zeros(len(chosen)), np.zeros(len(chosen))
     for number in _rounds_read(tape):
         before, after = tape.weights(number - 1), tape.weights(number)
-        reading = federated.Reading.of(load(model, before), tape.pool, indices)
+        reading = federated.Reading.of(load(model, before), candidates)
         change = federated.difference(before, after)
-        summed += reading.coefficients([change])[0]
+        whole = reading.coefficient(change)
+        summed += whole
         cohort = list(tape.recipe.cohorts[number - 1])
-        own = tape.update(number, 0) if tape.update and 0 in cohort else None
+        own = tape.update(number, 0) if tape.update and 0 in cohort and not tape.sums_only else None
         if own is None:
-            others += reading.coefficients([change])[0]
+            others += whole
         elif len(cohort) > 1:
             without = federated.without(change, federated.difference(before, own), 1 / len(cohort))
-            others += reading.coefficients([without])[0]
+            others += reading.coefficient(without)
         if tape.update:
             released = {c: w for c in cohort if (w := _released(tape, number, c)) is not None}
             for name, rows in reading.of_clients(model, before, list(released.values())).items():
@@ -242,7 +206,9 @@ def on_updates(tape: Tape, settings: Attack) -> Found:
         else {"left_out": "one client alone has nobody to spy on"}
     )
     found["server"] = (
-        _server(totals, times, member, owner) if tape.update else {"left_out": HOW_TO_RECORD}
+        _server(totals, times, member, owner)
+        if tape.update
+        else {"left_out": SUMS_ONLY if tape.sums_only else HOW_TO_RECORD}
     )
     return found
 

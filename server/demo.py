@@ -1,8 +1,10 @@
-"""What `privet infer` shows: images, answers, times and bytes."""
+"""What `privet infer` shows and keeps in the run: images, answers, times and bytes."""
 
 import math
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,36 @@ from clients.query import Answer, connect
 from privacy.keys import flood as flood_logits
 from privacy.net import Array
 from server.console import err, fact_table, out
+from server.loopback import loopback
 from server.program import trained_model
 from server.run import Run
 
 SHADES = " .:-=+*#%@"
 NORMAL_97_5 = 1.959963984540054
+LIBRARIES = {"ckks": ("tenseal",), "boolean": ("concrete-python",)}
+SHARES = ("encrypted_accuracy", "plain_accuracy", "agreement")
+
+
+def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]:
+    """What `privet infer --evaluate IMAGES` does, for programs: ask, tell, keep it in the run.
+
+    Args:
+        url: of a service of this run's model; without, one is started here.
+
+    Returns:
+        `run.inference[scheme]`.
+    """
+    with nullcontext(url) if url else loopback(run.path, scheme) as at:
+        Demo(run, at, None).evaluate(images)
+    kept: dict[str, Any] = run.inference[scheme]
+    return kept
 
 
 class Demo:
     """A client of a service, and the same model in the clear to compare with."""
 
     def __init__(self, run: Run, url: str, key: Path | None) -> None:
+        self._run = run
         self._dataset = load(run.experiment.data)
         self._client = connect(url, key)
         self._model = trained_model(run)
@@ -43,21 +64,14 @@ class Demo:
         """Ask for a few images, one after another, and print each as its answer comes."""
         answers, rows = [], []
         for index in range(min(number, len(self._dataset.test_x))):
-            image = self._image(index)
-            answer = self._client.ask(image)
-            row = {
-                "image": index,
-                "encrypted": answer.label,
-                "plain": self._plain_label(image),
-                "truth": int(self._dataset.test_y[index]),
-            }
+            answer, row = self._ask(index)
             if logits:
                 flooded = flood_logits(answer.logits, self._client.offer, flood)
                 row["logits"] = flooded.round(3).tolist()
             answers.append(answer)
             rows.append(row)
             if not quiet:
-                out.print(draw(image, colour=out.color_system is not None))
+                out.print(draw(self._image(index), colour=out.color_system is not None))
                 out.print(
                     f"encrypted answer [bold]{row['encrypted']}[/bold], in the clear "
                     f"{row['plain']}, it is {row['truth']}",
@@ -67,35 +81,50 @@ class Demo:
                     out.print("logits", row["logits"])
         if not quiet:
             self._print_costs(answers)
-        return {"answers": rows, **self._costs(answers)}
+        return {"answers": rows, **self._keep(answers, rows)}
 
     def evaluate(self, number: int) -> dict[str, Any]:
         """Encrypted accuracy and agreement with the plain model, with 95 % Wilson intervals."""
-        number = min(number, len(self._dataset.test_x))
-        answers = []
-        right = same = plain_right = 0
-        for index in track(range(number), "encrypted images", console=err, transient=True):
-            image, truth = self._image(index), int(self._dataset.test_y[index])
-            answer, plain = self._client.ask(image), self._plain_label(image)
-            answers.append(answer)
-            right += answer.label == truth
-            same += answer.label == plain
-            plain_right += plain == truth
-        return {
-            "images": number,
-            "encrypted_accuracy": right / number,
-            "encrypted_accuracy_interval": wilson(right, number),
-            "plain_accuracy": plain_right / number,
-            "plain_accuracy_interval": wilson(plain_right, number),
-            "agreement": same / number,
-            "agreement_interval": wilson(same, number),
+        indices = range(min(number, len(self._dataset.test_x)))
+        shown = track(indices, "encrypted images", console=err, transient=True)
+        answers, rows = zip(*map(self._ask, shown), strict=True)
+        return self._keep(answers, rows)
+
+    def _ask(self, index: int) -> tuple[Answer, dict[str, Any]]:
+        image = self._image(index)
+        answer = self._client.ask(image)
+        return answer, {
+            "image": index,
+            "encrypted": answer.label,
+            "plain": self._plain_label(image),
+            "truth": int(self._dataset.test_y[index]),
+        }
+
+    def _keep(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The figures of these answers; they go into the run.
+
+        Shares that were measured on more images of the same weights stay: what is shown of three
+        images tells the time, and nothing of the accuracy.
+        """
+        told = {
+            "round": len(self._run.rounds),
+            "images": len(rows),
+            **_shares(rows),
+            "timed_images": len(rows),
             **self._costs(answers),
         }
+        scheme, kept = self._client.offer.scheme, self._run.inference
+        before = kept.get(scheme, {})
+        now = told | {"versions": {name: metadata.version(name) for name in LIBRARIES[scheme]}}
+        if before.get("round") == told["round"] and before.get("images", 0) > len(rows):
+            now |= {name: before[name] for name in ("images", *_shares(rows))}
+        self._run.keep("inference.json", kept | {scheme: now})
+        return told
 
     def print_evaluation(self, told: dict[str, Any]) -> None:
         """The shares with their intervals, then the costs."""
         table = Table("on " + str(told["images"]) + " test images", "share", "95 % interval")
-        for name in ("encrypted_accuracy", "plain_accuracy", "agreement"):
+        for name in SHARES:
             low, high = told[f"{name}_interval"]
             table.add_row(name.replace("_", " "), f"{told[name]:.2%}", f"{low:.2%} to {high:.2%}")
         out.print(table)
@@ -146,6 +175,17 @@ def draw(image: Array, *, colour: bool) -> Text:
                 text.append(SHADES[(int(a) + int(b)) * (len(SHADES) - 1) // 510])
         text.append("\n")
     return text
+
+
+def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Shares of the rows, each with its 95 % interval."""
+    pairs = (("encrypted", "truth"), ("plain", "truth"), ("encrypted", "plain"))
+    shares: dict[str, Any] = {}
+    for name, (one, other) in zip(SHARES, pairs, strict=True):
+        same = sum(row[one] == row[other] for row in rows)
+        shares[name] = same / len(rows)
+        shares[f"{name}_interval"] = wilson(same, len(rows))
+    return shares
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

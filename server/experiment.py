@@ -4,6 +4,7 @@ import math
 import random
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -11,11 +12,17 @@ from pydantic import Field, model_validator
 from attacks.settings import Attack
 from clients.job import Job
 from clients.seeds import derive
+from privacy.budget import Budget
+from privacy.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.errors import SettingsError
+from privacy.ledger import Ledger
 from privacy.settings import Section, Tables, override, parse, read_toml, suggest
+from privacy.terms import Secure
+from server.secrecy import require_sums_only
 from server.strategies import Strategy
 
 READY = Path(__file__).parent / "experiments"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Federation(Section):
@@ -30,6 +37,14 @@ class Federation(Section):
             held-out records. These statistics carry no noise.
         timeout_s: how long the server waits for a round's replies.
         workers: clients trained at the same time; 0 is one a core. Does not alter the result.
+        engine: what carries messages to clients, a key of `server.engines.ENGINES`: `cohort`, in
+            this process; `ray`, Flower's simulation; `superlink`, Flower's SuperNodes on devices
+            of their own, each with its own data.
+        address: `host:port` of the SuperLink.
+        root_certificates: PEM file of the authority that signed the SuperLink's certificate;
+            without one there is no TLS, and the address must be this machine's.
+        secure_aggregation: what the server sees: `none` each update; under `masks`
+            (privacy.masking) and `ckks` (privacy.encrypted_sum) the sum alone.
     """
 
     clients: int = Field(default=10, ge=1)
@@ -39,11 +54,27 @@ class Federation(Section):
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=0, ge=0)
+    engine: Literal["cohort", "ray", "superlink"] = "cohort"
+    address: str = ""
+    root_certificates: str = ""
+    secure_aggregation: Literal["none", "masks", "ckks"] = "none"
 
     @model_validator(mode="after")
     def _cohort_fits(self) -> "Federation":
         if self.cohort > self.clients:
             raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
+        return self
+
+    @model_validator(mode="after")
+    def _address_is_safe(self) -> "Federation":
+        host, _, port = self.address.rpartition(":")
+        if self.address and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"address = {self.address!r}: must be host:port")
+        if self.address and not self.root_certificates and host not in LOOPBACK:
+            raise ValueError(
+                f"address = {self.address!r} is another machine: give root_certificates = the "
+                "authority's PEM file (privet keys new makes one)"
+            )
         return self
 
     @property
@@ -62,9 +93,11 @@ class Record(Section):
 
     Attributes:
         updates: keep each client's update exactly as released; some attacks need it.
+        masked: keep instead each update as a server behind masks sees it, for the same attacks.
     """
 
     updates: bool = False
+    masked: bool = False
 
 
 class Experiment(Job):
@@ -72,6 +105,7 @@ class Experiment(Job):
 
     title: str = ""
     federation: Federation = Federation()
+    secure: Secure = Secure()
     strategy: Strategy = Strategy()
     record: Record = Record()
     attack: Attack = Attack()
@@ -92,10 +126,53 @@ class Experiment(Job):
         return self.training.local_steps if self.budget.unit == "record" else 1
 
     def resolve(self) -> "Experiment":
-        """The same experiment with its noise solved over the planned participation."""
+        """The same experiment with its noise solved over the planned participation.
+
+        Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
+        nobody can repeat, unless the experiment says `noise = "seeded"`.
+
+        Raises:
+            SettingsError: no noise is enough, or none fits the bits of a masked number.
+        """
         steps = self.federation.rounds_per_client * self.steps_per_round
-        budget = self.budget.solve(self.sample_rate, steps)
-        return self.model_copy(update={"budget": budget})
+        budget = self.budget
+        if self.shares_noise and budget.noise_multiplier is None and budget.epsilon is not None:
+            sigma = solve_sum(budget.epsilon, budget.delta, steps)
+            budget = budget.model_copy(update={"noise_multiplier": sigma})
+        budget = budget.solve(self.sample_rate, steps)
+        if self.shares_noise and budget.noise_multiplier:
+            members, secure = self.federation.cohort_size, self.secure
+            deviation_of_each(secure.bits, members, secure.honest(members), budget.noise_multiplier)
+        deployed = self.federation.engine == "superlink"
+        noise = {"auto": "secure" if deployed else "seeded"}
+        training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        update: dict[str, Section] = {
+            "budget": budget,
+            "training": self.training.model_copy(update=training),
+        }
+        if deployed:
+            update["data"] = self.data.model_copy(update={"partition": "nodes"})
+        return self.model_copy(update=update)
+
+    @property
+    def shares_noise(self) -> bool:
+        """Does each client add its share of the noise, since no server may see its update?"""
+        return self.budget.unit == "client" and self.federation.secure_aggregation != "none"
+
+    @property
+    def budget_of_sum(self) -> Budget:
+        """The budget, with the noise that all shares make together when no client is lost."""
+        z, members = self.budget.noise_multiplier, self.federation.cohort_size
+        if not self.shares_noise or z is None:
+            return self.budget
+        factor = math.sqrt(members / self.secure.honest(members))
+        return self.budget.model_copy(update={"noise_multiplier": z * factor})
+
+    def epsilon_of(self, ledger: Ledger) -> float:
+        """What a ledger's entries have spent, by the accountant of this experiment's noise."""
+        if self.shares_noise:
+            return epsilon_of_sum(ledger.entries, self.budget.delta)
+        return ledger.epsilon(self.budget.delta)
 
     @cached_property
     def cohorts(self) -> list[list[int]]:
@@ -166,6 +243,7 @@ def load_experiment(name: str, assignments: list[str] | None = None) -> Experime
             f"{path.name}: [strategy] name = 'qfedavg': it needs each client's training loss, "
             "which is not noised; use it with [budget] unit = 'none'"
         )
+    require_sums_only(experiment, path.name)
     return experiment
 
 

@@ -7,23 +7,28 @@ reproducibly; its `configure_train` and `aggregate_train` do the work here all t
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
 from clients.arrays import held
 from clients.seeds import derive
+from privacy.budget import Budget
 from privacy.errors import FederationFailed
-from privacy.ledger import Ledger, epsilon_path
-from server.aggregation import Gathered, unpack
+from privacy.ledger import Ledger, Spent, epsilon_path
+from server.aggregation import Gathered, Update, unpack
 from server.experiment import Experiment
 from server.grid import Cohort
 from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
-from server.strategies import build_strategy, memory, remember
+from server.secrecy import terms_of
+from server.secure import SecureSum
+from server.strategies import bounded, build_strategy, memory, remember
 
 log = logging.getLogger("privet")
 
@@ -84,8 +89,11 @@ class _Rounds:
         self.ledgers: dict[int, Ledger] = ledgers_after(done)
         self.resumed = bool(done)
         self.weights = run.weights(len(done))
+        budget = self.experiment.budget
+        if self.experiment.shares_noise:  # the devices' work, then
+            budget = Budget(unit="none")
         self.strategy = build_strategy(
-            self.experiment.strategy, self.experiment.budget, self.experiment.training.learning_rate
+            self.experiment.strategy, budget, self.experiment.training.learning_rate
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
@@ -98,15 +106,19 @@ class _Rounds:
         arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        config["run"] = self.run.identity
         cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
 
         messages = self.strategy.configure_train(number, arrays, config, cohort)
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
-        replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
-
-        entries, gathered = self._admit(number, replies, cohort)
+        seen: dict[str, Any] = {}
+        if experiment.federation.secure_aggregation == "none":
+            replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            entries, gathered = self._admit(number, replies, cohort)
+        else:
+            entries, gathered, seen = self._add_up(number, messages, cohort)
         aggregated = self._aggregate(number, gathered) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
@@ -120,6 +132,7 @@ class _Rounds:
             seconds=0.0,
             clients=list(entries.values()),
             epsilon=self._epsilon(),
+            secure=seen,
         )
         federation = experiment.federation
         last = number == federation.rounds
@@ -161,12 +174,45 @@ class _Rounds:
             entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
             if self.experiment.record.updates:
                 self.run.save_update(number, client, update.weights)
+            if (bound := self.experiment.strategy.norm_bound) is not None:
+                update = update._replace(weights=bounded(update.weights, self.weights, bound))
             gathered.add(update)
             self._note_spending(client, update.ledger)
+        self._close(entries)
+        return entries, gathered
+
+    def _add_up(
+        self, number: int, messages: list[Message], cohort: Cohort
+    ) -> tuple[dict[int, ClientRecord], Gathered, dict[str, Any]]:
+        """As `_admit`, where the server sees the survivors' sum alone: one update, their mean."""
+        nodes = {client: node for node, client in cohort.clients.items()}
+        length = sum(array.size for array in self.weights.values())
+        terms = terms_of(self.experiment, self.run.path.name, number, list(nodes), length)
+        see = partial(self.run.save_update, number) if self.experiment.record.masked else None
+        timeout_s = self.experiment.federation.timeout_s
+        one = SecureSum(self.grid, nodes, terms, timeout_s, see)
+        mean = one.run(messages, self.weights)
+        entries = {}
+        for client in sorted(nodes):
+            failure, refused = one.failures.get(client, (None, False))
+            if client in one.replies:
+                spent = one.replies[client].content.config_records["spent"]["ledger"]
+                self._note_spending(client, Ledger.from_json(str(spent)))
+                failure = None
+            entries[client] = ClientRecord(
+                client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
+            )
+        self._close(entries)
+        gathered = Gathered(self.strategy)
+        metrics = MetricRecord({"num-examples": one.seen.examples})
+        gathered.add(Update(mean, one.seen.examples, metrics, Ledger(), 0))
+        return entries, gathered, one.seen.to_dict()
+
+    def _close(self, entries: dict[int, ClientRecord]) -> None:
+        """What all data of the cohort have spent by now, the failed clients' included."""
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
         for client, entry in entries.items():
             entry.ledger = self.ledgers.get(client, Ledger()).to_json()
-        return entries, gathered
 
     def _note_spending(self, client: int, spent: Ledger) -> None:
         """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
@@ -181,8 +227,10 @@ class _Rounds:
         if self.experiment.budget.unit != "record" or not clients:
             return
         answers = {}
-        messages = [Message(RecordDict(), self.nodes[client], "query") for client in clients]
-        for reply in self.grid.send_and_receive(messages, timeout=60):
+        asked = RecordDict({"asked": ConfigRecord({"run": self.run.identity})})
+        messages = [Message(asked, self.nodes[client], "query") for client in clients]
+        patience_s = min(60.0, self.experiment.federation.timeout_s)
+        for reply in self.grid.send_and_receive(messages, timeout=patience_s):
             if not reply.has_error():
                 about = reply.content.config_records["about"]
                 answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))
@@ -212,6 +260,9 @@ class _Rounds:
         if experiment.budget.unit == "none":
             return None
         assert experiment.budget.noise_multiplier is not None
+        sigma = experiment.budget.noise_multiplier
+        if experiment.shares_noise:
+            return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
         steps = experiment.federation.rounds_per_client * experiment.steps_per_round
         return epsilon_path(
             experiment.budget.noise_multiplier,
@@ -226,7 +277,7 @@ class _Rounds:
             return None
         spent = {ledger.entries for ledger in self.ledgers.values()}
         if any(len(entries) > 1 for entries in spent):
-            return max(Ledger(entries).epsilon(self.experiment.budget.delta) for entries in spent)
+            return max(self.experiment.epsilon_of(Ledger(entries)) for entries in spent)
         return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
 
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:

@@ -1,12 +1,28 @@
 """An ASGI app on a socket, until a signal ends it."""
 
 import json
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
 from privacy.errors import ServiceError
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM ends what is within as Ctrl-C does, so that temporary folders are removed.
+
+    uvicorn shuts down in order, and then has the process die of the signal all the same.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(app: FastAPI, host: str, port: int) -> None:

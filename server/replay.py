@@ -7,15 +7,19 @@ import hashlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -28,12 +32,12 @@ from clients.models import build
 from clients.records import Records, records
 from clients.seeds import derive
 from clients.train import Round, train
-from privacy.errors import RunError
+from privacy.errors import Interrupted, RunError
 from privacy.ledger import Ledger
 from server.experiment import Experiment
 from server.grid import Cohort, CohortGrid
 from server.run import Run, Weights
-from server.strategies import build_strategy
+from server.strategies import bounded, build_strategy
 
 # What does not shape the weights, and so does not part shadows from one another.
 SHAPELESS = {
@@ -72,7 +76,8 @@ def replay(run: Run) -> Tape:
         num_classes=dataset.num_classes,
         build=builder(experiment),
         weights=run.weights,
-        update=run.update if experiment.record.updates else None,
+        update=run.update if experiment.record.updates or experiment.record.masked else None,
+        sums_only=experiment.federation.secure_aggregation != "none",
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
         recipe=recipe(experiment),
         fit=_Fit(run.path, pool.numpy()),
@@ -108,17 +113,22 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
 def recipe(experiment: Experiment) -> Recipe:
     """How the run trains, in the adversary's words."""
     strategy, budget, federation = experiment.strategy, experiment.budget, experiment.federation
+    training = experiment.training
     return Recipe(
         cohorts=experiment.cohorts,
-        local_steps=experiment.training.local_steps,
-        sample_rate=experiment.training.sample_rate,
-        momentum=experiment.training.momentum,
+        local_steps=training.local_steps,
+        sample_rate=training.sample_rate,
+        momentum=training.momentum,
         learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
         noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
         clip=budget.clip,
+        gradient_norm=training.gradient_norm,
         server_momentum=strategy.server_momentum or 0.0,
         server_learning_rate=strategy.server_learning_rate or 1.0,
-        averaging=strategy.name in ("fedavg", "fedavgm") and budget.unit != "client",
+        plain=strategy.name in ("fedavg", "fedavgm")
+        and budget.unit != "client"
+        and training.optimizer == "sgd"
+        and not training.distortion,
     )
 
 
@@ -132,6 +142,9 @@ def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
     for section, names in SHAPELESS.items():
         for name in names:
             sections[section].pop(name, None)
+    if not experiment.shares_noise:  # the sum is the same, whoever may read its parts
+        sections.pop("secure")
+        sections["federation"].pop("secure_aggregation")
     chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
     federation = experiment.federation
     drawn = experiment.seed if federation.cohort_size < federation.clients else None
@@ -169,19 +182,46 @@ class _Fit:
             for row, start, seed in zip(member, states, seeds, strict=True)
         ]
         workers = min(os.cpu_count() or 1, len(tasks))
-        if workers == 1:
-            return [fit_one(*task) for task in tasks]
-        pool: Executor = (
-            ProcessPoolExecutor(workers, get_context("spawn"))
-            if experiment.budget.unit == "client"
-            else ThreadPoolExecutor(workers)
-        )
-        with pool:
-            return list(pool.map(fit_one, *zip(*tasks, strict=True)))
+        if experiment.budget.unit == "client":
+            with get_context("spawn").Pool(workers, _leave_interrupts) as processes:
+                return processes.starmap(fit_one, tasks)  # which leaving ends, done or not
+        stop = Event()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            return list(pool.map(fit_one, *zip(*tasks, strict=True), repeat(stop)))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stoppable(Records):
+    """Records that are read until it is said to stop: each step asks for some."""
+
+    stop: Event | None = None
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """As of any records.
+
+        Raises:
+            Interrupted: it was said to stop.
+        """
+        if self.stop and self.stop.is_set():
+            raise Interrupted("stopped")
+        return super().inputs(indices)
 
 
 def fit_one(
-    path: str, chosen: NDArray, start: Weights, seed: int, rounds: list[int]
+    path: str,
+    chosen: NDArray,
+    start: Weights,
+    seed: int,
+    rounds: list[int],
+    stop: Event | None = None,
 ) -> list[Weights]:
     """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
     torch.set_num_threads(1)
@@ -189,7 +229,8 @@ def fit_one(
     in_it = np.zeros(len(load(experiment.data).train_y), dtype=bool)
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
-    training, _ = records(experiment.data, experiment.model)
+    whole, _ = records(experiment.data, experiment.model)
+    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
     job = experiment.job.model_copy(update={"seed": seed})
     job = job.model_copy(update={"budget": job.budget.model_copy(update={"epsilon": None})})
     app = ClientApp()
@@ -213,7 +254,7 @@ def train_as_asked(
 ) -> Message:
     """A client's round, as `clients.app` does it, on records of the caller's choice."""
     config: dict[str, Any] = dict(message.content.config_records["config"])
-    net = load_net(job, message.content.array_records["arrays"])
+    net = load_net(job, job.data, message.content.array_records["arrays"])
     round_ = Round(
         number=int(config["server-round"]),
         client=client,
@@ -242,7 +283,7 @@ def simulate(
     logging.getLogger("flwr").setLevel(logging.ERROR)  # it is not the run that is being logged
     grid = CohortGrid(app, experiment.federation.clients, workers=1)
     strategy = build_strategy(
-        experiment.strategy, experiment.budget, experiment.training.learning_rate
+        experiment.strategy, experiment.budget_of_sum, experiment.training.learning_rate
     )
     weights = start
     for number, clients in enumerate(experiment.cohorts, start=1):
@@ -253,6 +294,11 @@ def simulate(
         replies = list(grid.send_and_receive(messages))
         if failed := [r for r in replies if r.has_error()]:
             raise RunError(f"a shadow's client failed: {failed[0].error.reason}")
+        if (bound := experiment.strategy.norm_bound) is not None:
+            for r in replies:
+                after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
+                sent = {k: Array(a) for k, a in bounded(after, weights, bound).items()}
+                r.content["arrays"] = ArrayRecord(sent)
         if experiment.budget.unit == "client":  # as server.federation: a mean of equals, its noise
             for r in replies:
                 r.content.metric_records["metrics"]["num-examples"] = 1

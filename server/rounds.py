@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from privacy.ledger import Ledger
 
@@ -30,6 +31,7 @@ class RoundRecord:
 
     Attributes:
         epsilon: the maximum over clients until now; None without a budget.
+        secure: under secure aggregation, what the server saw: see server.secure.Seen.
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
     """
 
@@ -41,6 +43,7 @@ class RoundRecord:
     accuracy: float | None = None
     loss: float | None = None
     client_metrics: dict[str, float] = field(default_factory=dict)
+    secure: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line."""

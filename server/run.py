@@ -10,21 +10,20 @@ rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
 cost.json                 what a round costs on the chips last asked for
+inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
+import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,11 @@ from privacy.errors import RunError
 from privacy.files import held, write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
+from server.environment import describe
 from server.experiment import Experiment
 from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
-
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-ml", "privet")
 
 
 class Run:
@@ -53,7 +51,6 @@ class Run:
         self.path = path
 
     # ---- making and finding
-
     @classmethod
     def create(cls, experiment: Experiment, weights: Weights, runs: Path, name: str = "") -> "Run":
         """Make a run directory, whole or not at all.
@@ -81,7 +78,7 @@ class Run:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
             draft._write("experiment.toml", experiment.to_toml().encode())
-            draft._write("environment.json", json.dumps(_environment(), indent=1).encode())
+            draft._write("environment.json", json.dumps(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()
@@ -112,7 +109,6 @@ class Run:
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
     # ---- reading
-
     @cached_property
     def experiment(self) -> Experiment:
         """Every setting of the run."""
@@ -123,6 +119,13 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Machine, versions and command."""
         return self.kept("environment.json")
+
+    @cached_property
+    def identity(self) -> str:
+        """What devices know the run by: no other has it, not even under the same name."""
+        parts = ("experiment.toml", "environment.json")
+        content = [self.path.name.encode(), *((self.path / part).read_bytes() for part in parts)]
+        return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
 
     @property
     def manifest(self) -> Partition:
@@ -205,11 +208,16 @@ class Run:
         """What `privet audit` found; empty before."""
         return self.kept("audit.json")
 
+    @property
+    def inference(self) -> dict[str, Any]:
+        """What `privet infer` measured last, by scheme; empty before."""
+        return self.kept("inference.json")
+
     def kept(self, name: str) -> dict[str, Any]:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _load(self, name: str) -> Weights:
@@ -224,7 +232,6 @@ class Run:
             ) from None
 
     # ---- writing
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; clean up what a killed process left half-written.
@@ -247,10 +254,17 @@ class Run:
         self._write(f"{stem}.safetensors", save(weights))
         if strategy_state:
             self._write(f"{stem}.strategy.safetensors", save(strategy_state))
-        with (self.path / "rounds.jsonl").open("ab") as file:
-            file.write((record.to_json() + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.path / "rounds.jsonl"
+        length = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write((record.to_json() + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, length)  # a line cut short would stop the run from being read
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
         """Write the view of all ledgers."""
@@ -266,7 +280,7 @@ class Run:
         """What `privet cost` found last: a report a chip."""
         try:
             return list(json.loads((self.path / "cost.json").read_text()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return []
 
     def keep(self, name: str, found: dict[str, Any]) -> None:
@@ -310,20 +324,3 @@ def find_run(name: str, runs: Path) -> Run:
             raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
         return found[-1]
     return Run.open(runs / name if (runs / name / "experiment.toml").is_file() else name)
-
-
-def _environment() -> dict[str, Any]:
-    versions = {}
-    for package in RECORDED_VERSIONS:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-    }

@@ -1,5 +1,6 @@
 """[strategy]: Flower's own aggregation strategies, by name."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from privacy.budget import Budget
 from privacy.settings import Section, suggest
+
+Weights = dict[str, NDArray]
 
 
 class Known(NamedTuple):
@@ -49,6 +52,8 @@ class Strategy(Section):
         beta: share cut from each end by fedtrimmedavg (Yin et al. 2018).
         num_malicious_nodes, num_nodes_to_select: krum, multikrum (Blanchard 2017), bulyan (2018).
         client_learning_rate, q: qfedavg (Li et al. 2020).
+        norm_bound: with any: an update of a larger L2 norm is scaled down to it before anything
+            else (Sun et al. 2019), so that no client moves the mean by more than its share.
     """
 
     name: str = "fedavg"
@@ -65,6 +70,7 @@ class Strategy(Section):
     num_nodes_to_select: int | None = Field(default=None, ge=1)
     client_learning_rate: float | None = Field(default=None, gt=0)
     q: float | None = Field(default=None, ge=0)
+    norm_bound: float | None = Field(default=None, gt=0)
 
     @field_validator("name")
     @classmethod
@@ -86,7 +92,7 @@ class Strategy(Section):
     @property
     def options(self) -> dict[str, Any]:
         """What was set, for the strategy's constructor."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        return self.model_dump(exclude={"name", "norm_bound"}, exclude_none=True)
 
 
 def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> flower.Strategy:
@@ -109,6 +115,16 @@ def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> 
 def is_linear(strategy: flower.Strategy) -> bool:
     """Does it use nothing of a cohort but the weighted mean of the updates?"""
     return any(type(strategy) is known.kind and known.linear for known in STRATEGIES.values())
+
+
+def bounded(after: Weights, before: Weights, bound: float) -> Weights:
+    """Weights whose change from `before` has at most the L2 norm `bound`, in the same direction."""
+    changes = {n: after[n] - before[n] for n in after if after[n].dtype.kind == "f"}
+    norm = math.sqrt(sum(float(np.square(c, dtype=np.float64).sum()) for c in changes.values()))
+    if norm <= bound:
+        return after
+    scaled = {n: (before[n] + c * (bound / norm)).astype(c.dtype) for n, c in changes.items()}
+    return {name: scaled.get(name, array) for name, array in after.items()}
 
 
 # What Flower's strategies remember from round to round; all that a resumed run must be told.

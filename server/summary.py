@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from privacy.ledger import Ledger, Spent, epsilon_spent
+from privacy.ledger import Ledger, Spent
+from server.experiment import Experiment
 from server.rounds import ledgers_after
 from server.run import Run
 
@@ -14,6 +15,10 @@ TRUST = {
     "sees every update in the clear, clips it and adds the noise",
     "none": "no promise: what leaves the device is not protected",
 }
+SUMS = (
+    "each client is protected from those who see the models and from the server, which sees "
+    "sums only; counted on are {honest} clients of a round who survive and add their noise"
+)
 SAMPLING = {
     "record": "Poisson sampling of records within a client; no amplification from which clients "
     "take part; neighbours differ by one record added or removed",
@@ -30,6 +35,7 @@ class Summary:
     Attributes:
         epsilon: the maximum over clients of what their ledgers say.
         epsilon_full_participation: of a client that took part in every round.
+        single_updates_seen: updates of one client that the server could read, over all rounds.
     """
 
     run: str
@@ -53,6 +59,8 @@ class Summary:
     accountant: str
     sampling: str
     trust: str
+    secure_aggregation: str
+    single_updates_seen: int
 
 
 def summarise(run: Run) -> Summary:
@@ -68,10 +76,10 @@ def summarise(run: Run) -> Summary:
     if private:
         assert budget.noise_multiplier is not None
         spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
-        epsilon = max((Ledger(entries).epsilon(budget.delta) for entries in spent), default=0.0)
+        epsilon = max((experiment.epsilon_of(Ledger(entries)) for entries in spent), default=0.0)
         steps = federation.rounds * experiment.steps_per_round
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
-        full = epsilon_spent((always,), budget.delta)
+        full = experiment.epsilon_of(Ledger([always]))
     accuracies = [r.accuracy for r in rounds if r.accuracy is not None]
     failures = [c for r in rounds for c in r.clients if c.failure]
     return Summary(
@@ -93,10 +101,30 @@ def summarise(run: Run) -> Summary:
         delta=budget.delta if private else None,
         noise_multiplier=budget.noise_multiplier if private else None,
         clip=budget.clip if private else None,
-        accountant="PRV (Opacus)" if private else "",
+        accountant=_accountant(experiment) if private else "",
         sampling=SAMPLING[budget.unit],
-        trust=TRUST[budget.unit],
+        trust=_trust(experiment),
+        secure_aggregation=federation.secure_aggregation,
+        single_updates_seen=sum(
+            r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
+            for r in rounds
+        ),
     )
+
+
+def _accountant(experiment: Experiment) -> str:
+    return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
+
+
+def _trust(experiment: Experiment) -> str:
+    if experiment.shares_noise:
+        honest = experiment.secure.honest(experiment.federation.cohort_size)
+        return SUMS.format(honest=honest)
+    told = TRUST[experiment.budget.unit]
+    if experiment.federation.secure_aggregation != "none":
+        told = told.replace(", which may read every update", "")
+        told += "; behind secure aggregation the server sees sums only"
+    return told
 
 
 def headline(summary: Summary) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from clients.arithmetic import Arithmetic, begin_round, kernels, streams
 from clients.arithmetic.kernels import num_words
-from clients.arithmetic.stochastic import StochasticLinear
+from clients.arithmetic.stochastic import Counter, StochasticLinear
+from clients.layers import MaxPool2d
 from clients.models import Model, build
+from privacy.bookkeeping import RULES
 from privacy.errors import ModelError
 
 
@@ -106,15 +108,14 @@ def test_kernels_are_bit_true(shape, bound, zero, seed):
             words[:, t] = one[:, 0]
         return words
 
-    words_x, words_w = packed(x), np.ascontiguousarray(packed(w).transpose(1, 2, 0))
+    words_x, rows = packed(x), np.ascontiguousarray(packed(w).transpose(1, 0, 2))
     assert (bits_of(words_x, I) == x).all()
-    base, factor = np.full((L, O), I, np.int16), 2
-    if zero == 0:
-        kernels.count_ones(words_w, base)
-        factor = 1
+    words_w = kernels.by_group(rows, I)
+    assert (kernels.by_output(words_w, O) == rows).all()
+    base, factor = kernels.base_and_factor(words_w, I, O, zero)
     words = np.empty((B, L, num_words(O)), np.uint64)
     sums = np.zeros((B, O), np.int32)
-    kernels.multiplier(num_words(I))(words_x, words_w, base, factor, bound, words, sums)
+    kernels.multiply(words_x, words_w, base, factor, bound, words, sums)
     expected = oracle.products(x[-2:], w, zero)
     assert (sums[-2:] == expected.sum(1)).all()
     assert (bits_of(words, O)[-2:] == oracle.counters(expected, bound)).all()
@@ -127,10 +128,11 @@ def test_a_counter_follows_its_state_diagram():
     bits = oracle.counters(steps[..., None], 2)[0, :, 0]
     assert bits.tolist() == [int(state >= 0) for state in states]
     x = np.zeros((1, len(steps[0]), 1), np.uint64)
-    w = np.zeros((len(steps[0]), 1, 1), np.uint64)
+    w = np.zeros((len(steps[0]), 1, 1, 64), np.uint16)
     words = np.empty((1, len(steps[0]), 1), np.uint64)
-    base = steps.T.astype(np.int16).copy()
-    kernels.multiplier(1)(x, w, base, 1, 2, words, np.empty((0, 0), np.int32))
+    base = np.full((len(steps[0]), 64), -1, np.int16)
+    base[:, 0] = steps[0]
+    kernels.multiply(x, w, base, 1, 2, words, np.empty((0, 0), np.int32))
     assert bits_of(words, 1)[0, :, 0].tolist() == bits.tolist()
 
 
@@ -149,9 +151,8 @@ def test_comparators_are_bit_true(n, i, length, seed):
     words = np.empty((n, length, num_words(i)), np.uint64)
     kernels.encode_inputs(thresholds, states, words)
     assert (bits_of(words, i) == oracle.encode(thresholds, states)).all()
-    by_output = np.empty((length, num_words(i), n), np.uint64)
-    kernels.encode_weights(thresholds, states, by_output)
-    assert (by_output.transpose(2, 0, 1) == words).all()
+    rows = kernels.by_output(kernels.encode_weights(thresholds, states), n)
+    assert (rows.transpose(1, 0, 2) == words).all()
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5])
@@ -232,9 +233,99 @@ def test_longer_streams_come_nearer_to_the_real_number():
 
 def test_what_streams_cannot_do_is_refused():
     settings_ = Arithmetic(name="stochastic")
-    with pytest.raises(ModelError, match="no convolution on streams; use"):
-        build(Model(name="convnet"), (28, 28), 10, settings_)
+    with pytest.raises(ModelError, match="no GroupNorm on streams; leave it out"):
+        build(Model(name="convnet", norm="group"), (28, 28), 10, settings_)
+    layers = settings_.layers()
+    padded = [*layers.entrance(), Counter(1.0), *layers.conv2d(1, 1, 3, padding=1)]
+    with pytest.raises(ModelError, match="no zero to pad with; use padding = 0"):
+        layers.chain(padded)
     with pytest.raises(ModelError, match="begin with pixels"):
         build(Model(name="scatter"), (28, 28), 10, settings_)
     with pytest.raises(ModelError, match="make it narrower"):
         build(Model(), (200, 200), 10, settings_)
+
+
+# images
+
+
+def patches_of(bits, shape, size, stride, padding):
+    """Bits [B, L, C H W] -> [B, P, L, C size size], one window after another."""
+    B, L = bits.shape[:2]
+    image = bits.reshape(B, L, *shape)
+    wide = np.pad(image, ((0, 0), (0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    rows, columns = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
+    cut = [
+        wide[:, :, :, r * stride : r * stride + size, c * stride : c * stride + size]
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    return np.stack([window.reshape(B, L, -1) for window in cut], 1)
+
+
+def simulate_convolution(layer, bits, shape, size, stride, padding, zero):
+    """Counters' bits [B, L, O, P] of a convolution, cycle by cycle."""
+    weights = oracle.encode(
+        streams.threshold(layer.weight.detach().numpy(), layer.width),
+        layer.registers(layer.weight.shape[1], 1),
+    )
+    cut = patches_of(bits, shape, size, stride, padding)
+    out = [
+        oracle.counters(oracle.products(cut[:, p], weights, zero), layer.bound)
+        for p in range(cut.shape[1])
+    ]
+    return np.stack(out, -1)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_convolution_is_what_its_circuit_computes(grad):
+    """Two convolutions, the first padded, with an OR between them, and the sums of the last."""
+    settings_ = Arithmetic(name="stochastic", stream_length=4, counter_bits=5)
+    torch.manual_seed(0)
+    layers = settings_.layers()
+    net = layers.chain(
+        [
+            *layers.entrance(),
+            *layers.conv2d(1, 3, 3, stride=2, padding=1),
+            *layers.activation(torch.nn.ReLU),
+            MaxPool2d(2, 1),
+            *layers.conv2d(3, 2, 2),
+            *layers.activation(torch.nn.ReLU),
+            torch.nn.Flatten(),
+            *layers.linear(8, 3),
+        ]
+    ).eval()
+    dense = [m for m in net if isinstance(m, StochasticLinear)]
+    for layer in dense:
+        torch.nn.init.uniform_(layer.weight, -1, 1)
+    x = torch.rand(3, 1, 7, 8)
+    pixels = oracle.encode(
+        streams.threshold(2 * x.flatten(1).numpy() - 1, net[0].width), net[0].registers(56, 0)
+    )
+    first = simulate_convolution(dense[0], pixels, (1, 7, 8), 3, 2, 1, 0).reshape(3, 4, 3, 4, 4)
+    pooled = first[..., :-1, :-1] | first[..., 1:, :-1] | first[..., :-1, 1:] | first[..., 1:, 1:]
+    flat = pooled.reshape(3, 4, -1)
+    second = simulate_convolution(dense[1], flat, (3, 3, 3), 2, 1, 0, -1).reshape(3, 4, -1)
+    weights = oracle.encode(
+        streams.threshold(dense[2].weight.detach().numpy(), dense[2].width),
+        dense[2].registers(second.shape[2], 1),
+    )
+    expected = oracle.products(second, weights, -1).sum(1) / 4 * net[-1].gain
+    assert np.allclose(_logits(net, x, grad), expected, atol=1e-5)
+
+
+def _logits(net, x, grad):
+    with torch.set_grad_enabled(grad):
+        return net(x).detach()
+
+
+def test_a_record_of_a_convolution_is_clipped_by_its_own_gradient():
+    """Norms and weighted sums of whole records, as autograd has them one record at a time."""
+    layers = Arithmetic(name="stochastic", stream_length=8).layers()
+    torch.manual_seed(0)
+    layer = layers.conv2d(2, 3, 2)[1]
+    x, g = torch.randint(0, 2, (4, 6, 8)) * 2.0 - 1, torch.randint(-1, 2, (4, 6, 3)) * 0.5
+    share = RULES[StochasticLinear](layer, x, g)
+    each = torch.stack([g[b].T @ x[b] for b in range(4)])
+    assert torch.allclose(share.squared_norms, each.square().sum((1, 2)))
+    c = torch.tensor([1.0, 0.5, 0.0, 0.25])
+    assert torch.allclose(share.weighted_sum(c)[0], (each * c[:, None, None]).sum(0))

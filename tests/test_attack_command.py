@@ -1,14 +1,21 @@
 """`privet attack` and `privet audit`: what they write, what they refuse, and going on."""
 
 import json
+import os
+import signal
 import sys
+import time
 
 import pytest
 
+from attacks.settings import Attack
+from clients.records import Records
 from privacy.errors import Interrupted
 from server import adversaries, cli
 from server.experiment import load_experiment
 from server.launch import launch
+from server.replay import replay
+from server.shadows import shadows_of
 
 
 @pytest.fixture
@@ -78,9 +85,7 @@ def test_shadows_are_used_again(privet, runs, monkeypatch):
 
 def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     """The whole road of the reconstruction, without DP: inversion is nearly exact."""
-    from attacks.settings import Attack
     from server import reconstructions
-    from server.replay import replay
 
     monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 2)
     monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
@@ -148,3 +153,32 @@ def test_an_audit_that_fails_says_why(privet, monkeypatch):
     assert status == 1
     assert "FAILED" in out
     assert "the noise is forgotten" in " ".join(out.split())
+
+
+def interrupt(reads):
+    """Like Ctrl-C at the fifth read; the others are slow, so that to go on would take long."""
+    reads.append(1)
+    if len(reads) == 5:
+        os.kill(os.getpid(), signal.SIGINT)
+    if len(reads) >= 5:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"], ids=["together", "one by one"])
+def test_shadows_are_interrupted_within_a_step(runs, monkeypatch, optimizer):
+    """In the threads where they are trained; none is kept half done, and then they are trained."""
+    settings = [
+        "federation.rounds=1",
+        "training.local_steps=300",
+        f"training.optimizer={optimizer}",
+    ]
+    run = launch(load_experiment("tiny", settings), runs, "mine")
+    tape = replay(run)
+    reads, inputs = [], Records.inputs
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "inputs", lambda self, i: (interrupt(reads), inputs(self, i))[1])
+        with pytest.raises(KeyboardInterrupt):
+            shadows_of(run, tape, Attack(shadows=4), lambda _: None)
+    assert 5 <= len(reads) < 300
+    assert not list((runs / ".shadows").rglob("*.safetensors"))
+    assert len(shadows_of(run, tape, Attack(shadows=4), lambda _: None)) == 4

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.axes import WIDE, on_axes, principal_axes
 from attacks.shadows import Stack, is_dense, split_pool, train_shadows, train_stack
 from attacks.tape import Recipe, Sample
 from server.experiment import load_experiment
 from server.launch import launch
-from server.replay import replay
+from server.replay import recipe, replay
 
 SHAPES = {"x": (5, 3), "classes": 4}
 
@@ -90,9 +91,9 @@ def test_the_noise_is_that_of_the_budget(thin):
         ("budget.unit=none", "training.momentum=0.9"),
         ("budget.noise_multiplier=0.0", "budget.clip=0.2"),
         ("budget.unit=none", "strategy.name=fedavgm", "strategy.server_momentum=0.5"),
-        ("budget.unit=none", "model.hidden=[40]"),
+        ("budget.unit=none", "training.gradient_norm=0.1", "model.hidden=[40]"),
     ],
-    ids=["momentum", "clipped", "fedavgm", "wide"],
+    ids=["momentum", "clipped", "fedavgm", "wide, shortened"],
 )
 def test_together_they_are_what_the_runs_own_code_trains(runs, assignments):
     """On whole batches nothing is left to chance: weights and signals agree."""
@@ -103,7 +104,7 @@ def test_together_they_are_what_the_runs_own_code_trains(runs, assignments):
         experiment = experiment.model_copy(update={"budget": budget})
     tape = replay(launch(experiment, runs))
     together = train_shadows(tape, 2, seed=5)
-    slow = dataclasses.replace(tape.recipe, averaging=False)
+    slow = dataclasses.replace(tape.recipe, plain=False)
     one_by_one = train_shadows(dataclasses.replace(tape, recipe=slow), 2, seed=5)
     assert (together.member == one_by_one.member).all()
     assert together.phi.shape == (2, 2, len(tape.pool))
@@ -121,3 +122,45 @@ def test_the_signature_parts_what_differs(runs):
     assert signature("budget.epsilon=4") != same
     assert signature("model.hidden=[16]") != same
     assert signature("data.limit=1000", "seed=1") != signature("data.limit=1000", "seed=2")
+
+
+# ---- wide inputs on their principal axes
+
+
+def test_axes_hold_the_longest_part():
+    """Of rows whose length falls from axis to axis: as much of it as the singular vectors do."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 80, generator=generator) * 0.8 ** torch.arange(80)
+    x = x @ torch.linalg.qr(torch.randn(80, 80, generator=generator)).Q
+    axes = principal_axes(x, 12)
+    assert torch.allclose(axes.t() @ axes, torch.eye(12), atol=1e-5)
+    best = torch.linalg.svd(x).Vh[:12].t()
+    kept, most = (float((x @ basis).square().sum()) for basis in (axes, best))
+    assert 0.99 * most < kept <= most * 1.0001
+
+
+def test_on_axes_they_are_the_same_models(runs):
+    """Inputs of 64 numbers spread over 1,100: turned back to 64 and more, nothing is lost."""
+    settings = ["federation.rounds=4", "budget.unit=none", "training.learning_rate=0.05"]
+    tape = replay(launch(load_experiment("tiny", [*settings, "training.sample_rate=1.0"]), runs))
+    spread = torch.randn(64, WIDE + 76, generator=torch.Generator().manual_seed(0)) / 8
+    pixels = tape.pool.inputs
+    pool = dataclasses.replace(tape.pool, inputs=lambda i: pixels(i).flatten(1) @ spread)
+
+    def build(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(WIDE + 76, 10))
+
+    wide = dataclasses.replace(tape, pool=pool, build=build)
+    turned = on_axes(wide)
+    assert turned.pool.inputs(torch.arange(3)).shape == (3, 512)
+    with_all, with_axes = train_shadows(wide, 2, seed=1), train_shadows(turned, 2, seed=1)
+    assert np.allclose(with_all.phi, with_axes.phi, atol=2e-3)
+    assert on_axes(tape) is tape
+
+
+def test_what_is_not_plain_goes_through_the_runs_own_code():
+    for assignment in ("training.optimizer=adam", "strategy.name=fedmedian"):
+        experiment = load_experiment("tiny", ["budget.unit=none", assignment])
+        assert not recipe(experiment).plain
+    assert recipe(load_experiment("tiny", ["budget.unit=none"])).plain

@@ -47,6 +47,9 @@ def nets(draw: Any) -> tuple[nn.Sequential, tuple[int, ...]]:
             channels = out
         if draw(st.booleans()):
             layers.insert(draw(st.sampled_from([1, len(layers)])), MaxPool2d(2, 1))
+    if draw(st.booleans()):  # of pixels, or of channels behind weights
+        window = (number(1, 3), number(1, 3))
+        layers.insert(draw(st.sampled_from([0, len(layers)])), nn.AvgPool2d(window))
     layers.append(nn.Flatten())
     width = int(nn.Sequential(*layers)(torch.zeros(1, *shape)).shape[1])
     for _ in range(number(0, 2)):
@@ -133,6 +136,15 @@ def test_the_models_own_nets_are_compiled(name: str, activation: str) -> None:
     model = build(Model(name=name, activation=activation), (28, 28), CLASSES)
     shape = (3969,) if name == "scatter" else (28, 28)
     x, y = data(shape, 5, 0)
+    gap = sums_compiled(model, x, y, 1.0) - sums_opacus(model, x, y, 1.0)
+    assert float(gap.norm()) <= 1e-6 * length(model, x, y, 1.0)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "convnet", "strided"])
+def test_pooled_pixels_are_compiled(name: str) -> None:
+    """[model] pool, of the ready experiments for encrypted inference."""
+    model = build(Model(name=name, activation="square", pool=2, kernel=4), (28, 28), CLASSES)
+    x, y = data((28, 28), 5, 0)
     gap = sums_compiled(model, x, y, 1.0) - sums_opacus(model, x, y, 1.0)
     assert float(gap.norm()) <= 1e-6 * length(model, x, y, 1.0)
 
@@ -248,6 +260,11 @@ class Doubled(nn.Linear):
         nn.Sequential(AddChannel(), nn.Conv2d(1, 2, 2, padding="same"), nn.Flatten()),
         nn.Sequential(AddChannel(), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 4)),
         nn.Sequential(AddChannel(), MaxPool2d(3, 1), nn.Flatten(), nn.Linear(4, 4)),
+        nn.Sequential(nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(9, 4)),
+        nn.Sequential(nn.AvgPool2d(2, padding=1), nn.Flatten(), nn.Linear(9, 4)),
+        nn.Sequential(nn.AvgPool2d(3, ceil_mode=True), nn.Flatten(), nn.Linear(4, 4)),
+        nn.Sequential(nn.AvgPool2d(2, divisor_override=3), nn.Flatten(), nn.Linear(4, 4)),
+        nn.Sequential(nn.AvgPool2d(5), nn.Flatten(), nn.Linear(1, 4)),
         nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).double(),
         nn.Sequential(nn.Flatten(), nn.Linear(15, 4)),
         nn.Sequential(nn.Flatten()),

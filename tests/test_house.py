@@ -20,7 +20,7 @@ def test_nothing_is_unpickled():
     assert not [(p, m.group()) for p in sources() for m in forbidden.finditer(p.read_text())]
 
 
-LONGER = {"kernels.py": 420}  # numba notices a change of one file only: it says more on top
+LONGER = {"kernels.py": 460}  # numba notices a change of one file only: it says more on top
 
 
 def test_files_stay_small_and_well_named():

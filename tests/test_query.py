@@ -12,8 +12,9 @@ from clients.data import Data, load
 from clients.query import Client, connect
 from privacy.errors import ModelError, ServiceError
 from server import cli
-from server.demo import draw, wilson
+from server.demo import draw, measure, wilson
 from server.loopback import loopback
+from server.program import net_of, trained_model
 
 
 def privet(*arguments):
@@ -71,6 +72,26 @@ def test_evaluation_agrees_with_the_plain_model(trained, url, capsys):
     assert "agreement" in capsys.readouterr().out
 
 
+def test_what_was_measured_stays_in_the_run(tmp_path):
+    """For the report, by scheme; three images shown do not overwrite an accuracy of eight."""
+    run = served.train(tmp_path, *served.SQUARES)
+    run.keep("inference.json", {"boolean": {"images": 7}})
+    with loopback(run.path, "ckks") as at:
+        kept = measure(run, "ckks", 8, at)
+        assert privet("infer", run.path, "--url", at, "--images", 3) == 0
+    assert kept["images"] == kept["timed_images"] == 8
+    assert set(kept["versions"]) == {"tenseal"}
+    assert {"total_ms", "server_ms", "upload_bytes", "download_bytes", "security"} <= set(kept)
+    assert run.inference["boolean"] == {"images": 7}
+    shown = run.inference["ckks"]
+    assert (shown["images"], shown["timed_images"]) == (8, 3)
+    assert shown["agreement_interval"] == list(kept["agreement_interval"])
+    assert shown["server_ms"] != kept["server_ms"]
+    run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
+    measure(run, "ckks", 2)
+    assert run.inference["ckks"]["images"] == 2
+
+
 def test_a_batch_is_answered_as_one_by_one(url):
     client = connect(url)
     data = load(Data())
@@ -91,6 +112,32 @@ def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained, tmp_path, cap
     assert "activation = 'square'" in capsys.readouterr().err
     assert privet("infer", trained.path, "--url", "http://127.0.0.1:9") == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_service_leaves_nothing_behind(trained, tmp_path, monkeypatch):
+    """SIGTERM, which is how the loopback and containers end it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with loopback(trained.path, "ckks") as at:
+        assert httpx.get(f"{at}/health").status_code == 200
+        assert list(tmp_path.glob("privet-model-*"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bits", ["32", "8"])
+def test_squares_in_fixed_point_compile_or_are_refused(bits, tmp_path, capsys):
+    """Weights of few bits are weights; rounding an activation is no polynomial."""
+    fixed = ["arithmetic.name=fixed", "arithmetic.bits=4", f"arithmetic.activation_bits={bits}"]
+    run = served.train(tmp_path, *served.SQUARES, *fixed)
+    if bits == "8":
+        assert privet("serve", run.path) == 2
+        assert "train with -s arithmetic.activation_bits=32" in capsys.readouterr().err
+        return
+    data = load(Data())
+    net = net_of(trained_model(run), data.shape)
+    steps = np.unique(np.abs(np.diff(np.unique(net.layers[0].weight[0]))).round(9))
+    assert np.allclose(steps / steps[0], np.rint(steps / steps[0]))  # a grid of words
+    kept = measure(run, "ckks", 30)
+    assert kept["agreement"] >= 0.95
 
 
 def answering(*responses):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
+from clients.arithmetic.straight import pass_straight, signs
 from privacy.bookkeeping import RULES, Share
 
 
@@ -29,7 +30,7 @@ class _Straight(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
-        return g * (weight.abs() <= 1), None
+        return pass_straight(g, weight), None
 
 
 class Projection:
@@ -156,12 +157,12 @@ class _Sign(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.slope = slope
-        return torch.where(x >= 0, 1.0, -1.0)
+        return signs(x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return g * (x.abs() <= 1) * ctx.slope, None
+        return pass_straight(g, x, ctx.slope), None
 
 
 class KeepRange(nn.Module):
@@ -223,7 +224,7 @@ def windowed(layer: nn.Module, share: Share) -> Share:
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
         total, *bias = share.weighted_sum(c_B)
-        return [total.view_as(weight) * (weight.abs() <= 1), *bias]
+        return [pass_straight(total.view_as(weight), weight), *bias]
 
     return Share(share.squared_norms, weighted_sum)
 

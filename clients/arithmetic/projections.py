@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clients.arithmetic.dice import compiled
+from clients.arithmetic.straight import signs
 
 # Sums in any order, as many at a time as the machine has lanes.
 fast: Any = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
@@ -103,12 +104,8 @@ def ternary(rows: Tensor, optimised: bool) -> Projected:
 
 def binary(rows: Tensor) -> Projected:
     """-1 and 1; zero counts as 1. The mean magnitude is already the optimum."""
-    return Projected(signs(rows), rows.abs().mean(1, keepdim=True))
-
-
-def signs(x: Tensor) -> Tensor:
-    """1 where x >= 0, else -1."""
-    return torch.where(x >= 0, 1.0, -1.0)
+    total = torch.linalg.vector_norm(rows, ord=1, dim=1, keepdim=True)
+    return Projected(signs(rows), total / rows.shape[1])
 
 
 def _least_squares(rows: Tensor, words: Tensor) -> Tensor:

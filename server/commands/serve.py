@@ -23,12 +23,12 @@ def serve(
 
     from server.console import err
     from server.inference import Limits, Service
-    from server.listen import listen
+    from server.listen import ended_in_order, listen
     from server.program import compile_run
     from server.run import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
-    with tempfile.TemporaryDirectory(prefix="privet-model-") as folder:
+    with ended_in_order(), tempfile.TemporaryDirectory(prefix="privet-model-") as folder:
         compile_run(found, scheme, Path(folder))
         service = Service(Path(folder), Limits(workers=workers, threads=threads, answer_s=timeout))
         err.print(f"{scheme} service of {found.path.name}; end it with Ctrl-C", highlight=False)

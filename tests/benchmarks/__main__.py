@@ -13,9 +13,11 @@ BENCHMARKS = (
     "adversary",
     "arithmetic",
     "encrypted",
+    "engines",
+    "aggregation",
 )
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or BENCHMARKS
+    chosen = [a for a in sys.argv[1:] if a[0] != "-"] or BENCHMARKS
     results = {name: importlib.import_module(name).run() for name in chosen}
     measure.show({"machine": measure.machine(), **results})

@@ -1,7 +1,6 @@
 """The adversary against its peers: what it finds, what that costs, and whether the audit sees.
 
-Fashion-MNIST and a perceptron of 128 throughout. The peer that is not a dependency is asked for:
-    pip install -c compose/constraints.txt --no-deps adversarial-robustness-toolbox six
+Fashion-MNIST and a perceptron of 128 throughout. By itself, this file takes the names of parts.
 """
 
 import os
@@ -18,13 +17,14 @@ import measure
 import numpy as np
 import torch
 from opacus import PrivacyEngine
+from toolbox import against_art
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from attacks.leakage import auc, bootstrap, tpr_at
+from attacks.leakage import area, auc, bootstrap, tpr_at
 from attacks.membership import ATTACKS, Evidence, Portfolio
 from attacks.shadows import Shadows, Stack, train_shadows, train_stack
-from attacks.signals import observe, scaled_logit
+from attacks.signals import observe
 from attacks.tape import Recipe, Sample, Tape
 from clients.data import Data, load
 from clients.models import Model, build
@@ -36,8 +36,7 @@ from server.launch import launch
 from server.replay import replay
 
 POOL, MEMBERS, RATE = 4000, 2000, 0.128
-MODELS, GROUP, TARGETS = 32, 16, 4
-KINDS = ("nn", "rf", "gb", "lr")  # of ART's attack models
+MODELS, GROUP = 32, 16
 
 
 def tape(epsilon: float | None) -> Tape:
@@ -78,70 +77,6 @@ def without_pair(k: int, count: int, shadows: Shadows) -> np.ndarray:
     pairs = [i for i in range(len(shadows) // 2) if i != k // 2]
     chosen = np.random.default_rng(k).permutation(pairs)[: count // 2]
     return np.concatenate([[2 * i, 2 * i + 1] for i in chosen])
-
-
-def against_art() -> dict[str, Any]:
-    """TPR at 1 % FPR with 8 shadows each, over `TARGETS` targets; ART's best is picked on them."""
-    try:
-        from art.attacks.inference.membership_inference import MembershipInferenceBlackBox
-    except ImportError as error:
-        return {"skipped": f"{error}: see the head of this file"}
-    import art
-    from art.estimators.classification import PyTorchClassifier
-
-    warnings.simplefilter("ignore")
-    world = tape(None)
-    member, logits = [], []
-    for seed in (1, 2):
-        stack, has = trained(world, GROUP, seed)
-        with torch.no_grad():
-            logits.append(stack.forward(world.pool.inputs(torch.arange(POOL)).flatten(1))[1][-1])
-        member.append(has)
-    members, logits_KNC = np.concatenate(member), torch.cat(logits)
-    phi = scaled_logit(logits_KNC, world.pool.y).numpy()
-    shadows = Shadows(members, phi[:, None])
-    x, y = world.pool.images(torch.arange(POOL)).numpy(), world.pool.y.numpy()
-    y_hot = np.eye(10, dtype=np.float32)[y]
-    model = world.build(0)
-    wrapped = PyTorchClassifier(model, nn.CrossEntropyLoss(), (28, 28), 10)
-    found: dict[str, list[float]] = {}
-    for k in range(0, 8 * TARGETS, 8):
-        others = without_pair(k, 8, shadows)
-        portfolio = Portfolio(Shadows(members[others], phi[others, None]), rounds=False)
-        scores = portfolio.scores(phi[k][None])
-        chosen = portfolio.choose("tpr")
-        for name in scores:
-            found.setdefault(f"ours {name}", []).append(tpr_at(scores[name], members[k], 0.01))
-        found.setdefault("ours", []).append(tpr_at(scores[chosen], members[k], 0.01))
-        inside = [(j, i) for j in others for i in np.flatnonzero(members[j])]
-        outside = [(j, i) for j in others for i in np.flatnonzero(~members[j])]
-        for kind in KINDS:
-            for what in ("prediction", "loss"):
-                peer = MembershipInferenceBlackBox(wrapped, what, kind)
-                (a, b), (c, d) = (np.array(rows).T for rows in (inside, outside))
-                values = logits_KNC.numpy()
-                peer.fit(
-                    x=x[b], y=y_hot[b], test_x=x[d], test_y=y_hot[d],
-                    pred=values[a, b], test_pred=values[c, d],
-                )  # fmt: skip
-                guess = peer.infer(x, y_hot, pred=values[k], probabilities=True).reshape(POOL, -1)
-                label = f"art {kind} {what}"
-                found.setdefault(label, []).append(tpr_at(guess[:, -1], members[k], 0.01))
-    means = {name: float(np.mean(values)) for name, values in found.items()}
-    best = max((n for n in means if n.startswith("art")), key=lambda n: means[n])
-    pairs = np.array([found["ours"], found[best]])
-    draws = [
-        np.divide(*pairs[:, np.random.default_rng(s).integers(TARGETS, size=TARGETS)].mean(1))
-        for s in range(1000)
-    ]
-    return {
-        "art": art.__version__,
-        "ratio": means["ours"] / means[best],
-        "ratio_interval": [float(v) for v in np.quantile(draws, [0.025, 0.975])],
-        "best_of_art": best,
-        "means": means,
-        "by_target": {"ours": found["ours"], best: found[best]},
-    }
 
 
 def trained(world: Tape, count: int, seed: int) -> tuple[Stack, np.ndarray]:
@@ -194,7 +129,7 @@ def by_epsilon() -> dict[str, Any]:
         # One ROC of all targets: scores by rank, so that no target's scale decides.
         ranks = [portfolio.trials[chosen][k].argsort().argsort() / POOL for k in held]
         figure = bootstrap(
-            auc,
+            area,
             np.concatenate(ranks),
             np.concatenate([portfolio.members[k] for k in held]),
             np.random.default_rng(0),
@@ -349,7 +284,7 @@ PARTS = {
 
 
 def run() -> dict[str, Any]:
-    """Every part; by itself, this file takes the names of parts."""
+    """Every part."""
     return {name: part() for name, part in PARTS.items()}
 
 

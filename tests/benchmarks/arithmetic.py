@@ -17,10 +17,13 @@ import measure
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from torch import nn
 
 from clients.arithmetic import Arithmetic, kernels, streams
-from clients.arithmetic.kernels import num_words, popcount
+from clients.arithmetic.kernels import num_words
 from clients.models import Model, build
 from privacy.budget import Budget
 from privacy.ledger import Ledger
@@ -44,16 +47,14 @@ def ours(length: int) -> Callable[[], Any]:
     x, w, states_x, states_w = operands(length)
     K = num_words(INPUTS)
     words_x = np.empty((RECORDS, length, K), np.uint64)
-    words_w = np.empty((length, K, OUTPUTS), np.uint64)
-    base = np.full((length, OUTPUTS), INPUTS, np.int16)
     words = np.empty((RECORDS, length, num_words(OUTPUTS)), np.uint64)
     no_sums = np.empty((0, 0), np.int32)
-    multiply = kernels.multiplier(K)
 
     def layer() -> Any:
         kernels.encode_inputs(x, states_x, words_x)
-        kernels.encode_weights(w, states_w, words_w)
-        multiply(words_x, words_w, base, 2, BOUND, words, no_sums)
+        words_w = kernels.encode_weights(w, states_w)
+        base, factor = kernels.base_and_factor(words_w, INPUTS, OUTPUTS, -1)
+        kernels.multiply(words_x, words_w, base, factor, BOUND, words, no_sums)
         return words
 
     return layer
@@ -98,18 +99,28 @@ def unary_sim(length: int) -> Callable[[], Any]:
     return layer
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def popcount(typing_context: Any, word: Any) -> Any:
+    """LLVM's population count of a uint64: one instruction, also on vectors."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), emit
+
+
 def limit(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Our products and counters, and as many XNOR and popcounts on data in the L1 cache."""
+    """Our products and counters, and as many XNOR and popcounts on words in the L1 cache."""
     x, w, states_x, states_w = operands(length)
     K = num_words(INPUTS)
     words_x = np.empty((RECORDS, length, K), np.uint64)
-    words_w = np.empty((length, K, OUTPUTS), np.uint64)
     kernels.encode_inputs(x, states_x, words_x)
-    kernels.encode_weights(w, states_w, words_w)
-    base = np.full((length, OUTPUTS), INPUTS, np.int16)
+    words_w = kernels.encode_weights(w, states_w)
+    base, factor = kernels.base_and_factor(words_w, INPUTS, OUTPUTS, -1)
     words = np.empty((RECORDS, length, num_words(OUTPUTS)), np.uint64)
-    no_sums, multiply = np.empty((0, 0), np.int32), kernels.multiplier(K)
-    row, cycle, out = words_x[0, 0].copy(), words_w[0].copy(), np.empty(OUTPUTS, np.uint64)
+    no_sums, out = np.empty((0, 0), np.int32), np.empty(OUTPUTS, np.uint64)
+    row = words_x[0, 0].copy()
+    cycle = np.ascontiguousarray(kernels.by_output(words_w[:1], OUTPUTS)[0].T)
 
     @numba.njit
     def bare(row: Any, cycle: Any, times: int, out: Any) -> None:
@@ -122,7 +133,7 @@ def limit(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
                 out[o] = ones
 
     return (
-        lambda: multiply(words_x, words_w, base, 2, BOUND, words, no_sums),
+        lambda: kernels.multiply(words_x, words_w, base, factor, BOUND, words, no_sums),
         lambda: bare(row, cycle, RECORDS * length, out),
     )
 

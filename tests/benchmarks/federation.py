@@ -4,8 +4,12 @@ Opacus's MNIST net, sigma 1, clip 1, five rounds of a local epoch of Poisson bat
 of 600 records, 10 a round, batch 60; B: 1,000 clients of 60 records, 100 a round, batch 12. Steady
 seconds a round leave out evaluation and the first round (of `stock`: actors' imports); cold is the
 wall time of the whole command, imports and evaluation after each round included. The kernels were
-compiled by a run before. Beside them: our peak memory, the share of the engine, and the machine's
-limit, the work's floating-point operations over the measured peak of matrix products.
+compiled by a run before. Beside them: our peak memory, and the machine's limit, the work's
+floating-point operations over the measured peak of matrix products.
+
+With one thread each, against pfl 0.6 (`peer_pfl.py`), which trains without DP and adds central
+noise; its Python is $PFL_PYTHON, else ours. And the engine's share of a round: what is left of the
+processor time of a round on one worker when that of the clients' `train` is taken away.
 """
 
 import json
@@ -25,7 +29,8 @@ import numpy as np
 
 from clients.data import cache_folder
 
-STOCK = Path(__file__).parent / "stock"
+HERE = Path(__file__).parent
+STOCK = HERE / "stock"
 ROUNDS = 5
 WORKLOADS = {"A": (100, 10, 60), "B": (1000, 100, 12)}
 FLOP_A_RECORD = 2.13e6  # forward, weight gradients, and input gradients of all but the first layer
@@ -49,20 +54,26 @@ rounds = {rounds}
 """
 
 
+def write_experiment(file: Path, clients: int, cohort: int, batch: int, rounds: int) -> None:
+    """A local epoch of Poisson batches a round."""
+    rate = batch * clients / 60_000
+    file.write_text(
+        EXPERIMENT.format(
+            clients=clients, cohort=cohort, rate=rate, steps=round(1 / rate), rounds=rounds
+        )
+    )
+
+
 def ours(
-    clients: int, cohort: int, batch: int, evaluate_every: int, rounds: int = ROUNDS
+    workload: tuple[int, int, int], evaluate_every: int, rounds: int = ROUNDS, workers: int = 0
 ) -> dict[str, Any]:
     """`privet run` in a process of its own: wall time, seconds of each round, peak memory."""
-    rate = batch * clients / 60_000
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "work.toml"
-        file.write_text(
-            EXPERIMENT.format(
-                clients=clients, cohort=cohort, rate=rate, steps=round(1 / rate), rounds=rounds
-            )
-        )
+        write_experiment(file, *workload, rounds)
         command = [sys.executable, "-m", "server", "run", str(file), "--runs", folder]
         command += ["-s", f"federation.evaluate_every={evaluate_every}"]
+        command += ["-s", f"federation.workers={workers}"]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
@@ -77,6 +88,31 @@ def ours(
             "peak_mb": usage.ru_maxrss / 1024,
             "accuracy": records[-1]["accuracy"],
         }
+
+
+def engine_share(workload: tuple[int, int, int]) -> float:
+    """Of the processor time of a round that neither begins nor ends a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "work.toml"
+        write_experiment(file, *workload, ROUNDS)
+        text = file.read_text().replace("rounds =", "evaluate_every = 5\nrounds =")
+        file.write_text(text)
+        command = [sys.executable, str(HERE / "engine_share.py"), str(file), folder]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+        rounds = json.loads(printed.splitlines()[-1])[1:-1]
+        return statistics.median(1 - training_s / round_s for round_s, training_s in rounds)
+
+
+def pfl(workload: tuple[int, int, int]) -> list[float] | None:
+    """Seconds of each round of pfl on one thread; None where it is not installed."""
+    python = os.environ.get("PFL_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import pfl"], capture_output=True).returncode:
+        return None
+    command = [python, str(HERE / "peer_pfl.py"), str(cache_folder() / "mnist.npz")]
+    command += [str(number) for number in (*workload, ROUNDS)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    times: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return times
 
 
 def stock(clients: int, cohort: int, batch: int) -> dict[str, Any]:
@@ -151,23 +187,32 @@ def run() -> dict[str, Any]:
     """Ratios of steady and of cold seconds, and what bounds them."""
     results: dict[str, Any] = {"limit_s": limit_s()}
     for name, workload in WORKLOADS.items():
-        ours(*workload, evaluate_every=ROUNDS)  # compiles
-        steady = [ours(*workload, evaluate_every=ROUNDS) for _ in range(3)]
-        cold = [ours(*workload, evaluate_every=1) for _ in range(3)]
-        peer = stock(*workload)
-        ours_s = statistics.median(np.ravel([one["rounds_s"][1:-1] for one in steady]))
+        ours(workload, evaluate_every=ROUNDS)  # compiles
+        steady = [ours(workload, evaluate_every=ROUNDS) for _ in range(3)]
+        cold = [ours(workload, evaluate_every=1) for _ in range(3)]
+        alone = [ours(workload, evaluate_every=ROUNDS, workers=1) for _ in range(3)]
+        peer, plain = stock(*workload), pfl(workload)
+        ours_s = _steady_s(steady)
         peer_s = statistics.median(peer["rounds_s"][1:])
         cold_s = statistics.median(one["wall_s"] for one in cold)
         results[name] = {
             "steady_ratio": peer_s / ours_s,
             "cold_ratio": peer["wall_s"] / cold_s,
+            "pfl_ratio": plain and statistics.median(plain[1:]) / _steady_s(alone),
             "ours_steady_s": ours_s,
             "ours_cold_s": cold_s,
+            "ours_one_thread_s": _steady_s(alone),
             "peer_steady_s": peer_s,
             "peer_cold_s": peer["wall_s"],
+            "engine_share": engine_share(workload),
             "share_of_limit": results["limit_s"] / ours_s,
             "peak_mb": max(one["peak_mb"] for one in steady),
-            "raw": {"steady": steady, "cold": cold, "peer": peer},
+            "raw": {"steady": steady, "cold": cold, "alone": alone, "peer": peer, "pfl": plain},
         }
-    results["10,000 clients, 1,000 a round"] = ours(10_000, 1_000, 1, evaluate_every=2, rounds=2)
+    results["10,000 clients, 1,000 a round"] = ours((10_000, 1_000, 1), 2, rounds=2)
     return results
+
+
+def _steady_s(runs: list[dict[str, Any]]) -> float:
+    """Seconds of a round that neither begins nor ends a run."""
+    return float(statistics.median(np.ravel([one["rounds_s"][1:-1] for one in runs])))

@@ -1,0 +1,225 @@
+"""Findings: what attack, audit, cost and infer left in a run directory, as frozen data.
+
+What was not measured is None or empty.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What one adversary learned of membership.
+
+    Attributes:
+        left_out: why it was not played; empty if it was.
+        auc, tpr: by the attacks that shadows chose for each; `tpr` where 1 % are falsely accused.
+        epsilon: the most that any of its attacks proves at 95 % confidence; None if not measured.
+        roc: (false, true positive rate) of the attack of `auc`.
+    """
+
+    name: str
+    left_out: str = ""
+    auc_attack: str = ""
+    auc: Interval | None = None
+    tpr_attack: str = ""
+    tpr: Interval | None = None
+    epsilon: float | None = None
+    members: int = 0
+    non_members: int = 0
+    roc: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A reconstruction, held against its controls.
+
+    Attributes:
+        measures: (what, of the reconstruction, of each control in order).
+        controls: their names.
+        rows: of the picture, from the top.
+        p_value: of the reconstruction's being nearer to its victim only by chance.
+    """
+
+    name: str
+    left_out: str = ""
+    method: str = ""
+    victims: int = 0
+    controls: tuple[str, ...] = ()
+    measures: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
+    p_value: float | None = None
+    picture: str = ""
+    png: bytes = field(default=b"", repr=False)
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What `privet attack` found."""
+
+    adversaries: tuple[Adversary, ...]
+    gap: Interval | None
+    train_accuracy: float | None
+    test_accuracy: float | None
+    likenesses: tuple[Likeness, ...]
+    robustness: tuple[tuple[str, tuple[tuple[str, Interval], ...]], ...]
+    robustness_left_out: str = ""
+
+    @property
+    def played(self) -> tuple[Adversary, ...]:
+        """The adversaries that were played."""
+        return tuple(a for a in self.adversaries if not a.left_out)
+
+    @property
+    def strongest(self) -> Adversary:
+        """The one with the greatest AUC."""
+        return max(self.played, key=lambda a: a.auc.value if a.auc else 0.0)
+
+    @property
+    def epsilon(self) -> float | None:
+        """The most that any attack proves."""
+        return max((a.epsilon for a in self.played if a.epsilon is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One test of the auditor."""
+
+    name: str
+    passed: bool
+    measured: str
+    expected: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on epsilon at 95 % confidence."""
+
+    name: str
+    epsilon: float
+    assumes: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `privet audit` found; `epsilon` is what is claimed for the audited steps."""
+
+    passed: bool
+    epsilon: float
+    steps: int
+    checks: tuple[Check, ...]
+    bounds: tuple[Bound, ...]
+
+    @property
+    def best(self) -> Bound | None:
+        """The greatest lower bound."""
+        return max(self.bounds, key=lambda b: b.epsilon, default=None)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of one layer on a chip. An operation is a multiply or an add.
+
+    Attributes:
+        intensity: operations a byte of DRAM; None for what multiplies nothing.
+    """
+
+    layer: str
+    phase: str
+    latency_s: float
+    energy_j: tuple[tuple[str, float], ...]
+    dram_bytes: float
+    macs: float
+    utilisation: float
+    bound: str
+    intensity: float | None
+    operations_per_s: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """An inference of one record, or a training step.
+
+    Attributes:
+        peak_operations_per_s, dram_bytes_per_s: the roof, from the rows; None if no row tells.
+    """
+
+    batch: int
+    latency_s: float
+    energy_j: float
+    energy_parts_j: tuple[tuple[str, float], ...]
+    peak_bytes: float
+    limit_bytes: float
+    fits: bool
+    phases: tuple[Phase, ...]
+    peak_operations_per_s: float | None
+    dram_bytes_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """A federated round on one device, radio included."""
+
+    steps: int
+    latency_s: float
+    latency_99_s: float
+    energy_j: float
+    upload_bytes: float
+    download_bytes: float
+    radio_s: float
+    radio_j: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `privet cost` found for one chip."""
+
+    chip: str
+    arithmetic: str
+    inference: Step
+    step: Step
+    round: Round | None
+
+    @property
+    def short(self) -> str:
+        """The chip's name without its description."""
+        return self.chip.partition(":")[0]
+
+    @property
+    def latency_s(self) -> float:
+        """Of a round where there is one, else of a training step."""
+        return self.round.latency_s if self.round else self.step.latency_s
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """What `privet infer --evaluate` found for one scheme.
+
+    Attributes:
+        images: on which the shares stand; `timed_images`: on which the times do.
+        times_ms: medians, by step, in the order of the protocol.
+        versions: of the libraries that computed.
+    """
+
+    scheme: str
+    security: str
+    images: int
+    timed_images: int
+    versions: tuple[tuple[str, str], ...]
+    encrypted_accuracy: Interval | None
+    plain_accuracy: Interval | None
+    agreement: Interval | None
+    times_ms: tuple[tuple[str, float], ...]
+    total_ms: float
+    keys_bytes: float
+    upload_bytes: float
+    download_bytes: float

@@ -1,0 +1,87 @@
+"""A secure sum phase by phase, with whom to lose in which; its secrets can be repeated."""
+
+import numpy as np
+
+from privacy.fixed_point import TRAILER, weighted_scale
+from privacy.masking import Member
+from privacy.terms import Secure, Terms, parts_needed
+from privacy.unmasking import Unmasking
+
+PHASES = ("keys", "shares", "train", "unmask")
+
+
+def terms_for(members, length, scheme="masks", secure=None, nonce="0" * 32, round_number=1):
+    """Terms as server.secrecy makes them."""
+    secure = secure or Secure()
+    num = len(members)
+    degree = secure.degree(num)
+    return Terms(
+        scheme=scheme,
+        run="test",
+        round=round_number,
+        nonce=nonce,
+        members=tuple(members),
+        degree=degree,
+        needed=parts_needed(degree + 1, secure.threshold),
+        survivors=secure.fewest(num),
+        length=length,
+        bits=secure.bits,
+        value_range=secure.value_range,
+        most_examples=secure.most_examples,
+        scale=weighted_scale(secure.bits, num, secure.value_range, secure.most_examples),
+    )
+
+
+def member(terms, client, rng):
+    """With secrets that a seeded generator gives."""
+    return Member(terms, client, *(rng.bytes(32) for _ in range(3)))
+
+
+class Sum:
+    """The phases of one secure sum, all clients in this process.
+
+    Args:
+        words: of each client.
+        lost: by phase, the clients that do not answer it, nor any later one.
+    """
+
+    def __init__(self, terms, words, seed=0, lost=None):
+        rng = np.random.default_rng(seed)
+        self.terms, self.words, self.lost = terms, words, lost or {}
+        self.members = {c: member(terms, c, rng) for c in terms.members}
+        self.left = set(terms.members)
+
+    def run(self):
+        self.keys()
+        self.shares()
+        self.mask()
+        return self.unmask()
+
+    def _lose(self, phase):
+        self.left -= set(self.lost.get(phase, ()))
+        return sorted(self.left)
+
+    def keys(self):
+        self.publics = {c: self.members[c].advertise() for c in self._lose("keys")}
+
+    def shares(self):
+        self.boxes, self.commitments = {}, {}
+        for c in self._lose("shares"):
+            near = {m: self.publics[m] for m in self.terms.neighbours(c) if m in self.publics}
+            self.boxes[c], self.commitments[c] = self.members[c].share(near)
+
+    def mask(self):
+        self.masked = {}
+        for c in self._lose("train"):
+            boxes = {m: self.boxes[m][c] for m in self.terms.neighbours(c) if m in self.boxes}
+            self.masked[c] = self.members[c].conceal(self.words[c], boxes)
+        self.total = np.zeros(self.terms.length + TRAILER, self.terms.grid.dtype)
+        for words in self.masked.values():
+            self.total += words
+
+    def unmask(self):
+        survivors = sorted(self.masked)
+        told = {c: self.members[c].reveal(survivors) for c in self._lose("unmask")}
+        mask_keys = {c: self.publics[c][1] for c in self.boxes}
+        unmasking = Unmasking(self.terms, mask_keys, self.commitments)
+        return unmasking.unmask(self.total, set(survivors), told)
