@@ -16,8 +16,7 @@ from privacy.errors import FederationFailed, ModelError, SettingsError
 from privacy.ledger import Spent
 from privacy.masking import BOX_BYTES
 from privacy.masks import PART_BYTES
-from server import federation
-from server import engines
+from server import engines, federation
 from server.adversaries import SUMS_ONLY, on_updates
 from server.experiment import load_experiment
 from server.launch import resume
