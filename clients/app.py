@@ -1,9 +1,9 @@
 """The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
 
-One message in, one message out. A simulated device keeps its ledger in Flower's
-`context.state`: it is written back whatever happens, so that a round which fails after some steps
-has still spent them. A device with its own records keeps it in a file (clients.holder). The state
-has also, within a round, its secrets in a secure sum (clients.secure).
+One message in, one message out. A simulated device keeps its ledger in Flower's `context.state`:
+it is written back whatever happens, so that a round which fails after some steps has still spent
+them. A device with its own records keeps it in a file (clients.holder). Within a round the state
+also holds its secrets in a secure sum (clients.secure).
 """
 
 import threading

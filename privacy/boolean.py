@@ -3,8 +3,9 @@
 Weights, pixels and activations are -1 or +1. With bits u = (x + 1) / 2 the sums are
 W x + b = 2 (W u + t), so a hidden bit is [W u + t >= 0]: additions, which cost next to nothing, and
 one programmable bootstrap a unit, whose price is the width of the sum. Low bits of the sum are
-rounded off and the bootstrap may err: near the threshold a sign matters little. How much is chosen
-by the accuracy that simulated encryption keeps (`compile_net`).
+rounded off and the bootstrap may err: near the threshold a sign matters little. The highest bit may
+be left out: the few sums that need it wrap round. How much of each is chosen by the accuracy that
+simulated encryption keeps (`compile_net`).
 
 It is built on concrete-python and not on Concrete ML, whose quantized networks put several bits and
 a requantization where one sign does (784 bootstraps an image, about 10 s), and of which one pin has
@@ -18,10 +19,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from concrete import fhe
+from concrete.fhe.compilation.configuration import RangeRestriction
 from numpy.typing import NDArray
 
 from privacy.errors import CiphertextError, ModelError
@@ -29,9 +31,34 @@ from privacy.net import Array, pool_images
 
 Integers = NDArray[np.int64]
 
-# low bits rounded off, and the error of a bootstrap: the cheapest come last
-CHOICES: tuple[tuple[int, float], ...] = ((0, 2.0**-20), (0, 0.3), (1, 0.3), (2, 0.4))
-KEPT = 0.01  # of the accuracy that a choice may cost
+
+class Choice(NamedTuple):
+    """What a circuit gives up for speed.
+
+    Attributes:
+        narrowed_bits: by which sums are narrower than the widest sum of the validation records.
+        rounded_bits: low bits of a sum that are rounded off.
+        p_error: that a bootstrap errs.
+    """
+
+    narrowed_bits: int
+    rounded_bits: int
+    p_error: float
+
+
+CHOICES = (  # the cheapest first
+    Choice(1, 3, 0.5),
+    Choice(1, 3, 0.3),
+    Choice(1, 2, 0.3),
+    Choice(1, 1, 0.3),
+    Choice(0, 1, 0.3),
+    Choice(0, 0, 2.0**-20),
+)
+# Concrete's optimizer reckons rings of many small polynomials cheap, but their keys are six times
+# as large, and reading them at each bootstrap takes more time than the operations do.
+GLWE_DIMENSION = 1
+KEPT = 0.005  # of the accuracy that a choice may cost
+FEWEST_SHOWN = 20  # records from which a circuit learns its widths
 SLACK_BYTES = 64  # by which encodings of ciphertexts of one kind may differ
 MOST_ERROR = 0.35  # root mean square of a logit's error over the logits' spread: else it is broken
 
@@ -82,9 +109,9 @@ class BinaryNet:
 
 
 def binarize(images: Array, pool: int, threshold: float) -> Integers:
-    """Is a pixel (a mean of `pool` x `pool`) brighter than the threshold? [B, I]"""
+    """Has a pixel (a mean of `pool` x `pool`) reached the threshold? [B, I]"""
     pooled = pool_images(images.astype(np.float32), pool)
-    return (pooled.reshape(len(images), -1) > threshold).astype(np.int64)
+    return (pooled.reshape(len(images), -1) >= np.float32(threshold)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +119,14 @@ class Compiled:
     """A circuit, and how it was chosen.
 
     Attributes:
-        rounded_bits, p_error: of the choice.
+        choice: what was given up.
         simulated_accuracy, plain_accuracy: on the validation records.
         complexity: Concrete's estimate of its cost.
         input_bytes: of an encrypted image.
     """
 
     circuit: Any
-    rounded_bits: int
-    p_error: float
+    choice: Choice
     simulated_accuracy: float
     plain_accuracy: float
     complexity: float
@@ -120,12 +146,9 @@ class Compiled:
 
 
 def compile_net(
-    net: BinaryNet,
-    bits: Integers,
-    labels: NDArray,
-    choices: Sequence[tuple[int, float]] = CHOICES,
+    net: BinaryNet, bits: Integers, labels: NDArray, choices: Sequence[Choice] = CHOICES
 ) -> Compiled:
-    """Compile with the cheapest choice that keeps the accuracy, and test what came out.
+    """Compile with the first choice that keeps the accuracy, and test what came out.
 
     Args:
         bits: validation records [B, I]; their sums also set the circuit's widths.
@@ -135,33 +158,27 @@ def compile_net(
         ModelError: Concrete finds no parameters for any choice, or what it compiled is wrong.
     """
     plain = _accuracy(net.logits(bits), labels)
-    found: list[tuple[Any, float, int, float]] = []
-    for rounded_bits, p_error in choices:
+    for choice in choices:
         try:
-            circuit = _compile(net, bits, rounded_bits, p_error)
+            circuit = _compile(net, bits, choice)
         except RuntimeError:  # NoParametersFound
             continue
         simulated = np.array([circuit.simulate(record) for record in bits])
         accuracy = _accuracy(simulated, labels)
         if accuracy >= plain - KEPT:
-            found.append((circuit, accuracy, rounded_bits, p_error))
-    if not found:
-        raise ModelError(
-            "Concrete finds no parameters under which this net keeps its accuracy: hold its sums "
-            "with [model] sum_limit, or use fewer pixels or hidden units"
-        )
-    circuit, accuracy, rounded_bits, p_error = min(found, key=lambda each: each[0].complexity)
-    input_bytes = _self_test(net, circuit, bits)
-    return Compiled(
-        circuit, rounded_bits, p_error, accuracy, plain, circuit.complexity, input_bytes
+            input_bytes = _self_test(net, circuit, bits)
+            return Compiled(circuit, choice, accuracy, plain, circuit.complexity, input_bytes)
+    raise ModelError(
+        "Concrete finds no parameters under which this net keeps its accuracy: hold its sums "
+        "with [arithmetic] accumulator_bits, or use fewer pixels or hidden units"
     )
 
 
-def _compile(net: BinaryNet, bits: Integers, rounded_bits: int, p_error: float) -> Any:
+def _compile(net: BinaryNet, bits: Integers, choice: Choice) -> Any:
     weight, offsets = net.w.T.astype(np.int64), net.offsets
     head, constants = net.v.T.astype(np.int64), net.constants
-    if rounded_bits:  # to the nearest: what rounds to zero or more is what is -2^(bits - 1) or more
-        offsets = offsets - (1 << (rounded_bits - 1))
+    rounded_bits, half = choice.rounded_bits, (1 << choice.rounded_bits) >> 1
+    offsets = offsets - half  # to the nearest: what rounds to zero or more is -half or more
 
     def forward(u: Any) -> Any:
         sums = u @ weight + offsets
@@ -171,15 +188,39 @@ def _compile(net: BinaryNet, bits: Integers, rounded_bits: int, p_error: float) 
             )
         return (sums >= 0) @ head + constants
 
+    restriction = RangeRestriction()
+    restriction.add_available_glwe_dimension(GLWE_DIMENSION)
     configuration = fhe.Configuration(
-        p_error=p_error,
+        p_error=choice.p_error,
+        range_restriction=restriction,
         loop_parallelize=True,
         compress_evaluation_keys=True,
         compress_input_ciphertexts=True,
         fhe_simulation=True,
         show_progress=False,
     )
-    return fhe.Compiler(forward, {"u": "encrypted"}).compile(list(bits), configuration)
+    shown = bits[_narrow(net, bits, choice.narrowed_bits, half)]
+    return fhe.Compiler(forward, {"u": "encrypted"}).compile(list(shown), configuration)
+
+
+def _narrow(net: BinaryNet, bits: Integers, narrowed_bits: int, half: int) -> NDArray[np.bool_]:
+    """The records whose sums fit in fewer bits than all records' do, [B].
+
+    Concrete makes a circuit as wide as the records that it is shown need.
+
+    Raises:
+        RuntimeError: hardly any do.
+    """
+    sums = bits @ net.w.T
+    # in each record: the products, what is rounded, and what it is rounded to
+    least = np.minimum(sums, sums + net.offsets - half).min(1)
+    most = np.maximum(sums, sums + net.offsets).max(1)
+    limit = 1 << max(int(most.max()).bit_length(), int(-1 - least.min()).bit_length())
+    limit >>= narrowed_bits
+    fits = (least >= -limit) & (most < limit)
+    if fits.sum() < FEWEST_SHOWN:
+        raise RuntimeError(f"only {fits.sum()} records fit")
+    return np.asarray(fits)
 
 
 def _self_test(net: BinaryNet, circuit: Any, bits: Integers) -> int:

@@ -173,7 +173,7 @@ class BooleanOffer(Section):
     Attributes:
         model: digest, in hex.
         shape, pool: as in `Offer`.
-        threshold: a pixel above it is a one.
+        threshold: a pixel that reaches it is a one.
         specs: Concrete's specification of the client's parameters, base64.
         p_error: of one bootstrap.
     """

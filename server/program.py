@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from clients.arithmetic.export import export_binary
+from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
+from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data import load
-from clients.layers import Square
+from clients.layers import AddChannel, Square
 from clients.models import build
-from clients.models.binarized import BinaryLinear
 from privacy.boolean import BinaryNet
 from privacy.errors import ModelError, SettingsError
 from privacy.files import write_atomically
@@ -24,7 +25,7 @@ from server.experiment import Experiment
 from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
-VALIDATION = 300  # training images on which a circuit's rounding is chosen
+VALIDATION = 400  # training images on which a circuit's rounding is chosen
 
 
 def require_encryptable(experiment: Experiment, scheme: str) -> None:
@@ -36,7 +37,7 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
     """
     require_scheme(scheme)
     dataset = load(experiment.data)
-    model = build(experiment.model, dataset.shape, dataset.num_classes)
+    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
@@ -65,7 +66,8 @@ def compile_run(run: Run, scheme: str, folder: Path) -> None:
 def trained_model(run: Run) -> nn.Module:
     """The model after the last round."""
     dataset = load(run.experiment.data)
-    model = build(run.experiment.model, dataset.shape, dataset.num_classes)
+    chosen = run.experiment
+    model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)
     arrays = run.weights(len(run.rounds))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return model.eval()
@@ -90,26 +92,37 @@ def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
     for layer in model.children():
         if isinstance(layer, nn.AvgPool2d) and not layers:
             pool = int(layer.kernel_size)  # type: ignore[arg-type]
-        elif isinstance(layer, nn.Linear) and type(layer) is nn.Linear:
-            layers.append(Dense(_array(layer.weight), _array(layer.bias)))
+        elif type(layer) in (nn.Linear, ArithmeticLinear):
+            layers.append(Dense(_weight(layer), _array(layer.bias)))
         elif isinstance(layer, nn.Conv2d) and not layers and layer.padding == (0, 0):
-            weight = _array(layer.weight)[:, 0]
-            layers.append(Convolution(weight, _array(layer.bias), layer.stride[0]))
+            layers.append(Convolution(_weight(layer)[:, 0], _array(layer.bias), layer.stride[0]))
         elif isinstance(layer, Square):
             squares += 1
-        elif type(layer).__name__ not in ("Flatten", "AddChannel"):
+        elif isinstance(layer, RoundInput):
+            raise ModelError(
+                f"[arithmetic] activation_bits = {layer.bits}: rounding cannot be evaluated under "
+                "CKKS; train with -s arithmetic.activation_bits=32, its weights may have few bits"
+            )
+        elif not isinstance(layer, nn.Flatten | AddChannel | RoundGradient):
             raise ModelError(
                 f"{type(layer).__name__} cannot be evaluated under CKKS: train a perceptron with "
                 "[model] activation = 'square', or a strided net; or use --scheme boolean with a "
-                "binarized net"
+                "binarized perceptron"
             )
     if squares != len(layers) - 1:
         raise ModelError("under CKKS a square stands between any two layers, and nothing else")
     return Net(shape, pool, tuple(layers))
 
 
-def _array(parameter: torch.Tensor | None) -> Array:
-    assert parameter is not None
+def _weight(layer: nn.Module) -> Array:
+    """What a layer multiplies with: under an arithmetic, its words and their scales."""
+    if isinstance(layer, ArithmeticLinear | ArithmeticConv2d):
+        return _array(layer.projection(layer.weight, training=False))
+    return _array(layer.weight)
+
+
+def _array(parameter: torch.Tensor | nn.Module | None) -> Array:
+    assert isinstance(parameter, torch.Tensor)
     return parameter.detach().numpy().astype(np.float64)
 
 
@@ -138,26 +151,18 @@ def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
     Raises:
         ModelError: it is another kind of model.
     """
-    layers = [layer for layer in model.children() if isinstance(layer, BinaryLinear)]
-    if experiment.model.name != "binarized" or len(layers) != 2:
-        raise ModelError(
-            f"[model] name = {experiment.model.name!r}: --scheme boolean wants a binarized net "
-            "with one hidden layer; train one with: privet run encrypted-binary"
-        )
-    weights = [np.where(_array(layer.weight) >= 0, 1, -1) for layer in layers]
-    # each layer stands behind a division, and the first reads bits: see clients.models.binarized
-    biases = [_array(layer.bias) * math.sqrt(layer.in_features) for layer in layers]
-    biases[0] += weights[0].sum(1)
+    remedy = "--scheme boolean wants a binarized perceptron: privet run encrypted-binary"
+    try:
+        net = export_binary(model)
+    except ModelError as error:
+        raise ModelError(f"{error}; {remedy}") from None
+    if len(net.weights) != 2:
+        raise ModelError(f"{len(net.weights)} layers, where 2 fit; {remedy}")
+    w, v = (weight.astype(np.int64) for weight in net.weights)
+    b, c = (bias.astype(np.float64) for bias in net.biases)
     settings = experiment.model
-    return BinaryNet(
-        w=weights[0],
-        b=biases[0],
-        v=weights[1],
-        c=biases[1],
-        shape=load(experiment.data).shape,
-        pool=settings.pool,
-        threshold=settings.threshold,
-    )
+    shape = load(experiment.data).shape
+    return BinaryNet(w, b, v, c, shape, settings.pool, net.threshold)
 
 
 def _compile_boolean(run: Run) -> dict[str, bytes]:
@@ -177,7 +182,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
         threshold=net.threshold,
         num_classes=len(net.c),
         specs=base64.b64encode(compiled.client_specs()).decode(),
-        p_error=compiled.p_error,
+        p_error=compiled.choice.p_error,
     )
     about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
     return {

@@ -16,6 +16,14 @@ SQUARES = [
     "training.learning_rate=0.05",
     "training.gradient_norm=1.0",
 ]
+SIGNS = [
+    "model.hidden=[16]",
+    "arithmetic.name=binary",
+    "arithmetic.activation_bits=1",
+    "arithmetic.gradient_bits=32",
+    "arithmetic.scaling=none",
+    "training.learning_rate=0.05",
+]
 PLAIN = [
     "budget.unit=none",
     "federation.rounds=4",

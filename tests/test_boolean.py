@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
+import served
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.models import Model, build
-from clients.models.binarized import PULL, BinaryLinear, Bits
+from clients.data import load
 from privacy import boolean
-from privacy.boolean import BinaryNet, Circuit, compile_net
+from privacy.boolean import BinaryNet, Choice, Circuit, compile_net
 from privacy.boolean_keys import BooleanKeys
 from privacy.errors import CiphertextError, ModelError
 from privacy.wire import BooleanOffer
+from server.program import binary_net_of, compile_run, trained_model
 
+EXACT = (Choice(0, 0, 2.0**-20),)
 RNG = np.random.default_rng(3)
 
 
@@ -38,7 +40,7 @@ def test_bits_and_offsets_are_the_net_of_signs(seed):
     rng = np.random.default_rng(seed)
     net = random_net(rng)
     image = rng.random((4, 4))
-    x = np.where(image.ravel() > net.threshold, 1, -1)
+    x = np.where(image.ravel() >= net.threshold, 1, -1)
     hidden = np.array([1 if row @ x + b >= 0 else -1 for row, b in zip(net.w, net.b, strict=True)])
     found = net.logits(net.bits(image[None]))[0]
     assert np.abs(2 * found - (net.v @ hidden + net.c)).max() <= 1  # constants are rounded
@@ -58,7 +60,7 @@ def case(tmp_path_factory):
     images = np.random.default_rng(6).random((60, 4, 4))
     bits = net.bits(images)
     labels = net.logits(bits).argmax(1)
-    compiled = compile_net(net, bits, labels, choices=((0, 2.0**-20),))
+    compiled = compile_net(net, bits, labels, choices=EXACT)
     path = tmp_path_factory.mktemp("boolean") / "server.zip"
     path.write_bytes(compiled.server_bytes())
     import base64
@@ -70,7 +72,7 @@ def case(tmp_path_factory):
         threshold=0.5,
         num_classes=3,
         specs=base64.b64encode(compiled.client_specs()).decode(),
-        p_error=compiled.p_error,
+        p_error=compiled.choice.p_error,
     )
     return net, images, compiled, Circuit(path, compiled.input_bytes), BooleanKeys(offer)
 
@@ -137,43 +139,67 @@ def test_a_circuit_that_computes_wrongly_is_not_served(monkeypatch):
     monkeypatch.setattr(boolean, "_compile", lambda *a: Broken(compile_circuit(*a)))
     labels = net.logits(bits).argmax(1)
     with pytest.raises(ModelError, match="computes wrongly"):
-        compile_net(net, bits, labels, choices=((0, 2.0**-20),))
+        compile_net(net, bits, labels, choices=EXACT)
 
 
-def test_rounding_that_costs_accuracy_is_not_chosen(monkeypatch):
+def test_rounding_that_costs_accuracy_is_not_chosen():
     net = random_net(np.random.default_rng(5))
     bits = net.bits(np.random.default_rng(6).random((60, 4, 4)))
     labels = net.logits(bits).argmax(1)
     with pytest.raises(ModelError, match="no parameters under which this net keeps its accuracy"):
-        compile_net(net, bits, labels, choices=((4, 0.3),))
+        compile_net(net, bits, labels, choices=(Choice(0, 4, 0.3),))
 
 
-def test_a_model_of_signs_is_what_it_says():
-    torch.manual_seed(0)
-    model = build(Model(name="binarized", hidden=(9,)), (4, 4), 3)
-    x = torch.rand(5, 4, 4)
-    bits, first, head = (
-        [m for m in model if isinstance(m, kind)] for kind in (Bits, BinaryLinear, BinaryLinear)
-    )
-    u = bits[0](x)
-    hidden = torch.where(u @ torch.sign(first[0].weight).T / 2 + first[0].bias >= 0, 1.0, -1.0)
-    expected = hidden @ torch.sign(head[1].weight).T / 3 + head[1].bias
-    assert torch.allclose(model(x), expected, atol=1e-6)
+def test_records_that_are_shown_need_fewer_bits():
+    """One bit less for the sums, and only for them who do not need it."""
+    net = random_net(np.random.default_rng(7))
+    bits = net.bits(np.random.default_rng(8).random((400, 4, 4)))
+    sums = bits @ net.w.T
+    reach = [np.minimum(sums, sums + net.offsets).min(1), np.maximum(sums, sums + net.offsets)]
+    all_fit, fewer = (boolean._narrow(net, bits, narrowed, 0) for narrowed in (0, 1))
+    assert all_fit.all()
+    assert 20 <= fewer.sum() < 400
+    limit = 8 if max(sums.max(), -sums.min()) > 7 else 4
+    fits = (reach[0] >= -limit) & (reach[1].max(1) < limit)
+    assert np.array_equal(fits, fewer)
+    with pytest.raises(RuntimeError, match="records fit"):
+        boolean._narrow(net, bits, 3, 0)
 
 
-def test_sums_beyond_the_limit_are_pulled_back():
-    """The gradient of a sum z gains PULL / B (z - clamp(z)), and within the limit nothing."""
-    free, held = (
-        build(Model(name="binarized", hidden=(9,), sum_limit=s), (4, 4), 3) for s in (0, 1)
-    )
-    held.load_state_dict(free.state_dict())
-    x = torch.rand(5, 4, 4)
-    gradients = []
-    for model in (free, held):
-        model(x).sum().backward()
-        gradients.append(model[2].bias.grad)
-    z = free[2](free[1](free[0](x)))
-    limit = 1 / 2
-    pull = PULL / 5 * (z - z.clamp(-limit, limit)).sum(0)
-    assert torch.allclose(gradients[1] - gradients[0], pull.detach(), atol=1e-6)
-    assert pull.abs().max() > 0
+def test_a_sum_too_wide_for_a_narrow_circuit_wraps_in_simulation_too():
+    """What is chosen by simulation must be simulated: the price of a narrow sum is seen there."""
+    net = random_net(np.random.default_rng(7))
+    bits = net.bits(np.random.default_rng(8).random((400, 4, 4)))
+    circuit = boolean._compile(net, bits, Choice(1, 0, 2.0**-20))
+    wide = bits[~boolean._narrow(net, bits, 1, 0)]
+    simulated = np.array([circuit.simulate(record) for record in wide])
+    limit = 8 if max((bits @ net.w.T).max(), -(bits @ net.w.T).min()) > 7 else 4
+    sums = (wide @ net.w.T + net.offsets + limit) % (2 * limit) - limit
+    assert np.array_equal(simulated, (sums >= 0) @ net.v.T + net.constants)
+    assert not np.array_equal(simulated, net.logits(wide))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return served.train(tmp_path_factory.mktemp("binary"), *served.SIGNS)
+
+
+def test_the_perceptron_of_the_arithmetic_room_compiles_unchanged(trained, tmp_path):
+    """`privet run` trains it, and the circuit of a simulated encryption answers as it does."""
+    data, model = load(trained.experiment.data), trained_model(trained)
+    net, images = binary_net_of(model, trained.experiment), data.test_x[:200] / data.scale
+    with torch.no_grad():
+        logits = model(torch.from_numpy(images).float())
+    last = model[-1]
+    unit = float(last.projection(last.weight, training=False).abs().max())
+    best = logits.topk(2).values / unit
+    clear = (best[:, 0] - best[:, 1] > 2).numpy()  # the last biases are rounded to steps of 2
+    assert clear.sum() > 50
+    found = net.logits(net.bits(images)).argmax(1)
+    assert np.array_equal(found[clear], logits.argmax(1).numpy()[clear])
+    compiled = compile_net(net, net.bits(images), data.test_y[:200], EXACT)
+    simulated = np.array([compiled.circuit.simulate(record) for record in net.bits(images[:40])])
+    assert np.array_equal(simulated, net.logits(net.bits(images[:40])))
+    plain = served.train(tmp_path, name="plain")
+    with pytest.raises(ModelError, match="privet run encrypted-binary"):
+        compile_run(plain, "boolean", tmp_path)

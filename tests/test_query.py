@@ -14,6 +14,7 @@ from privacy.errors import ModelError, ServiceError
 from server import cli
 from server.demo import draw, measure, wilson
 from server.loopback import loopback
+from server.program import net_of, trained_model
 
 
 def privet(*arguments):
@@ -120,6 +121,23 @@ def test_a_service_leaves_nothing_behind(trained, tmp_path, monkeypatch):
         assert httpx.get(f"{at}/health").status_code == 200
         assert list(tmp_path.glob("privet-model-*"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bits", ["32", "8"])
+def test_squares_in_fixed_point_compile_or_are_refused(bits, tmp_path, capsys):
+    """Weights of few bits are weights; rounding an activation is no polynomial."""
+    fixed = ["arithmetic.name=fixed", "arithmetic.bits=4", f"arithmetic.activation_bits={bits}"]
+    run = served.train(tmp_path, *served.SQUARES, *fixed)
+    if bits == "8":
+        assert privet("serve", run.path) == 2
+        assert "train with -s arithmetic.activation_bits=32" in capsys.readouterr().err
+        return
+    data = load(Data())
+    net = net_of(trained_model(run), data.shape)
+    steps = np.unique(np.abs(np.diff(np.unique(net.layers[0].weight[0]))).round(9))
+    assert np.allclose(steps / steps[0], np.rint(steps / steps[0]))  # a grid of words
+    kept = measure(run, "ckks", 30)
+    assert kept["agreement"] >= 0.95
 
 
 def answering(*responses):

@@ -10,9 +10,12 @@ from test_federation import close, equal, failing, final, run_tiny
 
 from attacks.settings import Attack
 from clients import secure as device
+from privacy.boxes import pack_rows, unpack_rows
 from privacy.discrete import epsilon_of_sum
-from privacy.errors import FederationFailed, SettingsError
+from privacy.errors import FederationFailed, ModelError, SettingsError
 from privacy.ledger import Spent
+from privacy.masking import BOX_BYTES
+from privacy.masks import PART_BYTES
 from server import engines, federation
 from server.adversaries import SUMS_ONLY, on_updates
 from server.experiment import load_experiment
@@ -130,8 +133,8 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
         reply = deliver(message)
         if message.metadata.message_type == "query.unmask":
             told = reply.content["sum"]
-            survivors = set(message.content["sum"]["survivors"])
-            for member in told["of"]:
+            survivors = unpack_rows(message.content["sum"]["survivors"], 0)
+            for member in unpack_rows(told["parts"], PART_BYTES):
                 key = (message.metadata.dst_node_id, bytes(message.content["sum"]["digest"]))
                 kinds.setdefault((key, member), set()).add(member in survivors)
         return reply
@@ -163,19 +166,30 @@ def spoiling(monkeypatch, kind, spoil):
     intercept(monkeypatch, change)
 
 
-def flip(box):
-    return box[:7] + bytes([box[7] ^ 1]) + box[8:]
+def flip(boxes):
+    rows = unpack_rows(boxes, BOX_BYTES)
+    return pack_rows({m: box[:7] + bytes([box[7] ^ 1]) + box[8:] for m, box in rows.items()})
+
+
+def swap(boxes):
+    rows = unpack_rows(boxes, BOX_BYTES)
+    return pack_rows(dict(zip(rows, list(rows.values())[::-1], strict=True)))
 
 
 @pytest.mark.parametrize(
     ("kind", "spoil", "says"),
     [
-        ("train", lambda told, _: {**told, "boxes": [flip(b) for b in told["boxes"]]}, "altered"),
-        ("train", lambda told, _: {**told, "boxes": told["boxes"][::-1]}, "altered"),
+        ("train", lambda told, _: {**told, "boxes": flip(told["boxes"])}, "altered"),
+        ("train", lambda told, _: {**told, "boxes": swap(told["boxes"])}, "altered"),
         ("train", lambda told, first: first if told != first else None, "another sum"),
         ("train", lambda told, first: {**first, "digest": told["digest"]}, "altered|masked"),
-        ("train", lambda told, _: {**told, "boxes": [], "clients": []}, "0 neighbours left"),
-        ("query.shares", lambda told, _: {**told, "masks": [bytes(32)] * 3}, "not a public key"),
+        ("train", lambda told, _: {**told, "boxes": b""}, "0 neighbours left"),
+        ("train", lambda told, _: {**told, "boxes": told["boxes"][:-1]}, "not a table"),
+        (
+            "query.shares",
+            lambda told, _: {**told, "publics": pack_rows(dict.fromkeys([0, 1, 3], bytes(64)))},
+            "not a public key",
+        ),
         ("query.shares", lambda told, first: first if told != first else None, "another sum"),
         ("query.keys", lambda told, _: {**told, "terms": "{}"}, "terms of a sum"),
         (
@@ -310,6 +324,14 @@ def test_a_node_can_insist_on_sums(runs, monkeypatch, policy, scheme, works):
 def test_settings_that_need_single_updates_are_refused(assignments, says):
     with pytest.raises(SettingsError, match=says):
         load_experiment("tiny", assignments)
+
+
+def test_a_model_that_counts_is_refused(runs):
+    """Batch norm's counters leave any range; nothing of the run is left on disk."""
+    counting = ("budget.unit=none", "model.name=convnet", "model.norm=batch")
+    with pytest.raises(ModelError, match="num_batches_tracked is int64: integers among"):
+        run_tiny(runs, *counting, MASKS)
+    assert not list(runs.glob("*"))
 
 
 # ---- client-level privacy without a trusted server

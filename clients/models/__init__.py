@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic
 from clients.arithmetic.protocol import Layers
-from clients.models.binarized import build_binarized
 from clients.models.convnet import build_convnet
 from clients.models.perceptron import build_perceptron
 from clients.models.scatter import build_scatter, scatter_features
@@ -34,7 +33,6 @@ MODELS: dict[str, Architecture] = {
     "convnet": Architecture(build_convnet),
     "scatter": Architecture(build_scatter, scatter_features),
     "strided": Architecture(build_strided),
-    "binarized": Architecture(build_binarized),
 }
 
 
@@ -43,13 +41,11 @@ class Model(Section):
 
     Attributes:
         name: a key of `MODELS`.
-        hidden: widths of the hidden dense layers of a perceptron, strided or binarized net.
+        hidden: widths of the hidden dense layers of a perceptron or strided net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
         norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
         pool: side of the squares of pixels that are averaged before anything else; 1 is none.
         channels, kernel, stride: of the convolution of a strided net.
-        threshold: of a binarized net's pixels, in [0, 1].
-        sum_limit: where a binarized net's sums are pulled back to; 0 lets them run.
     """
 
     name: str = "perceptron"
@@ -60,8 +56,6 @@ class Model(Section):
     channels: int = Field(default=8, ge=1)
     kernel: int = Field(default=7, ge=1)
     stride: int = Field(default=3, ge=1)
-    threshold: float = Field(default=0.35, ge=0, lt=1)
-    sum_limit: float = Field(default=0.0, ge=0)
 
     @field_validator("name")
     @classmethod
