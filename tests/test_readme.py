@@ -49,6 +49,8 @@ def test_the_story_in_order(runs, tmp_path, monkeypatch):
         "cost",
         "infer",
         "evaluate",
+        "sweep",
+        "report",
     }
     for command in told:
         small = SMALL if command[1] == "run" else []
