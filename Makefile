@@ -25,13 +25,14 @@ ARITHMETIC := float,fixed
 ROUNDS := 15
 IMAGES := 10
 endif
+OPEN := training.learning_rate=2+arithmetic.slope=10+training.sample_rate=0.02+training.local_steps=50
 LOOK := --attack --audit --cost stm32h743
 
 demo: .venv/installed
 	$(BIN)/privet data fetch mnist
 	-$(BIN)/privet sweep story --over arithmetic.name=$(ARITHMETIC) \
 		--over budget.epsilon=$(EPSILON),none $(LOOK) --cost edgetpu $(LESS) --name $(STORY)
-	-$(BIN)/privet sweep story-streams --over budget.epsilon=$(EPSILON),none+training.learning_rate=2 \
+	-$(BIN)/privet sweep story-streams --over budget.epsilon=$(EPSILON),none+$(OPEN) \
 		$(LOOK) --cost integral-sc $(STREAMS) --name $(STORY)-streams
 	-$(BIN)/privet sweep encrypted-perceptron -s federation.rounds=$(ROUNDS) \
 		--infer ckks=$(IMAGES)0 --name $(STORY)-ckks
