@@ -17,8 +17,7 @@ from privacy.errors import FederationFailed, ModelError, SettingsError
 from privacy.ledger import Spent
 from privacy.masking import BOX_BYTES
 from privacy.masks import PART_BYTES
-from server import federation
-from server import grid as grid_room
+from server import engines, federation
 from server.adversaries import SUMS_ONLY, on_updates
 from server.experiment import load_experiment
 from server.launch import resume
@@ -35,12 +34,12 @@ PHASE_OF = {
 
 def intercept(monkeypatch, change):
     """Let `change(message, deliver)` stand between the server and every client."""
-    deliver = grid_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def between(self, message):
         return change(message, lambda m: deliver(self, m))
 
-    monkeypatch.setattr(grid_room.CohortGrid, "_deliver", between)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", between)
 
 
 def losing(monkeypatch, phase, clients):
@@ -256,7 +255,7 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
     def again(record):
         return recorddict_from_proto(recorddict_to_proto(record))
 
-    deliver = grid_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def wired(self, message):
         context = self._context(message.metadata.dst_node_id)
@@ -268,7 +267,7 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
         return Message(again(reply.content), reply_to=message)
 
     expected = {scheme: final(run_tiny(runs, scheme)) for scheme in (MASKS, CKKS)}
-    monkeypatch.setattr(grid_room.CohortGrid, "_deliver", wired)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", wired)
     for scheme, weights in expected.items():
         assert equal(final(run_tiny(runs, scheme)), weights)
 
@@ -279,14 +278,14 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
 )
 def test_a_node_can_insist_on_sums(runs, monkeypatch, policy, scheme, works):
     """Its owner's setting; a server that asks for an update in the clear gets none."""
-    context = grid_room.CohortGrid._context
+    context = engines.CohortGrid._context
 
     def with_policy(self, node):
         found = context(self, node)
         found.node_config[device.POLICY] = policy
         return found
 
-    monkeypatch.setattr(grid_room.CohortGrid, "_context", with_policy)
+    monkeypatch.setattr(engines.CohortGrid, "_context", with_policy)
     if works:
         assert run_tiny(runs, scheme).rounds[-1].secure["single_updates"] == 0
         return
