@@ -11,8 +11,8 @@ fail to answer:
 4. unmasking: told who survived, it gives its part of each surviving neighbour's seed, or of each
    lost neighbour's mask key. Never both: it answers for one list only, and for a sum of enough.
 
-Masks are AES-256 in counter mode under keys from HKDF-SHA256 (RFC 5869); parts are sealed by
-AES-GCM. All keys are bound to the terms' digest, sealed parts to sender and holder too.
+Masks are ChaCha20's keystream under keys from HKDF-SHA256 (RFC 5869); parts are sealed by AES-GCM.
+All keys are bound to the terms' digest, sealed parts to sender and holder too.
 
 Assumed: the server passes on the public keys that it was given (it could otherwise stand between
 any two members), and says who survived. It may lie in what it says: since more than half of a
@@ -40,7 +40,7 @@ from privacy.boxes import (
 )
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import PART_BYTES, add_mask, commitment, expand, point_of
+from privacy.masks import PART_BYTES, add_mask, commitment, own_mask, point_of
 from privacy.shares import split
 from privacy.terms import Terms
 
@@ -133,7 +133,7 @@ class Member:
             for sender, box in boxes.items()
         }
         mask_key = X25519PrivateKey.from_private_bytes(self.mask)
-        masked = words + expand(self.seed, self.terms, words)
+        masked = words + own_mask(self.seed, self.terms, words)
         for other in boxes:
             add_mask(masked, self.me, other, exchange(mask_key, self.publics[other]), self.terms)
         self.held |= opened

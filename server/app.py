@@ -26,6 +26,7 @@ from server.experiment import Experiment, load_experiment
 from server.federation import Evaluate, federate
 from server.grid import CohortGrid
 from server.run import Run, Weights, runs_folder
+from server.secrecy import require_floats
 
 log = logging.getLogger("privet")
 
@@ -64,6 +65,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     if experiment.budget.unit == "record":
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
+    require_floats(experiment, weights)
     experiment = experiment.resolve()
     if experiment.data.partition == "nodes":
         data = experiment.data.model_copy(update={"classes": dataset.num_classes})

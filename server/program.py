@@ -25,7 +25,7 @@ from server.experiment import Experiment
 from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
-VALIDATION = 300  # training images on which a circuit's rounding is chosen
+VALIDATION = 400  # training images on which a circuit's rounding is chosen
 
 
 def require_encryptable(experiment: Experiment, scheme: str) -> None:

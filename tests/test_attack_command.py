@@ -99,8 +99,26 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
         about = found["generators"][adversary]
         assert about["frechet_victim_to_strangers"] < about["frechet_to_victim"]
         assert 0 < about["p_own_victim_nearer"] <= 1
+        assert 0 < about["psnr_db_to_victim"] < 40
+        assert 0 < about["psnr_db_to_strangers"] < 40
         assert (run.path / about["picture"]).read_bytes()[:4] == b"\x89PNG"
     assert (run.path / inverted["picture"]).exists()
+
+
+def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
+    """The server's own attacks are left out, with the reason; a malicious client still plays."""
+    from server import reconstructions
+
+    monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 1)
+    monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
+    settings = ["federation.rounds=1", "federation.secure_aggregation=masks"]
+    run = launch(load_experiment("tiny", settings), runs)
+    means = Attack(shadows=4, candidates=300)
+    found = adversaries.attack(run, means, lambda _: None)
+    assert set(found["left_out"]) == {"server", "inversion", "server_generator"}
+    assert "sums only" in found["left_out"]["server"]
+    assert set(found["generators"]) == {"malicious_client", "rows"}
+    assert "auc" in found["secure_sum"]["coefficient"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from attacks.shadows import Stack, is_dense, split_pool, train_shadows, train_st
 from attacks.tape import Recipe, Sample
 from server.experiment import load_experiment
 from server.launch import launch
-from server.replay import recipe, replay
+from server.replay import fit_one, recipe, replay
 
 SHAPES = {"x": (5, 3), "classes": 4}
 
@@ -164,3 +164,23 @@ def test_what_is_not_plain_goes_through_the_runs_own_code():
         experiment = load_experiment("tiny", ["budget.unit=none", assignment])
         assert not recipe(experiment).plain
     assert recipe(load_experiment("tiny", ["budget.unit=none"])).plain
+
+
+def test_a_convnet_goes_through_the_runs_own_code(runs):
+    """Given the run's own records, start and seed, that trains the run again; given others, others.
+
+    Under DP, so that batches and noise are the run's too.
+    """
+    net = ("model.name=strided", "model.kernel=3", "model.stride=2", "model.channels=2")
+    settings = [*net, "model.hidden=[8]", "federation.rounds=2", "data.limit=400"]
+    run = launch(load_experiment("tiny", settings), runs)
+    own = np.flatnonzero((run.manifest.owner >= 0) & ~run.manifest.held_out)
+    again = fit_one(str(run.path), own, run.weights(0), run.experiment.seed, [1, 2])
+    for number, weights in zip((1, 2), again, strict=True):
+        for name, expected in run.weights(number).items():
+            assert np.allclose(weights[name], expected, atol=1e-6)
+    tape = replay(run)
+    shadows = train_shadows(tape, 2, seed=1)
+    assert shadows.phi.shape == (2, 2, len(tape.pool))
+    assert np.isfinite(shadows.phi).all()
+    assert not np.allclose(shadows.phi[0], shadows.phi[1])

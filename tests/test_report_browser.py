@@ -157,10 +157,24 @@ def test_no_serious_barrier_in_light_and_in_dark(visit):
         visit.page.wait_for_selector(f"html[data-scheme={scheme}]")
         assert visit.page.evaluate(INK) == ink
         only = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
-        found = axe.Axe().run(visit.page, options=only).response["violations"]
+        whole = {"exclude": [[".main-svg"]]}  # one image to a reader, with its table below
+        found = axe.Axe().run(visit.page, whole, only).response["violations"]
         bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in SERIOUS]
         assert bad == [], scheme
     visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = false)")
+
+
+def test_legends_stay_off_the_plots_when_the_window_changes(visit):
+    overlapping = """() => [...document.querySelectorAll('[data-figure]')].filter(plot => {
+        const legend = plot.querySelector('.legend');
+        const plotted = plot.querySelector('.nsewdrag').getBoundingClientRect();
+        return legend && legend.getBoundingClientRect().bottom > plotted.top + 6;
+    }).map(plot => plot.dataset.figure)"""
+    for width in (390, 1280):
+        before = visit.page.locator("[data-figure=pareto]").get_attribute("data-width")
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.page.wait_for_selector(f"[data-figure=pareto]:not([data-width='{before}'])")
+        assert visit.page.evaluate(overlapping) == [], width
 
 
 def test_it_prints_with_nothing_folded(visit):

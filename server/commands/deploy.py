@@ -54,6 +54,9 @@ def node(
     allow_seeded: Annotated[
         bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
     ] = False,
+    secure_aggregation: Annotated[
+        str, typer.Option(help="masks or ckks: train behind it only, never in the clear")
+    ] = "none",
     port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
@@ -65,6 +68,8 @@ def node(
 
     if client >= of:
         raise SettingsError(f"--client {client}: must be less than --of {of}")
+    if secure_aggregation not in ("none", "masks", "ckks"):
+        raise SettingsError(f"--secure-aggregation {secure_aggregation}: masks, ckks or none")
     if authority is None and address.rpartition(":")[0] not in LOOPBACK:
         raise SettingsError(f"--link {address} is another machine: give --authority, its PEM file")
     read_folder(data)
@@ -79,6 +84,7 @@ def node(
         "epsilon-limit": float(epsilon_limit),
         "delta": delta,
         "allow-seeded": allow_seeded,
+        "secure-aggregation": secure_aggregation,
     }
     run_node(NodeSettings(address, config, authority, key, port))
 

@@ -50,9 +50,10 @@ def _told(runs: Sequence[RunFacts]) -> list[str]:
     keys = dict.fromkeys(key for side in sides for group in side for key in group)
 
     def differs(key: str) -> bool:
-        within = any(len({group.get(key) for group in side}) > 1 for side in sides)
-        everywhere = len({group.get(key) for side in sides for group in side}) > 1
-        return within or (everywhere and key.startswith(("model.", "data.", "federation.")))
+        found = [{group[key] for group in side if key in group} for side in sides]
+        everywhere = len(found[0] | found[1]) > 1
+        shared = key.startswith(("model.", "data.", "federation."))
+        return any(len(values) > 1 for values in found) or (everywhere and shared)
 
     found = [key for key in keys if key not in IN_WORDS | QUIET and differs(key)]
     if "model.name" in found:  # the rest of its section follows from it

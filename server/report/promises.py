@@ -35,8 +35,10 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
         )
     audited = [run for run in private if run.audit]
     if audited:
-        shown = audited[:AUDITED]
-        rest = f" The first {AUDITED} of {len(audited)} are drawn." * (len(audited) > AUDITED)
+        shown = in_detail(audited, AUDITED) if len(audited) > AUDITED else audited
+        rest = f" {len(shown)} of {len(audited)} are drawn, one a setting." * (
+            len(shown) < len(audited)
+        )
         blocks.append(
             Panel(
                 key="claimed",

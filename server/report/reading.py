@@ -17,7 +17,7 @@ from server.report.cells import read_sweep, sweep_folder
 from server.report.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.gaps import missing_of
 from server.report.labels import labelled
-from server.rounds import RoundRecord
+from server.rounds import RoundRecord, ledgers_after
 from server.run import Run, find_run
 from server.summary import summarise
 
@@ -217,7 +217,7 @@ def _versions(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
-    experiment, ledgers = run.experiment, run.ledgers
+    experiment, ledgers = run.experiment, ledgers_after(rounds)
     entries = [c for record in rounds for c in record.clients]
     good = Counter(c.client for c in entries if not c.failure)
     failed = Counter(c.client for c in entries if c.failure)

@@ -50,6 +50,11 @@ def images(num: int) -> np.ndarray:
     return load(Data(name="mnist")).test_x[:num] / 255.0
 
 
+def evenly(num: int) -> np.ndarray:
+    """Places of `num` test images, from all parts of the set: its first half is the harder one."""
+    return np.linspace(0, 9999, num).astype(int)
+
+
 def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
     """Medians of one client's steps, bytes, accuracy and agreement, through the service."""
     dataset, model = load(run.experiment.data), trained_model(run)
@@ -60,10 +65,11 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
     with loopback(run.path, scheme, threads=threads) as url:
         client = connect(url)
         client.ask(images(1)[0])  # the worker parses the keys
-        answers = [client.ask(image) for image in images(num)]
+        places = evenly(num)
+        answers = [client.ask(image / 255.0) for image in dataset.test_x[places]]
     labels = np.array([a.label for a in answers])
-    right = int((labels == dataset.test_y[:num]).sum())
-    same = int((labels == plain[:num]).sum())
+    right = int((labels == dataset.test_y[places]).sum())
+    same = int((labels == plain[places]).sum())
     times = {k: [a.times_s[k] * 1e3 for a in answers] for k in answers[0].times_s}
     totals = [sum(a.times_s.values()) * 1e3 for a in answers]
     return {
@@ -207,10 +213,10 @@ def boolean(num_fhe: int = 50, num_simulated: int = 1000) -> dict:
     step = len(dataset.train_x) // VALIDATION
     bits = net.bits(dataset.train_x[::step] / 255.0)
     compiled = compile_net(net, bits, dataset.train_y[::step])
-    simulated = np.array(
-        [compiled.circuit.simulate(b) for b in net.bits(images(num_simulated))]
-    ).argmax(1)
-    right = int((simulated == dataset.test_y[:num_simulated]).sum())
+    places = evenly(num_simulated)
+    shown = net.bits(dataset.test_x[places] / 255.0)
+    simulated = np.array([compiled.circuit.simulate(b) for b in shown]).argmax(1)
+    right = int((simulated == dataset.test_y[places]).sum())
     uncompressed = uncompressed_bytes(net, bits)
     return told | {
         "choice": compiled.choice._asdict(),
