@@ -17,7 +17,7 @@ SQUARES = [
     "training.gradient_norm=1.0",
 ]
 SIGNS = [
-    "model.hidden=[16]",
+    "model.hidden=[8]",
     "arithmetic.name=binary",
     "arithmetic.activation_bits=1",
     "arithmetic.gradient_bits=32",
