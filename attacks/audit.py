@@ -16,7 +16,7 @@ Shapes: P parameters, R releases, M canaries, T steps.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from scipy.stats import binom, chi2
 from torch import Tensor, nn
 
 from attacks.canaries import Bound, bounds, likelihood
-from attacks.claim import HUGE, LEVEL, Check, Claim, descent
+from attacks.claim import HUGE, LEVEL, Asked, Check, Claim, descent
 from attacks.noise import Noise
 from privacy.ledger import Ledger, Spent
 
@@ -90,11 +90,8 @@ def sensitivity(claim: Claim, seed: int) -> Check:
                 model,
                 x[:num],
                 y[:num],
+                Asked(steps=1, sample_rate=1.0, noise_multiplier=0.0, path=(1, 0)),
                 scale=1 / claim.clip,
-                steps=1,
-                sample_rate=1.0,
-                noise_multiplier=0.0,
-                path=(1, 0),
             )
             moved.append(change)
         by_layer = {n: float((moved[0][n] - moved[1][n]).norm()) for n in moved[0]}
@@ -115,17 +112,8 @@ def sensitivity(claim: Claim, seed: int) -> Check:
 def charging(claim: Claim, seed: int) -> Check:
     """Every step of a round is on the ledger, with its own noise and sample rate."""
     model, steps = claim.build(seed), 3
-    _, ledger = descent(
-        claim,
-        model,
-        claim.x,
-        claim.y,
-        scale=1e-3,
-        steps=steps,
-        sample_rate=claim.sample_rate,
-        noise_multiplier=claim.noise_multiplier,
-        path=(1, 0),
-    )
+    asked = Asked(steps, claim.sample_rate, claim.noise_multiplier, path=(1, 0))
+    _, ledger = descent(claim, model, claim.x, claim.y, asked, scale=1e-3)
     due = (Spent(claim.noise_multiplier, claim.sample_rate, steps),)
     return Check(
         "charging",
@@ -210,24 +198,26 @@ class _Canaries:
         scores = np.zeros(CANARIES)
         self.drawn = []
         for step in range(1, self.steps + 1):
-            common = {"steps": 1, "sample_rate": claim.sample_rate, "path": (step, 0)}
-            seen = self._heard(x, y, ledger, noise_multiplier=claim.noise_multiplier, **common)
+            asked = Asked(
+                1, claim.sample_rate, claim.noise_multiplier, path=(step, 0), ledger=ledger
+            )
+            seen = self._heard(x, y, asked)
             scores += likelihood(seen[None], claim.noise_multiplier, claim.sample_rate)
             if step <= 20:
-                clean = self._heard(x, y, Ledger(), noise_multiplier=0.0, **common)
+                clean = self._heard(x, y, replace(asked, noise_multiplier=0.0, ledger=Ledger()))
                 self.drawn.append(int((clean[self.member] > 0.5).sum()))
         self.epsilon = ledger.epsilon(claim.delta)
         claimed = (claim.noise_multiplier, claim.sample_rate, self.steps)
         self.bounds = bounds(scores, self.member, claimed, claim.delta, seed)
 
-    def _heard(self, x: Tensor, y: Tensor, ledger: Ledger, **settings: Any) -> NDArray:
+    def _heard(self, x: Tensor, y: Tensor, asked: Asked) -> NDArray:
         """One step's release in each canary's direction, in units of the clip norm [M]."""
         claim = self._claim
         model = nn.Sequential(nn.Flatten(), nn.Linear(CANARIES, 2, bias=False))
         weight = model[1].weight
         nn.init.zeros_(weight)
-        expected = settings["sample_rate"] * len(x)
-        claim.device(model, x, y, learning_rate=expected / claim.clip, ledger=ledger, **settings)
+        expected = asked.sample_rate * len(x)
+        claim.device(model, x, y, replace(asked, learning_rate=expected / claim.clip))
         w = weight.detach().double()
         return ((w[0] - w[1]) / math.sqrt(2)).numpy()
 

@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -16,23 +15,25 @@ Release = dict[str, Tensor]
 Heard = tuple[Release, Ledger]
 
 
-class Device(Protocol):
-    """One round of the shipped training code; momentum off, otherwise as shipped."""
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One round, as the auditor asks for it.
 
-    def __call__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        *,
-        steps: int,
-        sample_rate: float,
-        noise_multiplier: float,
-        learning_rate: float,
-        path: tuple[int, int],
-        ledger: Ledger,
-    ) -> None:
-        """Train `model` in place on the records x, y; `path` is the round and the client."""
+    Attributes:
+        path: the round and the client.
+        ledger: charged as the device's own is.
+    """
+
+    steps: int
+    sample_rate: float
+    noise_multiplier: float
+    path: tuple[int, int]
+    learning_rate: float = 1.0
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+# The shipped training code, momentum off: trains the model in place on the records x, y.
+Device = Callable[[nn.Module, Tensor, Tensor, Asked], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +80,15 @@ def weights_of(model: nn.Module) -> Release:
 
 
 def descent(
-    claim: Claim, model: nn.Module, x: Tensor, y: Tensor, *, scale: float, **settings: Any
+    claim: Claim, model: nn.Module, x: Tensor, y: Tensor, asked: Asked, *, scale: float
 ) -> Heard:
     """What one round takes off the weights, as a sum over records; `scale` is how far to go.
 
     The model itself stays as it was.
     """
-    twin, ledger = copy.deepcopy(model), Ledger()
+    twin = copy.deepcopy(model)
     before = weights_of(twin)
-    expected = settings["sample_rate"] * len(x)
-    claim.device(twin, x, y, learning_rate=scale * expected, ledger=ledger, **settings)
+    expected = asked.sample_rate * len(x)
+    claim.device(twin, x, y, replace(asked, learning_rate=scale * expected))
     after = weights_of(twin)
-    return {n: (before[n] - after[n]).double() / scale for n in before}, ledger
+    return {n: (before[n] - after[n]).double() / scale for n in before}, asked.ledger

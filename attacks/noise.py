@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.stats import chi2, norm
 
-from attacks.claim import LEVEL, Check, Claim, Heard, Release, descent
+from attacks.claim import LEVEL, Asked, Check, Claim, Heard, Release, descent
 
 
 class Noise:
@@ -24,17 +24,9 @@ class Noise:
 
                     def twin(sigma: float, path: tuple[int, int], steps: int) -> Heard:
                         # Four steps go so little way that the gradients stay as they were.
-                        return descent(
-                            claim,
-                            model,
-                            claim.x,
-                            claim.y,
-                            scale=(1e-2 if steps == 1 else 1e-3) / claim.clip,
-                            steps=steps,
-                            sample_rate=claim.sample_rate,
-                            noise_multiplier=sigma,
-                            path=path,
-                        )
+                        asked = Asked(steps, claim.sample_rate, sigma, path)
+                        scale = (1e-2 if steps == 1 else 1e-3) / claim.clip
+                        return descent(claim, model, claim.x, claim.y, asked, scale=scale)
 
                     noisy, ledger = twin(claim.noise_multiplier, (number, client), steps)
                     clean, _ = twin(0.0, (number, client), steps)

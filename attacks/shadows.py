@@ -254,12 +254,23 @@ def _train_client(
             return share_KB * (clip / (norms_KB + 1e-6)).clamp(max=1.0) if private else share_KB
 
         gradients = stack.gradients(x, y_KB, factor)
+        if recipe.gradient_norm and not private:
+            _shorten(gradients, recipe.gradient_norm)
         for w, v, g in zip(stack.weights, velocity, gradients, strict=True):
             if sigma:
                 scale = (sigma * clip / expected).view(-1, *[1] * (w.dim() - 1))
                 g.addcmul_(torch.empty_like(g).normal_(generator=generator), scale)
             v.mul_(recipe.momentum).add_(g)
             w.sub_(v, alpha=rate)
+
+
+def _shorten(gradients: list[Tensor], most: float) -> None:
+    """Each model's gradient of the batch to a norm of at most `most`, as torch clips it."""
+    norms_K = sum(g.flatten(1).square().sum(1) for g in gradients)
+    assert isinstance(norms_K, Tensor)
+    factor_K = (most / (norms_K.sqrt() + 1e-6)).clamp(max=1.0)
+    for g in gradients:
+        g.mul_(factor_K.view(-1, *[1] * (g.dim() - 1)))
 
 
 Batches = Iterator[tuple[Tensor, Tensor]]

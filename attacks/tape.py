@@ -39,6 +39,7 @@ class Recipe:
         learning_rates: one a round.
         noise_multiplier: of record-level DP-SGD; None where the clients train without.
         clip: of a record's gradient.
+        gradient_norm: to which a batch's is shortened, without DP; 0 leaves it alone.
         server_momentum, server_learning_rate: of FedAvgM; 0 and 1 are FedAvg.
         plain: nothing happens but SGD or DP-SGD on each client, and a weighted mean, with or
             without momentum, on the server. Else only the run's own code (`Tape.fit`) can train
@@ -52,6 +53,7 @@ class Recipe:
     learning_rates: Sequence[float]
     noise_multiplier: float | None
     clip: float
+    gradient_norm: float = 0.0
     server_momentum: float = 0.0
     server_learning_rate: float = 1.0
     plain: bool = True

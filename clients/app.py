@@ -1,28 +1,32 @@
 """The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
 
-One message in, one message out. The device's ledger is kept in Flower's
-`context.state`: it is written back whatever happens, so that a round which fails after some steps
-has still spent them. So are, within a round, its secrets in a secure sum (clients.secure).
+One message in, one message out. A simulated device keeps its ledger in Flower's `context.state`:
+it is written back whatever happens, so that a round which fails after some steps has still spent
+them. A device with its own records keeps it in a file (clients.holder). Within a round the state
+also holds its secrets in a secure sum (clients.secure).
 """
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clients import secure
-from clients.data import load, partition
+from clients.data import Data, load, partition
+from clients.holder import Holder
 from clients.job import Job
 from clients.models import build
 from clients.net import Net
 from clients.records import records
 from clients.seeds import derive
 from clients.train import Round, evaluate, net_of, train
-from privacy.errors import BudgetExhausted, PrivetError
+from privacy.errors import BudgetExhausted, DataError, PrivetError
 from privacy.ledger import Ledger
 
 app = ClientApp()
@@ -55,16 +59,26 @@ def train_round(message: Message, context: Context) -> Message:
         client, num_clients = identify(context)
         in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
         job = Job.from_json(str(config["job"]))
-        net = load_net(job, message.content.array_records["arrays"])
-        mine = partition(job.data, num_clients, job.seed).members(client)
+        arrays = message.content.array_records["arrays"]
+        holder = Holder.of(context)
+        data, mine = own_records(job, holder, client, num_clients)
+        net = load_net(job, data, arrays)
         round_ = Round(
             number=int(config["server-round"]),
             client=client,
             learning_rate=float(config["learning-rate"]),
             proximal=float(config.get("proximal-mu", 0.0)),
         )
-        training, _ = records(job.data, job.model)
-        loss = train(net, training, torch.from_numpy(mine), job, round_, ledger)
+        training, _ = records(data, job.model)
+
+        def work(spent: Ledger) -> float | None:
+            return train(net, training, torch.from_numpy(mine), job, round_, spent)
+
+        if holder and job.budget.unit == "record":
+            loss = None
+            ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
+        else:
+            loss = work(ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
         if in_sum:
@@ -98,11 +112,18 @@ def evaluate_round(message: Message, context: Context) -> Message:
     where the experiment says so.
     """
     job = Job.from_json(str(message.content.config_records["config"]["job"]))
-    net = load_net(job, message.content.array_records["arrays"])
     client, num_clients = identify(context)
-    mine = partition(job.data, num_clients, job.seed).non_members(client)
-    training, _ = records(job.data, job.model)
-    loss, correct = evaluate(net, training, torch.from_numpy(mine))
+    if holder := Holder.of(context):
+        holder.refuse_statistics()
+        data = holder.source(job.data)
+        _, own = records(data, job.model)
+        mine = np.arange(len(own))
+    else:
+        data = job.data
+        own, _ = records(data, job.model)
+        mine = partition(data, num_clients, job.seed).non_members(client)
+    net = load_net(job, data, message.content.array_records["arrays"])
+    loss, correct = evaluate(net, own, torch.from_numpy(mine))
     share = 1 / max(len(mine), 1)
     metrics = MetricRecord(
         {"num-examples": len(mine), "loss": loss * share, "accuracy": correct * share}
@@ -112,10 +133,14 @@ def evaluate_round(message: Message, context: Context) -> Message:
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
-    """Say which client this node is and what its data have spent."""
+    """Say which client this node is and what its data have spent in the run that asks."""
     client, num_clients = identify(context)
     about = ConfigRecord({"client": client, "of": num_clients})
-    about["ledger"] = read_ledger(context).to_json()
+    ledger = read_ledger(context)
+    asked = message.content.config_records.get("asked")
+    if asked and (holder := Holder.of(context)):
+        ledger = holder.journal.spent_in(str(asked["run"]))
+    about["ledger"] = ledger.to_json()
     return Message(RecordDict({"about": about}), reply_to=message)
 
 
@@ -142,6 +167,27 @@ def identify(context: Context) -> tuple[int, int]:
     return int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
 
 
+def own_records(
+    job: Job, holder: Holder | None, client: int, num_clients: int
+) -> tuple[Data, NDArray[np.int64]]:
+    """Where this device's records are, and which of those it trains on.
+
+    Raises:
+        BudgetExhausted: the owner does not allow such a job.
+        DataError: there are none, or they do not fit the federation.
+    """
+    if holder is None:
+        if job.data.partition == "nodes":
+            raise DataError("this node has no data: start it with privet node --data DIR")
+        return job.data, partition(job.data, num_clients, job.seed).members(client)
+    holder.require_promise(job)
+    data = holder.source(job.data)
+    labels = load(data).train_y
+    if data.classes and labels.max() >= data.classes:
+        raise DataError(f"this device has records of more than the {data.classes} classes")
+    return data, np.arange(len(labels))
+
+
 def read_ledger(context: Context) -> Ledger:
     """The ledger that this device has kept since the run's first round."""
     if "ledger" not in context.state:
@@ -149,13 +195,14 @@ def read_ledger(context: Context) -> Ledger:
     return Ledger.from_json(str(context.state.config_records["ledger"]["entries"]))
 
 
-def load_net(job: Job, arrays: ArrayRecord) -> Net:
+def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
     """The job's model with the global weights in it; the thread's own."""
-    key = (job.data, job.model, job.arithmetic, job.training.per_sample)
+    key = (data, job.model, job.arithmetic, job.training.per_sample)
     if _mine.key != key:
-        dataset = load(job.data)
-        training, _ = records(job.data, job.model)
-        model = build(job.model, dataset.shape, dataset.num_classes, job.arithmetic)
+        dataset = load(data)
+        training, _ = records(data, job.model)
+        num_classes = data.classes or dataset.num_classes
+        model = build(job.model, dataset.shape, num_classes, job.arithmetic)
         _mine.net, _mine.key = net_of(model, training, job), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort

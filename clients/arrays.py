@@ -1,10 +1,13 @@
 """Arrays in messages: handed over as they are within a process, encoded where they cross a wire."""
 
+import math
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
@@ -45,6 +48,24 @@ def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     return record
 
 
-def encoded_bytes(array: Array) -> int:
-    """How long an array is that came over a wire; of one that did not, without encoding it."""
-    return array.numpy().nbytes if isinstance(array, HeldArray) else len(array.data)
+def decode(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+    """An array that came over the wire, looked at before memory is given to it.
+
+    Raises:
+        ValueError: longer than it should be, or of another shape or type.
+    """
+    expected = np.dtype(dtype)
+    if isinstance(array, HeldArray):
+        value = array.numpy()
+        if value.shape != shape or value.dtype != expected:
+            raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
+        return value
+    if len(array.data) > math.prod(shape) * expected.itemsize + 1024:
+        raise ValueError(f"{name} is {len(array.data)} bytes long")
+    content = BytesIO(array.data)
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{name} is not in numpy's format 1.0")
+    found, _, kind = np.lib.format.read_array_header_1_0(content)
+    if found != shape or kind != expected:
+        raise ValueError(f"{name} is {kind}{list(found)}")
+    return array.numpy()

@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 from pydantic import Field
 
-from clients.arrays import HeldArray, encoded_bytes, held
+from clients.arrays import HeldArray, decode, held
 from privacy.settings import Section
 
 Weights = Mapping[str, NDArray]
@@ -64,12 +64,9 @@ class Compression(Section):
         expected = {CODES: (num_bytes, np.uint8), SCALES: (num_blocks, np.float32)}
         arrays = {}
         for name, (length, kind) in expected.items():
-            most = length * np.dtype(kind).itemsize + 1024
-            if name not in sent or encoded_bytes(sent[name]) > most:
-                raise ValueError(f"{name} is missing or too long")
-            arrays[name] = sent[name].numpy()
-            if arrays[name].shape != (length,) or arrays[name].dtype != kind:
-                raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
+            if name not in sent:
+                raise ValueError(f"{name} is missing")
+            arrays[name] = decode(name, sent[name], (length,), kind)
         codes = _unpack(arrays[CODES], self.bits)[:size].astype(np.float32)
         update = (codes * np.float32(2 / self._most) - 1) * np.repeat(arrays[SCALES], self.block)[
             :size

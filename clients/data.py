@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from clients.formats import read_digits, read_idx_folder, read_mnist_wheel
+from clients.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
 from clients.seeds import derive
 from privacy.errors import DataError
 from privacy.files import write_atomically
@@ -35,20 +35,24 @@ class Data(Section):
 
     Attributes:
         name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's), or
-            `idx`: the four IDX files of MNIST's kind in the folder `path`.
+            `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`).
         limit: use only so many training records, chosen by the run's seed; 0 uses all.
         partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
-            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017).
+            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
+            `nodes`: each client is a device with its own folder of records.
         held_out: share of each client's records that it never trains on.
+        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
+            the training records have.
     """
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
     path: str = ""
     limit: int = Field(default=0, ge=0)
-    partition: Literal["iid", "dirichlet", "shards"] = "iid"
+    partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
     alpha: float = Field(default=0.5, gt=0)
     shards: int = Field(default=2, ge=1)
     held_out: float = Field(default=0.1, ge=0, lt=1)
+    classes: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +142,7 @@ def load(data: Data) -> Dataset:
 @lru_cache(maxsize=4)
 def _load(name: str, path: str) -> Dataset:
     if name == "idx" or path:
-        arrays = read_idx_folder(Path(path or "."))
+        arrays = read_folder(Path(path or "."))
     elif name == "digits":
         arrays = read_digits()
     else:
@@ -169,7 +173,8 @@ class Partition:
     """Which client owns which training record: the manifest of members and non-members.
 
     Attributes:
-        owner: int32 [N], the client of each record, -1 for a record that nobody has.
+        owner: int32 [N], the client of each record, -1 for a record that nobody has, or of which
+            only a device knows.
         held_out: bool [N], records which their owner never trains on.
     """
 
@@ -205,6 +210,8 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
         DataError: some client would have no record to train on.
     """
     y = load(data).train_y
+    if data.partition == "nodes":
+        return Partition(np.full(len(y), -1, dtype=np.int32), np.zeros(len(y), dtype=bool))
     if data.limit > len(y):
         raise DataError(f"[data] limit = {data.limit}: {data.name} has {len(y)} training records")
     rng = np.random.default_rng(derive(seed, "partition"))

@@ -29,7 +29,8 @@ class Training(Section):
         per_sample: how gradients are clipped: `compiled` (`onepass` where a layer has no kernel),
             `onepass` (privacy.bookkeeping) or Opacus's own `hooks`.
         noise: `seeded`, so that a run can be repeated, and as secret as its seed; or `secure`, with
-            a key from the operating system.
+            a key from the operating system, as are then the batches; `auto` is `secure` on devices
+            of their own, and `seeded` in a simulation.
     """
 
     sample_rate: float = Field(default=0.1, gt=0, le=1)
@@ -40,7 +41,7 @@ class Training(Section):
     optimizer: Literal["sgd", "adam"] = "sgd"
     distortion: float = Field(default=0.0, ge=0, le=1)
     gradient_norm: float = Field(default=0.0, ge=0)
-    noise: Literal["seeded", "secure"] = "seeded"
+    noise: Literal["auto", "seeded", "secure"] = "auto"
     per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
 
 

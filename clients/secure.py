@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from clients.job import Job
 from clients.seeds import generator
+from privacy.boxes import KEY_BYTES, pack_rows, unpack_rows
 from privacy.discrete import discrete_gaussian
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masking import Member
+from privacy.masking import BOX_BYTES, Member
 from privacy.noise import key_of
 from privacy.terms import Terms
 
@@ -39,31 +40,32 @@ def advertise(content: RecordDict, state: RecordDict, client: int) -> Fields:
     one = _kind(terms.scheme)(terms, client)
     publics = one.advertise()
     _keep(state, one)
-    return {"publics": list(publics)}
+    return {"publics": b"".join(publics)}
 
 
 def share(content: RecordDict, state: RecordDict, client: int) -> Fields:
     """Phase 2, `query.shares`: sealed parts for the neighbours, or a sealed key for all."""
     told, one = _agreed(content, state, client)
     if isinstance(one, Member):
-        publics = zip(told["channels"], told["masks"], strict=True)
-        boxes, commitment = one.share(dict(zip(told["clients"], publics, strict=True)))
+        pairs = unpack_rows(told["publics"], 2 * KEY_BYTES)
+        boxes, commitment = one.share({m: (k[:KEY_BYTES], k[KEY_BYTES:]) for m, k in pairs.items()})
         _keep(state, one)
-        return {"to": list(boxes), "boxes": list(boxes.values()), "commitment": commitment}
-    boxes = one.deal(dict(zip(told["clients"], told["channels"], strict=True)))
+        return {"boxes": pack_rows(boxes), "commitment": commitment}
+    boxes = one.deal(unpack_rows(told["publics"], KEY_BYTES))
     _keep(state, one)
-    return {"to": list(boxes), "boxes": list(boxes.values())}
+    return {"boxes": pack_rows(boxes)}
 
 
 def reveal(content: RecordDict, state: RecordDict, client: int) -> Fields:
     """Phase 4, `query.unmask`: parts of the masks left in the sum, or the sum decrypted."""
     told, one = _agreed(content, state, client)
+    survivors = list(unpack_rows(told["survivors"], 0))
     if isinstance(one, Member):
-        parts = one.reveal(told["survivors"])
+        parts = one.reveal(survivors)
         one.forget()
         _keep(state, one)
-        return {"of": list(parts), "parts": list(parts.values())}
-    total = one.reveal(told["ciphertexts"], len(told["survivors"]))
+        return {"parts": pack_rows(parts)}
+    total = one.reveal(told["ciphertexts"], len(survivors))
     return {"words": total.tobytes()}
 
 
@@ -105,7 +107,7 @@ def conceal(
     words = _words(one.terms, job, client, update, num_examples)
     digest = ConfigRecord({"digest": one.terms.digest})
     if isinstance(one, Member):
-        masked = one.conceal(words, dict(zip(told["clients"], told["boxes"], strict=True)))
+        masked = one.conceal(words, unpack_rows(told["boxes"], BOX_BYTES))
         _keep(state, one)
         return RecordDict({"arrays": ArrayRecord({SUM: Array(masked)}), SUM: digest})
     if told["dealer"] != client:
@@ -134,7 +136,7 @@ def _words(
         raise SecureSumFailed("the shares of noise would not add up to what the budget wants")
     if not terms.deviation:
         return terms.grid.encode_noisy(update, terms.clip, np.zeros(len(update), np.int64))
-    secure = job.training.noise == "secure"
+    secure = job.training.noise != "seeded"
     seed = None if secure else generator(job.seed, "noise-share", terms.round, client)
     noise = discrete_gaussian(terms.deviation, len(update), key_of(seed))
     return terms.grid.encode_noisy(update, terms.clip, noise)

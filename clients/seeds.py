@@ -1,6 +1,7 @@
 """Randomness by purpose: the same run, round, client and purpose give the same stream anywhere."""
 
 import hashlib
+import secrets
 
 import torch
 
@@ -14,3 +15,8 @@ def derive(seed: int, *path: str | int) -> int:
 def generator(seed: int, *path: str | int) -> torch.Generator:
     """A torch generator of its own for one purpose."""
     return torch.Generator().manual_seed(derive(seed, *path))
+
+
+def secret_generator() -> torch.Generator:
+    """A torch generator whose seed nobody knows. Its stream is no cipher's: keep it unseen."""
+    return torch.Generator().manual_seed(secrets.randbits(63))

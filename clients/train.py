@@ -13,7 +13,7 @@ from clients.job import Job
 from clients.net import Net
 from clients.optimizers import optimizer_of
 from clients.records import Records
-from clients.seeds import derive, generator
+from clients.seeds import derive, generator, secret_generator
 from privacy.ledger import Ledger
 from privacy.training import privatize
 
@@ -54,7 +54,9 @@ def train(
     optimizer = optimizer_of(net, job, round_.learning_rate)
     pull = _proximal_pull(net.parameters, round_.proximal)
     path = (round_.number, round_.client)
-    sampling = generator(job.seed, "sampling", *path)
+    secure = job.training.noise != "seeded" and job.budget.unit == "record"
+    # Who knows the batches gains from them what the accountant takes as hidden.
+    sampling = secret_generator() if secure else generator(job.seed, "sampling", *path)
     distortion = generator(job.seed, "distortion", *path)
 
     def fetch(batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +86,7 @@ def train(
         sample_rate=job.training.sample_rate,
         num_records=len(members),
         sampling=sampling,
-        noise=None if job.training.noise == "secure" else generator(job.seed, "noise", *path),
+        noise=None if secure else generator(job.seed, "noise", *path),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=pull if round_.proximal else None,
     )

@@ -5,6 +5,7 @@ sum's terms, its sender and its holder; AES-GCM seals it.
 """
 
 import hmac
+from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from privacy.errors import SecureSumFailed
 from privacy.terms import Terms
 
-TAG_BYTES = 16
+KEY_BYTES, TAG_BYTES = 32, 16
 ZERO_NONCE = bytes(12)  # each key seals one message
 
 
@@ -72,3 +73,23 @@ def public_of(private: bytes) -> bytes:
 def expand_key(agreed: bytes, purpose: bytes) -> bytes:
     """A key of 32 bytes for one purpose: HKDF-SHA256's expansion."""
     return hmac.digest(agreed, purpose + b"\x01", "sha256")
+
+
+def pack_rows(rows: Mapping[int, bytes]) -> bytes:
+    """A table of members and values of one size, as bytes: Flower checks a list item by item."""
+    return b"".join(member.to_bytes(4, "big") + value for member, value in rows.items())
+
+
+def unpack_rows(table: bytes, size_bytes: int) -> dict[int, bytes]:
+    """The inverse of `pack_rows`, for values of so many bytes.
+
+    Raises:
+        SecureSumFailed: it is no such table.
+    """
+    step = 4 + size_bytes
+    if not isinstance(table, bytes) or len(table) % step:
+        raise SecureSumFailed(f"not a table of {size_bytes} bytes a member")
+    return {
+        int.from_bytes(table[at : at + 4], "big"): table[at + 4 : at + step]
+        for at in range(0, len(table), step)
+    }

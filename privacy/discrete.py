@@ -24,7 +24,7 @@ from scipy.optimize import minimize_scalar
 
 from privacy.errors import SettingsError
 from privacy.ledger import Spent
-from privacy.noise import LANES, WORDS, Words, compiled, keystream
+from privacy.noise import WORDS, Words, compiled, stream
 
 LEAST, MOST = 16, 1 << 20  # deviations: for the bound on tau, and for 64-bit integers
 REACH = 64  # deviations
@@ -115,13 +115,6 @@ def discrete_gaussian(deviation: int, size: int, key: Words) -> NDArray[np.int64
         counter += BUFFER // 16
         done = _fill(words, u64(deviation), out, done)
     return out
-
-
-@compiled  # type: ignore[untyped-decorator]
-def stream(key: Words, counter: int, out: Words) -> None:
-    """Keystream from block `counter` on; `out` is a multiple of WORDS long."""
-    for start in range(0, len(out), WORDS):
-        keystream(key, counter + start // WORDS * LANES, out[start : start + WORDS])
 
 
 @compiled  # type: ignore[untyped-decorator]

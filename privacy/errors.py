@@ -5,6 +5,7 @@ PrivetError             exit status 1: it failed
 │   └── SecureSumFailed a sum that cannot be made, or that would show more than a sum
 ├── Interrupted         exit status 130: by the user; the run can be resumed
 ├── BudgetExhausted     a device refuses work that would overspend its epsilon
+├── LedgerError         a device's ledger is damaged, or cannot be written
 ├── WireError           foreign bytes that are not what they should be
 │   └── CiphertextError the format is right, the ciphertext or key in it is not
 ├── ServiceError        the inference service cannot be reached, refuses, or failed
@@ -39,6 +40,10 @@ class Interrupted(PrivetError):
 
 class BudgetExhausted(PrivetError):
     """The next round would spend more than the budget allows."""
+
+
+class LedgerError(PrivetError):
+    """A device's ledger is not as it was left, or cannot be written."""
 
 
 class WireError(PrivetError):

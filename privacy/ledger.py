@@ -33,6 +33,7 @@ from privacy.errors import SettingsError
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
 MAX_NOISE_MULTIPLIER = 1e4
+MOST_POINTS = 1 << 24  # of a PRV's grid; a million steps at epsilon 8 take about one million
 RDP_ORDERS = (*range(2, 64), 80, 128, 256, 512)  # whole ones: the fractional are slow,
 LOW_NOISE_ORDERS = (1.05, 1.1, 1.25, 1.5, 1.75)  # and matter where epsilon is in the hundreds
 
@@ -140,7 +141,10 @@ def epsilon_spent(
         return 0.0
     if any(entry.noise_multiplier == 0 for entry in entries):
         return math.inf
-    prvs, error = _discretise(entries, delta, relative_error)
+    try:
+        prvs, error = _discretise(entries, delta, relative_error)
+    except OverflowError:
+        return _rdp_epsilon(entries, delta)
     return _epsilon_of(prvs, entries, delta, error)
 
 
@@ -169,6 +173,10 @@ def _discretise(
 
     Returns:
         The discrete PRVs, and the absolute error of epsilon for which they are good.
+
+    Raises:
+        OverflowError: hardly any noise: the grid would take gigabytes, which nobody may ask of a
+            device by naming a sigma.
     """
     error = min(max(relative_error * _rdp_epsilon(entries, delta), 5e-4), 1.0)
     delta_error = delta / 1000
@@ -180,6 +188,8 @@ def _discretise(
         *(_rdp_epsilon(one, delta_error / (8 * steps)) for one in ones),
     )
     mesh = error / math.sqrt(steps * math.log(12 / delta_error) / 2)
+    if not 2 * reach / mesh < MOST_POINTS:
+        raise OverflowError("hardly any noise")
     domain = Domain.create_aligned(-reach, reach, mesh)
     with _quiet():
         return [
@@ -279,7 +289,10 @@ def epsilon_path(
     if noise_multiplier == 0:
         return lambda k: math.inf if k else 0.0
     whole = (Spent(noise_multiplier, sample_rate, steps),)
-    prvs, error = _discretise(whole, delta, 5 * RELATIVE_ERROR)
+    try:
+        prvs, error = _discretise(whole, delta, 5 * RELATIVE_ERROR)
+    except OverflowError:
+        return lambda k: epsilon_spent((Spent(noise_multiplier, sample_rate, k),), delta)
 
     @cache
     def epsilon_after(k: int) -> float:

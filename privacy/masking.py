@@ -11,8 +11,8 @@ fail to answer:
 4. unmasking: told who survived, it gives its part of each surviving neighbour's seed, or of each
    lost neighbour's mask key. Never both: it answers for one list only, and for a sum of enough.
 
-Masks are AES-256 in counter mode under keys from HKDF-SHA256 (RFC 5869); parts are sealed by
-AES-GCM. All keys are bound to the terms' digest, sealed parts to sender and holder too.
+Masks are ChaCha20's keystream under keys from HKDF-SHA256 (RFC 5869); parts are sealed by AES-GCM.
+All keys are bound to the terms' digest, sealed parts to sender and holder too.
 
 Assumed: the server passes on the public keys that it was given (it could otherwise stand between
 any two members), and says who survived. It may lie in what it says: since more than half of a
@@ -28,10 +28,19 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.boxes import TAG_BYTES, exchange, open_box, public_of, seal_box
+from privacy.boxes import (
+    KEY_BYTES,
+    TAG_BYTES,
+    exchange,
+    open_box,
+    pack_rows,
+    public_of,
+    seal_box,
+    unpack_rows,
+)
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import KEY_BYTES, PART_BYTES, add_mask, commitment, expand, point_of
+from privacy.masks import PART_BYTES, add_mask, commitment, own_mask, point_of
 from privacy.shares import split
 from privacy.terms import Terms
 
@@ -98,7 +107,7 @@ class Member:
         boxes = {}
         for holder, of_seed, of_mask in parts:
             if holder == self.me:
-                self.held[self.me] = of_seed  # its own mask key it never tells
+                self.held[self.me] = of_seed + bytes(PART_BYTES)  # its own mask key it never tells
             else:
                 boxes[holder] = seal_box(
                     self.terms, self.agreed[holder], self.me, holder, of_seed + of_mask
@@ -124,7 +133,7 @@ class Member:
             for sender, box in boxes.items()
         }
         mask_key = X25519PrivateKey.from_private_bytes(self.mask)
-        masked = words + expand(self.seed, self.terms, words)
+        masked = words + own_mask(self.seed, self.terms, words)
         for other in boxes:
             add_mask(masked, self.me, other, exchange(mask_key, self.publics[other]), self.terms)
         self.held |= opened
@@ -165,34 +174,32 @@ class Member:
         self.channel = self.mask = self.seed = b""
         self.publics, self.agreed = {}, {}
 
-    def fields(self) -> dict[str, bytes | int | str | list[int] | list[bytes]]:
+    def fields(self) -> dict[str, bytes | int | str]:
         """What must be known in the next phase."""
         return {
             "terms": self.terms.model_dump_json(),
             "me": self.me,
-            "secrets": [self.channel, self.mask, self.seed],
-            "neighbours": list(self.publics),
-            "publics": list(self.publics.values()),
-            "agreed": list(self.agreed.values()),
-            "senders": list(self.held),
-            "held": list(self.held.values()),
+            "secrets": self.channel + self.mask + self.seed,
+            "publics": pack_rows(self.publics),
+            "agreed": pack_rows(self.agreed),
+            "held": pack_rows(self.held),
             "answered": self.answered,
         }
 
     @classmethod
     def of_fields(cls, kept: Mapping) -> "Member":
         """The inverse of `fields`."""
-        channel, mask, seed = kept["secrets"]
+        own: bytes = kept["secrets"]
         return cls(
             Terms.from_json(str(kept["terms"])),
             int(kept["me"]),
-            channel,
-            mask,
-            seed,
-            publics=dict(zip(kept["neighbours"], kept["publics"], strict=True)),
-            agreed=dict(zip(kept["neighbours"], kept["agreed"], strict=True)),
-            held=dict(zip(kept["senders"], kept["held"], strict=True)),
-            answered=kept["answered"],
+            own[:KEY_BYTES],
+            own[KEY_BYTES : 2 * KEY_BYTES],
+            own[2 * KEY_BYTES :],
+            unpack_rows(kept["publics"], KEY_BYTES),
+            unpack_rows(kept["agreed"], KEY_BYTES),
+            unpack_rows(kept["held"], 2 * PART_BYTES),
+            kept["answered"],
         )
 
     def _require_neighbours(self, told: Mapping[int, object]) -> None:

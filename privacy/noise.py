@@ -78,6 +78,13 @@ def normal(key: Words, counter: int, out: NDArray[np.float32]) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
+def stream(key: Words, counter: int, out: Words) -> None:
+    """Keystream from block `counter` on; `out` is a multiple of WORDS long."""
+    for start in range(0, len(out), WORDS):
+        keystream(key, counter + start // WORDS * LANES, out[start : start + WORDS])
+
+
+@compiled  # type: ignore[untyped-decorator]
 def keystream(key: Words, counter: int, out: Words) -> None:
     """Blocks `counter` to `counter + LANES - 1` of ChaCha20, nonce zero.
 

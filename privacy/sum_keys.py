@@ -8,7 +8,7 @@ import numpy as np
 import tenseal.sealapi as seal
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.boxes import exchange, open_box, public_of, seal_box
+from privacy.boxes import KEY_BYTES, exchange, open_box, public_of, seal_box
 from privacy.ckks import SLACK_BYTES, from_bytes, to_bytes
 from privacy.encrypted_sum import (
     DEGREE,
@@ -20,7 +20,6 @@ from privacy.encrypted_sum import (
 )
 from privacy.errors import CiphertextError, SecureSumFailed
 from privacy.fixed_point import TRAILER, Words
-from privacy.masks import KEY_BYTES
 from privacy.terms import Terms
 
 UNSURE = 0.25  # grid units from a whole one: another key's, or a sum of too many

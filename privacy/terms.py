@@ -20,7 +20,7 @@ from privacy.settings import Section
 FEWEST = 3  # members: of the sum of two each knows the other's part
 FEW = 32  # up to so many are all neighbours of each other
 LOSS = 0.3  # share of members whose loss a graph is made to bear
-CHANCE = 1e-4  # that it does not
+CHANCE = 1e-3  # that it does not
 
 
 class Secure(Section):
@@ -30,7 +30,8 @@ class Secure(Section):
         survivors: least share of the cohort whose updates make a round. Under `unit = "client"`
             the noise is solved for just as many.
         threshold: share of those who hold a part of a client's seed, more than which can tell it.
-            From a half up: so no two lists of survivors can open one client.
+            From a half up: so two lists of survivors alone cannot open a client; a server that lies
+            and has c of the holders on its side cannot, from (1 + c / holders) / 2 up.
         neighbours: clients with which each shares masks and parts (Bell et al. 2020); 0 chooses, by
             the number of clients.
         bits: of a masked number. 64 cost twice the bytes.

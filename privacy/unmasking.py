@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.boxes import exchange, public_of
+from privacy.boxes import KEY_BYTES, exchange, public_of
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import KEY_BYTES, PART_BYTES, add_mask, commitment, expand, point_of
+from privacy.masks import PART_BYTES, add_mask, commitment, own_mask, point_of
 from privacy.shares import combine
 from privacy.terms import Terms
 
@@ -51,7 +51,7 @@ class Unmasking:
         seeds = {m: self._secret(m, parts[m], lost=False) for m in sorted(survivors)}
         keys = {m: self._secret(m, parts[m], lost=True) for m in lost}
         for seed in seeds.values():
-            total -= expand(seed, self._terms, total)
+            total -= own_mask(seed, self._terms, total)
         for member, key in keys.items():
             private = X25519PrivateKey.from_private_bytes(key)
             for other in self._terms.neighbours(member):

@@ -8,44 +8,36 @@ malicious_client sees every global model, and knows its own share in it
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
 from scipy.stats import mannwhitneyu
-from threadpoolctl import threadpool_limits
 
 from attacks import federated
-from attacks.axes import on_axes
 from attacks.evasion import robust_accuracy, rounded
 from attacks.leakage import Leakage, delong, measure
 from attacks.membership import Portfolio
 from attacks.settings import Attack
-from attacks.shadows import Shadows, is_dense, train_shadows
+from attacks.shadows import Shadows
 from attacks.signals import load, observe, predict
 from attacks.tape import Tape
 from privacy.errors import Interrupted
-from privacy.files import write_atomically
 from privacy.settings import Section, override, parse
 from server.reconstructions import reconstruct, why_no_gradient
 from server.replay import replay
 from server.run import Run
+from server.shadows import Tell, shadows_of
 
-GROUP = 4  # shadows trained together, kept together
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
 SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
-Tell = Callable[[str], None]
 Found = dict[str, Any]
 
 
@@ -95,39 +87,6 @@ def _left_out(found: Found) -> dict[str, str]:
     return {n: v["left_out"] for n, v in found.items() if isinstance(v, dict) and "left_out" in v}
 
 
-# ---- shadows, kept beside the runs
-
-
-def shadows_of(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Shadows:
-    """The shadows of the run's training signature; those that are there are used again."""
-    folder = run.path.parent / ".shadows" / tape.signature
-    groups = [
-        (folder / f"{settings.seed}-{first:03d}-{size}.safetensors", first, size)
-        for first in range(0, settings.shadows, GROUP)
-        for size in [min(GROUP, settings.shadows - first)]
-    ]
-    missing = [g for g in groups if not g[0].exists()]
-    if missing:
-        tell(f"shadows: {sum(g[2] for g in missing)} of {settings.shadows} to train ...")
-        tape = on_axes(tape)
-    dense = tape.recipe.plain and is_dense(tape.build(0))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:  # dense: a thread a group; else each group's models go to a process a core
-        with ThreadPoolExecutor(os.cpu_count() if dense else 1) as pool:
-            list(pool.map(lambda g: _train_group(tape, settings.seed, *g), missing))
-    finally:
-        torch.set_num_threads(threads)
-    kept = [load_file(path) for path, _, _ in groups]
-    return Shadows.join([Shadows(k["member"], k["phi"]) for k in kept])
-
-
-def _train_group(tape: Tape, seed: int, path: Path, first: int, size: int) -> None:
-    trained = train_shadows(tape, size, seed * 100_003 + first + 1)
-    with write_atomically(path) as file:
-        file.write(save(trained.arrays()))
-
-
 # ---- the adversary who sees models
 
 
@@ -135,14 +94,10 @@ def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
     """Membership from the last model, and from the models of all rounds."""
     model = tape.build(0)
     phi = np.stack([observe(load(model, tape.weights(r)), tape.pool) for r in tape.snapshots()])
-    views = {"final_model": False, "all_rounds": True}
-
-    def seen(rounds: bool) -> Found:
-        return _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
-
-    # Two threads may not each set the number of threads, and set it back.
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-        found: Found = dict(zip(views, pool.map(seen, views.values()), strict=True))
+    found: Found = {
+        name: _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
+        for name, rounds in (("final_model", False), ("all_rounds", True))
+    }
     right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
     found["train_test_gap"] = _gap(right[0][tape.member], right[1])
     return found

@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from clients.arrays import encoded_bytes, held
+from clients.arrays import decode, held
 from clients.compression import Compression, size_bytes
 from privacy.ledger import Ledger
 from server.run import Weights
@@ -52,15 +52,10 @@ def unpack(reply: Message, expected: Weights, compression: Compression) -> Updat
             raise ValueError("other arrays than the model's")
         weights = {}
         for name, old in expected.items():  # some of Flower's strategies pair arrays by position
-            length = encoded_bytes(arrays[name])
-            if length > old.nbytes + 1024:  # before anything is decoded
-                raise ValueError(f"{name} is {length} bytes long")
-            weights[name] = value = arrays[name].numpy()
-            if value.shape != old.shape or value.dtype != old.dtype:
-                raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
+            weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
             if not np.isfinite(value).all():
                 raise ValueError(f"{name} is not finite")
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, MemoryError) as error:
         raise ValueError(f"rejected: {error}") from None
     if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
         raise ValueError(f"rejected: num-examples = {examples}")

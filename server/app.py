@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import HttpGrid
 
 from clients.data import load
 from clients.models import build
@@ -25,6 +26,7 @@ from server.experiment import Experiment, load_experiment
 from server.federation import Evaluate, federate
 from server.grid import CohortGrid
 from server.run import Run, Weights, runs_folder
+from server.secrecy import require_floats
 
 log = logging.getLogger("privet")
 
@@ -39,6 +41,9 @@ def main(grid: Grid, context: Context) -> None:
         run = Run.open(config["run"])
     else:
         experiment = load_experiment(config["experiment"], config.get("set", "").split())
+        if isinstance(grid, HttpGrid):  # devices of their own, whatever the experiment was for
+            federation = experiment.federation.model_copy(update={"engine": "superlink"})
+            experiment = experiment.model_copy(update={"federation": federation})
         run = create_run(experiment, runs_folder(Path(config["runs"]) if config["runs"] else None))
     with logged(run), observer(run) as observe:
         log.info("run directory: %s", run.path.resolve())
@@ -60,7 +65,12 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     if experiment.budget.unit == "record":
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
-    return Run.create(experiment.resolve(), weights, runs, name)
+    require_floats(experiment, weights)
+    experiment = experiment.resolve()
+    if experiment.data.partition == "nodes":
+        data = experiment.data.model_copy(update={"classes": dataset.num_classes})
+        experiment = experiment.model_copy(update={"data": data})
+    return Run.create(experiment, weights, runs, name)
 
 
 def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
@@ -86,7 +96,9 @@ def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
                     f"set federation.clients={about['of']}, or for a simulation "
                     f"--federation-config 'num-supernodes={num_clients}'"
                 )
-            nodes[int(about["client"])] = reply.metadata.src_node_id
+            client, node = int(about["client"]), reply.metadata.src_node_id
+            if nodes.setdefault(client, node) != node:
+                raise FederationFailed(f"two nodes say that they are client {client}: see --client")
         if len(nodes) < num_clients:
             if time.monotonic() > deadline:
                 raise FederationFailed(f"{len(nodes)} of {num_clients} clients appeared in time")

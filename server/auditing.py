@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.audit import Audit, audit
-from attacks.claim import Claim, Device
+from attacks.claim import Asked, Claim, Device
 from clients.job import Job
 from clients.records import Records, records
 from clients.seeds import generator
@@ -77,30 +77,19 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
 def device(job: Job) -> Device:
     """`clients.train.train`, on whatever the auditor brings."""
 
-    def one_round(
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        *,
-        steps: int,
-        sample_rate: float,
-        noise_multiplier: float,
-        learning_rate: float,
-        path: tuple[int, int],
-        ledger: Ledger,
-    ) -> None:
-        loop = {"local_steps": steps, "sample_rate": sample_rate, "momentum": 0.0}
-        noise = {"noise_multiplier": noise_multiplier, "epsilon": None}
-        asked = job.model_copy(
+    def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
+        loop = {"local_steps": asked.steps, "sample_rate": asked.sample_rate, "momentum": 0.0}
+        noise = {"noise_multiplier": asked.noise_multiplier, "epsilon": None}
+        twin = job.model_copy(
             update={
                 "training": job.training.model_copy(update=loop),
                 "budget": job.budget.model_copy(update=noise),
             }
         )
-        number, client = path
-        round_ = Round(number=number, client=client, learning_rate=learning_rate)
+        number, client = asked.path
+        round_ = Round(number=number, client=client, learning_rate=asked.learning_rate)
         mine = Records(x, y)
-        train(net_of(model, mine, asked), mine, torch.arange(len(x)), asked, round_, ledger)
+        train(net_of(model, mine, twin), mine, torch.arange(len(x)), twin, round_, asked.ledger)
 
     return one_round
 

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError
-from server.commands import attack, audit, cost, data, evaluate, infer, report, runs, serve, sweep
+from server.commands import (
+    attack,
+    audit,
+    cost,
+    data,
+    deploy,
+    evaluate,
+    infer,
+    report,
+    runs,
+    serve,
+    sweep,
+)
 
 app = typer.Typer(
     name="privet",
@@ -18,6 +30,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+keys_app = typer.Typer(help="Certificates and node keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 app.command()(runs.run)
 app.command()(runs.resume)
@@ -32,7 +46,13 @@ app.command()(serve.serve)
 app.command()(report.report)
 app.command()(sweep.sweep)
 data_app.command("fetch")(data.fetch)
+app.command()(deploy.link)
+app.command()(deploy.node)
+app.command("ledger")(deploy.show_ledger)
 data_app.command("list")(data.list_data)
+data_app.command("check")(data.check)
+data_app.command("split")(data.split)
+keys_app.command("new")(deploy.new_keys)
 
 
 @app.callback()

@@ -22,6 +22,7 @@ from server.secrecy import require_sums_only
 from server.strategies import Strategy
 
 READY = Path(__file__).parent / "experiments"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Federation(Section):
@@ -36,6 +37,12 @@ class Federation(Section):
             held-out records. These statistics carry no noise.
         timeout_s: how long the server waits for a round's replies.
         workers: clients trained at the same time; 0 is one a core. Does not alter the result.
+        engine: what carries messages to clients, a key of `server.engines.ENGINES`: `cohort`, in
+            this process; `ray`, Flower's simulation; `superlink`, Flower's SuperNodes on devices
+            of their own, each with its own data.
+        address: `host:port` of the SuperLink.
+        root_certificates: PEM file of the authority that signed the SuperLink's certificate;
+            without one there is no TLS, and the address must be this machine's.
         secure_aggregation: what the server sees: `none` each update; under `masks`
             (privacy.masking) and `ckks` (privacy.encrypted_sum) the sum alone.
     """
@@ -47,12 +54,27 @@ class Federation(Section):
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)
     workers: int = Field(default=0, ge=0)
+    engine: Literal["cohort", "ray", "superlink"] = "cohort"
+    address: str = ""
+    root_certificates: str = ""
     secure_aggregation: Literal["none", "masks", "ckks"] = "none"
 
     @model_validator(mode="after")
     def _cohort_fits(self) -> "Federation":
         if self.cohort > self.clients:
             raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
+        return self
+
+    @model_validator(mode="after")
+    def _address_is_safe(self) -> "Federation":
+        host, _, port = self.address.rpartition(":")
+        if self.address and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"address = {self.address!r}: must be host:port")
+        if self.address and not self.root_certificates and host not in LOOPBACK:
+            raise ValueError(
+                f"address = {self.address!r} is another machine: give root_certificates = the "
+                "authority's PEM file (privet keys new makes one)"
+            )
         return self
 
     @property
@@ -106,6 +128,9 @@ class Experiment(Job):
     def resolve(self) -> "Experiment":
         """The same experiment with its noise solved over the planned participation.
 
+        Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
+        nobody can repeat, unless the experiment says `noise = "seeded"`.
+
         Raises:
             SettingsError: no noise is enough, or none fits the bits of a masked number.
         """
@@ -118,7 +143,16 @@ class Experiment(Job):
         if self.shares_noise and budget.noise_multiplier:
             members, secure = self.federation.cohort_size, self.secure
             deviation_of_each(secure.bits, members, secure.honest(members), budget.noise_multiplier)
-        return self.model_copy(update={"budget": budget})
+        deployed = self.federation.engine == "superlink"
+        noise = {"auto": "secure" if deployed else "seeded"}
+        training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        update: dict[str, Section] = {
+            "budget": budget,
+            "training": self.training.model_copy(update=training),
+        }
+        if deployed:
+            update["data"] = self.data.model_copy(update={"partition": "nodes"})
+        return self.model_copy(update=update)
 
     @property
     def shares_noise(self) -> bool:

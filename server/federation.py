@@ -106,6 +106,7 @@ class _Rounds:
         arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        config["run"] = self.run.identity
         cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
 
         messages = self.strategy.configure_train(number, arrays, config, cohort)
@@ -114,7 +115,7 @@ class _Rounds:
             messages = [self._with_ledger(m, cohort) for m in messages]
         seen: dict[str, Any] = {}
         if experiment.federation.secure_aggregation == "none":
-            replies = self.grid.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
             entries, gathered = self._admit(number, replies, cohort)
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
@@ -226,8 +227,10 @@ class _Rounds:
         if self.experiment.budget.unit != "record" or not clients:
             return
         answers = {}
-        messages = [Message(RecordDict(), self.nodes[client], "query") for client in clients]
-        for reply in self.grid.send_and_receive(messages, timeout=60):
+        asked = RecordDict({"asked": ConfigRecord({"run": self.run.identity})})
+        messages = [Message(asked, self.nodes[client], "query") for client in clients]
+        patience_s = min(60.0, self.experiment.federation.timeout_s)
+        for reply in self.grid.send_and_receive(messages, timeout=patience_s):
             if not reply.has_error():
                 about = reply.content.config_records["about"]
                 answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))

@@ -161,4 +161,13 @@ class Cohort(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        return self.grid.send_and_receive(messages, timeout=timeout)
+        """As the grid does; an answer that a SuperLink gives for a node counts as that node's."""
+        messages = list(messages)
+        for reply in self.grid.send_and_receive(messages, timeout=timeout):
+            if reply.metadata.src_node_id not in self.clients:
+                asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
+                node = asked.get(reply.metadata.reply_to_message_id)
+                if node is None:
+                    continue
+                reply.metadata.__dict__["_src_node_id"] = node
+            yield reply

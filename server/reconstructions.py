@@ -44,7 +44,10 @@ from server.run import Run
 
 VICTIMS = {True: 32, False: 4}  # analytic inversion is quick, iterative is not
 STRANGERS = 2000
-GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 3, 200
+# With five pairs of swapped victims, the permutation test can find p = 1 / 32.
+GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 5, 200
+ADVERSARIES: tuple[str, ...] = ("malicious_client", "server")
+SUMS_ONLY = "behind secure aggregation the server sees no single client's update"
 
 Found = dict[str, Any]
 Tell = Callable[[str], None]
@@ -56,11 +59,17 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
     reason = _why_not(experiment, tape, settings)
     if reason:
         return {"inversion": {"left_out": reason}, "generators": {"left_out": reason}}
-    found: Found = {"inversion": _inversion(run, tape, settings.seed)}
+    found: Found
+    adversaries = ADVERSARIES
+    if tape.sums_only:
+        found = {"inversion": {"left_out": SUMS_ONLY}, "server_generator": {"left_out": SUMS_ONLY}}
+        adversaries = ADVERSARIES[:1]
+    else:
+        found = {"inversion": _inversion(run, tape, settings.seed)}
     if any(side % 4 for side in _shape(tape)):
         return found | {"generators": {"left_out": "image sides must be multiples of 4"}}
-    tell(f"generators: {2 * 2 * GAN_PAIRS} federations of {GAN_ROUNDS} rounds ...")
-    return found | {"generators": _generators(run, tape, settings.seed)}
+    tell(f"generators: {2 * len(adversaries) * GAN_PAIRS} federations of {GAN_ROUNDS} rounds ...")
+    return found | {"generators": _generators(run, tape, adversaries, settings.seed)}
 
 
 def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None:
@@ -185,10 +194,10 @@ def _some(sample: Sample, num: int, rng: np.random.Generator) -> tuple[Tensor, T
 # ---- generators
 
 
-def _generators(run: Run, tape: Tape, seed: int) -> Found:
-    """Two victims who swap places, several times, for each of two adversaries."""
+def _generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: int) -> Found:
+    """Two victims who swap places, several times, for each of the adversaries."""
     found: Found = {}
-    for adversary in ("malicious_client", "server"):
+    for adversary in adversaries:
         pairs = [_swap(run.experiment, tape, adversary, seed + i) for i in range(GAN_PAIRS)]
         figures = {key: [v[key] for pair in pairs for v in pair[0]] for key in pairs[0][0][0]}
         differences = np.array([pair[1] for pair in pairs])
@@ -229,6 +238,8 @@ def _swap(
                 "nearest_to_victim": float(nearest(fakes, own)[0].mean()),
                 "nearest_to_strangers": float(nearest(fakes, strangers[: len(own)])[0].mean()),
                 "nearest_stranger_to_victim": float(nearest(strangers, own)[0].mean()),
+                **_nearest_likeness("victim", fakes, own),
+                **_nearest_likeness("strangers", fakes, strangers[: len(own)]),
             }
         )
         nearer += _distance(fakes, swapped) - _distance(fakes, own)
@@ -236,6 +247,12 @@ def _swap(
     row = made[0][:12]
     near = strangers[nearest(row, strangers)[1]]
     return figures, nearer, [images[0][:12], row, near]
+
+
+def _nearest_likeness(whose: str, fakes: Tensor, others: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of each image to the nearest of others, on the mean."""
+    found = _likeness(fakes, others[nearest(fakes, others)[1]])
+    return {f"{key}_to_{whose}": value for key, value in found.items()}
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

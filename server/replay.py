@@ -7,10 +7,14 @@ import hashlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -28,7 +32,7 @@ from clients.models import build
 from clients.records import Records, records
 from clients.seeds import derive
 from clients.train import Round, train
-from privacy.errors import RunError
+from privacy.errors import Interrupted, RunError
 from privacy.ledger import Ledger
 from server.experiment import Experiment
 from server.grid import Cohort, CohortGrid
@@ -118,13 +122,13 @@ def recipe(experiment: Experiment) -> Recipe:
         learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
         noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
         clip=budget.clip,
+        gradient_norm=training.gradient_norm,
         server_momentum=strategy.server_momentum or 0.0,
         server_learning_rate=strategy.server_learning_rate or 1.0,
         plain=strategy.name in ("fedavg", "fedavgm")
         and budget.unit != "client"
         and training.optimizer == "sgd"
-        and not training.distortion
-        and not training.gradient_norm,
+        and not training.distortion,
     )
 
 
@@ -178,19 +182,46 @@ class _Fit:
             for row, start, seed in zip(member, states, seeds, strict=True)
         ]
         workers = min(os.cpu_count() or 1, len(tasks))
-        if workers == 1:
-            return [fit_one(*task) for task in tasks]
-        pool: Executor = (
-            ProcessPoolExecutor(workers, get_context("spawn"))
-            if experiment.budget.unit == "client"
-            else ThreadPoolExecutor(workers)
-        )
-        with pool:
-            return list(pool.map(fit_one, *zip(*tasks, strict=True)))
+        if experiment.budget.unit == "client":
+            with get_context("spawn").Pool(workers, _leave_interrupts) as processes:
+                return processes.starmap(fit_one, tasks)  # which leaving ends, done or not
+        stop = Event()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            return list(pool.map(fit_one, *zip(*tasks, strict=True), repeat(stop)))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stoppable(Records):
+    """Records that are read until it is said to stop: each step asks for some."""
+
+    stop: Event | None = None
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """As of any records.
+
+        Raises:
+            Interrupted: it was said to stop.
+        """
+        if self.stop and self.stop.is_set():
+            raise Interrupted("stopped")
+        return super().inputs(indices)
 
 
 def fit_one(
-    path: str, chosen: NDArray, start: Weights, seed: int, rounds: list[int]
+    path: str,
+    chosen: NDArray,
+    start: Weights,
+    seed: int,
+    rounds: list[int],
+    stop: Event | None = None,
 ) -> list[Weights]:
     """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
     torch.set_num_threads(1)
@@ -198,7 +229,8 @@ def fit_one(
     in_it = np.zeros(len(load(experiment.data).train_y), dtype=bool)
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
-    training, _ = records(experiment.data, experiment.model)
+    whole, _ = records(experiment.data, experiment.model)
+    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
     job = experiment.job.model_copy(update={"seed": seed})
     job = job.model_copy(update={"budget": job.budget.model_copy(update={"epsilon": None})})
     app = ClientApp()
@@ -222,7 +254,7 @@ def train_as_asked(
 ) -> Message:
     """A client's round, as `clients.app` does it, on records of the caller's choice."""
     config: dict[str, Any] = dict(message.content.config_records["config"])
-    net = load_net(job, message.content.array_records["arrays"])
+    net = load_net(job, job.data, message.content.array_records["arrays"])
     round_ = Round(
         number=int(config["server-round"]),
         client=client,

@@ -16,16 +16,14 @@ audit.json                does the mechanism do what it claims?
 log.txt                   Flower's log and ours
 """
 
+import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +37,11 @@ from privacy.errors import RunError
 from privacy.files import held, write_atomically
 from privacy.ledger import Ledger
 from privacy.settings import parse, read_toml
+from server.environment import describe
 from server.experiment import Experiment
 from server.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
-
-RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
 
 
 class Run:
@@ -81,7 +78,7 @@ class Run:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
             draft._write("experiment.toml", experiment.to_toml().encode())
-            draft._write("environment.json", json.dumps(_environment(), indent=1).encode())
+            draft._write("environment.json", json.dumps(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()
@@ -122,6 +119,13 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Machine, versions and command."""
         return self.kept("environment.json")
+
+    @cached_property
+    def identity(self) -> str:
+        """What devices know the run by: no other has it, not even under the same name."""
+        parts = ("experiment.toml", "environment.json")
+        content = [self.path.name.encode(), *((self.path / part).read_bytes() for part in parts)]
+        return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
 
     @property
     def manifest(self) -> Partition:
@@ -250,10 +254,17 @@ class Run:
         self._write(f"{stem}.safetensors", save(weights))
         if strategy_state:
             self._write(f"{stem}.strategy.safetensors", save(strategy_state))
-        with (self.path / "rounds.jsonl").open("ab") as file:
-            file.write((record.to_json() + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.path / "rounds.jsonl"
+        length = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write((record.to_json() + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, length)  # a line cut short would stop the run from being read
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
         """Write the view of all ledgers."""
@@ -313,20 +324,3 @@ def find_run(name: str, runs: Path) -> Run:
             raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
         return found[-1]
     return Run.open(runs / name if (runs / name / "experiment.toml").is_file() else name)
-
-
-def _environment() -> dict[str, Any]:
-    versions = {}
-    for package in RECORDED_VERSIONS:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-    }

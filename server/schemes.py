@@ -1,13 +1,14 @@
 """The server's half of each scheme of secure aggregation, phase by phase."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from flwr.app import RecordDict
 
 from clients.secure import SUM
-from privacy.boxes import TAG_BYTES
+from privacy.boxes import KEY_BYTES, TAG_BYTES, pack_rows, unpack_rows
 from privacy.errors import CiphertextError, SecureSumFailed
 from privacy.fixed_point import TRAILER, Words
 from privacy.masks import PART_BYTES
@@ -45,30 +46,21 @@ class Masks:
         self._mask_keys: Mapping[int, bytes] = {}
 
     def prepare(self, sum_: "SecureSum") -> dict[int, dict[str, Any]]:
-        publics = {c: keys for c, keys in sum_.publics.items() if len(keys) == 2}
+        publics = {c: keys for c, keys in sum_.publics.items() if len(keys) == 2 * KEY_BYTES}
         near = {c: [m for m in self._terms.neighbours(c) if m in publics] for c in publics}
-        told = sum_.ask(
-            "shares",
-            {
-                client: {
-                    "clients": others,
-                    "channels": [publics[m][0] for m in others],
-                    "masks": [publics[m][1] for m in others],
-                }
-                for client, others in near.items()
-            },
-            _shared,
-        )
+        asked = {
+            client: {"publics": pack_rows({m: publics[m] for m in others})}
+            for client, others in near.items()
+        }
+        told = sum_.ask("shares", asked, _shared)
         sum_.require_enough("shares", told)
         self._commitments = {client: commitment for client, (_, commitment) in told.items()}
-        self._mask_keys = {client: publics[client][1] for client in told}
-        return {
-            holder: {
-                "clients": (senders := [m for m in near[holder] if holder in told.get(m, [{}])[0]]),
-                "boxes": [told[m][0][holder] for m in senders],
-            }
-            for holder in told
-        }
+        self._mask_keys = {client: publics[client][KEY_BYTES:] for client in told}
+        prepared = {}
+        for holder in told:
+            sealed = {m: told[m][0].get(holder) for m in near[holder] if m in told}
+            prepared[holder] = {"boxes": pack_rows({m: box for m, box in sealed.items() if box})}
+        return prepared
 
     def add(self, client: int, content: RecordDict) -> Words:
         array = content.array_records["arrays"][SUM]
@@ -81,8 +73,8 @@ class Masks:
         return words
 
     def open(self, sum_: "SecureSum", survivors: list[int]) -> Words:
-        asked = {client: {"survivors": survivors} for client in survivors}
-        revealed = sum_.ask("unmask", asked, lambda told: _paired(told, "of", "parts", PART_BYTES))
+        asked = {client: {"survivors": _list(survivors)} for client in survivors}
+        revealed = sum_.ask("unmask", asked, lambda told: unpack_rows(told["parts"], PART_BYTES))
         unmasking = Unmasking(self._terms, self._mask_keys, self._commitments)
         return unmasking.unmask(self._total, set(survivors), revealed)
 
@@ -97,12 +89,11 @@ class Ckks:
         self._size_bytes = 4 * (terms.length + TRAILER)
 
     def prepare(self, sum_: "SecureSum") -> dict[int, dict[str, Any]]:
-        channels = {c: p[0] for c, p in sum_.publics.items() if len(p) == 1}
-        asked = {"clients": list(channels), "channels": list(channels.values())}
+        channels = {c: key for c, key in sum_.publics.items() if len(key) == KEY_BYTES}
+        asked = {"publics": pack_rows(channels)}
+        read = partial(_sealed, num=len(channels) - 1)
         for dealer, public in channels.items():
-            told = sum_.ask(
-                "shares", {dealer: asked}, lambda t: _paired(t, "to", "boxes", MOST_KEY_BYTES)
-            )
+            told = sum_.ask("shares", {dealer: asked}, read)
             left = set(channels) - set(sum_.failures)
             if dealer in told:
                 boxes = told[dealer]
@@ -123,7 +114,7 @@ class Ckks:
             raise ValueError(str(error)) from None
 
     def open(self, sum_: "SecureSum", survivors: list[int]) -> Words:
-        asked = {"survivors": survivors, "ciphertexts": self._sum.parts()}
+        asked = {"survivors": _list(survivors), "ciphertexts": self._sum.parts()}
         for client in survivors:
             for words in sum_.ask("unmask", {client: asked}, self._words).values():
                 return words
@@ -135,12 +126,16 @@ SCHEMES: dict[str, Callable[[Terms], Scheme]] = {"masks": Masks, "ckks": Ckks}
 
 def _shared(told: Told) -> tuple[dict[int, bytes], bytes]:
     """Sealed parts by holder, and a commitment."""
-    return _paired(told, "to", "boxes", 2 * PART_BYTES + TAG_BYTES), bytes(told["commitment"])
+    return unpack_rows(told["boxes"], 2 * PART_BYTES + TAG_BYTES), bytes(told["commitment"])
 
 
-def _paired(told: Told, names: str, values: str, most_bytes: int) -> dict[int, bytes]:
-    """Two lists of an answer, as one dict."""
-    paired = {int(n): bytes(v) for n, v in zip(told[names], told[values], strict=True)}
-    if any(len(value) > most_bytes for value in paired.values()):
-        raise ValueError(f"{values} of more than {most_bytes} bytes")
-    return paired
+def _sealed(told: Told, num: int) -> dict[int, bytes]:
+    """A sealed key for each of so many."""
+    size_bytes = len(told["boxes"]) // num - 4
+    if not 0 < size_bytes < MOST_KEY_BYTES:
+        raise ValueError(f"sealed keys of {size_bytes} bytes")
+    return unpack_rows(told["boxes"], size_bytes)
+
+
+def _list(members: list[int]) -> bytes:
+    return pack_rows(dict.fromkeys(members, b""))

@@ -4,8 +4,10 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from numpy.typing import NDArray
+
 from privacy.discrete import deviation_of_each
-from privacy.errors import SecureSumFailed, SettingsError
+from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.fixed_point import most_of, weighted_scale
 from privacy.terms import FEWEST, Terms, parts_needed
 
@@ -28,6 +30,21 @@ def require_sums_only(experiment: "Experiment", source: str) -> None:
         lines.append("[record] masked = true: there are masked updates under 'masks' only")
     if lines:
         raise SettingsError("\n".join(f"{source}: {line}" for line in lines))
+
+
+def require_floats(experiment: "Experiment", weights: dict[str, NDArray]) -> None:
+    """Refuse a model that counts: a sum of updates has a range, and counters leave it.
+
+    Raises:
+        ModelError: names the array.
+    """
+    if experiment.federation.secure_aggregation != "none":
+        for name, array in weights.items():
+            if array.dtype.kind != "f":
+                raise ModelError(
+                    f"{name} is {array.dtype}: integers among the weights cannot be summed under "
+                    "secure_aggregation; use [model] norm = 'group' or 'none'"
+                )
 
 
 def _refusals(experiment: "Experiment", scheme: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ privacy.sum_keys belong to the devices.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -16,9 +16,9 @@ from flwr.serverapp import Grid
 
 from clients.app import REFUSED
 from clients.secure import SUM, flatten
+from privacy.boxes import KEY_BYTES
 from privacy.errors import SecureSumFailed
 from privacy.ledger import Ledger
-from privacy.masks import KEY_BYTES
 from privacy.terms import Terms
 from server.run import Weights
 from server.schemes import SCHEMES, Scheme
@@ -124,7 +124,7 @@ class SecureSum:
                 fields: Told = reply.content.config_records[SUM]
                 answers[client] = read(fields)
                 self.up_bytes[client] += _size(fields)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, SecureSumFailed) as error:
                 self._fail(client, phase, f"rejected: {error}")
         return answers
 
@@ -170,12 +170,11 @@ class SecureSum:
         self.require_enough("train", survivors)
         return sorted(survivors)
 
-    def _exchange(self, phase: str, messages: list[Message]) -> list[tuple[int, Message]]:
-        """Good replies by client; one that nobody asked for is not looked at."""
+    def _exchange(self, phase: str, messages: list[Message]) -> Iterator[tuple[int, Message]]:
+        """Good replies as they come; one that nobody asked for is not looked at."""
         started = time.perf_counter()
         client_of = {node: client for client, node in self._nodes.items()}
         waiting = {client_of[message.metadata.dst_node_id] for message in messages}
-        good = []
         for reply in self._grid.send_and_receive(messages, timeout=self._timeout_s):
             client = client_of.get(reply.metadata.src_node_id)
             if client not in waiting:
@@ -184,11 +183,10 @@ class SecureSum:
             if reply.has_error():
                 self._fail(client, phase, str(reply.error.reason), reply.error.code == REFUSED)
             else:
-                good.append((client, reply))
+                yield client, reply
         for client in sorted(waiting):
             self._fail(client, phase, "no reply in time")
         self.seen.seconds[phase] = time.perf_counter() - started
-        return good
 
     def _fail(self, client: int, phase: str, reason: str, refused: bool = False) -> None:
         self.failures.setdefault(client, (f"{phase}: {reason}", refused))
@@ -217,11 +215,11 @@ def moved(weights: Weights, update: np.ndarray) -> Weights:
     return {name: moved[name] for name in weights}
 
 
-def _publics(told: Told) -> list[bytes]:
-    """Public keys that a client told."""
-    if not 1 <= len(told["publics"]) <= 2 or {len(k) for k in told["publics"]} != {KEY_BYTES}:
+def _publics(told: Told) -> bytes:
+    """Public keys that a client told, one after another."""
+    if len(told["publics"]) not in (KEY_BYTES, 2 * KEY_BYTES):
         raise ValueError("not public keys")
-    return list(told["publics"])
+    return bytes(told["publics"])
 
 
 def _size(fields: Mapping[str, Any]) -> int:

@@ -122,6 +122,7 @@ def _trust(experiment: Experiment) -> str:
         return SUMS.format(honest=honest)
     told = TRUST[experiment.budget.unit]
     if experiment.federation.secure_aggregation != "none":
+        told = told.replace(", which may read every update", "")
         told += "; behind secure aggregation the server sees sums only"
     return told
 

@@ -287,7 +287,9 @@ def lay_out(sweep: Sweep, axes: Sequence[Axis], num_seeds: int) -> list[Experime
                 if point[axis.key] == label
             ]
             if mine and all(isinstance(found, SettingsError) for found in mine):
-                raise mine[0]  # type: ignore[misc]
+                what, said = f"--over {axis.key}=", str(mine[0])
+                told = said.replace(f"-s {axis.key}=", what)
+                raise SettingsError(told if what in told else f"{what}{label}: {said}")
     experiments: list[Experiment | None] = []
     sweep.document.cells = []
     for i in range(num_seeds):

@@ -101,10 +101,16 @@ def make_sweep(folder: Path, name: str = "grid") -> Path:
     for number, cell in enumerate(cells):
         cell.setdefault("error", None)
         settings = {"budget.epsilon": number, "arithmetic.name": "float"}
-        cell |= {"settings": settings, "seed": number, "digest": f"{number:064d}"}
+        cell |= {
+            "settings": settings,
+            "point": settings,
+            "seed": number,
+            "digest": f"{number:064d}",
+        }
     path = folder / f"{name}.sweep"
     path.mkdir()
-    told = {"format": 1, "experiment": "tiny", "command": ["privet", "sweep", "tiny"], "axes": {}}
+    told = {"format": 1, "experiment": "tiny", "command": ["privet", "sweep", "tiny"]}
+    told |= {"axes": {}, "fixed": []}
     (path / "sweep.json").write_text(json.dumps(told | {"cells": cells}))
     return path
 

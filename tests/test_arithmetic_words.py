@@ -192,23 +192,34 @@ def moved(net, x, indices, start):
     return torch.cat([(start[n] - p.detach()).flatten() for n, p in net.named_parameters()]) * 20
 
 
-def sensitivity(settings_, seed):
+def sensitivity(settings_, seed, model):
     """The most that one record of ten moves the clipped sum.
 
     The last of the batch, so that all others meet the same dice.
     """
     torch.manual_seed(seed)
     x = torch.rand(40, 4, 4) * 3
-    net = build(Model(hidden=(12,)), (4, 4), 3, settings_).train()
+    net = build(model, (4, 4), 3, settings_).train()
     start = {name: w.clone() for name, w in net.state_dict().items()}
     batch = torch.arange(10)
     return float((moved(net, x, batch, start) - moved(net, x, batch[:-1], start)).norm())
 
 
-@pytest.mark.parametrize("settings_", models(), ids=lambda s: f"{s.name}{s.bits}")
-def test_one_record_moves_the_sum_by_the_clip_at_most(settings_, monkeypatch):
+STRIDED = Model(name="strided", channels=3, kernel=2, stride=1, hidden=(6,))
+CLIPPED = [
+    *((settings_, Model(hidden=(12,))) for settings_ in models()),
+    (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
+    (Arithmetic(name="fixed"), STRIDED),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings_", "model"), CLIPPED, ids=lambda s: f"{s.name}{getattr(s, 'bits', '')}"
+)
+def test_one_record_moves_the_sum_by_the_clip_at_most(settings_, model, monkeypatch):
     """And, twin, by more when nothing is clipped."""
-    assert 0.3 * CLIP < max(sensitivity(settings_, s) for s in range(4)) <= CLIP * (1 + 1e-4)
+    most = max(sensitivity(settings_, s, model) for s in range(4))
+    assert 0.3 * CLIP < most <= CLIP * (1 + 1e-4)
 
     def unclipped(self, num_records=None):
         self.max_grad_norm, clip = 1e9, self.max_grad_norm
@@ -217,7 +228,7 @@ def test_one_record_moves_the_sum_by_the_clip_at_most(settings_, monkeypatch):
 
     accumulate = bookkeeping.OnePassOptimizer.accumulate
     monkeypatch.setattr(bookkeeping.OnePassOptimizer, "accumulate", unclipped)
-    assert max(sensitivity(settings_, s) for s in range(4)) > CLIP * 1.2
+    assert max(sensitivity(settings_, s, model) for s in range(4)) > CLIP * 1.2
 
 
 @pytest.mark.parametrize("settings_", models(), ids=lambda s: f"{s.name}{s.bits}")

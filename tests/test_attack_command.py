@@ -1,14 +1,21 @@
 """`privet attack` and `privet audit`: what they write, what they refuse, and going on."""
 
 import json
+import os
+import signal
 import sys
+import time
 
 import pytest
 
+from attacks.settings import Attack
+from clients.records import Records
 from privacy.errors import Interrupted
 from server import adversaries, cli
 from server.experiment import load_experiment
 from server.launch import launch
+from server.replay import replay
+from server.shadows import shadows_of
 
 
 @pytest.fixture
@@ -78,9 +85,7 @@ def test_shadows_are_used_again(privet, runs, monkeypatch):
 
 def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     """The whole road of the reconstruction, without DP: inversion is nearly exact."""
-    from attacks.settings import Attack
     from server import reconstructions
-    from server.replay import replay
 
     monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 2)
     monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
@@ -94,8 +99,26 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
         about = found["generators"][adversary]
         assert about["frechet_victim_to_strangers"] < about["frechet_to_victim"]
         assert 0 < about["p_own_victim_nearer"] <= 1
+        assert 0 < about["psnr_db_to_victim"] < 40
+        assert 0 < about["psnr_db_to_strangers"] < 40
         assert (run.path / about["picture"]).read_bytes()[:4] == b"\x89PNG"
     assert (run.path / inverted["picture"]).exists()
+
+
+def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
+    """The server's own attacks are left out, with the reason; a malicious client still plays."""
+    from server import reconstructions
+
+    monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 1)
+    monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
+    settings = ["federation.rounds=1", "federation.secure_aggregation=masks"]
+    run = launch(load_experiment("tiny", settings), runs)
+    means = Attack(shadows=4, candidates=300)
+    found = adversaries.attack(run, means, lambda _: None)
+    assert set(found["left_out"]) == {"server", "inversion", "server_generator"}
+    assert "sums only" in found["left_out"]["server"]
+    assert set(found["generators"]) == {"malicious_client", "rows"}
+    assert "auc" in found["secure_sum"]["coefficient"]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +171,32 @@ def test_an_audit_that_fails_says_why(privet, monkeypatch):
     assert status == 1
     assert "FAILED" in out
     assert "the noise is forgotten" in " ".join(out.split())
+
+
+def interrupt(reads):
+    """Like Ctrl-C at the fifth read; the others are slow, so that to go on would take long."""
+    reads.append(1)
+    if len(reads) == 5:
+        os.kill(os.getpid(), signal.SIGINT)
+    if len(reads) >= 5:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"], ids=["together", "one by one"])
+def test_shadows_are_interrupted_within_a_step(runs, monkeypatch, optimizer):
+    """In the threads where they are trained; none is kept half done, and then they are trained."""
+    settings = [
+        "federation.rounds=1",
+        "training.local_steps=300",
+        f"training.optimizer={optimizer}",
+    ]
+    run = launch(load_experiment("tiny", settings), runs, "mine")
+    tape = replay(run)
+    reads, inputs = [], Records.inputs
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "inputs", lambda self, i: (interrupt(reads), inputs(self, i))[1])
+        with pytest.raises(KeyboardInterrupt):
+            shadows_of(run, tape, Attack(shadows=4), lambda _: None)
+    assert 5 <= len(reads) < 300
+    assert not list((runs / ".shadows").rglob("*.safetensors"))
+    assert len(shadows_of(run, tape, Attack(shadows=4), lambda _: None)) == 4

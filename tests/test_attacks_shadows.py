@@ -12,7 +12,7 @@ from attacks.shadows import Stack, is_dense, split_pool, train_shadows, train_st
 from attacks.tape import Recipe, Sample
 from server.experiment import load_experiment
 from server.launch import launch
-from server.replay import recipe, replay
+from server.replay import fit_one, recipe, replay
 
 SHAPES = {"x": (5, 3), "classes": 4}
 
@@ -91,9 +91,9 @@ def test_the_noise_is_that_of_the_budget(thin):
         ("budget.unit=none", "training.momentum=0.9"),
         ("budget.noise_multiplier=0.0", "budget.clip=0.2"),
         ("budget.unit=none", "strategy.name=fedavgm", "strategy.server_momentum=0.5"),
-        ("budget.unit=none", "model.hidden=[40]"),
+        ("budget.unit=none", "training.gradient_norm=0.1", "model.hidden=[40]"),
     ],
-    ids=["momentum", "clipped", "fedavgm", "wide"],
+    ids=["momentum", "clipped", "fedavgm", "wide, shortened"],
 )
 def test_together_they_are_what_the_runs_own_code_trains(runs, assignments):
     """On whole batches nothing is left to chance: weights and signals agree."""
@@ -141,7 +141,7 @@ def test_axes_hold_the_longest_part():
 
 def test_on_axes_they_are_the_same_models(runs):
     """Inputs of 64 numbers spread over 1,100: turned back to 64 and more, nothing is lost."""
-    settings = ["federation.rounds=2", "budget.unit=none", "training.momentum=0.5"]
+    settings = ["federation.rounds=4", "budget.unit=none", "training.learning_rate=0.05"]
     tape = replay(launch(load_experiment("tiny", [*settings, "training.sample_rate=1.0"]), runs))
     spread = torch.randn(64, WIDE + 76, generator=torch.Generator().manual_seed(0)) / 8
     pixels = tape.pool.inputs
@@ -164,3 +164,23 @@ def test_what_is_not_plain_goes_through_the_runs_own_code():
         experiment = load_experiment("tiny", ["budget.unit=none", assignment])
         assert not recipe(experiment).plain
     assert recipe(load_experiment("tiny", ["budget.unit=none"])).plain
+
+
+def test_a_convnet_goes_through_the_runs_own_code(runs):
+    """Given the run's own records, start and seed, that trains the run again; given others, others.
+
+    Under DP, so that batches and noise are the run's too.
+    """
+    net = ("model.name=strided", "model.kernel=3", "model.stride=2", "model.channels=2")
+    settings = [*net, "model.hidden=[8]", "federation.rounds=2", "data.limit=400"]
+    run = launch(load_experiment("tiny", settings), runs)
+    own = np.flatnonzero((run.manifest.owner >= 0) & ~run.manifest.held_out)
+    again = fit_one(str(run.path), own, run.weights(0), run.experiment.seed, [1, 2])
+    for number, weights in zip((1, 2), again, strict=True):
+        for name, expected in run.weights(number).items():
+            assert np.allclose(weights[name], expected, atol=1e-6)
+    tape = replay(run)
+    shadows = train_shadows(tape, 2, seed=1)
+    assert shadows.phi.shape == (2, 2, len(tape.pool))
+    assert np.isfinite(shadows.phi).all()
+    assert not np.allclose(shadows.phi[0], shadows.phi[1])

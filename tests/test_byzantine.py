@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord
 
-from server import launch as launch_room
+from server import engines
 from server.experiment import load_experiment
 from server.launch import launch
 from server.strategies import bounded
@@ -25,7 +25,7 @@ DEFENCES = {
 
 def lying(monkeypatch, factor):
     """Some clients send their update times a factor, or without sense."""
-    deliver = launch_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def malicious(self, message):
         reply = deliver(self, message)
@@ -43,7 +43,7 @@ def lying(monkeypatch, factor):
             reply.content["arrays"] = ArrayRecord(arrays)
         return reply
 
-    monkeypatch.setattr(launch_room.CohortGrid, "_deliver", malicious)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", malicious)
 
 
 def accuracy(runs, *assignments):

@@ -17,7 +17,7 @@ from clients import app as client_room
 from clients import data as data_room
 from privacy.errors import FederationFailed, RunError
 from privacy.ledger import Ledger, Spent
-from server import launch as launch_room
+from server import engines
 from server.experiment import load_experiment
 from server.launch import launch, resume
 from server.run import Run, find_run
@@ -265,7 +265,7 @@ def test_a_failing_client_is_recorded_and_its_steps_are_counted(runs, monkeypatc
 
 def test_a_lost_upload_is_spent_all_the_same(runs, monkeypatch):
     """The device trained, the reply never came: the server learns of the spending by asking."""
-    deliver = launch_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def lossy(self, message):
         reply = deliver(self, message)
@@ -273,7 +273,7 @@ def test_a_lost_upload_is_spent_all_the_same(runs, monkeypatch):
             return deliver(self, Message(message.content, 1, "query.lost"))
         return reply
 
-    monkeypatch.setattr(launch_room.CohortGrid, "_deliver", lossy)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", lossy)
     run = run_tiny(runs)
     assert run.rounds[0].clients[0].failure
     assert run.ledgers[0].entries == run.ledgers[1].entries
@@ -320,7 +320,7 @@ def test_a_client_that_would_overspend_refuses(runs, monkeypatch):
     ],
 )
 def test_a_bad_update_is_rejected_and_the_round_goes_on(runs, monkeypatch, spoil, says):
-    deliver = launch_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def malicious(self, message):
         reply = deliver(self, message)
@@ -330,7 +330,7 @@ def test_a_bad_update_is_rejected_and_the_round_goes_on(runs, monkeypatch, spoil
             reply.content["arrays"] = ArrayRecord(spoilt)
         return reply
 
-    monkeypatch.setattr(launch_room.CohortGrid, "_deliver", malicious)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", malicious)
     run = run_tiny(runs, "federation.rounds=1")
     assert says in run.rounds[0].clients[1].failure
     assert all(np.isfinite(v).all() for v in final(run).values())

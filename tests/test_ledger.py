@@ -1,6 +1,7 @@
 """The ledger: epsilon agrees with Google's accountant, and nothing that was spent is forgotten."""
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -389,3 +390,15 @@ def test_epsilon_is_memoised(counted: list[tuple[Spent, ...]]) -> None:
     assert counted == [(Spent(2.0, 0.1, 30),)]
     Ledger([Spent(2.0, 0.1, 31)]).epsilon(DELTA)
     assert len(counted) == 2
+
+
+def test_next_to_no_noise_is_bounded_in_little_memory():
+    """The PRV's grid would have 46 billion points: who names a sigma must not fill a device."""
+    spent = (Spent(0.001, 0.25, 8),)
+    tracemalloc.start()
+    epsilon = epsilon_spent(spent, 0.5)
+    after = epsilon_path(0.001, 0.25, 8, 0.5)
+    assert after(0) == 0
+    assert epsilon_spent((Spent(0.01, 0.25, 8),), 0.5) < epsilon == after(8)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    tracemalloc.stop()

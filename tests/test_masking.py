@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.app import ConfigRecord
@@ -17,6 +19,8 @@ from privacy.boxes import exchange, expand_key, open_box, public_of, seal_box
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import most_of
 from privacy.masking import Member
+from privacy.masks import expand
+from privacy.noise import LANES, WORDS
 from privacy.terms import Secure, degree_for, parts_needed
 
 D = 40
@@ -126,7 +130,7 @@ def test_a_masked_update_is_uniform_until_the_mask_is_sabotaged(monkeypatch):
         assert min(looks_uniform(masked)) > 0.001
         correlation = np.corrcoef(masked.view(np.int32), words[0].view(np.int32))[0, 1]
         assert abs(correlation) < 4 / np.sqrt(50_000)
-    monkeypatch.setattr(masking, "expand", lambda key, terms, like: np.zeros_like(like))
+    monkeypatch.setattr(masking, "own_mask", lambda seed, terms, like: np.zeros_like(like))
     monkeypatch.setattr(masking, "add_mask", lambda *_: None)
     bare = Sum(terms, words)
     bare.keys()
@@ -140,7 +144,7 @@ def test_either_mask_alone_hides_an_update(monkeypatch):
     terms = terms_for(range(5), 50_000)
     words = {c: terms.grid.encode(np.zeros(50_000), 600) for c in range(5)}
     for name, nothing in (
-        ("expand", lambda key, terms, like: np.zeros_like(like)),
+        ("own_mask", lambda seed, terms, like: np.zeros_like(like)),
         ("add_mask", lambda *_: None),
     ):
         with monkeypatch.context() as sabotage:
@@ -326,6 +330,18 @@ def test_keys_are_those_of_hkdf():
     assert expand_key(agreed, b"a purpose") == expected.derive(mine.exchange(other.public_key()))
     with pytest.raises(SecureSumFailed, match="not a public key"):
         exchange(mine, bytes(32))
+
+
+def test_masks_are_chacha20():
+    """Its keystream, as `cryptography` has it, in the order of privacy.noise: lane by lane."""
+    key = bytes(range(32))
+    for dtype, num in ((np.uint32, 1500), (np.uint64, 700)):
+        found = expand(key, np.zeros(num, dtype))
+        cipher = Cipher(ChaCha20(key, bytes(16)), None).encryptor()
+        blocks = np.frombuffer(cipher.update(bytes(2 * 4 * WORDS)), "<u4").reshape(2, LANES, 16)
+        expected = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1).view(dtype)[:num]
+        assert found.dtype == dtype
+        assert np.array_equal(found, expected)
 
 
 def test_boxes_open_for_their_holder_only():

@@ -22,6 +22,7 @@ COMMANDS = [shlex.split(line) for line in LINES]
 TABLE = [
     shlex.split(command) for command in re.findall(r"^\| `(privet .*?)`", README, re.MULTILINE)
 ]
+ELSEWHERE = {"serve", "link", "node", "ledger"}  # test_inference.py, test_deployment.py
 SMALL = ["-s", "data.name=digits", "-s", "federation.rounds=1"]
 
 
@@ -37,19 +38,11 @@ def test_the_story_in_order(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("PRIVET_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(data, "read_mnist_wheel", read_digits)
     monkeypatch.setitem(data.CONTENT_SHA256, "mnist", data.CONTENT_SHA256["digits"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir(exist_ok=True)
     told = [command for command in COMMANDS if command[0] == "privet"]
-    assert {command[1] for command in told} == {
-        "data",
-        "run",
-        "list",
-        "show",
-        "resume",
-        "attack",
-        "audit",
-        "cost",
-        "infer",
-        "evaluate",
-    }
+    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert {command[1] for command in told} == {*known, "data"} - ELSEWHERE
     for command in told:
         small = SMALL if command[1] == "run" else []
         assert privet([*command[1:], *small], monkeypatch) == 0, command

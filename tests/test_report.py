@@ -92,9 +92,9 @@ def test_numbers_on_the_page_are_those_of_the_run(folder):
 
     asked = told(folder, "whole/inference.json")
     bytes_table = page.tables["Agreement and bytes"]
-    assert [cells[0][0] for cells in bytes_table[1:]] == ["ckks", "boolean"]
-    assert page.value("Agreement and bytes", "ckks", "question") == asked["ckks"]["upload_bytes"]
-    agreement = page.cell("Agreement and bytes", "ckks", "same answer (95 %)")
+    assert [cells[0][0] for cells in bytes_table[1:]] == ["CKKS", "boolean"]
+    assert page.value("Agreement and bytes", "CKKS", "question") == asked["ckks"]["upload_bytes"]
+    agreement = page.cell("Agreement and bytes", "CKKS", "same answer (95 %)")
     assert agreement == ("95.0 % (76.4 to 99.1)", 0.95)
     assert page.cell("Time by step", "boolean", "whole answer") == ("2.51 s", 2.51)
 
@@ -283,7 +283,8 @@ def test_a_sweep_shows_its_failed_cells(folder, privet):
     assert [cell[0] for cell in stage][1:] == ["cost", "the chip melted"]
     (undone,) = page.tables["Cells not done: 1"][1:]
     assert undone[2][0] == "pending"
-    assert "Of 5 cells of the sweep 1 failed and 1 are not done." in page.words
+    assert "1 of 5 cells of the sweep failed." in page.words
+    assert "1 of 5 cells of the sweep not done yet." in page.words
     status, out, _ = privet("report", "grid.sweep", "--format", "json")
     assert status == 0
     assert [cell["status"] for cell in json.loads(out)["cells"]].count("failed") == 1

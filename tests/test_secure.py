@@ -10,11 +10,13 @@ from test_federation import close, equal, failing, final, run_tiny
 
 from attacks.settings import Attack
 from clients import secure as device
+from privacy.boxes import pack_rows, unpack_rows
 from privacy.discrete import epsilon_of_sum
-from privacy.errors import FederationFailed, SettingsError
+from privacy.errors import FederationFailed, ModelError, SettingsError
 from privacy.ledger import Spent
-from server import federation
-from server import launch as launch_room
+from privacy.masking import BOX_BYTES
+from privacy.masks import PART_BYTES
+from server import engines, federation
 from server.adversaries import SUMS_ONLY, on_updates
 from server.experiment import load_experiment
 from server.launch import resume
@@ -31,12 +33,12 @@ PHASE_OF = {
 
 def intercept(monkeypatch, change):
     """Let `change(message, deliver)` stand between the server and every client."""
-    deliver = launch_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def between(self, message):
         return change(message, lambda m: deliver(self, m))
 
-    monkeypatch.setattr(launch_room.CohortGrid, "_deliver", between)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", between)
 
 
 def losing(monkeypatch, phase, clients):
@@ -131,8 +133,8 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
         reply = deliver(message)
         if message.metadata.message_type == "query.unmask":
             told = reply.content["sum"]
-            survivors = set(message.content["sum"]["survivors"])
-            for member in told["of"]:
+            survivors = unpack_rows(message.content["sum"]["survivors"], 0)
+            for member in unpack_rows(told["parts"], PART_BYTES):
                 key = (message.metadata.dst_node_id, bytes(message.content["sum"]["digest"]))
                 kinds.setdefault((key, member), set()).add(member in survivors)
         return reply
@@ -164,19 +166,30 @@ def spoiling(monkeypatch, kind, spoil):
     intercept(monkeypatch, change)
 
 
-def flip(box):
-    return box[:7] + bytes([box[7] ^ 1]) + box[8:]
+def flip(boxes):
+    rows = unpack_rows(boxes, BOX_BYTES)
+    return pack_rows({m: box[:7] + bytes([box[7] ^ 1]) + box[8:] for m, box in rows.items()})
+
+
+def swap(boxes):
+    rows = unpack_rows(boxes, BOX_BYTES)
+    return pack_rows(dict(zip(rows, list(rows.values())[::-1], strict=True)))
 
 
 @pytest.mark.parametrize(
     ("kind", "spoil", "says"),
     [
-        ("train", lambda told, _: {**told, "boxes": [flip(b) for b in told["boxes"]]}, "altered"),
-        ("train", lambda told, _: {**told, "boxes": told["boxes"][::-1]}, "altered"),
+        ("train", lambda told, _: {**told, "boxes": flip(told["boxes"])}, "altered"),
+        ("train", lambda told, _: {**told, "boxes": swap(told["boxes"])}, "altered"),
         ("train", lambda told, first: first if told != first else None, "another sum"),
         ("train", lambda told, first: {**first, "digest": told["digest"]}, "altered|masked"),
-        ("train", lambda told, _: {**told, "boxes": [], "clients": []}, "0 neighbours left"),
-        ("query.shares", lambda told, _: {**told, "masks": [bytes(32)] * 3}, "not a public key"),
+        ("train", lambda told, _: {**told, "boxes": b""}, "0 neighbours left"),
+        ("train", lambda told, _: {**told, "boxes": told["boxes"][:-1]}, "not a table"),
+        (
+            "query.shares",
+            lambda told, _: {**told, "publics": pack_rows(dict.fromkeys([0, 1, 3], bytes(64)))},
+            "not a public key",
+        ),
         ("query.shares", lambda told, first: first if told != first else None, "another sum"),
         ("query.keys", lambda told, _: {**told, "terms": "{}"}, "terms of a sum"),
         (
@@ -241,7 +254,7 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
     def again(record):
         return recorddict_from_proto(recorddict_to_proto(record))
 
-    deliver = launch_room.CohortGrid._deliver
+    deliver = engines.CohortGrid._deliver
 
     def wired(self, message):
         context = self._context(message.metadata.dst_node_id)
@@ -253,7 +266,7 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
         return Message(again(reply.content), reply_to=message)
 
     expected = {scheme: final(run_tiny(runs, scheme)) for scheme in (MASKS, CKKS)}
-    monkeypatch.setattr(launch_room.CohortGrid, "_deliver", wired)
+    monkeypatch.setattr(engines.CohortGrid, "_deliver", wired)
     for scheme, weights in expected.items():
         assert equal(final(run_tiny(runs, scheme)), weights)
 
@@ -264,14 +277,14 @@ def test_every_message_survives_the_wire(runs, monkeypatch):
 )
 def test_a_node_can_insist_on_sums(runs, monkeypatch, policy, scheme, works):
     """Its owner's setting; a server that asks for an update in the clear gets none."""
-    context = launch_room.CohortGrid._context
+    context = engines.CohortGrid._context
 
     def with_policy(self, node):
         found = context(self, node)
         found.node_config[device.POLICY] = policy
         return found
 
-    monkeypatch.setattr(launch_room.CohortGrid, "_context", with_policy)
+    monkeypatch.setattr(engines.CohortGrid, "_context", with_policy)
     if works:
         assert run_tiny(runs, scheme).rounds[-1].secure["single_updates"] == 0
         return
@@ -311,6 +324,14 @@ def test_a_node_can_insist_on_sums(runs, monkeypatch, policy, scheme, works):
 def test_settings_that_need_single_updates_are_refused(assignments, says):
     with pytest.raises(SettingsError, match=says):
         load_experiment("tiny", assignments)
+
+
+def test_a_model_that_counts_is_refused(runs):
+    """Batch norm's counters leave any range; nothing of the run is left on disk."""
+    counting = ("budget.unit=none", "model.name=convnet", "model.norm=batch")
+    with pytest.raises(ModelError, match="num_batches_tracked is int64: integers among"):
+        run_tiny(runs, *counting, MASKS)
+    assert not list(runs.glob("*"))
 
 
 # ---- client-level privacy without a trusted server

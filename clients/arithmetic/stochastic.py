@@ -26,10 +26,13 @@ from torch import Tensor, nn
 
 from clients.arithmetic import kernels, streams
 from clients.arithmetic.dice import Dice
+from clients.arithmetic.images import OrPool, Patches, ToImage
 from clients.arithmetic.kernels import Words, num_words
 from clients.arithmetic.layers import windowed
 from clients.arithmetic.rounding import RoundGradient
 from clients.arithmetic.straight import pass_straight
+from clients.arithmetic.streams import Streams
+from clients.layers import AddChannel, MaxPool2d
 from privacy.bookkeeping import RULES, Share
 from privacy.errors import ModelError
 
@@ -38,23 +41,6 @@ if TYPE_CHECKING:
 
 INPUT, WEIGHT, CYCLE = 0, 1, 2  # what a layer draws: phases of two banks of registers, a cycle
 NO_WORDS, NO_SUMS = np.empty((0, 0, 0), np.uint64), np.empty((0, 0), np.int32)
-
-
-class Streams:
-    """The bits between two layers: words [B, L, K] of `features`; a layer puts its own in place.
-
-    Attributes:
-        zero: the number for which a 0 stands: -1, or 0 for pixels.
-    """
-
-    def __init__(self, words: Words, features: int, zero: float) -> None:
-        self.words, self.features, self.zero = words, features, zero
-
-    def sample(self, cycle: int) -> Tensor:
-        """The numbers of one cycle, a sample of stream length 1: [B, I]."""
-        out = np.empty((len(self.words), self.features), np.float32)
-        kernels.unpack(np.ascontiguousarray(self.words[:, cycle]), self.zero, out)
-        return torch.from_numpy(out)
 
 
 class StreamLayer(nn.Module):
@@ -95,22 +81,25 @@ class Encoder(StreamLayer):
     """Comparators: pixels in [0, 1] -> streams."""
 
     def encode(self, x: Tensor) -> Streams:
-        """Streams of pixels [B, I]."""
+        """Streams of pixels [B, ...]."""
+        shape, x = tuple(x.shape[1:]), x.flatten(1)
         features = x.shape[1]
         words = np.empty((len(x), self.length, num_words(features)), np.uint64)
         thresholds = streams.threshold(2 * x.numpy() - 1, self.width)
         kernels.encode_inputs(thresholds, self.registers(features, INPUT), words)
         self.hurt(words, features)
-        return Streams(words, features, zero=0.0)
+        return Streams(words, shape, zero=0.0)
 
 
 class StochasticLinear(StreamLayer):
-    """XNOR products of streams, summed in each cycle; no bias.
+    """XNOR products of streams, summed in each cycle; no bias. Of patches, at each position.
 
     Attributes:
         weight: [O, I], kept in [-1, 1].
         bound: half the number of the counter's states, or 0 for a last layer, which has none.
     """
+
+    bias = None
 
     def __init__(self, settings: "Arithmetic", inputs: int, outputs: int) -> None:
         super().__init__(settings)
@@ -118,10 +107,11 @@ class StochasticLinear(StreamLayer):
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-0.3, 0.3))
 
     def forward(self, sample: Tensor, bits: Streams) -> Tensor:
-        """The mean of a cycle's integer over the stream: [B, O].
+        """The mean of a cycle's integer over the stream: [B, O], or [B, P, O] of patches.
 
         Args:
-            sample: one cycle of the inputs, [B, I]: for the backward pass, and for its tap.
+            sample: one cycle of the inputs, [B, I] or [B, P, I]: for the backward pass, and for
+                its tap.
             bits: the inputs' streams; with a counter, the outputs' on return.
         """
         outputs, inputs = self.weight.shape
@@ -140,13 +130,15 @@ class StochasticLinear(StreamLayer):
         kernels.multiply(bits.words, w, base, factor, self.bound, words, sums)
         if self.bound:
             self.hurt(words, outputs)
-            bits.words, bits.features, bits.zero = words, outputs, -1.0
+            positions = bits.shape[:1] if len(bits.shape) == 2 else ()
+            bits.words, bits.shape, bits.zero = words, (*positions, outputs), -1.0
         mean = torch.from_numpy(sums).float() / self.length
         if not torch.is_grad_enabled():
             return mean
         sampled = np.empty((outputs, inputs), np.float32)
         cycle = self.cycle()
         kernels.unpack(kernels.by_output(w[cycle : cycle + 1], outputs)[0], -1.0, sampled)
+        mean = mean.view(*sample.shape[:-1], outputs)
         y: Tensor = _Products.apply(sample, self.weight, mean, torch.from_numpy(sampled))
         return y
 
@@ -163,7 +155,8 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, sampled = ctx.saved_tensors
         to_x, to_weight, *_ = ctx.needs_input_grad
-        straight = pass_straight(g.t() @ x, weight) if to_weight else None
+        products = g.flatten(0, -2).t() @ x.flatten(0, -2) if to_weight else None
+        straight = None if products is None else pass_straight(products, weight)
         return (g @ sampled if to_x else None), straight, None, None
 
 
@@ -221,6 +214,8 @@ class StreamChain(nn.Sequential):
                 x = self._sample(source, bits)
             elif isinstance(layer, StochasticLinear):
                 source, x = layer, layer(x, bits)
+            elif isinstance(layer, (Patches, ToImage, OrPool)):
+                x = layer(x, bits)
             elif isinstance(layer, Counter):
                 x = layer(x, self._sample(source, bits)) if torch.is_grad_enabled() else x
             else:
@@ -234,7 +229,7 @@ class StreamChain(nn.Sequential):
 
 
 class StochasticLayers:
-    """Dense layers on streams. The counter takes the place of the model's activation."""
+    """Layers on streams. The counter takes the place of the model's activation."""
 
     def __init__(self, settings: "Arithmetic") -> None:
         self._settings = settings
@@ -262,11 +257,9 @@ class StochasticLayers:
     def conv2d(
         self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
     ) -> list[nn.Module]:
-        """There is none: raises ModelError."""
-        raise ModelError(
-            "[arithmetic] name = 'stochastic': no convolution on streams; use [model] name = "
-            "'perceptron', or fixed arithmetic"
-        )
+        """A dense layer on patches."""
+        patches = Patches(size, stride, padding)
+        return [patches, *self.linear(inputs * size * size, outputs), ToImage()]
 
     def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
         """The saturating counter."""
@@ -276,23 +269,49 @@ class StochasticLayers:
         """Layers with streams between them.
 
         Raises:
-            ModelError: the model does not begin with pixels.
+            ModelError: the model does not begin with pixels, or streams cannot pass a layer.
         """
         if not any(isinstance(layer, Encoder) for layer in layers):
             raise ModelError(
                 "[arithmetic] name = 'stochastic': streams begin with pixels in [0, 1]; use "
                 "[model] name = 'perceptron'"
             )
+        counted = False
+        for layer in layers:
+            counted |= isinstance(layer, Counter)
+            if not isinstance(layer, PASSED):
+                raise ModelError(
+                    f"[arithmetic] name = 'stochastic': no {type(layer).__name__} on streams; "
+                    "leave it out, as with [model] norm = 'none'"
+                )
+            if isinstance(layer, Patches) and layer.padding and counted:
+                raise ModelError(
+                    "[arithmetic] name = 'stochastic': the counters' streams have no zero to pad "
+                    "with; use padding = 0 after the first layer"
+                )
         dense = [layer for layer in layers if isinstance(layer, StochasticLinear)]
         for layer in dense[:-1]:
             layer.bound = 1 << self._settings.counter_bits >> 1
-        return StreamChain(*layers)
+        pooled = (
+            OrPool(layer.size, layer.stride) if isinstance(layer, MaxPool2d) else layer
+            for layer in layers
+        )
+        return StreamChain(*pooled)
+
+
+# What streams pass through; what is after the counters is about their shape only.
+PASSED = (
+    *(Encoder, StochasticLinear, RoundGradient, Gain, Counter, Patches, ToImage),
+    *(MaxPool2d, AddChannel, nn.Flatten, nn.Identity),
+)
 
 
 def _products(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
-    """x and g are single bits, times a record's scale: the product of two counts is the norm."""
-    squared = g.square().sum(1) * x.square().sum(1)
-    return windowed(layer, Share(squared, lambda c_B: [(g * c_B[:, None]).t() @ x]))
+    """x and g are single bits, times a record's scale: the product of two counts is the norm.
+
+    Of patches, a record's gradient is a sum over positions: its elements are counts themselves.
+    """
+    return windowed(layer, RULES[nn.Linear](layer, x, g))
 
 
 RULES[StochasticLinear] = _products

@@ -14,7 +14,12 @@ import math
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from clients.arithmetic import kernels
+from clients.arithmetic.kernels import Words
 
 States = NDArray[np.uint16]
 
@@ -81,3 +86,25 @@ def threshold(x: NDArray[np.float32], width: int) -> NDArray[np.uint16]:
     most = (1 << width) - 1
     scaled = np.rint((np.clip(x, -1, 1) + np.float32(1)) * np.float32(0.5 * most))
     return scaled.astype(np.uint16)
+
+
+class Streams:
+    """The bits between two layers; each module puts its own in place.
+
+    Attributes:
+        words: [B, L, K], or [B P, L, K] of patches.
+        shape: of one record: (I,), (C, H, W), or (P, I) of patches.
+        zero: the number for which a 0 stands: -1, or 0 for pixels.
+        grid: rows and columns of the positions of patches.
+    """
+
+    def __init__(self, words: Words, shape: tuple[int, ...], zero: float) -> None:
+        self.words, self.shape, self.zero = words, shape, zero
+        self.grid: tuple[int, ...] = ()
+
+    def sample(self, cycle: int) -> Tensor:
+        """The numbers of one cycle, a sample of stream length 1: [B, *shape]."""
+        features = math.prod(self.shape)
+        out = np.empty((len(self.words), features), np.float32)
+        kernels.unpack(np.ascontiguousarray(self.words[:, cycle]), self.zero, out)
+        return torch.from_numpy(out).view(-1, *self.shape)

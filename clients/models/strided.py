@@ -32,6 +32,7 @@ def build_strided(
     rows, columns = ((n - model.kernel) // model.stride + 1 for n in shape)
     layers: list[nn.Module] = [
         AddChannel(),
+        *arithmetic.entrance(),
         *arithmetic.conv2d(1, model.channels, model.kernel, stride=model.stride),
         *arithmetic.activation(Square),
         nn.Flatten(),

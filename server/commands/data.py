@@ -1,12 +1,13 @@
-"""`privet data fetch` and `privet data list`."""
+"""`privet data fetch`, `list`, `check` and `split`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from server.commands.options import AsJson
+from server.commands.options import AsJson, Settings
 
 
 def fetch(
@@ -32,3 +33,60 @@ def list_data(as_json: AsJson = False) -> None:
     for name, where in found.items():
         table.add_row(name, where)
     out.print(table)
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of a device's records")],
+    as_json: AsJson = False,
+) -> None:
+    """Can a node use these records, and what would it reveal? For their owner; says counts only."""
+    import numpy as np
+
+    from clients.formats import read_folder
+    from server.console import fact_table, out
+
+    arrays = read_folder(folder)
+    num, height, width = arrays["train_x"].shape
+    facts = {
+        "usable": True,
+        "training_records": num,
+        "held_out_records": len(arrays["test_x"]),
+        "image": f"{height} x {width}",
+        "classes": len(np.unique(arrays["train_y"])),
+        "revealed_each_round": f"the number of training records ({num}), and weights: noisy under "
+        "[budget] unit = 'record', else as they are",
+        "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "
+        "without noise; refused under --epsilon-limit",
+    }
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        out.print(fact_table("", facts))
+
+
+def split(
+    experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
+    folder: Annotated[Path, typer.Argument(help="Where node-0, node-1, ... are made")],
+    s: Settings = None,
+) -> None:
+    """Write each simulated client's records to a folder of its own, as a device has them."""
+    import numpy as np
+
+    from clients.data import load, partition
+    from privacy.files import write_atomically
+    from server.experiment import load_experiment
+
+    plan = load_experiment(experiment, s)
+    dataset = load(plan.data)
+    parts = partition(plan.data, plan.federation.clients, plan.seed)
+    for client in range(plan.federation.clients):
+        mine, aside = parts.members(client), parts.non_members(client)
+        with write_atomically(folder / f"node-{client}" / "data.npz") as file:
+            np.savez(
+                file,
+                train_x=dataset.train_x[mine],
+                train_y=dataset.train_y[mine],
+                test_x=dataset.train_x[aside],
+                test_y=dataset.train_y[aside],
+            )
+        print(folder / f"node-{client}")

@@ -57,6 +57,8 @@ class Picture:
     png: bytes
     rows: tuple[str, ...]
     caption: str
+    table: Table
+    narrow: bool = False
 
 
 @dataclass(frozen=True)

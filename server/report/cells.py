@@ -1,31 +1,37 @@
-"""A sweep's directory -> its cells: the one place of the report that knows sweep.json."""
+"""A sweep's directory -> its cells and runs, as a report tells them."""
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from privacy.errors import RunError
 from server.report.facts import Cell
+from server.run import Run
+from server.sweep import FILE, SUFFIX, Sweep
+from server.sweep import Cell as SweepCell
 
 Stages = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """A sweep: its cells, and which stages failed in the runs they ended in."""
+    """A sweep.
+
+    Attributes:
+        runs: that are there, each with the stages that failed in it.
+        lost: names of runs that are said to be done and are not there.
+    """
 
     name: str
     command: str
     cells: tuple[Cell, ...]
-    failed_stages: dict[str, Stages]
+    runs: tuple[tuple[Run, Stages], ...]
+    lost: tuple[str, ...]
 
 
 def sweep_folder(name: str, runs: Path) -> Path | None:
     """The directory of the sweep called `name`; None if it is not one."""
-    for path in (runs / f"{name}.sweep", runs / name, Path(name)):
-        if (path / "sweep.json").is_file():
+    for path in (runs / f"{name}{SUFFIX}", runs / name, Path(name)):
+        if (path / FILE).is_file():
             return path
     return None
 
@@ -36,34 +42,28 @@ def read_sweep(folder: Path) -> SweepFacts:
     Raises:
         RunError: it is damaged.
     """
-    path = folder / "sweep.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        name = folder.name.removesuffix(".sweep")
-        cells = tuple(_cell(name, about) for about in found["cells"])
-        stages = {str(c["run"]): _failed(c) for c in found["cells"] if c.get("run")}
-        command = shlex.join(map(str, found.get("command", ())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RunError(f"{path}: damaged; run the sweep again, it goes on where it was") from None
-    return SweepFacts(name, command, cells, stages)
-
-
-def _cell(sweep: str, about: dict[str, Any]) -> Cell:
-    settings = ", ".join(f"{key}={value}" for key, value in about["settings"].items())
-    return Cell(
-        sweep=sweep,
-        settings=settings,
-        seed=int(about["seed"]),
-        status=str(about["status"]),
-        error=str(about.get("error") or ""),
-        run=str(about.get("run") or ""),
+    sweep = Sweep.open(folder)
+    runs = {run.path.name: run for run in sweep.runs}
+    done = [cell.run for cell in sweep.cells if cell.run and cell.status == "done"]
+    failed = {cell.run: _failed(cell) for cell in sweep.cells if cell.run}
+    return SweepFacts(
+        name=folder.name.removesuffix(SUFFIX),
+        command=shlex.join(sweep.document.command),
+        cells=tuple(_cell(folder.name.removesuffix(SUFFIX), cell) for cell in sweep.cells),
+        runs=tuple((run, failed[name]) for name, run in runs.items()),
+        lost=tuple(name for name in done if name not in runs),
     )
 
 
-def _failed(about: dict[str, Any]) -> Stages:
-    stages = about.get("stages") or {}
+def _cell(sweep: str, cell: SweepCell) -> Cell:
+    settings = ", ".join(f"{key}={value}" for key, value in cell.settings.items())
+    status, error = cell.status, cell.error or ""
+    return Cell(sweep, settings, cell.seed, status, error, cell.run or "")
+
+
+def _failed(cell: SweepCell) -> Stages:
     return tuple(
-        (str(stage), str(told.get("error") or "no reason was kept"))
-        for stage, told in stages.items()
-        if told.get("status") == "failed" and stage != "run"
+        (name, stage.error or "no reason was kept")
+        for name, stage in cell.stages.items()
+        if stage.status == "failed" and name != "run"
     )

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from server.report.facts import RunFacts
 from server.report.findings import Encrypted, Phase, Step
 from server.report.style import (
+    BOUND_NAMES,
     BOUNDS,
     FAINT,
     NO_PROMISE,
@@ -31,7 +32,7 @@ def latency_by_layer(step: Step) -> go.Figure:
                 x=[p.latency_s / factor for p in those],
                 y=[_name(p) for p in those],
                 orientation="h",
-                name=f"bound by {bound}",
+                name=f"bound by {BOUND_NAMES.get(bound, bound)}",
                 marker={"color": colour},
                 text=[text(si(p.latency_s, "s")) for p in those],
                 textposition="none",
@@ -109,14 +110,14 @@ def roofline(step: Step) -> go.Figure:
             marker={"size": 11, "symbol": SYMBOLS[i % 7], "color": SERIES[i % 7]},
             text=[
                 f"<b>{_name(p)}</b><br>{text(si(p.operations_per_s, 'op/s'))} at "
-                f"{p.intensity:.3g} op/byte<br>bound by {safe(p.bound)}, "
+                f"{p.intensity:.3g} op/byte<br>bound by {safe(BOUND_NAMES.get(p.bound, p.bound))}, "
                 f"{p.utilisation:.0%} of the elements used"
                 for p in those
             ],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_xaxes(type="log", title_text="operations a byte of DRAM", dtick=1)
-    figure.update_yaxes(type="log", title_text=f"{prefix}op/s", dtick=1, exponentformat="power")
+    figure.update_yaxes(type="log", title_text=f"{prefix}op/s", dtick=1, tickformat=",~r")
     return figure
 
 
@@ -134,7 +135,9 @@ def encrypted_times(found: Sequence[tuple[str, Encrypted]]) -> go.Figure:
             marker={"size": 12, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": SERIES[i % 7]},
             hovertemplate="%{y}: %{x:.3~g} ms<extra>" + safe(name) + "</extra>",
         )
-    figure.update_xaxes(type="log", title_text="milliseconds, median (log scale)", dtick=1)
+    figure.update_xaxes(
+        type="log", title_text="milliseconds, median (log scale)", dtick=1, tickformat=",~r"
+    )
     figure.update_yaxes(autorange="reversed")
     return figure
 

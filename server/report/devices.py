@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from server.report import figures
 from server.report.blocks import Block, Panel, Prose, Section, Table
 from server.report.facts import RunFacts
-from server.report.findings import Cost, Step
+from server.report.findings import Cost, Encrypted, Step
+from server.report.style import BOUND_NAMES
 from server.report.units import NONE, Cell, count, number, percent, share, si
 
+SCHEMES = {"ckks": "CKKS"}  # as people write them
 COSTED = 4  # (run, chip) pairs told layer by layer
 
 
@@ -132,7 +134,7 @@ def _phases(title: str, step: Step, folded: bool = False) -> Table:
             si(p.dram_bytes, "B"),
             si(p.macs, "MAC"),
             percent(p.utilisation, 1),
-            p.bound,
+            BOUND_NAMES.get(p.bound, p.bound),
         )
         for p in step.phases
     )
@@ -153,7 +155,12 @@ def _parts(title: str, step: Step) -> Table:
 
 def _points(title: str, step: Step) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (f"{p.layer} · {p.phase}", number(p.intensity), si(p.operations_per_s, "op/s"), p.bound)
+        (
+            f"{p.layer} · {p.phase}",
+            number(p.intensity),
+            si(p.operations_per_s, "op/s"),
+            BOUND_NAMES.get(p.bound, p.bound),
+        )
         for p in step.phases
         if p.intensity
     ]
@@ -177,7 +184,7 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
             "encrypted", title, (Prose("No model was asked an encrypted question.", "note"),)
         )
     several = len({run.name for run, _ in found}) > 1
-    named = [(f"{e.scheme}, {run.label}" if several else e.scheme, e) for run, e in found]
+    named = [(f"{_scheme(e)}, {run.label}" if several else _scheme(e), e) for run, e in found]
     steps = list(dict.fromkeys(step for _, e in found for step, _ in e.times_ms))
     rows: list[tuple[Cell, ...]] = []
     for name, e in named:
@@ -195,7 +202,8 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
             si(e.keys_bytes, "B"),
             si(e.upload_bytes, "B"),
             si(e.download_bytes, "B"),
-            e.security,
+            count(e.timed_images),
+            "; ".join([e.security, *(f"{name} {version}" for name, version in e.versions)]),
         )
         for name, e in named
     )
@@ -208,6 +216,7 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
         "evaluation keys",
         "question",
         "answer",
+        "timed images",
         "security",
     )
     blocks: list[Block] = [
@@ -220,7 +229,8 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
             key="encrypted",
             title="Time of an encrypted question, by step",
             figure=figures.encrypted_times(named[:6]),
-            caption="Medians over the images. Keys are made and uploaded once for many questions.",
+            caption="Medians over the timed images. Keys are made and uploaded once for many "
+            "questions.",
             table=Table(
                 "Time by step",
                 ("scheme", *(step.replace("_", " ") for step in steps), "whole answer"),
@@ -229,6 +239,10 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
         ),
     ]
     return Section("encrypted", title, tuple(blocks))
+
+
+def _scheme(found: Encrypted) -> str:
+    return SCHEMES.get(found.scheme, found.scheme)
 
 
 def _s(ms: float | None) -> float | None:

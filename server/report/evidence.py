@@ -286,6 +286,8 @@ def encrypted(scheme: str, found: Document) -> Encrypted:
         scheme=scheme,
         security=str(found.get("security", "")),
         images=int(found["images"]),
+        timed_images=int(found.get("timed_images", found["images"])),
+        versions=tuple((str(k), str(v)) for k, v in found.get("versions", {}).items()),
         encrypted_accuracy=share("encrypted_accuracy"),
         plain_accuracy=share("plain_accuracy"),
         agreement=share("agreement"),

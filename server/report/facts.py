@@ -47,6 +47,7 @@ class RunFacts:
         label: what tells it from the others of the report; `series` says it without promise and
             seed.
         command: what started it, as recorded.
+        single_updates_seen: updates of one client that the server could read, over all rounds.
         epsilon: spent: the maximum over clients. `promise`: the target, or what was spent where
             the noise was given; None without a promise.
         group: its settings without the seed and what does not alter the result.
@@ -74,6 +75,9 @@ class RunFacts:
     unit: str
     trust: str
     sampling: str
+    accountant: str
+    secure_aggregation: str
+    single_updates_seen: int
     accuracy: float | None
     best_accuracy: float | None
     seconds: float

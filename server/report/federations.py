@@ -54,7 +54,9 @@ def federation(runs: Sequence[RunFacts]) -> Section:
 
 def _trust(run: RunFacts) -> str:
     kind = {"record": "Record-level", "client": "Client-level"}.get(run.unit, "Without privacy")
-    return f"{kind}: {run.trust}" + (f". Accounting: {run.sampling}." if run.sampling else ".")
+    return f"{kind}: {run.trust}" + (
+        f". Accounting: {run.accountant}; {run.sampling}." if run.sampling else "."
+    )
 
 
 def _federations(runs: Sequence[RunFacts]) -> Table:
@@ -71,6 +73,8 @@ def _federations(runs: Sequence[RunFacts]) -> Table:
                 run.label,
                 count(len(run.clients)),
                 count(run.cohort),
+                run.secure_aggregation,
+                count(run.single_updates_seen),
                 run.partition,
                 *spread,
                 count(sum(c.held_out for c in run.clients if c.held_out is not None))
@@ -85,6 +89,8 @@ def _federations(runs: Sequence[RunFacts]) -> Table:
         "run",
         "clients",
         "in a round",
+        "secure aggregation",
+        "single updates the server could read",
         "partition",
         "records a client, least",
         "median",

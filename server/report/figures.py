@@ -30,6 +30,7 @@ from server.report.style import (
     canvas,
     colours_of,
     promise_name,
+    promise_names,
     safe,
     wrapped,
 )
@@ -47,7 +48,8 @@ __all__ = [
     "spent_by_client",
 ]
 
-SMALLEST, LARGEST = 9.0, 30.0  # pixels of a marker
+SMALLEST, HOLLOW, LARGEST = 9.0, 11.0, 30.0  # pixels of a marker
+CROWD = 40  # points, from which on they are smaller and have no bars
 
 
 def pareto(runs: Sequence[RunFacts]) -> go.Figure:
@@ -64,7 +66,9 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
     latencies = {r.name: r.costs[0].latency_s for r, _ in shown if r.costs}
     longest = max(latencies.values(), default=1.0)
     symbols = dict(zip(dict.fromkeys(r.arithmetic for r, _ in shown), SYMBOLS * 9, strict=False))
-    colours = colours_of([r.promise for r, _ in shown])
+    promises = [r.promise for r, _ in shown]
+    colours, names = colours_of(promises), promise_names(promises)
+    largest = LARGEST if len(shown) <= CROWD else LARGEST / 2
     best = [shown[i] for i in front([(leak.value, r.accuracy or 0.0) for r, leak in shown])]
     figure.add_scatter(
         x=[leak.value for _, leak in best],
@@ -75,14 +79,14 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
         name="best so far",
         showlegend=len(best) > 1,
     )
-    for promise, colour in sorted(colours.items(), key=lambda p: (p[0] is None, p[0] or 0)):
-        those = [(r, leak) for r, leak in shown if r.promise == promise]
-        if not those:
-            continue
+    order = sorted(set(promises), key=lambda p: (p is None, p or 0))
+    for name in dict.fromkeys(names[p] for p in order):
+        those = [(r, leak) for r, leak in shown if names[r.promise] == name]
+        colour = colours[those[0][0].promise]
         sizes = [
-            max(SMALLEST, LARGEST * math.sqrt(latencies[r.name] / longest))
+            max(SMALLEST, largest * math.sqrt(latencies[r.name] / longest))
             if r.name in latencies
-            else SMALLEST
+            else HOLLOW
             for r, _ in those
         ]
         figure.add_scatter(
@@ -96,14 +100,14 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
                 "thickness": 1,
                 "width": 0,
                 "color": FAINT,
-                "visible": len(shown) <= 40,
+                "visible": len(shown) <= CROWD,
             },
             mode="markers",
-            name=promise_name(promise),
+            name=name,
             marker={
                 "size": sizes,
                 "color": colour,
-                "opacity": 0.85,
+                "opacity": 0.85 if len(shown) <= CROWD else 0.6,
                 "symbol": [
                     symbols[r.arithmetic] + ("" if r.name in latencies else "-open")
                     for r, _ in those
@@ -124,7 +128,7 @@ def pareto(runs: Sequence[RunFacts]) -> go.Figure:
         )
     figure.add_vline(x=0.5, line={"color": FAINT, "width": 1, "dash": "dash"})
     figure.add_annotation(
-        x=0.5, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False,
+        x=0.5, y=1, yref="paper", yanchor="top", xanchor="left", showarrow=False,
         text="a guess", font={"size": 11}, xshift=3,
     )  # fmt: skip
     figure.update_xaxes(title_text="leakage: AUC of the strongest attack", tickformat=".3~f")
@@ -162,7 +166,7 @@ def accuracy_by_epsilon(groups: Sequence[Group]) -> go.Figure:
             (g for g in shown if g.first.series == name),
             key=lambda g: g.first.promise or math.inf,
         )
-        aside = 1.02 ** (2 * i - len(names) + 1)  # so that intervals do not hide one another
+        aside = 1.008 ** (2 * i - len(names) + 1)  # so that intervals do not hide one another
         several = [len(g.runs) > 1 for g in those]
         figure.add_scatter(
             x=[(g.first.promise or without) * aside for g in those],
@@ -187,12 +191,17 @@ def accuracy_by_epsilon(groups: Sequence[Group]) -> go.Figure:
     figure.update_xaxes(
         type="log",
         title_text="ε promised (log scale); “none” is no promise",
-        tickvals=ticks,
-        ticktext=[f"{p:.3g}" for p in promises] + ["none"],
+        tickvals=[*_spread(promises), *ticks[len(promises) :]],
+        ticktext=[f"{p:.3g}" for p in _spread(promises)] + ["none"],
         range=[math.log10(min(ticks, default=1) / 1.4), math.log10(max(ticks, default=1) * 1.4)],
     )
     figure.update_yaxes(title_text="test accuracy, %", tickformat=".4~f")
     return figure
+
+
+def _spread(values: list[float], most: int = 8) -> list[float]:
+    """At most about `most` of some sorted values."""
+    return values[:: math.ceil(len(values) / most)] if values else []
 
 
 def _told(group: Group) -> str:
@@ -213,7 +222,8 @@ def claimed_and_audited(runs: Sequence[RunFacts]) -> go.Figure:
     """For each audited run: epsilon as claimed, and the greatest lower bounds that were proven."""
     audited = [r for r in runs if r.audit]
     labels = [wrapped(r.label, 26) for r in audited]
-    figure = canvas(120 + 44 * len(audited))
+    lines = max((label.count("<br>") + 1 for label in labels), default=1)
+    figure = canvas(120 + (20 + 16 * lines) * len(audited))
     for label, run in zip(labels, audited, strict=True):
         best = run.audit.best.epsilon if run.audit and run.audit.best else 0.0
         figure.add_scatter(
@@ -255,7 +265,7 @@ def claimed_and_audited(runs: Sequence[RunFacts]) -> go.Figure:
             hovertemplate=f"{name}: ε = %{{x:.3g}}<br>%{{y}}<extra></extra>",
         )
     figure.update_xaxes(title_text="ε", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_yaxes(range=[len(audited) - 0.5, -0.5], showgrid=False)
     return figure
 
 

@@ -205,12 +205,16 @@ class Encrypted:
     """What `privet infer --evaluate` found for one scheme.
 
     Attributes:
-        times_ms: medians over images, by step, in the order of the protocol.
+        images: on which the shares stand; `timed_images`: on which the times do.
+        times_ms: medians, by step, in the order of the protocol.
+        versions: of the libraries that computed.
     """
 
     scheme: str
     security: str
     images: int
+    timed_images: int
+    versions: tuple[tuple[str, str], ...]
     encrypted_accuracy: Interval | None
     plain_accuracy: Interval | None
     agreement: Interval | None

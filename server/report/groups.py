@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import t as student
@@ -115,12 +115,14 @@ def in_detail(runs: Sequence[RunFacts], most: int) -> tuple[RunFacts, ...]:
     The order of the report is kept.
     """
     firsts: dict[tuple, RunFacts] = {}
-    parts: Callable[[RunFacts], int] = lambda r: sum(  # noqa: E731
-        map(bool, (r.leakage, r.audit, r.costs, r.encrypted, r.failures))
-    )
     for run in runs:
         kept = firsts.get(run.group)
-        if kept is None or parts(run) > parts(kept):
+        if kept is None or _parts(run) > _parts(kept):
             firsts[run.group] = run
-    chosen = sorted(firsts.values(), key=parts, reverse=True)[:most]
+    chosen = sorted(firsts.values(), key=_parts, reverse=True)[:most]
     return tuple(run for run in runs if run in chosen)
+
+
+def _parts(run: RunFacts) -> int:
+    """How many kinds of things are known of a run."""
+    return sum(map(bool, (run.leakage, run.audit, run.costs, run.encrypted, run.failures)))

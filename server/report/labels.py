@@ -10,6 +10,7 @@ IN_WORDS = {  # keys that a label has already, as promise and arithmetic
     "budget.epsilon", "budget.delta", "budget.unit",
     "arithmetic.name", "arithmetic.bits", "arithmetic.stream_length",
 }  # fmt: skip
+QUIET = {"data.held_out", "federation.evaluate_every"}  # they alter no promise and little else
 BARE = {"model.name", "data.name", "data.partition", "strategy.name"}  # the value says it all
 COUNTED = {"federation.clients": "clients", "federation.rounds": "rounds", "data.limit": "records"}
 MOST = 3  # told beside promise and arithmetic
@@ -49,11 +50,12 @@ def _told(runs: Sequence[RunFacts]) -> list[str]:
     keys = dict.fromkeys(key for side in sides for group in side for key in group)
 
     def differs(key: str) -> bool:
-        within = any(len({group.get(key) for group in side}) > 1 for side in sides)
-        everywhere = len({group.get(key) for side in sides for group in side}) > 1
-        return within or (everywhere and key.startswith(("model.", "data.", "federation.")))
+        found = [{group[key] for group in side if key in group} for side in sides]
+        everywhere = len(found[0] | found[1]) > 1
+        shared = key.startswith(("model.", "data.", "federation."))
+        return any(len(values) > 1 for values in found) or (everywhere and shared)
 
-    found = [key for key in keys if key not in IN_WORDS and differs(key)]
+    found = [key for key in keys if key not in IN_WORDS | QUIET and differs(key)]
     if "model.name" in found:  # the rest of its section follows from it
         found = [key for key in found if key == "model.name" or not key.startswith("model.")]
     first = ("model.", "data.", "federation.", "budget.")

@@ -40,6 +40,8 @@ def _block(block: Block) -> list[str]:
             f"### {escape(block.title)}",
             "",
             f"{escape(block.caption)} {escape(block.path)} (rows: {escape(rows)})",
+            "",
+            *_rows(block.table),
         ]
     return _commands(block)
 

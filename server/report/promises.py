@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from server.report import figures
 from server.report.blocks import Block, Panel, Picture, Prose, Section, Table
 from server.report.facts import RunFacts
-from server.report.findings import Adversary, Leakage, Likeness
+from server.report.findings import Adversary, Likeness
 from server.report.groups import in_detail
 from server.report.style import SERIES, colours_of
 from server.report.units import Cell, count, number, percent, ratio, share
@@ -35,8 +35,10 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
         )
     audited = [run for run in private if run.audit]
     if audited:
-        shown = audited[:AUDITED]
-        rest = f" The first {AUDITED} of {len(audited)} are drawn." * (len(audited) > AUDITED)
+        shown = in_detail(audited, AUDITED) if len(audited) > AUDITED else audited
+        rest = f" {len(shown)} of {len(audited)} are drawn, one a setting." * (
+            len(shown) < len(audited)
+        )
         blocks.append(
             Panel(
                 key="claimed",
@@ -149,9 +151,7 @@ def adversaries(runs: Sequence[RunFacts]) -> Section:
                 "of all."
             ),
         )
-    for run in detail:
-        if run.leakage:
-            blocks += _reconstructions(run, run.leakage, several=len(detail) > 1)
+    blocks += _reconstructions(detail)
     blocks += [table for run in detail if (table := _robustness(run))]
     return Section("adversaries", title, tuple(blocks))
 
@@ -271,23 +271,28 @@ LIKENESS = {
 }
 
 
-def _reconstructions(run: RunFacts, leakage: Leakage, several: bool) -> Iterator[Block]:
-    whose = f": {run.label}" if several else ""
-    for found in leakage.likenesses:
-        title = LIKENESS.get(found.name, found.name) + whose
-        if found.left_out:
-            yield Prose(f"{title}: not played: {found.left_out}.")
-            continue
-        if found.png:
-            yield Picture(title, found.picture, found.png, found.rows, _caption(found))
-        else:
-            yield Prose(
-                f"{title}: the picture {found.picture} is not in the run directory.", "note"
+def _reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """Pictures of one attack on several runs side by side; why others were not played."""
+    found = [(run, one) for run in runs if run.leakage for one in run.leakage.likenesses]
+    for name in dict.fromkeys(one.name for _, one in found):
+        drawn = [(run, one) for run, one in found if one.name == name and not one.left_out]
+        for run, one in drawn:
+            yield _picture(run, one, narrow=len(drawn) > 1, several=len(runs) > 1)
+        reasons = dict.fromkeys(one.left_out for _, one in found if one.name == name)
+        for reason in filter(None, reasons):
+            whom = ", ".join(
+                r.label for r, one in found if (one.name, one.left_out) == (name, reason)
             )
-        rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
-        yield Table(
-            f"{title}: how near", ("measure", "reconstruction", *found.controls), rows, folded=True
-        )
+            yield Prose(f"{LIKENESS.get(name, name)}: not played against {whom}: {reason}.")
+
+
+def _picture(run: RunFacts, found: Likeness, narrow: bool, several: bool) -> Block:
+    title = LIKENESS.get(found.name, found.name) + (f": {run.label}" if several else "")
+    rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
+    table = Table(f"{title}: how near", ("measure", "reconstruction", *found.controls), rows)
+    if not found.png:
+        return Prose(f"{title}: the picture {found.picture} is not in the run directory.", "note")
+    return Picture(title, found.picture, found.png, found.rows, _caption(found), table, narrow)
 
 
 def _caption(found: Likeness) -> str:

@@ -17,7 +17,7 @@ from server.report.cells import read_sweep, sweep_folder
 from server.report.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.gaps import missing_of
 from server.report.labels import labelled
-from server.rounds import RoundRecord
+from server.rounds import RoundRecord, ledgers_after
 from server.run import Run, find_run
 from server.summary import summarise
 
@@ -53,13 +53,11 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
         sweep = read_sweep(folder)
         sweeps.append((sweep.name, sweep.command))
         cells += sweep.cells
-        for cell in sweep.cells:
-            path = folder.parent / cell.run
-            if cell.run and (path / "experiment.toml").is_file():
-                found.setdefault(path.resolve(), Run(path))
-                stages[path.resolve()] = sweep.failed_stages[cell.run]
-            elif cell.run and cell.status == "done":
-                unreadable.append((cell.run, "the sweep names it, but its directory is not there"))
+        for run, failed in sweep.runs:
+            found.setdefault(run.path.resolve(), run)
+            stages[run.path.resolve()] = failed
+        why = "the sweep names it, but its directory is not there"
+        unreadable += [(lost, why) for lost in sweep.lost]
     read = []
     for path, run in found.items():
         try:
@@ -129,6 +127,9 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         unit=summary.unit,
         trust=summary.trust,
         sampling=summary.sampling,
+        accountant=summary.accountant,
+        secure_aggregation=summary.secure_aggregation,
+        single_updates_seen=summary.single_updates_seen,
         accuracy=summary.accuracy,
         best_accuracy=summary.best_accuracy,
         seconds=summary.seconds,
@@ -216,7 +217,7 @@ def _versions(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
-    experiment, ledgers = run.experiment, run.ledgers
+    experiment, ledgers = run.experiment, ledgers_after(rounds)
     entries = [c for record in rounds for c in record.clients]
     good = Counter(c.client for c in entries if not c.failure)
     failed = Counter(c.client for c in entries if c.failure)
@@ -241,7 +242,7 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
             rounds=good[client],
             failed=failed[client],
             refused=refused[client],
-            epsilon=ledger.epsilon(experiment.budget.delta) if ledger and private else None,
+            epsilon=experiment.epsilon_of(ledger) if ledger and private else None,
             steps=sum(entry.steps for entry in ledger.entries) if ledger else 0,
         )
 

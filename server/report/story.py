@@ -129,7 +129,8 @@ def tradeoff(runs: Sequence[RunFacts]) -> Section:
                 "intervals. "
                 "The larger a point, the longer a round takes on the device; a hollow one has no "
                 "cost. "
-                "Dotted: runs that no other beats in both." + without * bool(unseen),
+                "Dotted, where there are several: runs that no other beats in "
+                "both." + without * bool(unseen),
                 table=Table("Accuracy and leakage", columns, rows),
             )
         )
@@ -241,11 +242,7 @@ def reproduction(facts: Facts) -> Section:
         blocks.append(Commands("This report", (facts.command,)))
     common, varied = _settings(runs)
     if varied and len(runs) > 1:
-        columns = ("run", *varied)
-        rows = tuple(
-            (run.label, *(dict(run.settings).get(key, "-") for key in varied)) for run in runs
-        )
-        blocks.append(Table("Settings that differ", columns, rows, folded=len(runs) > 12))
+        blocks.append(_differences(runs, varied))
     blocks.append(
         Table(
             "Settings of all runs" if len(runs) > 1 else "All settings",
@@ -271,6 +268,19 @@ def _settings(runs: Sequence[RunFacts]) -> tuple[dict[str, str], list[str]]:
     values = {key: {settings.get(key) for settings in each} for key in keys}
     common = {key: each[0][key] for key in keys if len(values[key]) == 1}
     return common, [key for key in keys if len(values[key]) > 1]
+
+
+def _differences(runs: Sequence[RunFacts], varied: list[str]) -> Table:
+    """A row a run; or a row a setting, where that is the narrower."""
+    title, each = "Settings that differ", [dict(run.settings) for run in runs]
+    if len(varied) > len(runs):
+        rows = tuple((key, *(settings.get(key, "-") for settings in each)) for key in varied)
+        return Table(title, ("setting", *(run.label for run in runs)), rows)
+    rows = tuple(
+        (run.label, *(settings.get(key, "-") for key in varied))
+        for run, settings in zip(runs, each, strict=True)
+    )
+    return Table(title, ("run", *varied), rows, folded=len(runs) > 12)
 
 
 def _made(runs: Sequence[RunFacts]) -> tuple[tuple[Cell, ...], ...]:

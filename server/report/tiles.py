@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.report.devices import SCHEMES
 from server.report.facts import Facts, RunFacts
 from server.report.findings import Adversary
 from server.report.units import Cell, number, percent, si, text
@@ -54,8 +55,9 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
     asked = [(r, e) for r in facts.runs for e in r.encrypted]
     if asked:
         other, e = min(asked, key=lambda pair: pair[1].total_ms)
-        whose = f"{e.scheme}, {other.model}" + ("" if other is run else f", run {other.name}")
-        tiles.append(Tile("An encrypted answer", si(e.total_ms / 1e3, "s"), whose))
+        whose = "" if other is run else f", run {other.name}"
+        about = f"{SCHEMES.get(e.scheme, e.scheme)}, {other.model}{whose}"
+        tiles.append(Tile("An encrypted answer", si(e.total_ms / 1e3, "s"), about))
     return tuple(tiles)
 
 

@@ -182,12 +182,11 @@ def _of_audits(private: Sequence[RunFacts]) -> list[str]:
 def _of_failures(facts: Facts) -> list[str]:
     said = []
     if facts.cells:
-        failed = len(facts.failed_cells)
+        cells = _plural(len(facts.cells), "cell")
         undone = sum(cell.status in ("pending", "running") for cell in facts.cells)
-        said.append(
-            f"Of {_plural(len(facts.cells), 'cell')} of the sweep {failed} failed and "
-            f"{undone} are not done."
-        )
+        for num, what in ((len(facts.failed_cells), "failed"), (undone, "not done yet")):
+            if num:
+                said.append(f"{num} of {cells} of the sweep {what}.")
     if facts.unreadable:
         said.append(f"{_plural(len(facts.unreadable), 'run directory')} cannot be read.")
     num = sum(len(run.failures) for run in facts.runs)

@@ -13,6 +13,7 @@ BENCHMARKS = (
     "adversary",
     "arithmetic",
     "encrypted",
+    "engines",
     "aggregation",
 )
 

@@ -5,6 +5,7 @@ grid of a real run, two clients at a time. Beside it the same round with updates
 Flower's FedAvg. With `--short` fewer clients and no repeats.
 """
 
+import logging
 import statistics
 import sys
 import time
@@ -26,7 +27,7 @@ from server.secure import SecureSum
 
 PARAMETERS = 26_010
 EXAMPLES = 600
-REPEATS = {10: 7, 100: 5, 1000: 1}
+REPEATS = {10: 3, 100: 3, 1000: 1}
 WORKERS = 2
 UNITS = {
     "none": Budget(unit="none"),
@@ -99,6 +100,7 @@ def one_round(scheme: str, unit: str, clients: int) -> dict[str, Any]:
 def run() -> dict[str, Any]:
     """Medians of each scheme and number of clients, with least and greatest."""
     short = "--short" in sys.argv
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     results: dict[str, Any] = {"parameters": PARAMETERS, "workers": WORKERS}
     for scheme, unit in (
         ("masks", "none"),

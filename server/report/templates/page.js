@@ -5,46 +5,62 @@
   const PRINTED_PX = 680; // the width of A4 within its margins
   const NARROW_PX = 520;
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const plots = [...document.querySelectorAll("[data-figure]")];
-  const config = { responsive: true, displayModeBar: false, displaylogo: false };
-
-  const dressed = (colours, width) => ({
-    "font.color": colours.ink,
-    "font.size": width < NARROW_PX ? 11 : 13,
-    "hoverlabel.bgcolor": colours.ground,
-    "hoverlabel.bordercolor": colours.rule,
-    "hoverlabel.font.color": colours.ink,
-  });
-  const dress = (plot) =>
-    Plotly.relayout(plot, dressed(dark.matches ? DARK : LIGHT, plot.clientWidth));
-
-  for (const plot of plots) {
-    const { data, layout } = JSON.parse(
-      document.getElementById(`figure-${plot.dataset.figure}`).textContent,
-    );
-    layout.dragmode = false; // a finger on a figure scrolls the page
-    Plotly.newPlot(plot, data, layout, config).then(() => dress(plot));
+  const config = { displayModeBar: false, displaylogo: false };
+  const figures = new Map();
+  for (const plot of document.querySelectorAll("[data-figure]")) {
+    const text = document.getElementById(`figure-${plot.dataset.figure}`).textContent;
+    figures.set(plot, JSON.parse(text));
   }
-  Promise.resolve().then(() => (document.documentElement.dataset.drawn = "true"));
-  dark.addEventListener("change", () => plots.forEach(dress));
-  for (const details of document.querySelectorAll("details"))
-    details.addEventListener("toggle", () =>
-      details.querySelectorAll("[data-figure]").forEach((plot) => Plotly.Plots.resize(plot)),
-    );
+
+  // Always from the start: a legend that has wrapped once does not find its way back by itself.
+  const draw = (plot, colours, width) => {
+    const { data, layout } = figures.get(plot);
+    const size = width < NARROW_PX ? 11 : 13;
+    Plotly.newPlot(plot, data, {
+      ...layout,
+      width,
+      dragmode: false, // a finger on a figure scrolls the page
+      font: { color: colours.ink, size },
+      hoverlabel: {
+        bgcolor: colours.ground,
+        bordercolor: colours.rule,
+        font: { color: colours.ink },
+      },
+    }, config);
+    plot.dataset.width = width;
+  };
+  const drawAll = () => {
+    for (const plot of figures.keys())
+      draw(plot, dark.matches ? DARK : LIGHT, plot.clientWidth);
+    document.documentElement.dataset.scheme = dark.matches ? "dark" : "light";
+  };
+
+  drawAll();
+  document.documentElement.dataset.drawn = "true";
+  dark.addEventListener("change", drawAll);
+  let printing = false;
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      if (printing) return;
+      for (const plot of figures.keys())
+        if (plot.clientWidth !== Number(plot.dataset.width))
+          draw(plot, dark.matches ? DARK : LIGHT, plot.clientWidth);
+    }, 150);
+  });
 
   // On paper: light, as wide as the page, and nothing folded away.
   let opened = [];
   addEventListener("beforeprint", () => {
+    printing = true;
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
-    for (const plot of plots)
-      Plotly.relayout(plot, { ...dressed(LIGHT, PRINTED_PX), autosize: false, width: PRINTED_PX });
+    for (const plot of figures.keys()) draw(plot, LIGHT, PRINTED_PX);
   });
   addEventListener("afterprint", () => {
+    printing = false;
     for (const details of opened) details.open = false;
-    for (const plot of plots) {
-      Plotly.relayout(plot, { autosize: true, width: null });
-      dress(plot);
-    }
+    drawAll();
   });
 })();

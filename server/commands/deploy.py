@@ -1,0 +1,106 @@
+"""`privet keys`, `privet link`, `privet node`: the same federation on machines of their own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Keys = Annotated[Path, typer.Option("--keys", help="The folder server/ that privet keys new made")]
+
+
+def new_keys(
+    folder: Annotated[Path, typer.Argument(help="Folder to make")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name or address of the server, as often as needed")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=0, help="How many nodes get a key")] = 3,
+) -> None:
+    """Make a private test authority, a server certificate and node keys, a folder a machine."""
+    from privacy.authority import make_authority
+
+    hosts = ["localhost", "127.0.0.1", *(host or [])]
+    for path in make_authority(folder, hosts, nodes):
+        print(path)
+
+
+def link(
+    keys: Keys,
+    host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of all that nodes and users ask")] = 9093,
+    database: Annotated[
+        Path | None, typer.Option(help="File that outlives the SuperLink; else it forgets")
+    ] = None,
+) -> None:
+    """Run Flower's SuperLink: TLS, and only nodes whose public keys are in the folder of keys."""
+    from server.link import serve_link
+
+    raise typer.Exit(serve_link(keys, host, port, database))
+
+
+def node(
+    data: Annotated[Path, typer.Option(help="Folder of this device's records")],
+    ledger: Annotated[Path, typer.Option(help="File of what they have spent")],
+    client: Annotated[int, typer.Option(min=0, help="This device's number, from 0")],
+    of: Annotated[int, typer.Option(min=1, help="How many devices there are")],
+    address: Annotated[str, typer.Option("--link", help="HOST:PORT of the SuperLink")],
+    authority: Annotated[
+        Path | None, typer.Option(help="PEM file that vouches for the SuperLink; none: no TLS")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="This node's private key")] = None,
+    epsilon_limit: Annotated[
+        float, typer.Option(min=0, help="Never spend more, over all runs; 0: no limit")
+    ] = 0.0,
+    delta: Annotated[float, typer.Option(help="At which the limit holds")] = 1e-5,
+    allow_seeded: Annotated[
+        bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
+    ] = False,
+    secure_aggregation: Annotated[
+        str, typer.Option(help="masks or ckks: train behind it only, never in the clear")
+    ] = "none",
+    port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
+) -> None:
+    """Take part as a device: its records stay in --data, its ledger in --ledger."""
+    from clients.formats import read_folder
+    from clients.node import NodeSettings, run_node
+    from privacy.errors import SettingsError
+    from server.experiment import LOOPBACK
+    from server.submission import flower_environment
+
+    if client >= of:
+        raise SettingsError(f"--client {client}: must be less than --of {of}")
+    if secure_aggregation not in ("none", "masks", "ckks"):
+        raise SettingsError(f"--secure-aggregation {secure_aggregation}: masks, ckks or none")
+    if authority is None and address.rpartition(":")[0] not in LOOPBACK:
+        raise SettingsError(f"--link {address} is another machine: give --authority, its PEM file")
+    read_folder(data)
+    import os
+
+    os.environ.update(flower_environment())
+    config: dict[str, str | int | float | bool] = {
+        "partition-id": client,
+        "num-partitions": of,
+        "data": str(data.resolve()),
+        "ledger": str(ledger.resolve()),
+        "epsilon-limit": float(epsilon_limit),
+        "delta": delta,
+        "allow-seeded": allow_seeded,
+        "secure-aggregation": secure_aggregation,
+    }
+    run_node(NodeSettings(address, config, authority, key, port))
+
+
+def show_ledger(
+    file: Annotated[Path, typer.Argument(help="A node's --ledger")],
+    delta: Annotated[float, typer.Option(help="At which epsilon is told")] = 1e-5,
+) -> None:
+    """Check a node's ledger, and say what its data have spent over all runs."""
+    from privacy.errors import UserError
+    from privacy.journal import Journal
+
+    if not file.is_file():
+        raise UserError(f"{file}: not there")
+    lines = Journal(file).lines
+    runs = {line["run"] for line in lines}
+    charges = sum(line["kind"] == "charge" for line in lines)
+    epsilon = Journal(file).spent.epsilon(delta)
+    print(f"epsilon {epsilon:.4f} at delta {delta:g}: {charges} releases in {len(runs)} runs")
