@@ -153,7 +153,7 @@ def test_a_body_that_never_ends_is_refused(model):
             yield bytes(100_000)
 
     async def story():
-        async with served.serving(model[1], request_s=0.2, request_bytes=500_000) as (_, http):
+        async with served.serving(model[1], request_s=1.0, request_bytes=500_000) as (_, http):
             assert (await http.post("/v1/answers", content=drip())).status_code == 408
             assert (await http.post("/v1/answers", content=flood())).status_code == 413
 
