@@ -2,6 +2,9 @@
 
 FGSM (Goodfellow et al. 2015): one step along the sign of the gradient. PGD (Madry et al. 2018):
 several, from two starts, always kept within epsilon (L-infinity) and within [0, 1].
+
+Where a model has no gradient of its own, that of one much like it is followed: `through` (Athalye,
+Carlini and Wagner 2018, BPDA). What counts is the model's own answers.
 """
 
 from collections.abc import Callable
@@ -22,33 +25,44 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
     return (x + epsilon * _slope(model, x, y).sign()).clamp(0, 1)
 
 
-def pgd(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, seed: int = 0) -> Tensor:
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    epsilon: float,
+    seed: int = 0,
+    through: nn.Module | None = None,
+) -> Tensor:
     """Images [B, H, W] that are furthest on the wrong side, of all that are met on the way.
 
     One start is FGSM's image, so that this attack is never the weaker.
     """
+    followed = through or model
     generator = torch.Generator().manual_seed(seed)
     shift = epsilon * (2 * torch.rand(x.shape, generator=generator) - 1)
     worst, most = x, _errors(model, x, y)
-    for start in (fgsm(model, x, y, epsilon), (x + shift).clamp(0, 1)):
+    for start in (fgsm(followed, x, y, epsilon), (x + shift).clamp(0, 1)):
         at = start
         for step in range(STEPS + 1):
             found = _errors(model, at, y)
             worst = torch.where((found > most).view(-1, 1, 1), at, worst)
             most = torch.maximum(found, most)
             if step < STEPS:
-                at = at + 2.5 * epsilon / STEPS * _slope(model, at, y).sign()
+                at = at + 2.5 * epsilon / STEPS * _slope(followed, at, y).sign()
                 at = at.clamp(x - epsilon, x + epsilon).clamp(0, 1)
     return worst
 
 
-def robust_accuracy(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Any]:
+def robust_accuracy(
+    model: nn.Module, x: Tensor, y: Tensor, through: nn.Module | None = None
+) -> dict[str, Any]:
     """Accuracy on clean and on attacked images, with Clopper-Pearson 95 % intervals."""
     model.eval()
+    followed = through or model
     attacks: dict[str, Callable[[], Tensor]] = {"clean": lambda: x}
     for epsilon in EPSILONS:
-        attacks[f"fgsm {epsilon:g}"] = lambda e=epsilon: fgsm(model, x, y, e)  # type: ignore[misc]
-        attacks[f"pgd {epsilon:g}"] = lambda e=epsilon: pgd(model, x, y, e)  # type: ignore[misc]
+        attacks[f"fgsm {epsilon:g}"] = lambda e=epsilon: fgsm(followed, x, y, e)  # type: ignore[misc]
+        attacks[f"pgd {epsilon:g}"] = lambda e=epsilon: pgd(model, x, y, e, through=through)  # type: ignore[misc]
     found = {}
     for name, attack in attacks.items():
         with torch.no_grad():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
+from torch import nn
 
 from attacks import federated
 from attacks.evasion import robust_accuracy, rounded
@@ -25,6 +26,7 @@ from attacks.settings import Attack
 from attacks.shadows import Shadows
 from attacks.signals import load, observe, predict
 from attacks.tape import Tape
+from clients.models import build
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
 from server.reconstructions import reconstruct, why_no_gradient
@@ -151,15 +153,37 @@ def _gap(inside: NDArray, outside: NDArray) -> Found:
 
 def on_answers(run: Run, tape: Tape) -> Found:
     """Robust accuracy of the last model, as trained and with its weights rounded."""
-    if reason := why_no_gradient(run.experiment):
+    twin = _without_streams(run, tape)
+    if twin is None and (reason := why_no_gradient(run.experiment)):
         return {"robustness": {"left_out": reason}}
     chosen = torch.arange(min(len(tape.reference), ANSWERS))
     images, labels = tape.reference.images(chosen), tape.reference.y[chosen]
+    if twin is not None:
+        model = load(tape.build(0), tape.weights(tape.recipe.rounds))
+        return {"robustness": {"as trained": robust_accuracy(model, images, labels, twin)}}
     forms = {}
     for name, bits in FORMS.items():
         model = load(tape.build(0), tape.weights(tape.recipe.rounds))
         forms[name] = robust_accuracy(rounded(model, bits) if bits else model, images, labels)
     return {"robustness": forms}
+
+
+def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
+    """What a perceptron in streams computes but for chance, in reals: it has a gradient."""
+    experiment = run.experiment
+    if experiment.arithmetic.name != "stochastic" or experiment.model.name != "perceptron":
+        return None
+    height, width = tape.pool.images(torch.tensor([0])).shape[1:]
+    saturating = experiment.model.model_copy(update={"activation": "tanh"})
+    twin = build(saturating, (int(height), int(width)), tape.num_classes)
+    dense = [layer for layer in twin.modules() if isinstance(layer, nn.Linear)]
+    weights = tape.weights(tape.recipe.rounds).values()
+    with torch.no_grad():
+        for layer, weight in zip(dense, weights, strict=True):
+            gain = experiment.arithmetic.gain * weight.shape[1] ** -0.5
+            layer.weight.copy_(torch.from_numpy(weight) * gain)
+            layer.bias.zero_()
+    return twin
 
 
 # ---- the adversary who sees updates

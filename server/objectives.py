@@ -46,7 +46,10 @@ def _accuracy(run: Run) -> float:
 
 
 def _leakage(run: Run) -> float:
-    return float(run.leakage["all_rounds"]["auc"]["value"])
+    try:
+        return float(run.leakage["all_rounds"]["auc"]["value"])
+    except (KeyError, TypeError):
+        raise RunError(f"{run.path}: leakage.json has no figure of all rounds") from None
 
 
 def _epsilon(run: Run) -> float:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clients.chip import load_chip
 from clients.seeds import derive
-from privacy.errors import PrivetError, SettingsError
+from privacy.errors import Interrupted, PrivetError, SettingsError
 from server.axes import Axis, Point, Settings, grid
 from server.cost import Report, cost_of_experiment
 from server.experiment import Experiment
@@ -211,20 +211,20 @@ def run_search(sweep: Sweep, search: Search, order: Order, watch: Watch) -> None
 
 
 def _try(sweep: Sweep, search: Search, cell: Cell, order: Order, watch: Watch) -> None:
+    told = False  # complete() tells the watch itself
     try:
         experiment = sweep.experiment_of(cell.settings, cell.seed)
         search.estimate(cell, experiment)
         if cell.status != "pruned":
+            told = True
             sweep.complete(cell, experiment, order, watch)
         if cell.status == "done":
             search.judge(cell, sweep.run_of(cell))
-    except SettingsError as error:
-        cell.status, cell.error = "failed", " ".join(str(error).split())
+    except Interrupted:
+        raise
     except PrivetError as error:
-        if error.exit_status == 130:
-            raise
         cell.status, cell.error = "failed", " ".join(str(error).split())
-    if cell.status in ("failed", "pruned"):
+    if not told:
         watch.end(cell)
     front = search.front(list(candidates(sweep, search.num_seeds)))
     digests = [cell.digest for cells in front for cell in cells]

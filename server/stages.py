@@ -7,7 +7,6 @@ cost     on chips: cost.json
 infer    encrypted inference: inference.json
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -129,7 +128,10 @@ def _why_not_infer(experiment: Experiment, order: Order) -> str:
 
 
 def _infer(run: Run, order: Order, tell: Tell) -> None:
-    """In a process of its own, which takes its keys and its compiler with it when it ends."""
+    """In a process of its own, which takes its keys and its compiler with it when it ends.
+
+    `privet infer` keeps what it measures in the run.
+    """
     for scheme, images in _schemes_left(run, order).items():
         tell(f"{scheme}, {images} images ...")
         command = [sys.executable, "-m", "server", "infer", str(run.path), "--scheme", scheme]
@@ -141,9 +143,6 @@ def _infer(run: Run, order: Order, tell: Tell) -> None:
             lines = done.stderr.strip().splitlines() or ["it said nothing"]
             said = [line for line in lines if line.startswith("privet: ")] or lines[-1:]
             raise ServiceError(f"{scheme}: {said[0].removeprefix('privet: ')}")
-        kept = run.kept("inference.json")
-        if scheme not in kept:
-            run.keep("inference.json", kept | {scheme: json.loads(done.stdout)})
 
 
 def _schemes_left(run: Run, order: Order) -> dict[str, int]:

@@ -17,7 +17,7 @@ SQUARES = [
     "training.gradient_norm=1.0",
 ]
 SIGNS = [
-    "model.hidden=[16]",
+    "model.hidden=[8]",
     "arithmetic.name=binary",
     "arithmetic.activation_bits=1",
     "arithmetic.gradient_bits=32",
@@ -40,7 +40,7 @@ def train(folder, *settings, name="run"):
 @contextlib.asynccontextmanager
 async def serving(folder, **limits):
     """A service and an HTTP client of it in this process; its workers are processes."""
-    service = Service(folder, Limits(**{"memory_bytes": 0, **limits}))
+    service = Service(folder, Limits(**{"memory_bytes": 0, "answer_s": 120.0, **limits}))
     app = service.app()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

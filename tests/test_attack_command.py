@@ -105,6 +105,17 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     assert (run.path / inverted["picture"]).exists()
 
 
+def test_streams_are_attacked_through_their_mean(runs):
+    """A perceptron in streams: what follows its twin's gradient turns more answers than chance."""
+    streams = ["arithmetic.name=stochastic", "arithmetic.stream_length=64", "budget.unit=none"]
+    loop = ["training.learning_rate=0.5", "training.local_steps=20", "federation.rounds=5"]
+    run = launch(load_experiment("tiny", [*streams, *loop]), runs)
+    found = adversaries.on_answers(run, replay(run))["robustness"]["as trained"]
+    assert found["clean"]["value"] > 0.5
+    assert found["pgd 0.1"]["high"] < found["clean"]["low"]
+    assert found["pgd 0.1"]["value"] <= found["fgsm 0.1"]["value"]
+
+
 def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     """The server's own attacks are left out, with the reason; a malicious client still plays."""
     from server import reconstructions
@@ -113,11 +124,13 @@ def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
     settings = ["federation.rounds=1", "federation.secure_aggregation=masks"]
     run = launch(load_experiment("tiny", settings), runs)
-    means = Attack(shadows=4, candidates=300)
-    found = adversaries.attack(run, means, lambda _: None)
-    assert set(found["left_out"]) == {"server", "inversion", "server_generator"}
-    assert "sums only" in found["left_out"]["server"]
+    tape, means = replay(run), Attack(candidates=300)
+    found = reconstructions.reconstruct(run, tape, means, lambda _: None)
+    assert "no single client" in found["inversion"]["left_out"]
+    assert "no single client" in found["server_generator"]["left_out"]
     assert set(found["generators"]) == {"malicious_client", "rows"}
+    found = adversaries.on_updates(tape, means)
+    assert "sums only" in found["server"]["left_out"]
     assert "auc" in found["secure_sum"]["coefficient"]
 
 

@@ -187,19 +187,19 @@ def trained(tmp_path_factory):
 def test_the_perceptron_of_the_arithmetic_room_compiles_unchanged(trained, tmp_path):
     """`privet run` trains it, and the circuit of a simulated encryption answers as it does."""
     data, model = load(trained.experiment.data), trained_model(trained)
-    net, images = binary_net_of(model, trained.experiment), data.test_x[:200] / data.scale
+    net, images = binary_net_of(model, trained.experiment), data.test_x[:120] / data.scale
     with torch.no_grad():
         logits = model(torch.from_numpy(images).float())
     last = model[-1]
     unit = float(last.projection(last.weight, training=False).abs().max())
     best = logits.topk(2).values / unit
     clear = (best[:, 0] - best[:, 1] > 2).numpy()  # the last biases are rounded to steps of 2
-    assert clear.sum() > 50
+    assert clear.sum() > 20
     found = net.logits(net.bits(images)).argmax(1)
     assert np.array_equal(found[clear], logits.argmax(1).numpy()[clear])
-    compiled = compile_net(net, net.bits(images), data.test_y[:200], EXACT)
-    simulated = np.array([compiled.circuit.simulate(record) for record in net.bits(images[:40])])
-    assert np.array_equal(simulated, net.logits(net.bits(images[:40])))
+    compiled = compile_net(net, net.bits(images), data.test_y[:120], EXACT)
+    simulated = np.array([compiled.circuit.simulate(record) for record in net.bits(images[:10])])
+    assert np.array_equal(simulated, net.logits(net.bits(images[:10])))
     plain = served.train(tmp_path, name="plain")
     with pytest.raises(ModelError, match="privet run encrypted-binary"):
         compile_run(plain, "boolean", tmp_path)

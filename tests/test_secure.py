@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from test_data import write_idx
 from test_federation import close, equal, failing, final, run_tiny
 
 from attacks.settings import Attack
@@ -326,9 +327,15 @@ def test_settings_that_need_single_updates_are_refused(assignments, says):
         load_experiment("tiny", assignments)
 
 
-def test_a_model_that_counts_is_refused(runs):
+def test_a_model_that_counts_is_refused(runs, tmp_path):
     """Batch norm's counters leave any range; nothing of the run is left on disk."""
-    counting = ("budget.unit=none", "model.name=convnet", "model.norm=batch")
+    for stem in ("train", "t10k"):
+        write_idx(tmp_path, f"{stem}-images-idx3-ubyte", np.zeros((40, 20, 20), np.uint8))
+        write_idx(tmp_path, f"{stem}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 10)
+    counting = (
+        "budget.unit=none", "model.name=convnet", "model.norm=batch", "data.name=idx",
+        f"data.path={tmp_path}",
+    )  # fmt: skip
     with pytest.raises(ModelError, match="num_batches_tracked is int64: integers among"):
         run_tiny(runs, *counting, MASKS)
     assert not list(runs.glob("*"))
