@@ -10,11 +10,40 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import yaml
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "compose" / "compose.yml"
 PATIENCE_S = 240.0  # of a machine that does much else
+
+
+def heartbeat(address, authority, key, node, change=lambda headers: None):
+    """A node's sign of life, its headers changed on the way: the SuperLink's HTTP status."""
+
+    class Changed:
+        def intercept(self, context, call_next):
+            change(context.request.headers)
+            return call_next(context)
+
+    signer = NodeAuthHttpInterceptor(key, key.public_key())
+    version = RuntimeVersionHttpInterceptor(component_name="flwr-supernode")
+    client = FleetHttpClient.from_server_address(
+        address, False, authority.read_bytes(), interceptors=[version, signer, Changed()]
+    )
+    with client:
+        try:
+            client.SendNodeHeartbeat(
+                SendNodeHeartbeatRequest(node=Node(node_id=node), heartbeat_interval=30)
+            )
+        except httpx.HTTPStatusError as error:
+            return error.response.status_code
+    return 200
 
 
 def services():

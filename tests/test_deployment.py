@@ -1,12 +1,19 @@
 """compose.yml's federation as processes on this machine: TLS, node keys, own data, and faults."""
 
 import fcntl
+import re
 import sys
 import tomllib
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from deployed import Federation, wait_for
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from deployed import Federation, heartbeat, wait_for
+from flwr.common.constant import TIMESTAMP_HEADER
+from flwr.supercore.constant import FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.primitives.asymmetric import sign_message
 
 from privacy.authority import make_authority
 from privacy.journal import Journal
@@ -60,6 +67,14 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
             here.kill(name)
             assert "SuperNode ID" not in here.log(name)
 
+        # So are messages that were altered, or kept for later.
+        key = load_ssh_private_key((tmp_path / "keys/node-0/node.key").read_bytes(), None)
+        here.wait_for_log("node-0", "SuperNode ID: ")
+        node = int(re.search(r"SuperNode ID: (\d+)", here.log("node-0"))[1])
+        for number, (change, status) in enumerate(tampered(key)):
+            asked = node ^ (number == 1)
+            assert heartbeat(here.address, trusted, key, asked, change) == status, number
+
         # The SuperLink dies after the first round, and comes back: the simulation's weights.
         here.spawn("a", "run", "tiny", *TINY, *join, "-s", "training.noise=seeded", "--name", "a")
         record = tmp_path / "runs" / "a" / "rounds.jsonl"
@@ -106,6 +121,26 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
 
         environment = (tmp_path / "runs" / "a" / "experiment.toml").read_text()
         assert tomllib.loads(environment)["federation"]["engine"] == "superlink"
+
+
+def tampered(key):
+    """Changes to a signed request, and the SuperLink's answer; the second is of another node."""
+
+    def signed(age_s):
+        then = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
+        seal = b64encode(sign_message(key, then.encode())).decode()
+        return {TIMESTAMP_HEADER: then, FLEET_HTTP_SIGNATURE_HEADER: seal}
+
+    fresh, stale = signed(0), signed(3600)
+    later = {TIMESTAMP_HEADER: signed(0)[TIMESTAMP_HEADER]}
+    return [
+        (lambda headers: None, 200),
+        (lambda headers: None, 401),
+        (lambda headers: headers.pop(FLEET_HTTP_SIGNATURE_HEADER), 401),
+        (lambda headers: headers.update(fresh), 200),
+        (lambda headers: headers.update(fresh | later), 401),
+        (lambda headers: headers.update(stale), 401),
+    ]
 
 
 def is_free(run):
