@@ -39,7 +39,7 @@ demo: .venv/installed
 		--infer ckks=$(IMAGES)0 --name $(STORY)-ckks
 	-$(BIN)/privet sweep encrypted-binary -s federation.rounds=$(ROUNDS) \
 		--infer boolean=$(IMAGES) --name $(STORY)-boolean
-	$(BIN)/privet report $(STORY) $(STORY)-streams $(STORY)-ckks $(STORY)-boolean -o report.html
+	$(BIN)/privet report $(STORY) $(STORY)-streams $(STORY)-ckks $(STORY)-boolean -o runs/report.html
 
 test: .venv/installed
 	$(BIN)/pytest
