@@ -15,7 +15,7 @@ STORY := fast
 EPSILON := 3
 ARITHMETIC := float
 LESS := -s attack.candidates=400
-STREAMS := -s data.limit=6000 -s attack.candidates=400
+STREAMS := -s data.limit=6000
 ROUNDS := 5
 IMAGES := 3
 else
@@ -24,21 +24,22 @@ EPSILON := 1,3,8
 ARITHMETIC := float,fixed
 ROUNDS := 15
 IMAGES := 10
+STREAMS := --attack
 endif
 OPEN := training.learning_rate=2+arithmetic.slope=10+training.sample_rate=0.02+training.local_steps=50
-LOOK := --attack --audit --cost stm32h743
+LOOK := --audit --cost stm32h743
 
 demo: .venv/installed
 	$(BIN)/privet data fetch mnist
 	-$(BIN)/privet sweep story --over arithmetic.name=$(ARITHMETIC) \
-		--over budget.epsilon=$(EPSILON),none $(LOOK) --cost edgetpu $(LESS) --name $(STORY)
+		--over budget.epsilon=$(EPSILON),none --attack $(LOOK) --cost edgetpu $(LESS) --name $(STORY)
 	-$(BIN)/privet sweep story-streams --over budget.epsilon=$(EPSILON),none+$(OPEN) \
 		$(LOOK) --cost integral-sc $(STREAMS) --name $(STORY)-streams
 	-$(BIN)/privet sweep encrypted-perceptron -s federation.rounds=$(ROUNDS) \
 		--infer ckks=$(IMAGES)0 --name $(STORY)-ckks
 	-$(BIN)/privet sweep encrypted-binary -s federation.rounds=$(ROUNDS) \
 		--infer boolean=$(IMAGES) --name $(STORY)-boolean
-	$(BIN)/privet report $(STORY) $(STORY)-streams $(STORY)-ckks $(STORY)-boolean -o report.html
+	$(BIN)/privet report $(STORY) $(STORY)-streams $(STORY)-ckks $(STORY)-boolean -o runs/report.html
 
 test: .venv/installed
 	$(BIN)/pytest

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -40,13 +41,15 @@ CKKS = {
 BOOLEAN = CKKS | {"scheme": "boolean", "server_ms": 2500.0, "total_ms": 2510.0, "images": 6}
 
 
-def make_runs(shared: Path, monkeypatch) -> Path:
-    """A folder of runs, made once for all workers:
+def make_runs(temporary: Path, monkeypatch) -> Path:
+    """A folder of runs, made once for all workers of this session, below its temporary folder:
 
     whole   everything measured, under epsilon 8
     free    its baseline without a promise, attacked
     bare    epsilon 3 in 8 bits, with nothing measured
     """
+    # A worker of xdist has a folder of its own in the session's; alone, it is the session's.
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
     folder = shared / "report-runs"
     with (shared / "report-runs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -25,7 +25,7 @@ from server.summary import summarise
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        return make_runs(tmp_path_factory.getbasetemp().parent, monkeypatch)
+        return make_runs(tmp_path_factory.getbasetemp(), monkeypatch)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def browser():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        made = make_runs(tmp_path_factory.getbasetemp().parent, monkeypatch)
+        made = make_runs(tmp_path_factory.getbasetemp(), monkeypatch)
     target = tmp_path_factory.mktemp("browsed") / "runs"
     shutil.copytree(made, target, ignore=shutil.ignore_patterns("rounds", ".shadows"))
     make_sweep(target)

@@ -48,7 +48,7 @@ __all__ = [
     "spent_by_client",
 ]
 
-SMALLEST, HOLLOW, LARGEST = 9.0, 11.0, 30.0  # pixels of a marker
+SMALLEST, HOLLOW, LARGEST = 9.0, 11.0, 24.0  # pixels of a marker
 CROWD = 40  # points, from which on they are smaller and have no bars
 
 
