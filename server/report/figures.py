@@ -223,7 +223,7 @@ def claimed_and_audited(runs: Sequence[RunFacts]) -> go.Figure:
     audited = [r for r in runs if r.audit]
     labels = [wrapped(r.label, 26) for r in audited]
     lines = max((label.count("<br>") + 1 for label in labels), default=1)
-    figure = canvas(120 + (20 + 16 * lines) * len(audited))
+    figure = canvas(180 + (20 + 16 * lines) * len(audited))
     for label, run in zip(labels, audited, strict=True):
         best = run.audit.best.epsilon if run.audit and run.audit.best else 0.0
         figure.add_scatter(
