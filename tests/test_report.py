@@ -14,6 +14,7 @@ from reported import HOSTILE, Page, copy, make_runs, make_sweep
 from privacy.errors import RunError
 from server import cli
 from server.report import figures, gather, to_html, to_json, to_markdown, verdict
+from server.report.gaps import is_baseline
 from server.report.groups import front, groups_of, over_seeds, prices_of
 from server.report.page import _policy
 from server.report.units import number, percent, si, text
@@ -240,6 +241,24 @@ def test_the_verdict_says_what_the_evidence_says(folder):
     html = to_html(replace(alone, runs=(overspent,)))
     assert '<p class="verdict broken">' in html
     assert "BROKEN" in html
+
+
+def test_what_is_a_run_without_a_promise_to_compare_with(folder):
+    runs = {run.name: run for run in gather(["whole", "free"], folder).runs}
+    private, free = runs["whole"], runs["free"]
+
+    def changed(**settings):
+        of = {key.replace("_", ".", 1): value for key, value in settings.items()}
+        return replace(free, group=tuple((k, of.get(k, v)) for k, v in free.group))
+
+    assert is_baseline(free, private)
+    assert not is_baseline(private, private)
+    assert is_baseline(changed(training_learning_rate="9"), private)
+    assert not is_baseline(changed(model_name="another"), private)
+    steep = replace(free, group=(*free.group, ("arithmetic.slope", "10.0")))
+    assert is_baseline(steep, private)
+    words = replace(free, group=(*free.group, ("arithmetic.bits", "2")))
+    assert not is_baseline(words, private)
 
 
 # ---- what is missing, failed or damaged

@@ -80,12 +80,16 @@ def _without_baseline(runs: tuple[RunFacts, ...], folder: Path) -> list[Missing]
     return [Missing("baseline", why, tuple(run.name for run in those), commands)]
 
 
+STEEP = "arithmetic.slope"
+
+
 def is_baseline(other: RunFacts, run: RunFacts) -> bool:
-    """Is `other` what `run` would be without a promise? Budget, training and rounds may differ."""
+    """Is `other` what `run` would be without a promise? Budget, training and rounds may differ,
+    and with training how steep a layer is."""
     if other.private or other.accuracy is None:
         return False
     mine, its = (
-        {k: v for k, v in r.group if k.startswith(("data.", "model.", "arithmetic."))}
+        {k: v for k, v in r.group if k.startswith(("data.", "model.", "arithmetic.")) and k != STEEP}
         for r in (run, other)
     )
     return mine == its and len(other.clients) == len(run.clients)
