@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
-from flwr.superlink.grid import HttpGrid
 
 from clients.data import load
 from clients.models import build
@@ -41,6 +40,8 @@ def main(grid: Grid, context: Context) -> None:
         run = Run.open(config["run"])
     else:
         experiment = load_experiment(config["experiment"], config.get("set", "").split())
+        from flwr.superlink.grid import HttpGrid  # half a second of Flower's database
+
         if isinstance(grid, HttpGrid):  # devices of their own, whatever the experiment was for
             federation = experiment.federation.model_copy(update={"engine": "superlink"})
             experiment = experiment.model_copy(update={"federation": federation})

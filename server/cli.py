@@ -1,5 +1,7 @@
 """The command line: thin. Results on stdout, everything for people on stderr."""
 
+import atexit
+import gc
 import sys
 import traceback
 from typing import Annotated
@@ -64,6 +66,8 @@ def options(
 
 def main() -> None:
     """Entry point: errors in one line, exit status 2 for what the user got wrong."""
+    gc.set_threshold(100_000, 50, 100)  # imports make many objects, and drop few
+    atexit.register(gc.freeze)  # or the interpreter looks through all of torch once more: a second
     try:
         sys.exit(app(standalone_mode=False))
     except PrivetError as error:
