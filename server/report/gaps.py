@@ -89,7 +89,11 @@ def is_baseline(other: RunFacts, run: RunFacts) -> bool:
     if other.private or other.accuracy is None:
         return False
     mine, its = (
-        {k: v for k, v in r.group if k.startswith(("data.", "model.", "arithmetic.")) and k != STEEP}
+        {
+            k: v
+            for k, v in r.group
+            if k.startswith(("data.", "model.", "arithmetic.")) and k != STEEP
+        }
         for r in (run, other)
     )
     return mine == its and len(other.clients) == len(run.clients)

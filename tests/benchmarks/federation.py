@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from clients.data import cache_folder
 
 HERE = Path(__file__).parent
 STOCK = HERE / "stock"
-ROUNDS = 5
+ROUNDS, REPEATS = 5, 3
 WORKLOADS = {"A": (100, 10, 60), "B": (1000, 100, 12)}
 FLOP_A_RECORD = 2.13e6  # forward, weight gradients, and input gradients of all but the first layer
 EXPERIMENT = """
@@ -184,35 +185,49 @@ def limit_s() -> float:
 
 
 def run() -> dict[str, Any]:
-    """Ratios of steady and of cold seconds, and what bounds them."""
+    """Least, median and greatest ratio of steady and of cold seconds, and what bounds them."""
     results: dict[str, Any] = {"limit_s": limit_s()}
     for name, workload in WORKLOADS.items():
         ours(workload, evaluate_every=ROUNDS)  # compiles
-        steady = [ours(workload, evaluate_every=ROUNDS) for _ in range(3)]
-        cold = [ours(workload, evaluate_every=1) for _ in range(3)]
-        alone = [ours(workload, evaluate_every=ROUNDS, workers=1) for _ in range(3)]
-        peer, plain = stock(*workload), pfl(workload)
-        ours_s = _steady_s(steady)
-        peer_s = statistics.median(peer["rounds_s"][1:])
-        cold_s = statistics.median(one["wall_s"] for one in cold)
+        raw = [
+            {
+                "steady": ours(workload, evaluate_every=ROUNDS),
+                "cold": ours(workload, evaluate_every=1),
+                "peer": stock(*workload),
+                "one thread": ours(workload, evaluate_every=ROUNDS, workers=1),
+                "pfl": pfl(workload),
+            }
+            for _ in range(REPEATS)
+        ]
+        steady_s = _steady_s("steady", raw)
         results[name] = {
-            "steady_ratio": peer_s / ours_s,
-            "cold_ratio": peer["wall_s"] / cold_s,
-            "pfl_ratio": plain and statistics.median(plain[1:]) / _steady_s(alone),
-            "ours_steady_s": ours_s,
-            "ours_cold_s": cold_s,
-            "ours_one_thread_s": _steady_s(alone),
-            "peer_steady_s": peer_s,
-            "peer_cold_s": peer["wall_s"],
+            "steady_ratio": _spread(_steady_s("peer", [r]) / _steady_s("steady", [r]) for r in raw),
+            "cold_ratio": _spread(r["peer"]["wall_s"] / r["cold"]["wall_s"] for r in raw),
+            "pfl_ratio": _spread(
+                statistics.median(r["pfl"][1:]) / _steady_s("one thread", [r])
+                for r in raw
+                if r["pfl"]
+            ),
+            "ours_steady_s": steady_s,
+            "ours_cold_s": statistics.median(r["cold"]["wall_s"] for r in raw),
+            "ours_one_thread_s": _steady_s("one thread", raw),
+            "peer_steady_s": _steady_s("peer", raw),
+            "peer_cold_s": statistics.median(r["peer"]["wall_s"] for r in raw),
             "engine_share": engine_share(workload),
-            "share_of_limit": results["limit_s"] / ours_s,
-            "peak_mb": max(one["peak_mb"] for one in steady),
-            "raw": {"steady": steady, "cold": cold, "alone": alone, "peer": peer, "pfl": plain},
+            "share_of_limit": results["limit_s"] / steady_s,
+            "peak_mb": max(r["steady"]["peak_mb"] for r in raw),
+            "raw": raw,
         }
     results["10,000 clients, 1,000 a round"] = ours((10_000, 1_000, 1), 2, rounds=2)
     return results
 
 
-def _steady_s(runs: list[dict[str, Any]]) -> float:
+def _spread(ratios: Iterable[float]) -> list[float]:
+    """Least, median, greatest; nothing of nothing."""
+    some = sorted(ratios)
+    return [some[0], statistics.median(some), some[-1]] if some else []
+
+
+def _steady_s(name: str, raw: list[dict[str, Any]]) -> float:
     """Seconds of a round that neither begins nor ends a run."""
-    return float(statistics.median(np.ravel([one["rounds_s"][1:-1] for one in runs])))
+    return float(statistics.median(np.ravel([r[name]["rounds_s"][1:-1] for r in raw])))
