@@ -59,6 +59,6 @@ clean:
 .venv/installed: pyproject.toml compose/constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11.1 to 3.12; set PYTHON=" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar off \
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar off --no-compile \
 		-c compose/constraints.txt -e '.[dev]'
 	@touch $@
