@@ -40,7 +40,7 @@ from privacy.boxes import (
 )
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import PART_BYTES, add_mask, commitment, own_mask, point_of
+from privacy.masks import PART_BYTES, add_masks, commitment, own_mask, point_of
 from privacy.shares import split
 from privacy.terms import Terms
 
@@ -134,8 +134,8 @@ class Member:
         }
         mask_key = X25519PrivateKey.from_private_bytes(self.mask)
         masked = words + own_mask(self.seed, self.terms, words)
-        for other in boxes:
-            add_mask(masked, self.me, other, exchange(mask_key, self.publics[other]), self.terms)
+        agreed = {other: exchange(mask_key, self.publics[other]) for other in boxes}
+        add_masks(masked, self.me, agreed, self.terms)
         self.held |= opened
         return masked
 

@@ -1,26 +1,53 @@
 """What a mask is: those who put it on and the server that takes off what is left must agree."""
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privacy.boxes import KEY_BYTES, expand_key
 from privacy.fixed_point import Words
-from privacy.noise import WORDS, stream
+from privacy.noise import LANES, WORDS, compiled, keystream, stream
 from privacy.shares import part_bytes
 from privacy.terms import Terms
 
 PART_BYTES = part_bytes(KEY_BYTES)
 
 
-def add_mask(words: Words, me: int, other: int, agreed: bytes, terms: Terms) -> None:
-    """Put on, in place, the mask of a pair: added by the lesser client, subtracted by the other."""
-    pair = min(me, other).to_bytes(8, "big") + max(me, other).to_bytes(8, "big")
-    mask = expand(expand_key(agreed, b"privet mask" + terms.digest + pair), words)
-    if me < other:
-        np.add(words, mask, out=words)
-    else:
-        np.subtract(words, mask, out=words)
+def add_masks(words: Words, me: int, agreed: Mapping[int, bytes], terms: Terms) -> None:
+    """Put on, in place, the masks of pairs: added by the lesser client, subtracted by the other.
+
+    Args:
+        agreed: by the other client of a pair, what the two share.
+    """
+    keys = b"".join(
+        expand_key(
+            secret,
+            b"privet mask"
+            + terms.digest
+            + min(me, other).to_bytes(8, "big")
+            + max(me, other).to_bytes(8, "big"),
+        )
+        for other, secret in agreed.items()
+    )
+    added = np.array([me < other for other in agreed], np.bool_)
+    _add_streams(words, np.frombuffer(keys, np.uint32).reshape(-1, 8), added)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _add_streams(words: Words, keys: NDArray[np.uint32], added: NDArray[np.bool_]) -> None:
+    """Add or subtract one keystream a key, piece by piece in the cache, outside Python's lock."""
+    buffer = np.empty(WORDS, np.uint32)
+    mask = buffer.view(words.dtype)
+    for start in range(0, len(words), len(mask)):
+        piece = words[start : start + len(mask)]
+        for i in range(len(keys)):
+            keystream(keys[i], start // len(mask) * LANES, buffer)
+            if added[i]:
+                piece += mask[: len(piece)]
+            else:
+                piece -= mask[: len(piece)]
 
 
 def own_mask(seed: bytes, terms: Terms, like: Words) -> Words:

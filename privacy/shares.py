@@ -28,7 +28,8 @@ def split(secret: bytes, threshold: int, points: Sequence[int]) -> list[bytes]:
     values = np.zeros((len(points), len(limbs)), np.uint64)
     for row in coefficients[::-1]:
         values = (values * x + row) % np.uint64(PRIME)
-    return [row.astype("<u4").tobytes() for row in values]
+    table, step = values.astype("<u4").tobytes(), 4 * len(limbs)
+    return [table[at : at + step] for at in range(0, len(table), step)]
 
 
 def combine(parts: dict[int, bytes], size: int) -> bytes:

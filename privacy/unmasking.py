@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from privacy.boxes import KEY_BYTES, exchange, public_of
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import Words
-from privacy.masks import PART_BYTES, add_mask, commitment, own_mask, point_of
+from privacy.masks import PART_BYTES, add_masks, commitment, own_mask, point_of
 from privacy.shares import combine
 from privacy.terms import Terms
 
@@ -54,11 +54,10 @@ class Unmasking:
             total -= own_mask(seed, self._terms, total)
         for member, key in keys.items():
             private = X25519PrivateKey.from_private_bytes(key)
-            for other in self._terms.neighbours(member):
-                if other in survivors:
-                    agreed = exchange(private, self._mask_keys[other])
-                    # as the lost one would have: its mask cancels the neighbour's
-                    add_mask(total, member, other, agreed, self._terms)
+            others = [m for m in self._terms.neighbours(member) if m in survivors]
+            agreed = {other: exchange(private, self._mask_keys[other]) for other in others}
+            # as the lost one would have: its masks cancel its neighbours'
+            add_masks(total, member, agreed, self._terms)
         return total
 
     def _lost(self, survivors: set[int]) -> list[int]:

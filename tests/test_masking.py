@@ -19,7 +19,7 @@ from privacy.boxes import exchange, expand_key, open_box, public_of, seal_box
 from privacy.errors import SecureSumFailed
 from privacy.fixed_point import most_of
 from privacy.masking import Member
-from privacy.masks import expand
+from privacy.masks import add_masks, expand
 from privacy.noise import LANES, WORDS
 from privacy.terms import Secure, degree_for, parts_needed
 
@@ -131,7 +131,7 @@ def test_a_masked_update_is_uniform_until_the_mask_is_sabotaged(monkeypatch):
         correlation = np.corrcoef(masked.view(np.int32), words[0].view(np.int32))[0, 1]
         assert abs(correlation) < 4 / np.sqrt(50_000)
     monkeypatch.setattr(masking, "own_mask", lambda seed, terms, like: np.zeros_like(like))
-    monkeypatch.setattr(masking, "add_mask", lambda *_: None)
+    monkeypatch.setattr(masking, "add_masks", lambda *_: None)
     bare = Sum(terms, words)
     bare.keys()
     bare.shares()
@@ -145,7 +145,7 @@ def test_either_mask_alone_hides_an_update(monkeypatch):
     words = {c: terms.grid.encode(np.zeros(50_000), 600) for c in range(5)}
     for name, nothing in (
         ("own_mask", lambda seed, terms, like: np.zeros_like(like)),
-        ("add_mask", lambda *_: None),
+        ("add_masks", lambda *_: None),
     ):
         with monkeypatch.context() as sabotage:
             sabotage.setattr(masking, name, nothing)
@@ -342,6 +342,25 @@ def test_masks_are_chacha20():
         expected = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1).view(dtype)[:num]
         assert found.dtype == dtype
         assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+def test_masks_of_pairs_are_added_one_way_and_taken_off_the_other(dtype):
+    terms, rng = terms_for(range(6), D), np.random.default_rng(2)
+    for num in (1, 511, 1024, 2049):
+        words = rng.integers(0, np.iinfo(dtype).max, num, dtype)
+        agreed = {other: rng.bytes(32) for other in (0, 1, 4)}
+        expected = words.copy()
+        for other, secret in agreed.items():
+            pair = min(2, other).to_bytes(8, "big") + max(2, other).to_bytes(8, "big")
+            mask = expand(expand_key(secret, b"privet mask" + terms.digest + pair), words)
+            expected = expected + mask if other > 2 else expected - mask
+        found = words.copy()
+        add_masks(found, 2, agreed, terms)
+        assert np.array_equal(found, expected)
+        add_masks(found, 4, {2: agreed[4]}, terms)  # the other end
+        add_masks(words, 2, {o: agreed[o] for o in (0, 1)}, terms)
+        assert np.array_equal(found, words)
 
 
 def test_boxes_open_for_their_holder_only():
