@@ -1,5 +1,6 @@
 """Flower's SuperLink with TLS, admitting only the nodes whose public keys lie beside its own."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def serve_link(keys: Path, host: str, port: int, database: Path | None) -> int:
         command += ["--database", str(database)]
     with tempfile.TemporaryDirectory(prefix="privet-link-") as home:
         environment = flower_environment(Path(home))
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)
 
         def end(number: int, frame: FrameType | None) -> None:
             with suppress(ProcessLookupError):
@@ -55,6 +56,13 @@ def serve_link(keys: Path, host: str, port: int, database: Path | None) -> int:
         finally:
             process.terminate()
             process.wait()
+
+
+def _end_with_parent() -> None:
+    """Even `kill -9` of privet leaves no SuperLink behind that holds the port (on Linux)."""
+    if sys.platform.startswith("linux"):
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _admit_nodes(keys: Path, port: int, home: Path, environment: dict[str, str]) -> None:

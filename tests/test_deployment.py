@@ -75,8 +75,11 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
             asked = node ^ (number == 1)
             assert heartbeat(here.address, trusted, key, asked, change) == status, number
 
-        # The SuperLink dies after the first round, and comes back: the simulation's weights.
-        here.spawn("a", "run", "tiny", *TINY, *join, "-s", "training.noise=seeded", "--name", "a")
+        # Behind masks, the SuperLink dies after the first round, and comes back: the simulation's
+        # weights.
+        masks = "federation.secure_aggregation=masks"
+        seeded = ["-s", "training.noise=seeded", "-s", masks]
+        here.spawn("a", "run", "tiny", *TINY, *join, *seeded, "--name", "a")
         record = tmp_path / "runs" / "a" / "rounds.jsonl"
         wait_for("the first round", lambda: record.exists() and record.read_bytes().count(b"\n"))
         here.kill("superlink")
@@ -88,7 +91,7 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         status, said = here.run("resume", "a")
         assert status == 0, said
         deployed = Run(tmp_path / "runs" / "a")
-        simulated = launch(load_experiment("tiny", SETTINGS), tmp_path / "simulated")
+        simulated = launch(load_experiment("tiny", [*SETTINGS, masks]), tmp_path / "simulated")
         for number in (1, 2):
             ours, theirs = deployed.weights(number), simulated.weights(number)
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
