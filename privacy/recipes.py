@@ -36,7 +36,7 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
     if num_squares == 0:
         yield Recipe(4096, (35, 35), 38, 22, (22,), frozenset())
     if num_squares == 1:
-        yield Recipe(4096, (36, 37), 36, 15.5, (14.5, 11.4), frozenset({("square", 0)}))
+        yield Recipe(4096, (36, 38), 35, 15, (15.5, 11.4), frozenset({("square", 0)}))
     if num_squares == 2:
         yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
     levels = 2 * num_squares + 1

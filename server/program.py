@@ -25,6 +25,7 @@ from server.experiment import Experiment
 from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
+ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
 VALIDATION = 400  # training images on which a circuit's rounding is chosen
 
 
@@ -128,11 +129,13 @@ def _array(parameter: torch.Tensor | nn.Module | None) -> Array:
 
 def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.batch import batch_net, batch_offer, batch_to_bytes
+    from privacy.ckks import correct_rounding
     from privacy.plan import plan
     from privacy.programs import digest, offer_of, plan_to_bytes
 
     net, images = net_of(trained_model(run), load(run.experiment.data).shape), calibration(run)
-    files = {"program.safetensors": plan_to_bytes(planned := plan(net, images))}
+    planned = correct_rounding(plan(net, images), images[:: len(images) // ROUNDING or 1])
+    files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
     try:
         integers, divisor = batch_net(net, images)

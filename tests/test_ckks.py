@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from privacy import plan as planning
 from privacy.batch import BatchProgram, batch_from_bytes, batch_net, batch_offer, batch_to_bytes
-from privacy.ckks import Program, from_bytes, galois_elements, make_context, to_bytes
+from privacy.ckks import (
+    Program,
+    correct_rounding,
+    from_bytes,
+    galois_elements,
+    make_context,
+    to_bytes,
+)
 from privacy.errors import CiphertextError, ModelError, RunError
 from privacy.keys import CkksKeys
 from privacy.net import Dense, Net
@@ -67,6 +74,33 @@ def test_encrypted_logits_are_the_plain_ones(case):
     slots = keys.decrypt_slots(answer[0]).reshape(-1, 1 << (planned.num_classes - 1).bit_length())
     assert np.abs(slots[:, planned.num_classes :]).max(initial=0) < 0.5
     assert np.abs(slots - slots[0]).max() < 0.8
+
+
+def test_the_shift_by_rounded_weights_is_taken_from_the_last_bias():
+    """The encoded program's mean logits become those of the net; the diagonals stay."""
+    net, images = oracle.perceptron(RNG, (8, 8), [16, 10]), RNG.random((60, 8, 8))
+    planned = plan(net, images)
+    corrected = correct_rounding(planned, images)
+    x = planned.pack(images)
+    wanted = planned.simulate(x)[0].mean(0)
+    before = np.abs(Program(planned).rounded().simulate(x)[0].mean(0) - wanted).max()
+    after = np.abs(Program(corrected).rounded().simulate(x)[0].mean(0) - wanted).max()
+    assert 1e-4 < before < 0.1
+    assert after < 1e-9
+    for old, new in zip(planned.products, corrected.products, strict=True):
+        assert np.array_equal(old.diagonals, new.diagonals)
+
+
+def test_rounded_weights_are_near_the_planned_ones():
+    for net in (
+        oracle.perceptron(RNG, (8, 8), [16, 10]),
+        oracle.convnet(RNG, (8, 8), 4, 3, 2, [8, 10]),
+    ):
+        planned = plan(net, RNG.random((20, 8, 8)))
+        rounded = Program(planned).rounded()
+        for product, encoded in zip(planned.products, rounded.products, strict=True):
+            error = np.abs(product.diagonals - encoded.diagonals)
+            assert 0 < error.max() < 0.05 * np.abs(product.diagonals).max()
 
 
 def test_a_net_too_deep_is_refused_with_what_would_fit():
@@ -134,7 +168,7 @@ def test_galois_keys_are_elements_and_only_those_in_use():
     x = from_bytes(seal.Ciphertext(), program.context, keys.encrypt_slots(slots + 0j))
     evaluator.apply_galois_inplace(x, pow(3, step, 2 * planned.recipe.degree), galois)
     turned = keys.decrypt_slots(to_bytes(x))
-    assert np.abs(turned - np.roll(slots, -step)).max() < 1e-3
+    assert np.abs(turned - np.roll(slots, -step)).max() < 1e-2
     assert encoder.slot_count() == planned.num_slots
 
 
