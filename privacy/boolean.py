@@ -49,9 +49,9 @@ class Choice(NamedTuple):
 CHOICES = (  # the cheapest first
     Choice(1, 3, 0.5),
     Choice(1, 3, 0.3),
-    Choice(1, 2, 0.3),
-    Choice(1, 1, 0.3),
-    Choice(0, 1, 0.3),
+    Choice(1, 2, 0.1),
+    Choice(1, 1, 0.1),
+    Choice(0, 1, 0.1),
     Choice(0, 0, 2.0**-20),
 )
 # Concrete's optimizer reckons rings of many small polynomials cheap, but their keys are six times

@@ -26,7 +26,7 @@ from server.run import Run
 
 CALIBRATION = 5000  # training images from which ranges are taken
 ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
-VALIDATION = 400  # training images on which a circuit's rounding is chosen
+VALIDATION = 1000  # training images on which a circuit's rounding is chosen
 
 
 def require_encryptable(experiment: Experiment, scheme: str) -> None:
