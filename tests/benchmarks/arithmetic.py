@@ -120,7 +120,8 @@ def limit(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     words = np.empty((RECORDS, length, num_words(OUTPUTS)), np.uint64)
     no_sums, out = np.empty((0, 0), np.int32), np.empty(OUTPUTS, np.uint64)
     row = words_x[0, 0].copy()
-    cycle = np.ascontiguousarray(kernels.by_output(words_w[:1], OUTPUTS)[0].T)
+    cycle = kernels.zeros(K, 4 * OUTPUTS).view(np.uint64)
+    cycle[:] = kernels.by_output(words_w[:1], OUTPUTS)[0].T
 
     @numba.njit
     def bare(row: Any, cycle: Any, times: int, out: Any) -> None:
