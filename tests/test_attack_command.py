@@ -12,6 +12,7 @@ from attacks.settings import Attack
 from clients.records import Records
 from privacy.errors import Interrupted
 from server import adversaries, cli
+from server.commands.attack import reconstruction_table
 from server.experiment import load_experiment
 from server.launch import launch
 from server.replay import replay
@@ -70,6 +71,9 @@ def test_attack_goes_on_where_it_stopped(privet, runs, monkeypatch):
     assert status == 0
     assert "final model" in out
     assert "left out: server" in err
+    assert "[attack] reconstruct = false" in err
+    assert "int8 weights" in out
+    assert "inversion" not in out
 
 
 def test_shadows_are_used_again(privet, runs, monkeypatch):
@@ -103,6 +107,7 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
         assert 0 < about["psnr_db_to_strangers"] < 40
         assert (run.path / about["picture"]).read_bytes()[:4] == b"\x89PNG"
     assert (run.path / inverted["picture"]).exists()
+    assert reconstruction_table(found).row_count == 3
 
 
 def test_streams_are_attacked_through_their_mean(runs):
