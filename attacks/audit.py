@@ -31,7 +31,6 @@ from attacks.noise import Noise
 from privacy.ledger import Ledger, Spent
 
 RECORDS = 12  # of a full batch, in the sensitivity check
-CANARIES = 4000
 MAX_STEPS = 400  # audited; what is claimed for them is held against what canaries prove
 
 
@@ -55,7 +54,7 @@ class Audit:
 
 
 def audit(claim: Claim, seed: int = 0) -> Audit:
-    """Run every check on a claim of record-level DP-SGD."""
+    """Run every check on a claim of DP-SGD, whose records may be whole clients."""
     noise = Noise(claim, seed)
     canaries = _Canaries(claim, seed)
     checks = [
@@ -189,13 +188,13 @@ class _Canaries:
         self.steps = min(claim.steps, MAX_STEPS)
         self._claim = claim
         rng = np.random.default_rng(seed)
-        self.member = rng.random(CANARIES) < 0.5
+        self.member = rng.random(claim.canaries) < 0.5
         inside = np.flatnonzero(self.member)
-        x = torch.zeros(len(inside), CANARIES)
+        x = torch.zeros(len(inside), claim.canaries)
         x[torch.arange(len(inside)), torch.from_numpy(inside)] = HUGE
         y = torch.zeros(len(inside), dtype=torch.int64)
         ledger = Ledger()
-        scores = np.zeros(CANARIES)
+        scores = np.zeros(claim.canaries)
         self.drawn = []
         for step in range(1, self.steps + 1):
             asked = Asked(
@@ -213,7 +212,7 @@ class _Canaries:
     def _heard(self, x: Tensor, y: Tensor, asked: Asked) -> NDArray:
         """One step's release in each canary's direction, in units of the clip norm [M]."""
         claim = self._claim
-        model = nn.Sequential(nn.Flatten(), nn.Linear(CANARIES, 2, bias=False))
+        model = nn.Sequential(nn.Flatten(), nn.Linear(claim.canaries, 2, bias=False))
         weight = model[1].weight
         nn.init.zeros_(weight)
         expected = asked.sample_rate * len(x)

@@ -48,6 +48,7 @@ class Claim:
         spent: ledgers of the run's clients, with the steps that its rounds say they made; empty
             for an experiment that was not run.
         epsilon: what the run claims; None if it was not run.
+        canaries: how many records the auditor makes up.
     """
 
     device: Device
@@ -61,6 +62,7 @@ class Claim:
     delta: float
     spent: tuple[tuple[Ledger, int], ...] = ()
     epsilon: float | None = None
+    canaries: int = 4000
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clients.arrays import decode, held
 from clients.compression import Compression, size_bytes
+from clients.seeds import derive
 from privacy.ledger import Ledger
 from server.run import Weights
 from server.strategies import is_linear
@@ -99,8 +100,14 @@ class Gathered:
             else:
                 self._sums[name] = value * np.float64(num_examples)
 
-    def aggregate(self, number: int) -> ArrayRecord | None:
-        """The strategy's global weights after round `number`; None if it has none."""
+    def aggregate(self, number: int, seed: int) -> ArrayRecord | None:
+        """The strategy's global weights after round `number`; None if it has none.
+
+        Under `unit = "client"` with Flower's clip and noise, which numpy's own generator draws.
+        """
+        if isinstance(self._strategy, flower.DifferentialPrivacyServerSideFixedClipping):
+            self._strategy.num_sampled_clients = self.num_updates
+            np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
         replies: Iterable[Message] = self._replies
         if self._linear and self.num_updates:
             mean = {name: total / self._num_examples for name, total in self._sums.items()}

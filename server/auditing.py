@@ -1,24 +1,36 @@
-"""Run or experiment -> Audit: the shipped training code, handed to the auditor."""
+"""Run or experiment -> Audit: the shipped code that adds the noise, handed to the auditor.
+
+Under `unit = "record"` that is a device's training, under `unit = "client"` the server's
+aggregation: there a record of the auditor's is a whole client, whose update is its gradient.
+"""
 
 from collections import Counter
 from pathlib import Path
 
 import torch
+from flwr.app import MetricRecord
 from torch import Tensor, nn
 
 from attacks.audit import Audit, audit
 from attacks.claim import Asked, Claim, Device
+from clients.arrays import held
 from clients.job import Job
 from clients.records import Records, records
 from clients.seeds import generator
 from clients.train import Round, net_of, train
 from privacy.errors import RunError, SettingsError
 from privacy.ledger import Ledger
+from server.aggregation import Gathered, Update
+from server.console import silence
 from server.experiment import Experiment, load_experiment
+from server.federation import charge_client
+from server.grid import identify
 from server.replay import builder
 from server.run import Run, find_run
+from server.strategies import Strategy, build_strategy
 
 RECORDS = 200  # of the data set, that the auditor trains on
+CLIENTS = 1000  # that it makes up: each sends a whole model
 
 
 def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
@@ -41,35 +53,44 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     """Audit the shipped step as an experiment uses it; with a run, its ledgers too.
 
     Raises:
-        SettingsError: the experiment does not promise record-level DP, so no device adds noise.
+        SettingsError: the experiment promises no DP, or its noise is shared by its devices.
     """
     budget, job = experiment.budget, experiment.job
-    if budget.unit != "record" or not budget.noise_multiplier:
+    if budget.unit == "none" or not budget.noise_multiplier:
         raise SettingsError(
-            f"{experiment.title}: [budget] unit = {budget.unit!r}: there is no noise of a device's "
-            "own to audit; audit a run with unit = 'record'"
+            f"{experiment.title}: [budget] unit = {budget.unit!r}: there is no noise to audit; "
+            "audit a run with unit = 'record' or 'client'"
         )
+    if experiment.shares_noise:
+        raise SettingsError(
+            f"{experiment.title}: [federation] secure_aggregation = "
+            f"{experiment.federation.secure_aggregation!r}: the noise is shared by the devices, "
+            "which no one of them can be held to; audit the run with secure_aggregation = 'none'"
+        )
+    by_client = budget.unit == "client"
+    local_steps = 1 if by_client else job.training.local_steps
+    job = job.model_copy(update={"seed": seed})
     training, _ = records(job.data, job.model)
     chosen = torch.randperm(len(training), generator=generator(seed, "audit"))[:RECORDS]
+    claim = Claim(
+        device=aggregation(job) if by_client else device(job),
+        build=builder(experiment),
+        x=training.inputs(chosen),
+        y=training.y[chosen],
+        clip=budget.clip,
+        noise_multiplier=budget.noise_multiplier,
+        sample_rate=1.0 if by_client else job.training.sample_rate,
+        steps=experiment.federation.rounds_per_client * local_steps,
+        delta=budget.delta,
+        spent=_spent(run, local_steps) if run else (),
+        epsilon=run.rounds[-1].epsilon if run and run.rounds else None,
+        canaries=CLIENTS if by_client else Claim.canaries,
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as on a device
     try:
-        return audit(
-            Claim(
-                device=device(job.model_copy(update={"seed": seed})),
-                build=builder(experiment),
-                x=training.inputs(chosen),
-                y=training.y[chosen],
-                clip=budget.clip,
-                noise_multiplier=budget.noise_multiplier,
-                sample_rate=job.training.sample_rate,
-                steps=experiment.federation.rounds_per_client * job.training.local_steps,
-                delta=budget.delta,
-                spent=_spent(run) if run else (),
-                epsilon=run.rounds[-1].epsilon if run and run.rounds else None,
-            ),
-            seed,
-        )
+        with silence("flwr"):
+            return audit(claim, seed)
     finally:
         torch.set_num_threads(threads)
 
@@ -94,8 +115,38 @@ def device(job: Job) -> Device:
     return one_round
 
 
-def _spent(run: Run) -> tuple[tuple[Ledger, int], ...]:
+def aggregation(job: Job) -> Device:
+    """`server.aggregation`, on updates of the auditor's choice; one step is a round."""
+
+    def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
+        noise = {"noise_multiplier": asked.noise_multiplier, "epsilon": None}
+        budget = job.budget.model_copy(update=noise)
+        identify()
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        number, client = asked.path
+        for step in range(asked.steps):
+            before = {n: p.detach().numpy().copy() for n, p in parameters.items()}
+            strategy = build_strategy(Strategy(), budget, 1.0)
+            strategy.current_arrays = held(before)  # type: ignore[attr-defined]
+            gathered = Gathered(strategy, equals=True)
+            for i in range(len(x)):
+                loss = nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
+                changes = torch.autograd.grad(loss, list(parameters.values()))
+                sent = {n: before[n] - g.numpy() for n, g in zip(before, changes, strict=True)}
+                metrics = MetricRecord({"num-examples": 1})
+                gathered.add(Update(sent, 1, metrics, Ledger(), 0))
+            mean = gathered.aggregate(number * 100 + client * 10 + step, job.seed)
+            assert mean is not None
+            with torch.no_grad():
+                for name, p in parameters.items():
+                    after = torch.from_numpy(mean[name].numpy())
+                    p.add_(asked.learning_rate * (after - p))
+            charge_client(asked.ledger, budget)
+
+    return one_round
+
+
+def _spent(run: Run, local_steps: int) -> tuple[tuple[Ledger, int], ...]:
     """Each client's ledger, and the steps of the rounds in which it succeeded."""
     done = Counter(c.client for r in run.rounds for c in r.clients if not c.failure)
-    steps = run.experiment.training.local_steps
-    return tuple((ledger, steps * done[client]) for client, ledger in run.ledgers.items())
+    return tuple((ledger, local_steps * done[client]) for client, ledger in run.ledgers.items())

@@ -1,5 +1,6 @@
 """What people see: progress on stderr, quiet when it is not a terminal; tables on stdout."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -77,3 +78,17 @@ def fact_table(title: str, facts: dict[str, Any]) -> Table:
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), "-" if value is None else str(value))
     return table
+
+
+@contextmanager
+def silence(*names: str) -> Iterator[None]:
+    """Keep these loggers off the terminal: people get a progress bar, and log.txt has it all."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [], False
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate

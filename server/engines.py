@@ -2,7 +2,6 @@
 `[federation] engine`. The apps are the same in all; on the same seed so are the weights.
 """
 
-import logging
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from flwr.app import Context, RecordDict
 from clients.app import app as client_app
 from privacy.errors import FederationFailed, Interrupted, SettingsError
 from server.app import app as server_app
+from server.console import silence
 from server.grid import CohortGrid
 from server.run import Run
 from server.submission import Submission, flower_environment, private_home
@@ -38,7 +38,7 @@ def run_here(run: Run) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one client to a thread: faster, and the same on any machine
     try:
-        with _silence("flwr", "privet"):
+        with silence("flwr", "privet"):
             server_app(grid, context)
     finally:
         torch.set_num_threads(threads)
@@ -138,17 +138,3 @@ def wait_for_link(address: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.1)
     raise FederationFailed(f"Flower's SuperLink did not start on {address}")
-
-
-@contextmanager
-def _silence(*names: str) -> Iterator[None]:
-    """Keep these loggers off the terminal: people get a progress bar, and log.txt has it all."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [], False
-    try:
-        yield
-    finally:
-        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate

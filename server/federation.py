@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp import strategy as flower
 
 from clients.app import REFUSED
 from clients.arrays import held
-from clients.seeds import derive
 from privacy.budget import Budget
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, Spent, epsilon_path
@@ -73,6 +70,12 @@ def describe(record: RoundRecord) -> str:
     return ", ".join(parts)
 
 
+def charge_client(ledger: Ledger, budget: Budget) -> None:
+    """What a round under `unit = "client"` costs a client of its cohort: no amplification."""
+    assert budget.noise_multiplier is not None
+    ledger.charge(budget.noise_multiplier, 1.0)
+
+
 class _Rounds:
     """The state that lives from round to round; all of it is read back from the run."""
 
@@ -119,7 +122,7 @@ class _Rounds:
             entries, gathered = self._admit(number, replies, cohort)
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
-        aggregated = self._aggregate(number, gathered) if gathered.num_updates else None
+        aggregated = gathered.aggregate(number, experiment.seed) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
@@ -220,7 +223,7 @@ class _Rounds:
         if budget.unit == "record":
             self.ledgers[client] = spent
         elif budget.unit == "client" and budget.noise_multiplier is not None:
-            self.ledgers.setdefault(client, Ledger()).charge(budget.noise_multiplier, 1.0)
+            charge_client(self.ledgers.setdefault(client, Ledger()), budget)
 
     def _ask_the_failed(self, clients: list[int]) -> None:
         """A client that failed may have spent some steps: ask; assume all of them if it is mute."""
@@ -247,13 +250,6 @@ class _Rounds:
             else:
                 ledger.restore(self.ledgers.get(client, Ledger()))
             self.ledgers[client] = ledger
-
-    def _aggregate(self, number: int, gathered: Gathered) -> ArrayRecord | None:
-        """Flower's aggregation. Under `unit = "client"`, its clip and noise, and our ledger."""
-        if isinstance(self.strategy, flower.DifferentialPrivacyServerSideFixedClipping):
-            self.strategy.num_sampled_clients = gathered.num_updates
-            np.random.seed(derive(self.experiment.seed, "central-noise", number) % (1 << 32))
-        return gathered.aggregate(number)
 
     def _epsilon_path(self) -> Callable[[int], float] | None:
         experiment = self.experiment

@@ -18,6 +18,11 @@ from flwr.supercore.task_identity import TaskIdentity
 CLIENT_APP_RAISED = 2  # flwr.common.constant.ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
+def identify() -> None:
+    """Flower's messages name the task that makes them: in this process there is one."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+
+
 class CohortGrid(Grid):
     """`num_clients` simulated nodes in this process.
 
@@ -35,7 +40,7 @@ class CohortGrid(Grid):
         self._pushed: dict[str, Message] = {}
         self._ids = count(1)
         self._run = FlowerRun.create_empty(1)
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+        identify()
 
     @property
     def clients(self) -> dict[int, int]:

@@ -18,6 +18,7 @@ from privacy.compiled import Program
 from privacy.errors import RunError, SettingsError
 from privacy.ledger import Ledger
 from privacy.training import Private
+from server import aggregation, auditing
 from server.auditing import audit_of, subject
 from server.experiment import load_experiment
 from server.launch import launch
@@ -239,6 +240,66 @@ def test_sabotage_is_caught(sabotage, per_sample, monkeypatch):
     assert SABOTAGES[sabotage] in failed(experiment)
 
 
+# ---- the server's noise, under unit = "client"
+
+
+CENTRAL = load_experiment("tiny", ["budget.unit=client", "federation.clients=20"]).resolve()
+AGGREGATION = "flwr.serverapp.strategy.dp_fixed_clipping"
+
+
+def test_the_servers_noise_is_green():
+    """Batches are everyone, the bounds are near the claim, and it is Gaussian noise."""
+    done = audit_of(CENTRAL, None)
+    assert [check.name for check in done.checks if not check.passed] == []
+    assert max(bound.epsilon for bound in done.bounds) > 0.5 * done.epsilon
+
+
+def unnoised(monkeypatch):
+    monkeypatch.setattr(f"{AGGREGATION}.add_gaussian_noise_inplace", lambda arrays, std: None)
+
+
+def noise_of_twice_the_clients(monkeypatch):
+    from flwr.serverapp.strategy import dp_fixed_clipping
+
+    right = dp_fixed_clipping.compute_stdv
+    monkeypatch.setattr(f"{AGGREGATION}.compute_stdv", lambda z, c, num: right(z, c, 2 * num))
+
+
+def noise_of_the_first_round(monkeypatch):
+    derive = aggregation.derive
+    monkeypatch.setattr(aggregation, "derive", lambda seed, purpose, _: derive(seed, purpose, 1))
+
+
+def updates_unclipped(monkeypatch):
+    monkeypatch.setattr(f"{AGGREGATION}.compute_clip_model_update", lambda **_: None)
+
+
+def mean_clipped(monkeypatch):
+    """Updates are averaged first, and the mean is clipped."""
+    monkeypatch.setattr(aggregation, "is_linear", lambda strategy: True)
+
+
+def rounds_uncharged(monkeypatch):
+    monkeypatch.setattr(Ledger, "charge", lambda self, *_: None)
+
+
+CENTRAL_SABOTAGES = {
+    unnoised: "noise deviation",
+    noise_of_twice_the_clients: "noise deviation",
+    noise_of_the_first_round: "noise repetition",
+    updates_unclipped: "sensitivity",
+    mean_clipped: "sensitivity",
+    rounds_uncharged: "charging",
+}
+
+
+@pytest.mark.parametrize("sabotage", CENTRAL_SABOTAGES, ids=lambda s: s.__name__)
+def test_sabotage_of_the_server_is_caught(sabotage, monkeypatch):
+    sabotage(monkeypatch)
+    monkeypatch.setattr(auditing, "CLIENTS", 100)
+    assert CENTRAL_SABOTAGES[sabotage] in failed(CENTRAL)
+
+
 # ---- what a run adds
 
 
@@ -264,8 +325,11 @@ def test_a_run_is_held_to_its_ledgers(runs):
 def test_what_cannot_be_audited_is_said(runs):
     with pytest.raises(RunError, match="nor an experiment"):
         subject("nothing", runs)
-    with pytest.raises(SettingsError, match="no noise of a device's own"):
+    with pytest.raises(SettingsError, match="there is no noise to audit"):
         audit_of(load_experiment("tiny", ["budget.unit=none"]).resolve(), None)
+    shared = ["budget.unit=client", "federation.secure_aggregation=masks"]
+    with pytest.raises(SettingsError, match="the noise is shared by the devices"):
+        audit_of(load_experiment("tiny", shared).resolve(), None)
     assert subject("tiny", runs)[1] is None
 
 
