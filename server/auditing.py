@@ -49,6 +49,22 @@ def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
     return run.experiment, run
 
 
+def why_not(experiment: Experiment) -> str:
+    """Why there is nothing to audit in such an experiment; empty if there is."""
+    unit, secrecy = experiment.budget.unit, experiment.federation.secure_aggregation
+    if unit == "none":
+        return (
+            "[budget] unit = 'none': there is no noise to audit; audit a run with unit = 'record' "
+            "or 'client'"
+        )
+    if experiment.shares_noise:
+        return (
+            f"[federation] secure_aggregation = {secrecy!r}: the noise is shared by the devices, "
+            "and no one of them can be held to it; audit the run with secure_aggregation = 'none'"
+        )
+    return ""
+
+
 def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     """Audit the shipped step as an experiment uses it; with a run, its ledgers too.
 
@@ -56,17 +72,9 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
         SettingsError: the experiment promises no DP, or its noise is shared by its devices.
     """
     budget, job = experiment.budget, experiment.job
-    if budget.unit == "none" or not budget.noise_multiplier:
-        raise SettingsError(
-            f"{experiment.title}: [budget] unit = {budget.unit!r}: there is no noise to audit; "
-            "audit a run with unit = 'record' or 'client'"
-        )
-    if experiment.shares_noise:
-        raise SettingsError(
-            f"{experiment.title}: [federation] secure_aggregation = "
-            f"{experiment.federation.secure_aggregation!r}: the noise is shared by the devices, "
-            "which no one of them can be held to; audit the run with secure_aggregation = 'none'"
-        )
+    if reason := why_not(experiment):
+        raise SettingsError(f"{experiment.title}: {reason}")
+    assert budget.noise_multiplier is not None
     by_client = budget.unit == "client"
     local_steps = 1 if by_client else job.training.local_steps
     job = job.model_copy(update={"seed": seed})

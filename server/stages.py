@@ -17,7 +17,7 @@ from typing import NamedTuple
 from clients.chip import load_chip
 from privacy.errors import ModelError, PrivetError, ServiceError, SettingsError
 from server.adversaries import attack, settings_of
-from server.auditing import audit_of
+from server.auditing import audit_of, why_not
 from server.cost import cost_of_run
 from server.experiment import Experiment
 from server.launch import launch, resume
@@ -96,10 +96,7 @@ def _audit(run: Run, order: Order, tell: Tell) -> None:
 
 
 def _why_not_audit(experiment: Experiment, order: Order) -> str:
-    if not order.audit:
-        return NOT_ORDERED
-    unit = experiment.budget.unit
-    return "" if unit == "record" else f"unit = {unit!r}: no noise of a device's own to audit"
+    return why_not(experiment) if order.audit else NOT_ORDERED
 
 
 def _cost(run: Run, order: Order, tell: Tell) -> None:

@@ -43,7 +43,7 @@ def test_the_result_is_that_of_flowers_strategy_on_all_replies(name):
         gathered = Gathered(ours)
         for update in updates(9, seed=number):
             gathered.add(update)
-        found = gathered.aggregate(number)
+        found = gathered.aggregate(number, 0)
         expected = flowers.aggregate_train(number, list(replies(updates(9, seed=number))))[0]
         assert list(found) == list(expected)
         for key, array in expected.items():

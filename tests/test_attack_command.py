@@ -146,7 +146,7 @@ def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
         (["attack", "mine", "-s", "attack.shadow=4"], "did you mean shadows?"),
         (["attack", "nothing"], "not a run directory"),
         (["audit", "nothing"], "nor an experiment"),
-        (["audit", "baseline"], "no noise of a device's own to audit"),
+        (["audit", "baseline"], "there is no noise to audit"),
     ],
 )
 def test_what_the_user_got_wrong(privet, runs, arguments, says):

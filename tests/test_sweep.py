@@ -105,7 +105,7 @@ def test_ranges(text, expected):
         (["--infer", "ckk"], "did you mean ckks?"),
         (["--infer", "ckks=many"], "must be SCHEME=NUMBER"),
         (["--infer", "ckks"], "cannot be evaluated under CKKS"),
-        (["--audit", "-s", "budget.unit=none"], "no noise of a device's own to audit"),
+        (["--audit", "-s", "budget.unit=none"], "there is no noise to audit"),
         (["--name", "../x"], "one plain folder name"),
         (["--search", "accuracy"], "over what?"),
         (["--search", "acuracy", "--over", "seed=1..5"], "did you mean accuracy?"),

@@ -11,7 +11,7 @@ Command = Callable[[RunFacts, str], str]
 
 
 def _audits(run: RunFacts) -> bool:
-    return run.unit == "record"
+    return run.unit == "record" or (run.unit == "client" and run.secure_aggregation == "none")
 
 
 # part -> who lacks it, why it matters, and what fills it
