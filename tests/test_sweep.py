@@ -171,7 +171,7 @@ def test_a_stage_is_done_with_runs_that_are_there(privet, runs, monkeypatch):
     monkeypatch.setattr(stages, "launch", None)
     status, _, err = privet(*command, "--audit")
     assert status == 0, err
-    assert "left out of 1 run: audit: unit = 'none'" in err
+    assert "left out of 1 run: audit: [budget] unit = 'none'" in err
     found = Sweep.open(runs / "mine.sweep")
     assert found.cells[0].stages["audit"].status == "done"
     assert "audit" not in found.cells[1].stages
