@@ -4,6 +4,7 @@ Linear strategies use nothing of a cohort but the weighted mean of its updates. 
 reply, summed up while the replies come in, so that a round of thousands holds a handful of them.
 """
 
+import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from clients.arrays import decode, held
 from clients.compression import Compression, size_bytes
+from clients.job import Job
 from clients.seeds import derive
 from privacy.ledger import Ledger
+from privacy.noise import SECURE
 from server.run import Weights
 from server.strategies import is_linear
 
 MOST_EXAMPLES = 1 << 40
+STATE_BYTES = 2496  # of numpy's generator
 
 
 class Update(NamedTuple):
@@ -30,6 +34,11 @@ class Update(NamedTuple):
     metrics: MetricRecord
     ledger: Ledger
     size_bytes: int
+
+
+def noise_seed(job: Job) -> int | None:
+    """Of the server's noise; None where `[training] noise` is to be secure."""
+    return None if job.training.noise == SECURE else job.seed
 
 
 def unpack(reply: Message, expected: Weights, compression: Compression) -> Update:
@@ -100,14 +109,20 @@ class Gathered:
             else:
                 self._sums[name] = value * np.float64(num_examples)
 
-    def aggregate(self, number: int, seed: int) -> ArrayRecord | None:
+    def aggregate(self, number: int, seed: int | None) -> ArrayRecord | None:
         """The strategy's global weights after round `number`; None if it has none.
 
         Under `unit = "client"` with Flower's clip and noise, which numpy's own generator draws.
+
+        Args:
+            seed: of that noise; None for one of the operating system's, which nobody knows.
         """
         if isinstance(self._strategy, flower.DifferentialPrivacyServerSideFixedClipping):
             self._strategy.num_sampled_clients = self.num_updates
-            np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
+            if seed is None:
+                np.random.seed(np.frombuffer(secrets.token_bytes(STATE_BYTES), np.uint32))
+            else:
+                np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
         replies: Iterable[Message] = self._replies
         if self._linear and self.num_updates:
             mean = {name: total / self._num_examples for name, total in self._sums.items()}

@@ -20,7 +20,7 @@ from clients.seeds import generator
 from clients.train import Round, net_of, train
 from privacy.errors import RunError, SettingsError
 from privacy.ledger import Ledger
-from server.aggregation import Gathered, Update
+from server.aggregation import Gathered, Update, noise_seed
 from server.console import silence
 from server.experiment import Experiment, load_experiment
 from server.federation import charge_client
@@ -143,7 +143,7 @@ def aggregation(job: Job) -> Device:
                 sent = {n: before[n] - g.numpy() for n, g in zip(before, changes, strict=True)}
                 metrics = MetricRecord({"num-examples": 1})
                 gathered.add(Update(sent, 1, metrics, Ledger(), 0))
-            mean = gathered.aggregate(number * 100 + client * 10 + step, job.seed)
+            mean = gathered.aggregate(number * 100 + client * 10 + step, noise_seed(job))
             assert mean is not None
             with torch.no_grad():
                 for name, p in parameters.items():

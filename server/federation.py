@@ -18,7 +18,7 @@ from clients.arrays import held
 from privacy.budget import Budget
 from privacy.errors import FederationFailed
 from privacy.ledger import Ledger, Spent, epsilon_path
-from server.aggregation import Gathered, Update, unpack
+from server.aggregation import Gathered, Update, noise_seed, unpack
 from server.experiment import Experiment
 from server.grid import Cohort
 from server.rounds import ClientRecord, RoundRecord, ledgers_after
@@ -122,7 +122,8 @@ class _Rounds:
             entries, gathered = self._admit(number, replies, cohort)
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
-        aggregated = gathered.aggregate(number, experiment.seed) if gathered.num_updates else None
+        seed = noise_seed(experiment.job)
+        aggregated = gathered.aggregate(number, seed) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")

@@ -8,8 +8,9 @@ from flwr.clientapp import ClientApp
 from clients.arrays import held
 from privacy.budget import Budget
 from privacy.ledger import Ledger
-from server.aggregation import Gathered, Update
-from server.grid import CohortGrid
+from server.aggregation import Gathered, Update, noise_seed
+from server.experiment import load_experiment
+from server.grid import CohortGrid, identify
 from server.strategies import STRATEGIES, Strategy, build_strategy
 
 NEEDS = {"fedprox": {"proximal_mu": 0.1}}
@@ -69,3 +70,29 @@ def test_only_a_handful_of_replies_is_alive():
         order.append(reply.metadata.src_node_id)
     assert order == list(range(1, 51))
     assert most <= 8
+
+
+def test_the_servers_noise_is_known_by_its_seed_alone():
+    """Two runs with one seed are alike; without one no two rounds are."""
+    identify()
+    found = []
+    for seed in (1, 1, 2, None, None):
+        budget = Budget(unit="client", noise_multiplier=1.0)
+        strategy = build_strategy(Strategy(), budget, 0.1)
+        strategy.current_arrays = held(next(updates(1)).weights)
+        gathered = Gathered(strategy, equals=True)
+        for update in updates(3):
+            gathered.add(update)
+        found.append(gathered.aggregate(1, seed)["w"].numpy())
+    assert np.array_equal(found[0], found[1])
+    for i in range(1, 5):
+        assert not any(np.allclose(found[i], other) for other in found[i + 1 :])
+
+
+def test_secure_noise_has_no_seed():
+    """What `[training] noise` says holds for the server's noise too."""
+    seeds = {}
+    for noise in ("seeded", "secure"):
+        chosen = ["budget.unit=client", f"training.noise={noise}", "seed=5"]
+        seeds[noise] = noise_seed(load_experiment("tiny", chosen).resolve().job)
+    assert seeds == {"seeded": 5, "secure": None}
