@@ -23,6 +23,7 @@ class Known(NamedTuple):
     linear: bool = True
 
 
+LEAST_CHANGE = 1e-12  # of a weight of zero; its square is still a number in float32
 _ADAPTIVE = ("eta", "eta_l", "tau")
 
 STRATEGIES: dict[str, Known] = {
@@ -125,6 +126,17 @@ def bounded(after: Weights, before: Weights, bound: float) -> Weights:
         return after
     scaled = {n: (before[n] + c * (bound / norm)).astype(c.dtype) for n, c in changes.items()}
     return {name: scaled.get(name, array) for name, array in after.items()}
+
+
+def moved(after: Weights, before: Weights) -> Weights:
+    """The weights, or where nothing changed, the least beside them: Flower's central clipping
+    divides by the norm of the change, and one idle client would end the run."""
+    if any((after[name] != before[name]).any() for name in after):
+        return after
+    name = next(n for n in after if after[n].dtype.kind == "f")
+    nudged = after[name].copy()
+    nudged.flat[0] += max(np.spacing(abs(nudged.flat[0])), LEAST_CHANGE)
+    return {**after, name: nudged}
 
 
 # What Flower's strategies remember from round to round; all that a resumed run must be told.

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord
 from server import engines
 from server.experiment import load_experiment
 from server.launch import launch
-from server.strategies import bounded
+from server.strategies import bounded, moved
 
 HONEST = (
     "budget.unit=none", "federation.clients=10", "training.learning_rate=0.5",
@@ -70,10 +70,10 @@ def test_a_norm_bound_holds_scaled_clients(runs, monkeypatch, undisturbed):
     """With any strategy: what one client can move is its share of the bound."""
     lying(monkeypatch, LIES["scaled"])
     assert accuracy(runs, "strategy.norm_bound=1.5") > undisturbed - 0.12
-    moved = launch(
+    near = launch(
         load_experiment("tiny", [*HONEST, "federation.rounds=1", "strategy.norm_bound=0.01"]), runs
     )
-    change = [moved.weights(1)[k] - moved.weights(0)[k] for k in moved.weights(0)]
+    change = [near.weights(1)[k] - near.weights(0)[k] for k in near.weights(0)]
     assert np.sqrt(sum(float((c**2).sum()) for c in change)) <= 0.01 * (1 + 1e-4)
 
 
@@ -84,3 +84,21 @@ def test_a_bound_scales_and_leaves_counters_alone():
     assert found["w"] == pytest.approx(np.full(4, 0.75))
     assert found["n"] == 7
     assert bounded(after, before, 6.0) is after
+
+
+def test_idle_clients_do_not_end_a_run_under_central_dp(runs, monkeypatch):
+    """Flower divides by the norm of a change; what a client that sends none adds is nothing."""
+    lying(monkeypatch, 0.0)
+    run = launch(load_experiment("tiny", [*HONEST, "budget.unit=client"]), runs)
+    assert len(run.rounds) == 6
+    assert not any(client.failure for client in run.rounds[-1].clients)
+
+
+def test_the_least_change_is_beside_nothing():
+    before = {"w": np.zeros((2, 2), np.float32), "n": np.array(3)}
+    nudged = moved({name: array.copy() for name, array in before.items()}, before)
+    assert 0 < np.linalg.norm(nudged["w"] - before["w"]) < 1e-11
+    assert nudged["n"] == 3
+    assert moved(nudged, before) is nudged
+    large = {"w": np.full(3, 1e3, np.float32)}
+    assert 0 < np.linalg.norm(moved(large, large)["w"] - large["w"]) < 1e-3
