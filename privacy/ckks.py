@@ -106,9 +106,9 @@ def galois_elements(rotations: list[int], degree: int) -> list[int]:
 def correct_rounding(plan: Plan, images: Array) -> Plan:
     """Take from the last bias what the rounding of encoded weights adds to the mean logits.
 
-    Activations after a square are positive, so a rounded weight shifts a logit on every image: half
-    of the whole error at the scales of the shallow recipes. (Bias correction, Nagel et al. 2019,
-    section 4.2, measured instead of derived.)
+    Activations after a square are positive, so a rounded weight shifts a logit on every image: a
+    fifth of the error's variance at the scales of the shallow recipes. (Bias correction, Nagel et
+    al. 2019, section 4.2, measured instead of derived.)
 
     Args:
         images: training images [B, H, W] in [0, 1].
