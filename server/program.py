@@ -77,8 +77,13 @@ def trained_model(run: Run) -> nn.Module:
 def calibration(run: Run) -> Array:
     """Training images [B, H, W] in [0, 1], evenly from the whole training set."""
     dataset = load(run.experiment.data)
-    step = max(1, len(dataset.train_x) // CALIBRATION)
-    return dataset.train_x[::step].astype(np.float64) / dataset.scale
+    chosen = dataset.train_x[evenly(len(dataset.train_x), CALIBRATION)]
+    return chosen.astype(np.float64) / dataset.scale
+
+
+def evenly(have: int, wanted: int) -> slice:
+    """Of so many records about `wanted`, from all parts of the set."""
+    return slice(None, None, max(1, have // wanted))
 
 
 def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
@@ -134,7 +139,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.programs import digest, offer_of, plan_to_bytes
 
     net, images = net_of(trained_model(run), load(run.experiment.data).shape), calibration(run)
-    planned = correct_rounding(plan(net, images), images[:: len(images) // ROUNDING or 1])
+    planned = correct_rounding(plan(net, images), images[evenly(len(images), ROUNDING)])
     files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
     try:
@@ -174,9 +179,9 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
 
     dataset = load(run.experiment.data)
     net = binary_net_of(trained_model(run), run.experiment)
-    step = max(1, len(dataset.train_x) // VALIDATION)
-    bits = net.bits(dataset.train_x[::step] / dataset.scale)
-    compiled = compile_net(net, bits, dataset.train_y[::step])
+    chosen = evenly(len(dataset.train_x), VALIDATION)
+    bits = net.bits(dataset.train_x[chosen] / dataset.scale)
+    compiled = compile_net(net, bits, dataset.train_y[chosen])
     content = compiled.server_bytes()
     offer = BooleanOffer(
         model=digest(content),

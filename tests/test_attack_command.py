@@ -134,6 +134,7 @@ def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     assert "no single client" in found["inversion"]["left_out"]
     assert "no single client" in found["server_generator"]["left_out"]
     assert set(found["generators"]) == {"malicious_client", "rows"}
+    assert reconstruction_table(found).row_count == 1  # the malicious client's
     found = adversaries.on_updates(tape, means)
     assert "sums only" in found["server"]["left_out"]
     assert "auc" in found["secure_sum"]["coefficient"]

@@ -279,17 +279,13 @@ def mean_clipped(monkeypatch):
     monkeypatch.setattr(aggregation, "is_linear", lambda strategy: True)
 
 
-def rounds_uncharged(monkeypatch):
-    monkeypatch.setattr(Ledger, "charge", lambda self, *_: None)
-
-
 CENTRAL_SABOTAGES = {
     unnoised: "noise deviation",
     noise_of_twice_the_clients: "noise deviation",
     noise_of_the_first_round: "noise repetition",
     updates_unclipped: "sensitivity",
     mean_clipped: "sensitivity",
-    rounds_uncharged: "charging",
+    steps_uncharged: "charging",
 }
 
 

@@ -163,12 +163,12 @@ def test_galois_keys_are_elements_and_only_those_in_use():
     encoder, evaluator = seal.CKKSEncoder(program.context), seal.Evaluator(program.context)
     slots = RNG.random(planned.num_slots)
     step = planned.rotations[0]
-    fine = keys.offer.model_copy(update={"input_bits": 30.0})
+    fine = keys.offer.model_copy(update={"input_bits": 34.0})
     keys.offer = fine  # the model's own scale would drown in a rotation's noise
     x = from_bytes(seal.Ciphertext(), program.context, keys.encrypt_slots(slots + 0j))
     evaluator.apply_galois_inplace(x, pow(3, step, 2 * planned.recipe.degree), galois)
     turned = keys.decrypt_slots(to_bytes(x))
-    assert np.abs(turned - np.roll(slots, -step)).max() < 1e-2
+    assert np.abs(turned - np.roll(slots, -step)).max() < 1e-3
     assert encoder.slot_count() == planned.num_slots
 
 

@@ -21,12 +21,10 @@ def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs
         print(json.dumps(found, indent=1))
         return
     out.print(membership_table(found))
-    for name, table in (
-        ("inversion", reconstruction_table(found)),
-        ("robustness", robustness_table(found["robustness"])),
-    ):
-        if name not in found["left_out"]:
-            out.print(table)
+    if (drawn := reconstruction_table(found)).row_count:
+        out.print(drawn)
+    if "robustness" not in found["left_out"]:
+        out.print(robustness_table(found["robustness"]))
     for name, reason in found["left_out"].items():
         err.print(f"left out: {name}: {reason}", highlight=False, markup=False)
 
@@ -59,28 +57,25 @@ def reconstruction_table(found: dict[str, Any]) -> Table:
     """One line for each way to draw a victim's images: how near they come to whose."""
     title = "Reconstruction, PSNR in dB; pictures are in attack/"
     table = Table("by", "to the victim's", "to strangers'", "p", title=title)
-    drawn = found["inversion"]
-    if "reconstruction" in drawn:
+    rows = {}
+    if "reconstruction" in (drawn := found["inversion"]):
         near, far = (drawn[key]["psnr_db"] for key in ("reconstruction", "nearest_stranger"))
-        rows = {f"{drawn['method']} inversion": (near, far, drawn["p_nearer_than_strangers"])}
-        for name, one in found["generators"].items():
-            if "psnr_db_to_victim" in one:
-                likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
-                rows[f"generator, {name}"] = (*likeness, one["p_own_victim_nearer"])
-        for name, (near, far, p_value) in rows.items():
-            table.add_row(name.replace("_", " "), f"{near:.1f}", f"{far:.1f}", f"{p_value:.3f}")
+        rows[f"{drawn['method']} inversion"] = (near, far, drawn["p_nearer_than_strangers"])
+    for name, one in found["generators"].items():
+        if "psnr_db_to_victim" in one:
+            likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
+            rows[f"generator, {name}"] = (*likeness, one["p_own_victim_nearer"])
+    for name, (near, far, p_value) in rows.items():
+        table.add_row(name.replace("_", " "), f"{near:.1f}", f"{far:.1f}", f"{p_value:.3f}")
     return table
 
 
 def robustness_table(robustness: dict[str, Any]) -> Table:
     """Accuracy on adversarial examples, one line for each form of the model."""
-    table = Table("form", title="Accuracy on adversarial examples, %")
+    kinds = robustness["as trained"]
+    table = Table("form", *kinds, title="Accuracy on adversarial examples, %")
     for form, figures in robustness.items():
-        if isinstance(figures, dict):
-            if not table.row_count:
-                for kind in figures:
-                    table.add_column(kind)
-            table.add_row(form, *(f"{100 * figure['value']:.1f}" for figure in figures.values()))
+        table.add_row(form, *(f"{100 * figures[kind]['value']:.1f}" for kind in kinds))
     return table
 
 

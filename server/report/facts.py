@@ -96,6 +96,7 @@ class RunFacts:
     costs: tuple[Cost, ...]
     encrypted: tuple[Encrypted, ...]
     scheme: str
+    auditable: bool
     damaged: tuple[str, ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
 

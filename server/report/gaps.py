@@ -10,10 +10,6 @@ Lacks = Callable[[RunFacts], bool]
 Command = Callable[[RunFacts, str], str]
 
 
-def _audits(run: RunFacts) -> bool:
-    return run.unit == "record" or (run.unit == "client" and run.secure_aggregation == "none")
-
-
 # part -> who lacks it, why it matters, and what fills it
 PARTS: dict[str, tuple[Lacks, str, Command]] = {
     "rounds": (
@@ -27,7 +23,7 @@ PARTS: dict[str, tuple[Lacks, str, Command]] = {
         lambda run, name: f"privet attack {name}",
     ),
     "audit": (
-        lambda run: run.audit is None and _audits(run),
+        lambda run: run.audit is None and run.auditable,
         "nobody audited it: the claimed epsilon stands alone",
         lambda run, name: f"privet audit {name}",
     ),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from privacy.errors import PrivetError, RunError
+from server.auditing import why_not
 from server.experiment import Experiment
 from server.report import evidence
 from server.report.cells import read_sweep, sweep_folder
@@ -150,6 +151,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         costs=costs or (),
         encrypted=inference or (),
         scheme=scheme_of(experiment),
+        auditable=not why_not(experiment),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
     )

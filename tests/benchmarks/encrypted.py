@@ -27,7 +27,7 @@ from server.demo import wilson
 from server.experiment import load_experiment
 from server.launch import launch, resume
 from server.loopback import loopback
-from server.program import VALIDATION, binary_net_of, net_of, trained_model
+from server.program import VALIDATION, binary_net_of, evenly, net_of, trained_model
 from server.run import Run
 
 MNIST = Data(name="mnist")
@@ -54,7 +54,7 @@ def images(num: int, data: Data = MNIST) -> np.ndarray:
     return load(data).test_x[:num] / 255.0
 
 
-def evenly(num: int) -> np.ndarray:
+def test_places(num: int) -> np.ndarray:
     """Places of `num` test images, from all parts of the set: its first half is the harder one."""
     return np.linspace(0, 9999, num).astype(int)
 
@@ -69,7 +69,7 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
     with loopback(run.path, scheme, threads=threads) as url:
         client = connect(url)
         client.ask(images(1, run.experiment.data)[0])  # the worker parses the keys
-        places = evenly(num)
+        places = test_places(num)
         answers = [client.ask(image / 255.0) for image in dataset.test_x[places]]
     labels = np.array([a.label for a in answers])
     right = int((labels == dataset.test_y[places]).sum())
@@ -233,10 +233,10 @@ def boolean(num_fhe: int = 200, num_simulated: int = 10_000) -> dict:
     dataset = load(run.experiment.data)
     told = ask(run, "boolean", num_fhe, threads=2)
     net = binary_net_of(trained_model(run), run.experiment)
-    step = len(dataset.train_x) // VALIDATION
-    bits = net.bits(dataset.train_x[::step] / 255.0)
-    compiled = compile_net(net, bits, dataset.train_y[::step])
-    places = evenly(num_simulated)
+    chosen = evenly(len(dataset.train_x), VALIDATION)
+    bits = net.bits(dataset.train_x[chosen] / 255.0)
+    compiled = compile_net(net, bits, dataset.train_y[chosen])
+    places = test_places(num_simulated)
     shown = net.bits(dataset.test_x[places] / 255.0)
     simulated = np.array([compiled.circuit.simulate(b) for b in shown]).argmax(1)
     right = int((simulated == dataset.test_y[places]).sum())
