@@ -20,8 +20,9 @@ from clients.seeds import derive
 from privacy.ledger import Ledger
 from privacy.noise import SECURE
 from server.run import Weights
-from server.strategies import is_linear
+from server.strategies import is_linear, moved
 
+CENTRAL = flower.DifferentialPrivacyServerSideFixedClipping
 MOST_EXAMPLES = 1 << 40
 STATE_BYTES = 2496  # of numpy's generator
 
@@ -99,6 +100,9 @@ class Gathered:
         num_examples = 1 if self._equals else update.num_examples
         self.num_updates += 1
         if not self._linear:
+            if isinstance(self._strategy, CENTRAL):
+                before = {n: a.numpy() for n, a in self._strategy.current_arrays.items()}
+                update = update._replace(weights=moved(update.weights, before))
             update.metrics["num-examples"] = num_examples
             self._replies.append(_reply(update.weights, update.metrics))
             return
@@ -117,7 +121,7 @@ class Gathered:
         Args:
             seed: of that noise; None for one of the operating system's, which nobody knows.
         """
-        if isinstance(self._strategy, flower.DifferentialPrivacyServerSideFixedClipping):
+        if isinstance(self._strategy, CENTRAL):
             self._strategy.num_sampled_clients = self.num_updates
             if seed is None:
                 np.random.seed(np.frombuffer(secrets.token_bytes(STATE_BYTES), np.uint32))

@@ -25,7 +25,7 @@ from server.rounds import ClientRecord, RoundRecord, ledgers_after
 from server.run import Run, Weights
 from server.secrecy import terms_of
 from server.secure import SecureSum
-from server.strategies import bounded, build_strategy, memory, moved, remember
+from server.strategies import bounded, build_strategy, memory, remember
 
 log = logging.getLogger("privet")
 
@@ -180,8 +180,6 @@ class _Rounds:
                 self.run.save_update(number, client, update.weights)
             if (bound := self.experiment.strategy.norm_bound) is not None:
                 update = update._replace(weights=bounded(update.weights, self.weights, bound))
-            if self.experiment.budget.unit == "client":
-                update = update._replace(weights=moved(update.weights, self.weights))
             gathered.add(update)
             self._note_spending(client, update.ledger)
         self._close(entries)
