@@ -1,4 +1,7 @@
-"""Tape: a finished run as an adversary holds it. Made by `server.replay`; nothing here is live."""
+"""Tape: a finished run as an adversary holds it.
+
+Made by `server.adversary.replay`; nothing here is live.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

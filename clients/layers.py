@@ -1,7 +1,7 @@
 """Layers whose stock CPU kernels are slow, and how the compiled step sees the models' own layers.
 
 torch's max-pooling of small float images takes longer than the convolutions around it: its kernel
-walks windows one by one. In `privacy.kernels` all windows are one pass over the image, which the
+walks windows one by one. In `privacy.dp.kernels` all windows are one pass over the image, which the
 compiler turns into vector instructions. It holds no GIL, so clients on other threads go on.
 """
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from privacy import kernels
-from privacy.compiled import LOWERINGS, each, pooling, reshape
+from privacy.dp import kernels
+from privacy.dp.compiled import LOWERINGS, each, pooling, reshape
 
 
 class AddChannel(nn.Module):

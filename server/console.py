@@ -16,9 +16,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from server.federation import Observe
-from server.rounds import RoundRecord
-from server.run import Run
+from server.federation.rounds import Observe
+from server.run.directory import Run
+from server.run.rounds import RoundRecord
 
 err = Console(stderr=True)
 out = Console()

@@ -18,14 +18,14 @@ from clients.chip import (
     stochastic,
 )
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
-from clients.chip.networks import NETWORKS
-from clients.chip.trace import trace
-from clients.data import Partition, load, partition
+from clients.chip.workloads.networks import NETWORKS
+from clients.chip.workloads.trace import trace
+from clients.data.sets import Partition, load, partition
 from clients.models import MODELS, Model, build
 from privacy.errors import RunError, SettingsError
 from privacy.settings import suggest
-from server.experiment import Experiment
-from server.run import Run
+from server.experiment.experiment import Experiment
+from server.run.directory import Run
 
 SHAPE, CLASSES = (28, 28), 10  # of a ready model costed without a run: MNIST's
 # [training] per_sample -> Workload.clipping

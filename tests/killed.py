@@ -13,13 +13,13 @@ from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-import clients.app
-import clients.holder
-from clients.data import load
+import clients.node.app
+import clients.node.holder
+from clients.data.sets import load
 from clients.models import build
-from privacy.journal import Journal
-from server.experiment import load_experiment
-from server.grid import CohortGrid
+from privacy.dp.journal import Journal
+from server.experiment.experiment import load_experiment
+from server.federation.grid import CohortGrid
 
 PHASES = ("before the charge", "charged", "computed", "released")
 
@@ -30,7 +30,7 @@ def die(*_, **__):
 
 def ask(ledger, data, phase=""):
     """One training message to the device; what it answers, as bytes."""
-    grid = CohortGrid(clients.app.app, 1, 1)
+    grid = CohortGrid(clients.node.app.app, 1, 1)
     config = {"data": str(data), "ledger": str(ledger), "epsilon-limit": 50.0}
     grid._context(1).node_config.update(config)
     settings = ["data.partition=nodes", "data.classes=10", "training.noise=secure"]
@@ -43,9 +43,9 @@ def ask(ledger, data, phase=""):
     about = {"job": job.model_dump_json(), "learning-rate": 0.5, "server-round": 1, "run": "r"}
     sabotage = {
         "before the charge": lambda: setattr(Journal, "charge", die),
-        "charged": lambda: setattr(clients.app, "train", die),
+        "charged": lambda: setattr(clients.node.app, "train", die),
         "computed": lambda: setattr(Journal, "release", die),
-        "released": lambda: setattr(clients.app, "Message", die),
+        "released": lambda: setattr(clients.node.app, "Message", die),
     }
     if phase:
         sabotage[phase]()

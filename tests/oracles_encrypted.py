@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from privacy.net import Convolution, Dense, Net
+from privacy.encrypted.net import Convolution, Dense, Net
 
 
 def logits(net, image):

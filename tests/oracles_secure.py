@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from privacy.fixed_point import TRAILER, weighted_scale
-from privacy.masking import Member
-from privacy.terms import Secure, Terms, parts_needed
-from privacy.unmasking import Unmasking
+from privacy.sums.fixed_point import TRAILER, weighted_scale
+from privacy.sums.masking import Member
+from privacy.sums.terms import Secure, Terms, parts_needed
+from privacy.sums.unmasking import Unmasking
 
 PHASES = ("keys", "shares", "train", "unmask")
 
 
 def terms_for(members, length, scheme="masks", secure=None, nonce="0" * 32, round_number=1):
-    """Terms as server.secrecy makes them."""
+    """Terms as server.experiment.secrecy makes them."""
     secure = secure or Secure()
     num = len(members)
     degree = secure.degree(num)

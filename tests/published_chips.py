@@ -3,7 +3,7 @@
 import numpy as np
 
 from clients.chip import reference
-from clients.chip.microcontroller import class_of
+from clients.chip.dataflows.microcontroller import class_of
 
 # JSSC 2017, Table V: batch 4, 200 MHz. Processing ms, active elements of 168.
 ALEXNET = {

@@ -7,12 +7,12 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-from server import adversaries, reconstructions
-from server.auditing import audit_of
+from server.adversary import adversaries, reconstructions
+from server.adversary.auditing import audit_of
 from server.cost import cost_of_run
-from server.experiment import load_experiment
-from server.launch import launch
-from server.run import Run
+from server.engines.launch import launch
+from server.experiment.experiment import load_experiment
+from server.run.directory import Run
 
 HOSTILE = "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>&|`*_"
 QUICK = ["attack.shadows=4", "attack.candidates=100"]

@@ -5,10 +5,10 @@ import contextlib
 
 import httpx
 
-from server.experiment import load_experiment
-from server.inference import Limits, Service
-from server.launch import launch
-from server.program import compile_run
+from server.engines.launch import launch
+from server.experiment.experiment import load_experiment
+from server.inference.program import compile_run
+from server.inference.service import Limits, Service
 
 SQUARES = [
     "model.activation=square",

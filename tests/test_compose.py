@@ -181,7 +181,7 @@ BLOCKS = re.findall(r"```(?:sh)?\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_page_calls_privet_as_it_is():
-    """`tests/test_deployment.py` runs the same commands, from compose.yml."""
+    """`tests/server/engines/test_deployment.py` runs the same commands, from compose.yml."""
     lines = [line.partition(" #")[0] for block in BLOCKS for line in block.splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("privet ")]
     assert {call[1] for call in calls} == {

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import membership
+from attacks.membership import scores as membership
 from clients import models
 from clients.arithmetic import ARITHMETICS
 from clients.arithmetic.layers import ArithmeticLinear
 from server import cli
-from server.adversaries import attack, settings_of
-from server.experiment import load_experiment
-from server.launch import launch
-from server.replay import builder
+from server.adversary.adversaries import attack, settings_of
+from server.adversary.replay import builder
+from server.engines.launch import launch
+from server.experiment.experiment import load_experiment
 
 PAGE = (Path(__file__).parent.parent / "server/README.md").read_text()
 BLOCKS = re.findall(r"```(python|toml)\n(.*?)```", PAGE.partition("## How to add")[2], re.DOTALL)

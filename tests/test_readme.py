@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clients import data
-from clients.formats import read_digits
+from clients.data import sets as data
+from clients.data.formats import read_digits
 from server import cli
-from server.experiment import ready_experiments
+from server.experiment.experiment import ready_experiments
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ["privacy", "clients", "attacks", "server", "tests/benchmarks"]

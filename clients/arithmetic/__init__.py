@@ -1,8 +1,8 @@
 """[arithmetic]: in which numbers a device computes, by name.
 
 A new arithmetic is a class that gives a model its `Layers`, entered in `ARITHMETICS` with the
-formats of its numbers. Trained layers of a new type have a rule in `privacy.bookkeeping.RULES`; new
-words for the weights of `FixedLayers` need no new type, only another `projection`.
+formats of its numbers. Trained layers of a new type have a rule in `privacy.dp.bookkeeping.RULES`;
+new words for the weights of `FixedLayers` need no new type, only another `projection`.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.fixed import FixedLayers
 from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.plain import FloatLayers
-from clients.arithmetic.protocol import Formats, Layers
-from clients.arithmetic.stochastic import StochasticLayers, StochasticLinear
-from clients.arithmetic.streams import TAPS
+from clients.arithmetic.streams.registers import TAPS
+from clients.arithmetic.streams.stochastic import StochasticLayers, StochasticLinear
+from clients.protocol import Formats, Layers
 from clients.seeds import derive
 from privacy.settings import Section, suggest
 

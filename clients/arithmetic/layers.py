@@ -3,7 +3,7 @@
 The layer trains W, and computes with alpha T = project(W). A record's gradient is that of alpha T,
 carried straight through to W where |W| <= 1: it is clipped as it is, and what the window blocks
 is blocked after the clip, which cannot make it longer. Per-sample norms and sums are those of
-`privacy.bookkeeping` for the plain layers, on words instead of reals.
+`privacy.dp.bookkeeping` for the plain layers, on words instead of reals.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
 from clients.arithmetic.straight import pass_straight, signs
-from privacy.bookkeeping import RULES, Share
+from privacy.dp.bookkeeping import RULES, Share
 
 
 class _Straight(torch.autograd.Function):

@@ -11,11 +11,11 @@ a row that the tests and benchmarks hold it against.
 
 from clients.chip.cost import Cost, PhaseCost, estimate
 from clients.chip.hardware import Chip, load_chip, ready_chips
-from clients.chip.memory import Memory
-from clients.chip.networks import NETWORKS, reference
+from clients.chip.memory.peak import Memory
 from clients.chip.precision import BINARY, FLOAT, TERNARY, Precision, fixed, stochastic
 from clients.chip.roofline import Roofline, figure, roofline
-from clients.chip.workload import Network, Workload
+from clients.chip.workloads.networks import NETWORKS, reference
+from clients.chip.workloads.workload import Network, Workload
 
 __all__ = [
     "BINARY",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from clients.chip import (
+from clients.chip.dataflows import (
     crossbar,
     mapping,
     microcontroller,
@@ -19,16 +19,16 @@ from clients.chip import (
     stochastic,
     systolic,
 )
+from clients.chip.dataflows.execution import Execution
+from clients.chip.dataflows.sparsity import density, packed
 from clients.chip.energy import PARTS, PJ, price, word_bits
-from clients.chip.execution import Execution
 from clients.chip.hardware import Chip
-from clients.chip.memory import Memory, peak
-from clients.chip.networks import reference
+from clients.chip.memory.peak import Memory, peak
 from clients.chip.precision import Precision
 from clients.chip.rates import lane_seconds, passes_for, peak_rate
-from clients.chip.sparsity import density, packed
-from clients.chip.training import Task, tasks
-from clients.chip.workload import Nest, Network, Workload
+from clients.chip.workloads.networks import reference
+from clients.chip.workloads.training import Task, tasks
+from clients.chip.workloads.workload import Nest, Network, Workload
 from privacy.errors import SettingsError
 
 Bound = Literal["compute", "buffer", "dram"]
@@ -152,8 +152,8 @@ def estimate(
     """The cost of one step of `workload` on `batch` records.
 
     Args:
-        model: a network (clients.chip.trace.trace makes one of a torch model), or the name of a
-            reference network.
+        model: a network (clients.chip.workloads.trace.trace makes one of a torch model), or the
+            name of a reference network.
         arithmetic: widths of the operands.
 
     Raises:

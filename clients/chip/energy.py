@@ -6,10 +6,10 @@ wires in proportion to the bits. On the chip a narrower operand occupies a word,
 do not toggle.
 """
 
-from clients.chip.execution import Execution, Traffic
+from clients.chip.dataflows.execution import Execution, Traffic
 from clients.chip.hardware import Chip, Constant
 from clients.chip.precision import Precision
-from clients.chip.workload import Workload
+from clients.chip.workloads.workload import Workload
 
 PARTS = ("mac", "scratchpad", "network", "buffer", "dram", "lane", "random", "conversion", "static")
 PJ = 1e-12

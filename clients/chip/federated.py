@@ -12,9 +12,9 @@ from scipy.stats import binom
 
 from clients.chip.cost import Cost, estimate
 from clients.chip.hardware import Chip
-from clients.chip.memory import Memory, peak
+from clients.chip.memory.peak import Memory, peak
 from clients.chip.precision import Precision
-from clients.chip.workload import Network, Workload
+from clients.chip.workloads.workload import Network, Workload
 
 SIZES = 33  # at which a step is costed
 UPDATE_BITS = 32  # an update travels as float32, as Flower sends it

@@ -2,10 +2,10 @@
 
 from math import ceil
 
+from clients.chip.dataflows.multiplexed import chip_bits
 from clients.chip.hardware import Chip
-from clients.chip.multiplexed import chip_bits
 from clients.chip.precision import Precision
-from clients.chip.training import Task
+from clients.chip.workloads.training import Task
 
 
 def passes_for(chip: Chip, precision: Precision) -> int:

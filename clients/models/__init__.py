@@ -12,11 +12,11 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic
-from clients.arithmetic.protocol import Layers
 from clients.models.convnet import build_convnet
 from clients.models.perceptron import build_perceptron
 from clients.models.scatter import build_scatter, scatter_features
 from clients.models.strided import build_strided
+from clients.protocol import Layers
 from privacy.errors import ModelError
 from privacy.settings import Section, suggest
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from clients.arithmetic.protocol import Layers
 from clients.layers import AddChannel, MaxPool2d
 from clients.models.perceptron import ACTIVATIONS
+from clients.protocol import Layers
 from privacy.errors import ModelError
 
 if TYPE_CHECKING:

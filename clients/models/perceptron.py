@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from clients.arithmetic.protocol import Layers
 from clients.layers import Square
+from clients.protocol import Layers
 
 if TYPE_CHECKING:
     from clients.models import Model

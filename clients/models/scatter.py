@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clients.arithmetic.protocol import Layers
 from clients.models.scattering import scatter
+from clients.protocol import Layers
 from privacy.errors import ModelError
 
 if TYPE_CHECKING:

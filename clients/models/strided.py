@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from clients.arithmetic.protocol import Layers
 from clients.layers import AddChannel, Square
+from clients.protocol import Layers
 from privacy.errors import ModelError
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from server.commands.options import AsJson, RunName, Runs, Settings
 
 def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs = None) -> None:
     """Attack a finished run; write leakage.json into it. Can be interrupted, and goes on."""
-    from server.adversaries import attack as attack_run
-    from server.adversaries import settings_of
+    from server.adversary.adversaries import attack as attack_run
+    from server.adversary.adversaries import settings_of
     from server.console import err, out
-    from server.run import find_run, runs_folder
+    from server.run.directory import find_run, runs_folder
 
     found_run = find_run(run, runs_folder(runs))
     found = attack_run(found_run, settings_of(found_run, s), lambda line: err.print(line))

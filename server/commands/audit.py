@@ -10,9 +10,9 @@ from server.commands.options import AsJson, RunName, Runs
 
 def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     """Audit the DP-SGD of a run, or of an experiment; exit status 1 if it fails."""
-    from server.auditing import audit_of, subject
+    from server.adversary.auditing import audit_of, subject
     from server.console import out
-    from server.run import runs_folder
+    from server.run.directory import runs_folder
 
     experiment, found_run = subject(run, runs_folder(runs))
     done = audit_of(experiment, found_run)

@@ -28,7 +28,7 @@ def cost(
     from clients.chip import NETWORKS, Workload, load_chip
     from clients.models import MODELS
     from server.cost import cost_of_model, cost_of_run
-    from server.run import find_run, runs_folder
+    from server.run.directory import find_run, runs_folder
 
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS:

@@ -15,14 +15,14 @@ def fetch(
     path: Annotated[str, typer.Option(help="Folder of IDX files, for fashion-mnist")] = "",
 ) -> None:
     """Bring a data set into the cache, checked by SHA-256."""
-    from clients.data import fetch as fetch_data
+    from clients.data.sets import fetch as fetch_data
 
     print(fetch_data(name, path))
 
 
 def list_data(as_json: AsJson = False) -> None:
     """The data sets, and whether they are here."""
-    from clients.data import availability
+    from clients.data.sets import availability
     from server.console import out
 
     found = availability()
@@ -42,7 +42,7 @@ def check(
     """Can a node use these records, and what would it reveal? For their owner; says counts only."""
     import numpy as np
 
-    from clients.formats import read_folder
+    from clients.data.formats import read_folder
     from server.console import fact_table, out
 
     arrays = read_folder(folder)
@@ -72,9 +72,9 @@ def split(
     """Write each simulated client's records to a folder of its own, as a device has them."""
     import numpy as np
 
-    from clients.data import load, partition
+    from clients.data.sets import load, partition
     from privacy.files import write_atomically
-    from server.experiment import load_experiment
+    from server.experiment.experiment import load_experiment
 
     plan = load_experiment(experiment, s)
     dataset = load(plan.data)

@@ -32,7 +32,7 @@ def link(
     ] = None,
 ) -> None:
     """Run Flower's SuperLink: TLS, and only nodes whose public keys are in the folder of keys."""
-    from server.link import serve_link
+    from server.engines.link import serve_link
 
     raise typer.Exit(serve_link(keys, host, port, database))
 
@@ -60,11 +60,11 @@ def node(
     port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
-    from clients.formats import read_folder
-    from clients.node import NodeSettings, run_node
+    from clients.data.formats import read_folder
+    from clients.node.machine import NodeSettings, run_node
     from privacy.errors import SettingsError
-    from server.experiment import LOOPBACK
-    from server.submission import flower_environment
+    from server.engines.submission import flower_environment
+    from server.experiment.experiment import LOOPBACK
 
     if client >= of:
         raise SettingsError(f"--client {client}: must be less than --of {of}")
@@ -94,8 +94,8 @@ def show_ledger(
     delta: Annotated[float, typer.Option(help="At which epsilon is told")] = 1e-5,
 ) -> None:
     """Check a node's ledger, and say what its data have spent over all runs."""
+    from privacy.dp.journal import Journal
     from privacy.errors import UserError
-    from privacy.journal import Journal
 
     if not file.is_file():
         raise UserError(f"{file}: not there")

@@ -9,9 +9,9 @@ from server.commands.options import AsJson, RunName, Runs, Settings
 def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Runs = None) -> None:
     """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
     from privacy.settings import override, parse
-    from server.app import test_evaluator
-    from server.experiment import Experiment
-    from server.run import find_run, runs_folder
+    from server.engines.app import test_evaluator
+    from server.experiment.experiment import Experiment
+    from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
     tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])

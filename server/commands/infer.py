@@ -25,9 +25,9 @@ def infer(
     from contextlib import nullcontext
 
     from server.console import err
-    from server.demo import Demo
-    from server.loopback import loopback
-    from server.run import find_run, runs_folder
+    from server.inference.demo import Demo
+    from server.inference.loopback import loopback
+    from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
     if logits:

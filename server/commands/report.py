@@ -30,7 +30,7 @@ def report(
     """Tell what privacy cost, and whether it held: one file, made to be read by others."""
     from privacy.files import write_atomically
     from server.report import FORMATS, gather
-    from server.run import runs_folder
+    from server.run.directory import runs_folder
 
     facts = gather(subjects, runs_folder(runs), shlex.join(["privet", *sys.argv[1:]]))
     told = FORMATS[form](facts)

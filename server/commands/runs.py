@@ -19,9 +19,9 @@ def run(
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
-    from server.experiment import load_experiment
-    from server.launch import launch
-    from server.run import runs_folder
+    from server.engines.launch import launch
+    from server.experiment.experiment import load_experiment
+    from server.run.directory import runs_folder
 
     finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
     _tell(finished.path)
@@ -29,8 +29,8 @@ def run(
 
 def resume(run: RunName, runs: Runs = None) -> None:
     """Do what is left of a run that was interrupted."""
-    from server.launch import resume as resume_run
-    from server.run import find_run, runs_folder
+    from server.engines.launch import resume as resume_run
+    from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
     resume_run(found)
@@ -40,8 +40,8 @@ def resume(run: RunName, runs: Runs = None) -> None:
 def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     """What a run reached and what it spent."""
     from server.console import fact_table, out
-    from server.run import find_run, runs_folder
-    from server.summary import summarise
+    from server.run.directory import find_run, runs_folder
+    from server.run.summary import summarise
 
     facts = dataclasses.asdict(summarise(find_run(run, runs_folder(runs))))
     if as_json:
@@ -57,10 +57,10 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
     from server.console import out
-    from server.experiment import ready_experiments
-    from server.run import list_runs as find_runs
-    from server.run import runs_folder
-    from server.summary import headline, summarise
+    from server.experiment.experiment import ready_experiments
+    from server.run.directory import list_runs as find_runs
+    from server.run.directory import runs_folder
+    from server.run.summary import headline, summarise
 
     rows = []
     for found in find_runs(runs_folder(runs)):
@@ -85,8 +85,8 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
 def _tell(path: Path) -> None:
     """The path for programs; one sentence for people."""
     from server.console import err
-    from server.run import Run
-    from server.summary import summarise
+    from server.run.directory import Run
+    from server.run.summary import summarise
 
     facts = summarise(Run(path))
     spent = (

@@ -22,10 +22,10 @@ def serve(
     from pathlib import Path
 
     from server.console import err
-    from server.inference import Limits, Service
-    from server.listen import ended_in_order, listen
-    from server.program import compile_run
-    from server.run import find_run, runs_folder
+    from server.inference.listen import ended_in_order, listen
+    from server.inference.program import compile_run
+    from server.inference.service import Limits, Service
+    from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
     with ended_in_order(), tempfile.TemporaryDirectory(prefix="privet-model-") as folder:

@@ -12,9 +12,9 @@ from privacy.settings import suggest
 from server.commands.options import AsJson, Runs, Settings
 
 if TYPE_CHECKING:
-    from server.axes import Axis
-    from server.search import Search
-    from server.sweep import Sweep
+    from server.sweep.axes import Axis
+    from server.sweep.search import Search
+    from server.sweep.sweep import Sweep
 
 HELP = """Run every combination of some settings, and attack, audit and cost each run.
 
@@ -71,13 +71,13 @@ def sweep(
     as_json: AsJson = False,
     runs: Runs = None,
 ) -> None:
-    from server.axes import parse_axes
-    from server.board import Board
     from server.console import err
-    from server.run import runs_folder
-    from server.search import recall, run_search
-    from server.stages import Order, require_possible
-    from server.sweep import SUFFIX, Document, Sweep, default_name, lay_out, left_out
+    from server.run.directory import runs_folder
+    from server.sweep.axes import parse_axes
+    from server.sweep.board import Board
+    from server.sweep.search import recall, run_search
+    from server.sweep.stages import Order, require_possible
+    from server.sweep.sweep import SUFFIX, Document, Sweep, default_name, lay_out, left_out
 
     axes = parse_axes(over or [])
     sought = _search(axes, search, budget, limit or [], cost or [], seeds)
@@ -141,8 +141,8 @@ def _search(
         if limits:
             raise SettingsError(f"--limit {limits[0]}: is for --search; a grid trains every cell")
         return None
-    from server.objectives import OBJECTIVES, parse_limit
-    from server.search import Search
+    from server.sweep.objectives import OBJECTIVES, parse_limit
+    from server.sweep.search import Search
 
     if not axes:
         raise SettingsError("--search: over what? --over training.learning_rate=0.1..10 log")
@@ -157,7 +157,7 @@ def _search(
 
 
 def _scheme(text: str) -> tuple[str, int]:
-    from server.program import require_scheme
+    from server.inference.program import require_scheme
 
     scheme, _, images = text.partition("=")
     require_scheme(scheme)
@@ -168,7 +168,7 @@ def _scheme(text: str) -> tuple[str, int]:
 
 def _front(sweep: "Sweep", search: "Search") -> Table:
     """The candidates that nothing tried is better than."""
-    from server.search import candidates
+    from server.sweep.search import candidates
 
     tried = list(candidates(sweep, search.num_seeds))
     keys = [axis.key for axis in search.axes]

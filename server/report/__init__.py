@@ -6,13 +6,13 @@ figures.pareto(facts.runs).show()  # in a notebook
 """
 
 from server.report import figures
-from server.report.data import to_json
-from server.report.facts import Facts, RunFacts
-from server.report.groups import groups_of
-from server.report.markdown import to_markdown
-from server.report.page import to_html
-from server.report.reading import gather
-from server.report.verdict import verdict
+from server.report.facts.facts import Facts, RunFacts
+from server.report.facts.groups import groups_of
+from server.report.facts.reading import gather
+from server.report.page.data import to_json
+from server.report.page.html import to_html
+from server.report.page.markdown import to_markdown
+from server.report.words.verdict import verdict
 
 FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
 

@@ -22,18 +22,18 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from attacks.leakage import area, auc, bootstrap, tpr_at
-from attacks.membership import ATTACKS, Evidence, Portfolio
-from attacks.shadows import Shadows, Stack, train_shadows, train_stack
-from attacks.signals import observe
+from attacks.membership.scores import ATTACKS, Evidence, Portfolio
+from attacks.membership.shadows import Shadows, Stack, train_shadows, train_stack
+from attacks.membership.signals import observe
 from attacks.tape import Recipe, Sample, Tape
-from clients.data import Data, load
+from clients.data.sets import Data, load
 from clients.models import Model, build
-from privacy.ledger import solve_noise_multiplier
-from server.adversaries import attack, on_updates, settings_of
-from server.auditing import audit_of
-from server.experiment import load_experiment
-from server.launch import launch
-from server.replay import replay
+from privacy.dp.ledger import solve_noise_multiplier
+from server.adversary.adversaries import attack, on_updates, settings_of
+from server.adversary.auditing import audit_of
+from server.adversary.replay import replay
+from server.engines.launch import launch
+from server.experiment.experiment import load_experiment
 
 POOL, MEMBERS, RATE = 4000, 2000, 0.128
 MODELS, GROUP = 32, 16
@@ -81,7 +81,7 @@ def without_pair(k: int, count: int, shadows: Shadows) -> np.ndarray:
 
 def trained(world: Tape, count: int, seed: int) -> tuple[Stack, np.ndarray]:
     """A trained stack, and which records each model has."""
-    from attacks.shadows import split_pool
+    from attacks.membership.shadows import split_pool
 
     torch.set_num_threads(1)
     member = split_pool(world.shares, count, seed)

@@ -16,14 +16,14 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
-from clients import secure
-from clients.app import answer_phase, identify
-from clients.job import Job
-from privacy.budget import Budget
-from server.experiment import Experiment, Federation
-from server.grid import CohortGrid
-from server.secrecy import terms_of
-from server.secure import SecureSum
+from clients.node import secure
+from clients.node.app import answer_phase, identify
+from clients.training.job import Job
+from privacy.dp.budget import Budget
+from server.experiment.experiment import Experiment, Federation
+from server.experiment.secrecy import terms_of
+from server.federation.grid import CohortGrid
+from server.federation.secure import SecureSum
 
 PARAMETERS = 26_010
 EXAMPLES = 600

@@ -22,12 +22,14 @@ from numba import types
 from numba.extending import intrinsic
 from torch import nn
 
-from clients.arithmetic import Arithmetic, kernels, streams
-from clients.arithmetic.kernels import num_words
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.streams import kernels
+from clients.arithmetic.streams import registers as streams
+from clients.arithmetic.streams.kernels import num_words
 from clients.models import Model, build
-from privacy.budget import Budget
-from privacy.ledger import Ledger
-from privacy.training import privatize
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from privacy.dp.training import privatize
 
 RECORDS, INPUTS, OUTPUTS, WIDTH, BOUND = 256, 784, 256, 8, 2048
 

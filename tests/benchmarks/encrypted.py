@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 import tenseal as ts
 
-from clients.data import Data, cache_folder, load
-from clients.query import connect
-from server.demo import wilson
-from server.experiment import load_experiment
-from server.launch import launch, resume
-from server.loopback import loopback
-from server.program import VALIDATION, binary_net_of, evenly, net_of, trained_model
-from server.run import Run
+from clients.data.sets import Data, cache_folder, load
+from clients.node.query import connect
+from server.engines.launch import launch, resume
+from server.experiment.experiment import load_experiment
+from server.inference.demo import wilson
+from server.inference.loopback import loopback
+from server.inference.program import VALIDATION, binary_net_of, evenly, net_of, trained_model
+from server.run.directory import Run
 
 MNIST = Data(name="mnist")
 TUTORIAL = {"channels": 4, "hidden": 64}
@@ -227,7 +227,7 @@ def accuracy() -> dict:
 
 def boolean(num_fhe: int = 200, num_simulated: int = 10_000) -> dict:
     """The boolean row: encrypted accuracy, simulated and real, times and bytes."""
-    from privacy.boolean import compile_net
+    from privacy.encrypted.boolean import compile_net
 
     run = trained("encrypted-binary")
     dataset = load(run.experiment.data)

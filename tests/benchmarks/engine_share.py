@@ -5,12 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from clients import app as device
-from clients.records import records
-from server import federation
-from server.app import create_run
-from server.experiment import load_experiment
-from server.launch import resume
+from clients.node import app as device
+from clients.training.records import records
+from server.engines.app import create_run
+from server.engines.launch import resume
+from server.experiment.experiment import load_experiment
+from server.federation import rounds as federation
 
 
 def main(file: str, runs: str) -> None:

@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from deployed import Federation  # noqa: E402
 
-from server.run import Run  # noqa: E402
+from server.run.directory import Run  # noqa: E402
 
 SEEDS = range(5)
 TINY = ["-s", "federation.clients=3"]

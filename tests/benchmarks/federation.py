@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.data import cache_folder
+from clients.data.sets import cache_folder
 
 HERE = Path(__file__).parent
 STOCK = HERE / "stock"

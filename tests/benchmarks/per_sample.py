@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clients.models import Model, build
-from clients.net import Net
-from clients.optimizers import FlatSGD
-from privacy.budget import Budget
-from privacy.ledger import Ledger
-from privacy.training import privatize
+from clients.training.net import Net
+from clients.training.optimizers import FlatSGD
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from privacy.dp.training import privatize
 
 WORKLOADS = {  # model, batch
     "mlp-256": (Model(name="perceptron", hidden=(256,)), 256),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clients.chip.systolic import count_cycles
+from clients.chip.dataflows.systolic import count_cycles
 
 DATAFLOWS = {"ws": "weights", "os": "outputs", "is": "inputs"}
 CONFIGURATION = """[general]

@@ -20,9 +20,9 @@ from sklearn.metrics import roc_curve
 from torch import nn
 
 from attacks.leakage import tpr_at
-from attacks.membership import Portfolio
-from attacks.shadows import Shadows
-from attacks.signals import scaled_logit
+from attacks.membership.scores import Portfolio
+from attacks.membership.shadows import Shadows
+from attacks.membership.signals import scaled_logit
 
 KINDS = ("nn", "rf", "gb", "lr", "dt", "knn", "svm")
 SVM_ROWS = 4000  # the fit of a support vector machine grows with their square

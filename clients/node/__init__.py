@@ -1,0 +1,8 @@
+"""A device that takes part: from a message to a reply.
+
+app       the ClientApp
+holder    who holds data, model and ledger between two messages
+secure    a member of a sum that the server cannot open
+machine   `privet node`: the device's own process, its records and its limit
+query     a client of the encrypted inference service
+"""

@@ -1,0 +1,211 @@
+"""The ClientApp: train, evaluate, and say who is here. A genuine Flower app on the Message API.
+
+One message in, one message out. A simulated device keeps its ledger in Flower's `context.state`:
+it is written back whatever happens, so that a round which fails after some steps has still spent
+them. A device with its own records keeps it in a file (clients.node.holder). Within a round the
+state also holds its secrets in a secure sum (clients.node.secure).
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clients.data.sets import Data, load, partition
+from clients.models import build
+from clients.node import secure
+from clients.node.holder import Holder
+from clients.seeds import derive
+from clients.training.job import Job
+from clients.training.net import Net
+from clients.training.records import records
+from clients.training.train import Round, evaluate, net_of, train
+from privacy.dp.ledger import Ledger
+from privacy.errors import BudgetExhausted, DataError, PrivetError
+
+app = ClientApp()
+
+
+class _Thread(threading.local):
+    """What a thread that trains one client after another need not make anew."""
+
+    key: object = None
+    net: Net
+    arrays: ArrayRecord | None = None
+    state: dict[str, Tensor]
+
+
+_mine = _Thread()
+
+# Reasons for an error reply, in Flower's Error.code (its own codes are below 100).
+FAILED, REFUSED = 101, 102
+
+
+@app.train()
+def train_round(message: Message, context: Context) -> Message:
+    """Train from the global weights for one round; reply with weights and ledger."""
+    torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
+    config: dict[str, Any] = dict(message.content.config_records["config"])
+    ledger = read_ledger(context)
+    if "ledger" in config:  # a resumed run tells a simulated device what it knew
+        ledger.restore(Ledger.from_json(str(config["ledger"])))
+    try:
+        client, num_clients = identify(context)
+        in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
+        job = Job.from_json(str(config["job"]))
+        arrays = message.content.array_records["arrays"]
+        holder = Holder.of(context)
+        data, mine = own_records(job, holder, client, num_clients)
+        net = load_net(job, data, arrays)
+        round_ = Round(
+            number=int(config["server-round"]),
+            client=client,
+            learning_rate=float(config["learning-rate"]),
+            proximal=float(config.get("proximal-mu", 0.0)),
+        )
+        training, _ = records(data, job.model)
+
+        def work(spent: Ledger) -> float | None:
+            return train(net, training, torch.from_numpy(mine), job, round_, spent)
+
+        if holder and job.budget.unit == "record":
+            loss = None
+            ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
+        else:
+            loss = work(ledger)
+        states = (_mine.state, net.state())
+        before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        if in_sum:
+            content = secure.conceal(
+                message.content, context.state, client, job, before, after, len(mine)
+            )
+        else:
+            path = ("compression", round_.number, round_.client)
+            sent = job.compression.pack(before, after, derive(job.seed, *path))
+            metrics = MetricRecord({"num-examples": len(mine)})
+            if loss is not None:
+                metrics["train_loss"] = loss
+            content = RecordDict({"arrays": sent, "metrics": metrics})
+    except Exception as error:
+        code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
+        reason = (
+            str(error) if isinstance(error, PrivetError) else f"{type(error).__name__}: {error}"
+        )
+        return Message(Error(code=code, reason=reason), reply_to=message)
+    finally:
+        context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
+    content["spent"] = ConfigRecord({"client": client, "ledger": ledger.to_json()})
+    return Message(content, reply_to=message)
+
+
+@app.evaluate()
+def evaluate_round(message: Message, context: Context) -> Message:
+    """Evaluate the global weights on the client's own held-out records.
+
+    What it replies is a statistic of private records with no noise on it: the server asks only
+    where the experiment says so.
+    """
+    job = Job.from_json(str(message.content.config_records["config"]["job"]))
+    client, num_clients = identify(context)
+    if holder := Holder.of(context):
+        holder.refuse_statistics()
+        data = holder.source(job.data)
+        _, own = records(data, job.model)
+        mine = np.arange(len(own))
+    else:
+        data = job.data
+        own, _ = records(data, job.model)
+        mine = partition(data, num_clients, job.seed).non_members(client)
+    net = load_net(job, data, message.content.array_records["arrays"])
+    loss, correct = evaluate(net, own, torch.from_numpy(mine))
+    share = 1 / max(len(mine), 1)
+    metrics = MetricRecord(
+        {"num-examples": len(mine), "loss": loss * share, "accuracy": correct * share}
+    )
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+@app.query()
+def introduce(message: Message, context: Context) -> Message:
+    """Say which client this node is and what its data have spent in the run that asks."""
+    client, num_clients = identify(context)
+    about = ConfigRecord({"client": client, "of": num_clients})
+    ledger = read_ledger(context)
+    asked = message.content.config_records.get("asked")
+    if asked and (holder := Holder.of(context)):
+        ledger = holder.journal.spent_in(str(asked["run"]))
+    about["ledger"] = ledger.to_json()
+    return Message(RecordDict({"about": about}), reply_to=message)
+
+
+def answer_phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
+    """A phase of a secure sum, as a handler of messages."""
+
+    def answer(message: Message, context: Context) -> Message:
+        client, _ = identify(context)
+        try:
+            told = step(message.content, context.state, client)
+        except (PrivetError, KeyError, TypeError, ValueError) as error:
+            return Message(Error(code=FAILED, reason=str(error)), reply_to=message)
+        return Message(RecordDict({secure.SUM: ConfigRecord(dict(told))}), reply_to=message)
+
+    return answer
+
+
+for _name, _step in secure.PHASES.items():
+    app.query(_name)(answer_phase(_step))
+
+
+def identify(context: Context) -> tuple[int, int]:
+    """This client's number, and how many clients there are."""
+    return int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
+
+
+def own_records(
+    job: Job, holder: Holder | None, client: int, num_clients: int
+) -> tuple[Data, NDArray[np.int64]]:
+    """Where this device's records are, and which of those it trains on.
+
+    Raises:
+        BudgetExhausted: the owner does not allow such a job.
+        DataError: there are none, or they do not fit the federation.
+    """
+    if holder is None:
+        if job.data.partition == "nodes":
+            raise DataError("this node has no data: start it with privet node --data DIR")
+        return job.data, partition(job.data, num_clients, job.seed).members(client)
+    holder.require_promise(job)
+    data = holder.source(job.data)
+    labels = load(data).train_y
+    if data.classes and labels.max() >= data.classes:
+        raise DataError(f"this device has records of more than the {data.classes} classes")
+    return data, np.arange(len(labels))
+
+
+def read_ledger(context: Context) -> Ledger:
+    """The ledger that this device has kept since the run's first round."""
+    if "ledger" not in context.state:
+        return Ledger()
+    return Ledger.from_json(str(context.state.config_records["ledger"]["entries"]))
+
+
+def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
+    """The job's model with the global weights in it; the thread's own."""
+    key = (data, job.model, job.arithmetic, job.training.per_sample)
+    if _mine.key != key:
+        dataset = load(data)
+        training, _ = records(data, job.model)
+        num_classes = data.classes or dataset.num_classes
+        model = build(job.model, dataset.shape, num_classes, job.arithmetic)
+        _mine.net, _mine.key = net_of(model, training, job), key
+        _mine.arrays = None
+    if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
+        _mine.state, _mine.arrays = arrays.to_torch_state_dict(), arrays
+    _mine.net.load(_mine.state)
+    return _mine.net

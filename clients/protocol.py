@@ -1,0 +1,48 @@
+"""What an arithmetic gives to a model, and what it tells a model of the chip."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from torch import nn
+
+
+class Formats(NamedTuple):
+    """Numbers as the device holds them.
+
+    Attributes:
+        kind: float, fixed, ternary, binary or stochastic.
+        weight_bits, activation_bits, gradient_bits: of one word.
+        stream_length: clock cycles of one product; 1 where numbers are not streams.
+    """
+
+    kind: str
+    weight_bits: int
+    activation_bits: int
+    gradient_bits: int
+    stream_length: int = 1
+
+
+class Layers(Protocol):
+    """The parts of which a model is built, in one arithmetic.
+
+    Each method gives modules to be called one after another. Whatever rounds an activation stands
+    before the layer that reads it, and whatever rounds a gradient after the layer it reaches, so
+    that what `privacy.dp.bookkeeping` taps is what the device has in its words.
+    """
+
+    def entrance(self) -> list[nn.Module]:
+        """What comes between a flat input in [0, 1] and the first layer."""
+
+    def linear(self, inputs: int, outputs: int) -> list[nn.Module]:
+        """A dense layer."""
+
+    def conv2d(
+        self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
+    ) -> list[nn.Module]:
+        """A convolution; raises ModelError where the arithmetic has none."""
+
+    def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
+        """The activation chosen by the model, or the one that the arithmetic dictates."""
+
+    def chain(self, layers: list[nn.Module]) -> nn.Module:
+        """The whole model."""

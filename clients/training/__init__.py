@@ -1,0 +1,10 @@
+"""Training on a device.
+
+job           all the settings that a device may see
+records       inputs and labels as the model reads them
+net           a model as a device holds it
+optimizers    how a step's gradient moves the weights
+train         the local loop, evaluation
+compression   [compression]: an update in few bits
+arrays        arrays in messages
+"""

@@ -1,0 +1,79 @@
+"""Job: the sections that a device may see."""
+
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from clients.arithmetic import Arithmetic
+from clients.data.sets import Data
+from clients.models import Model
+from clients.training.compression import Compression
+from privacy.dp.budget import Budget
+from privacy.errors import SettingsError
+from privacy.settings import Section
+
+
+class Training(Section):
+    """[training]: the local loop of one round on one device.
+
+    Attributes:
+        sample_rate: probability q with which each record is in a batch; under `unit = "record"`
+            by Poisson sampling, else batches of round(q n) records in shuffled order.
+        local_steps: optimizer steps a client makes in a round.
+        learning_rate: at the start; `schedule` takes it down over the rounds.
+        momentum: of SGD, from zero in each round.
+        optimizer: `sgd`, or `adam` with its own memory, from nothing in each round.
+        distortion: how much images are turned, stretched, shifted and warped; 0 is not at all.
+        gradient_norm: without a budget, a batch's gradient is scaled down to this; 0 leaves it.
+        per_sample: how gradients are clipped: `compiled` (`onepass` where a layer has no kernel),
+            `onepass` (privacy.dp.bookkeeping) or Opacus's own `hooks`.
+        noise: `seeded`, so that a run can be repeated, and as secret as its seed; or `secure`, with
+            a key from the operating system, as are then the batches; `auto` is `secure` on devices
+            of their own, and `seeded` in a simulation.
+    """
+
+    sample_rate: float = Field(default=0.1, gt=0, le=1)
+    local_steps: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    distortion: float = Field(default=0.0, ge=0, le=1)
+    gradient_norm: float = Field(default=0.0, ge=0)
+    noise: Literal["auto", "seeded", "secure"] = "auto"
+    per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
+
+
+class Job(Section):
+    """What the server tells a device to do. Nothing of the server's own is in it."""
+
+    seed: int = Field(default=0, ge=0)
+    data: Data = Data()
+    model: Model = Model()
+    arithmetic: Arithmetic = Arithmetic()
+    training: Training = Training()
+    compression: Compression = Compression()
+    budget: Budget
+
+    @model_validator(mode="after")
+    def _per_sample_is_known(self) -> "Job":
+        if self.arithmetic.name != "float" and self.training.per_sample == "hooks":
+            raise ValueError(
+                f"[training] per_sample = 'hooks': Opacus has no rule for the layers of "
+                f"[arithmetic] name = {self.arithmetic.name!r}; use per_sample = 'onepass'"
+            )
+        return self
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def from_json(cls, text: str) -> "Job":
+        """Parse what came over the wire, checked as a file would be.
+
+        Raises:
+            SettingsError: it is not a job.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValueError as error:
+            raise SettingsError(f"job from the server: {error}") from None

@@ -1,0 +1,62 @@
+"""Net: a model as a device holds it, compiled if every one of its layers has a kernel."""
+
+import torch
+from torch import Tensor, nn
+
+from clients.arithmetic import begin_round, constrain
+from privacy.dp.compiled import Program, Shape
+
+
+class Net:
+    """A model, and its compiled program.
+
+    Args:
+        module: its weights become views of the program's.
+        inputs: shape of one record.
+        compiled: look for a program.
+
+    Attributes:
+        program: None if a layer has no kernel.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Shape, *, compiled: bool = True) -> None:
+        self.module = module
+        self.program = Program.of(module, inputs) if compiled else None
+        self._views = module.state_dict() if self.program else None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What an optimizer trains."""
+        return list(self.module.parameters()) if self.program is None else [self.program.flat]
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights by name, sharing their memory."""
+        return self.module.state_dict() if self._views is None else self._views
+
+    def begin_round(self, seed: int) -> None:
+        """Be ready to train; `seed` is of the arithmetic's own randomness."""
+        if self.program is None:  # whose layers know no modes and throw no dice
+            self.module.train()
+            begin_round(self.module, seed)
+
+    def constrain(self) -> None:
+        """After an update: bring the weights back to where the arithmetic can hold them."""
+        if self.program is None:
+            constrain(self.module)
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over weights."""
+        own = self.state()
+        if own.keys() != state.keys() or any(own[k].shape != state[k].shape for k in own):
+            self.module.load_state_dict(state)  # which says what is wrong
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Outputs [B, classes] for inputs [B, ...], without gradients. Any thread may ask."""
+        if self.program is not None:
+            return self.program.logits(x)
+        self.module.eval()
+        with torch.no_grad():
+            outputs: Tensor = self.module(x)
+        return outputs

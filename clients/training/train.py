@@ -1,0 +1,149 @@
+"""The local loop: what one device does in one round, plain to read."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clients.data.distort import distort
+from clients.seeds import derive, generator, secret_generator
+from clients.training.job import Job
+from clients.training.net import Net
+from clients.training.optimizers import optimizer_of
+from clients.training.records import Records
+from privacy.dp.ledger import Ledger
+from privacy.dp.training import privatize
+
+
+@dataclass(frozen=True)
+class Round:
+    """What differs from round to round, and the client's own number."""
+
+    number: int
+    client: int
+    learning_rate: float
+    proximal: float = 0.0  # FedProx's mu
+
+
+def train(
+    net: Net,
+    records: Records,
+    members: Tensor,
+    job: Job,
+    round_: Round,
+    ledger: Ledger,
+) -> float | None:
+    """Train `net` in place on the client's own records for one round.
+
+    Args:
+        records: the data set, of which `members` int64 [n] are this client's to train on.
+        ledger: of this client's data; charged step by step under `unit = "record"`.
+
+    Returns:
+        The mean training loss without a budget; under one it is not computed, since it would
+        leave the device without noise.
+
+    Raises:
+        BudgetExhausted: the round would overspend; nothing was computed.
+        ModelError: the model cannot be trained under the budget.
+    """
+    net.begin_round(derive(job.seed, "arithmetic", round_.number, round_.client))
+    optimizer = optimizer_of(net, job, round_.learning_rate)
+    pull = _proximal_pull(net.parameters, round_.proximal)
+    path = (round_.number, round_.client)
+    secure = job.training.noise != "seeded" and job.budget.unit == "record"
+    # Who knows the batches gains from them what the accountant takes as hidden.
+    sampling = secret_generator() if secure else generator(job.seed, "sampling", *path)
+    distortion = generator(job.seed, "distortion", *path)
+
+    def fetch(batch: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = members[batch]
+        inputs = records.inputs(chosen)
+        if job.training.distortion:
+            inputs = distort(inputs, job.training.distortion, distortion)
+        return inputs, records.y[chosen]
+
+    if job.budget.unit != "record":
+        total = 0.0
+        for batch in _shuffled(len(members), job, sampling):
+            optimizer.zero_grad()
+            total += _mean_gradient(net, *fetch(batch))
+            pull()
+            if job.training.gradient_norm:
+                nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
+            optimizer.step()
+            net.constrain()
+        return total / job.training.local_steps if job.budget.unit == "none" else None
+
+    private = privatize(
+        net.program or net.module,
+        optimizer,
+        ledger,
+        budget=job.budget,
+        sample_rate=job.training.sample_rate,
+        num_records=len(members),
+        sampling=sampling,
+        noise=None if secure else generator(job.seed, "noise", *path),
+        per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
+        before_update=pull if round_.proximal else None,
+    )
+    try:
+        for batch in private.batches(job.training.local_steps):
+            private.classify(fetch, batch)
+            net.constrain()
+    finally:
+        private.close()
+    return None
+
+
+def net_of(model: nn.Module, records: Records, job: Job) -> Net:
+    """The model as the job has it trained."""
+    return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
+
+
+def _shuffled(num: int, job: Job, sampling: torch.Generator) -> Iterator[Tensor]:
+    """Batches of round(q n) records in shuffled order, shuffled anew when all have been seen."""
+    size = min(num, max(1, round(job.training.sample_rate * num)))
+    order = torch.empty(0, dtype=torch.int64)
+    for _ in range(job.training.local_steps):
+        if len(order) < size:
+            order = torch.cat([order, torch.randperm(num, generator=sampling)])
+        batch, order = order[:size], order[size:]
+        yield batch
+
+
+def _proximal_pull(parameters: list[nn.Parameter], mu: float) -> Callable[[], None]:
+    """FedProx (Li et al. 2020): add mu (w - w_global) to the gradient. It knows no record."""
+    start = [p.detach().clone() for p in parameters] if mu else []
+
+    def pull() -> None:
+        for p, origin in zip(parameters, start, strict=False):
+            assert p.grad is not None
+            p.grad.add_(p.detach() - origin, alpha=mu)
+
+    return pull
+
+
+def _mean_gradient(net: Net, x: Tensor, y: Tensor) -> float:
+    """The gradient of the batch's mean loss, in `p.grad`; returns that loss."""
+    if net.program is None:
+        mean_loss = F.cross_entropy(net.module(x), y)
+        mean_loss.backward()
+        return mean_loss.item()
+    total = torch.zeros_like(net.program.flat.data)
+    loss = net.program.add_clipped_sum(x, y, math.inf, total)
+    net.program.flat.grad = total.div_(len(y))
+    return loss / len(y)
+
+
+def evaluate(net: Net, records: Records, indices: Tensor) -> tuple[float, int]:
+    """Summed cross-entropy, and the number of right answers, of `net` on some records."""
+    loss, correct = 0.0, 0
+    for batch in indices.split(500):
+        logits, y = net.logits(records.inputs(batch)), records.y[batch]
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+        correct += int((logits.argmax(1) == y).sum())
+    return loss, correct

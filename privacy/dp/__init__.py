@@ -1,0 +1,12 @@
+"""Differential privacy: what is promised, the step that keeps the promise, and what was spent.
+
+budget        [budget]: the unit, epsilon and delta, and the noise that they need
+ledger        what each data set has spent, by the PRV accountant
+journal       a device's own ledger on its disk, which survives a power cut
+training      the private step: sample, clip, add noise, charge
+bookkeeping   per-record norms and clipped sums in one pass, layer by layer
+compiled      the same step as one program of kernels
+kernels       what numba compiles
+noise         where randomness comes from: seeded, or the operating system's
+discrete      integer noise that many devices share
+"""

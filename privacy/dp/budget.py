@@ -1,0 +1,48 @@
+"""[budget]: what may be learned about one record, or about one client."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from privacy.dp.ledger import solve_noise_multiplier
+from privacy.settings import Section
+
+
+class Budget(Section):
+    """How much may be spent, on whom, and how gradients are clipped.
+
+    Attributes:
+        unit: whom the promise protects. `record`: each device runs DP-SGD (Abadi et al. 2016) and
+            protects every one of its records, even from the server. `client`: a trusted server
+            clips and noises whole updates (McMahan et al. 2018) and protects each client from
+            those who see the models. `none`: no promise.
+        epsilon: never exceeded. With no `noise_multiplier`, the noise is solved to meet it over
+            the planned participation.
+        delta: the probability with which the promise may fail.
+        noise_multiplier: standard deviation of the noise over `clip` (sigma).
+        clip: L2 norm to which a record's gradient (or a client's update) is clipped.
+    """
+
+    unit: Literal["record", "client", "none"] = "record"
+    epsilon: float | None = Field(default=None, gt=0)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    noise_multiplier: float | None = Field(default=None, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _promise_is_stated(self) -> "Budget":
+        if self.unit != "none" and self.epsilon is None and self.noise_multiplier is None:
+            raise ValueError("give epsilon, or noise_multiplier, or unit = 'none'")
+        return self
+
+    def solve(self, sample_rate: float, steps: int) -> "Budget":
+        """The same budget with its noise multiplier filled in.
+
+        Args:
+            sample_rate: probability q with which a unit takes part in a step.
+            steps: all steps that a unit can take part in, over the whole plan.
+        """
+        if self.unit == "none" or self.noise_multiplier is not None or self.epsilon is None:
+            return self
+        sigma = solve_noise_multiplier(self.epsilon, self.delta, sample_rate, steps)
+        return self.model_copy(update={"noise_multiplier": sigma})

@@ -1,0 +1,253 @@
+"""DP-SGD on one device: sampler, clip, noise and accounting bound into one object.
+
+`privatize` is the one door to Opacus. What it returns cannot be used in a way that breaks the
+promise without reaching inside: batches are Poisson samples and are charged to the ledger before
+they are handed out; the sum is divided by the *expected* batch size.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from opacus.utils.uniform_sampler import UniformWithReplacementSampler
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
+from privacy.dp.budget import Budget
+from privacy.dp.compiled import Program
+from privacy.dp.ledger import Ledger
+from privacy.dp.noise import Noise
+from privacy.errors import BudgetExhausted, ModelError
+
+Loss = Callable[[Tensor], Tensor]
+Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
+
+
+class Private:
+    """A model, its optimizer and its data under one budget. Made by `privatize`."""
+
+    def __init__(
+        self,
+        model: nn.Module | Program,
+        optimizer: DPOptimizer,
+        ledger: Ledger,
+        *,
+        budget: Budget,
+        sample_rate: float,
+        num_records: int,
+        sampling: torch.Generator,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._ledger = ledger
+        self._budget = budget
+        self._sample_rate = sample_rate
+        self._num_records = num_records
+        self._sampling = sampling
+        self._batch: Tensor | None = None  # handed out, charged, and not yet used
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every step so far, this object's included."""
+        return self._ledger
+
+    def batches(self, steps: int) -> Iterator[Tensor]:
+        """Yield `steps` Poisson samples of record indices (int64, may be empty).
+
+        Raises:
+            BudgetExhausted: before anything is computed, if `steps` more would overspend; later,
+                if someone else has charged the ledger meanwhile.
+        """
+        sigma = self._optimizer.noise_multiplier
+        self._require_budget(steps)
+        sampler = UniformWithReplacementSampler(
+            num_samples=self._num_records,
+            sample_rate=self._sample_rate,
+            generator=self._sampling,
+            steps=steps,
+        )
+        expected = self._ledger.entries
+        for done, indices in enumerate(sampler):
+            if self._ledger.entries != expected:
+                self._require_budget(steps - done)
+            self._ledger.charge(sigma, self._sample_rate)
+            expected = self._ledger.entries
+            self._batch = torch.tensor(indices, dtype=torch.int64)
+            yield self._batch
+
+    def _require_budget(self, steps: int) -> None:
+        budget, sigma = self._budget, self._optimizer.noise_multiplier
+        planned = self._ledger.with_charge(sigma, self._sample_rate, steps)
+        if budget.epsilon is not None and not planned.within(budget.epsilon, budget.delta):
+            raise BudgetExhausted(
+                f"epsilon {self._ledger.epsilon(budget.delta):.4g} is spent and {steps} more steps "
+                f"would bring it to {planned.epsilon(budget.delta):.4g}, over {budget.epsilon:g}"
+            )
+
+    def step(self, loss: Loss, indices: Tensor) -> None:
+        """One noisy step on the records `indices`.
+
+        Args:
+            loss: maps record indices [B] to the losses of each, [B].
+            indices: the batch that `batches` has just handed out, possibly empty.
+
+        Raises:
+            ValueError: another batch, or the same one again: it would not be charged.
+            ModelError: a layer saw something else than one row a record, or the model is compiled.
+        """
+        if isinstance(self._model, Program):
+            raise ModelError("a compiled program has one loss: use classify")
+        pieces = self._begin(indices)
+        if isinstance(self._optimizer, OnePassOptimizer):
+            for piece in pieces:
+                loss(piece).sum().backward()
+                self._optimizer.accumulate(len(piece))
+        else:
+            for i, piece in enumerate(pieces or [indices]):
+                if i:
+                    self._optimizer.signal_skip_step(True)
+                    self._optimizer.step()
+                    self._optimizer.zero_grad()
+                loss(piece).sum().backward()
+                for gradients in self._optimizer.grad_samples:
+                    require_row_a_record(len(gradients), len(piece))
+            self._optimizer.signal_skip_step(False)
+        self._optimizer.step()
+
+    def classify(self, fetch: Fetch, indices: Tensor) -> None:
+        """One noisy step of softmax cross-entropy.
+
+        Args:
+            fetch: maps record indices [B] to inputs [B, ...] and labels int64 [B].
+            indices: as for `step`.
+
+        Raises:
+            ValueError, ModelError: as `step`.
+        """
+        if not isinstance(self._model, Program):
+            model = self._model
+
+            def loss(piece: Tensor) -> Tensor:
+                x, y = fetch(piece)
+                return cross_entropy(model(x), y, reduction="none")
+
+            self.step(loss, indices)
+            return
+        assert isinstance(self._optimizer, OnePassOptimizer)
+        for piece in self._begin(indices):
+            self._optimizer.accumulate_compiled(*fetch(piece))
+        self._optimizer.step()
+
+    def _begin(self, indices: Tensor) -> list[Tensor]:
+        """Take a batch as used, and cut it in pieces."""
+        if indices is not self._batch:
+            raise ValueError("not the batch that was handed out: its step is on no ledger")
+        self._batch = None
+        self._forget()
+        return list(indices.split(PIECE)) if len(indices) else []
+
+    def _forget(self) -> None:
+        """Leave no trace of a step that failed half-way."""
+        self._optimizer._step_skip_queue.clear()
+        self._optimizer._is_last_step_skipped = False
+        self._optimizer.zero_grad()
+
+    def close(self) -> None:
+        """Give the model back as it was before `privatize`."""
+        if isinstance(self._optimizer, OnePassOptimizer):
+            self._optimizer.detach()
+        elif isinstance(self._model, GradSampleModule):
+            self._model.to_standard_module()
+
+
+def privatize(
+    model: nn.Module | Program,
+    optimizer: torch.optim.Optimizer,
+    ledger: Ledger,
+    *,
+    budget: Budget,
+    sample_rate: float,
+    num_records: int,
+    sampling: torch.Generator,
+    noise: torch.Generator | None,
+    per_sample: str = "onepass",
+    before_update: Callable[[], None] | None = None,
+) -> Private:
+    """Bind a model and its optimizer to a budget.
+
+    Args:
+        model: trained in place; a compiled program takes steps of `classify` only.
+        optimizer: over the model's trainable parameters, or the program's `flat`.
+        ledger: what was spent before on the same records; charged from now on.
+        budget: `unit = "record"`, with its noise multiplier solved.
+        sample_rate: probability q of each record to be in a batch.
+        num_records: size of the private data set.
+        sampling: the source of the batches.
+        noise: gives the noise's key, so that the run can be repeated; without it the noise is
+            cryptographically secure.
+        per_sample: how a model's gradients are clipped: `onepass` (privacy.dp.bookkeeping) or
+            Opacus's own `hooks`.
+        before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
+            do not depend on the data.
+
+    Raises:
+        ModelError: the model mixes records (BatchNorm), or a layer has no per-sample rule.
+    """
+    if budget.unit != "record" or budget.noise_multiplier is None:
+        raise ValueError("privatize needs unit = 'record' and a solved noise multiplier")
+    if isinstance(model, Program):
+        trained = {id(model.flat)}
+    else:
+        require_private(model)
+        trained = {id(p) for p in model.parameters() if p.requires_grad}
+    if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
+        raise ModelError("the optimizer must hold the model's trainable parameters and no others")
+    expected = sample_rate * num_records
+    if isinstance(model, Program) or per_sample == "onepass":
+        private: DPOptimizer = OnePassOptimizer(
+            model,
+            optimizer,
+            noise_multiplier=budget.noise_multiplier,
+            max_grad_norm=budget.clip,
+            expected_batch_size=expected,
+            noise=Noise(noise),
+        )
+    elif noise is None:
+        raise ModelError("per_sample = 'hooks': Opacus has no secure noise here; use 'compiled'")
+    else:
+        model = GradSampleModule(model, loss_reduction="sum")
+        private = DPOptimizer(
+            optimizer,
+            noise_multiplier=budget.noise_multiplier,
+            max_grad_norm=budget.clip,
+            expected_batch_size=expected,
+            generator=noise,
+        )
+    if before_update is not None:
+        private.attach_step_hook(lambda _: before_update())
+    return Private(
+        model,
+        private,
+        ledger,
+        budget=budget,
+        sample_rate=sample_rate,
+        num_records=num_records,
+        sampling=sampling,
+    )
+
+
+def require_private(model: nn.Module) -> None:
+    """Refuse a model that DP-SGD cannot protect.
+
+    Raises:
+        ModelError: names the layer and the remedy.
+    """
+    for error in ModuleValidator.validate(model, strict=False):
+        reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
+        raise ModelError(f"not DP-safe: {reason}; use [model] norm = 'group' or 'none'")
+    list(trained_layers(model))

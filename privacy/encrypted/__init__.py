@@ -1,0 +1,14 @@
+"""Inference on encrypted inputs.
+
+net            the layers that can be computed on ciphertexts
+recipes        CKKS parameters that fit one another
+layout         where numbers stand in the slots
+plan           a net as a program: products, rotations, levels
+ckks           PUBLIC: a planned program on ciphertexts
+batch          PUBLIC: many inputs at once, one number in each ciphertext
+programs       a program as files
+boolean        PUBLIC: a binarized net as a circuit
+wire           frames and offers between client and service
+keys           SECRET: CKKS
+boolean_keys   SECRET: boolean FHE
+"""

@@ -1,0 +1,296 @@
+"""The PUBLIC side of CKKS: a planned program on ciphertexts, through TenSEAL's own door to SEAL.
+
+`tenseal.sealapi` exposes SEAL's evaluator and encoder; there the weights are encoded once, a
+product's diagonals are summed before anything is rescaled, and only the rotations in use have keys.
+SEAL enforces 128-bit security on every context made here. Nothing here can decrypt.
+
+SEAL reads and writes files only, so bytes go through a folder in memory where there is one. It
+holds Python's lock while it computes: for two answers at once take two processes.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tenseal.sealapi as seal
+
+from privacy.encrypted.net import Array
+from privacy.encrypted.plan import Plan
+from privacy.encrypted.recipes import Recipe
+from privacy.errors import CiphertextError, ModelError
+from privacy.sealed import inflate
+
+MOST_BYTES = 1 << 28  # of an object whose size is not known better
+SLACK_BYTES = 1024  # for headers within an object
+MEMORY = Path("/dev/shm")  # a folder that is not on a disk, on Linux
+
+
+class Native(Protocol):
+    """What SEAL can save."""
+
+    def save(self, path: str) -> None:
+        """To a file, compressed."""
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(dir=MEMORY if MEMORY.is_dir() else None) as file:
+        yield file.name
+
+
+def to_bytes(native: Native) -> bytes:
+    """What SEAL saves."""
+    with _scratch() as path:
+        native.save(path)
+        return Path(path).read_bytes()
+
+
+def from_bytes(native: Any, context: Any, content: bytes, most_bytes: int = MOST_BYTES) -> Any:
+    """Load what SEAL saved into an empty object of its kind.
+
+    It is inflated here first, so that a small upload cannot become a large one inside SEAL.
+
+    Args:
+        most_bytes: what it may be when inflated.
+
+    Raises:
+        CiphertextError: it is not of that kind, or does not fit the parameters.
+    """
+    inflated = inflate(content, most_bytes)
+    with _scratch() as path:
+        Path(path).write_bytes(inflated)
+        try:
+            native.load(context, path)
+        except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+            kind = type(native).__name__
+            raise CiphertextError(f"not a {kind} under these parameters: {error}") from None
+    return native
+
+
+def make_context(degree: int, prime_bits: tuple[int, ...], special_bits: int) -> Any:
+    """A SEAL context at 128-bit security.
+
+    Raises:
+        ModelError: SEAL refuses the parameters, or finds them weaker than that.
+    """
+    parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
+    parameters.set_poly_modulus_degree(degree)
+    try:
+        moduli = seal.CoeffModulus.Create(degree, [*prime_bits, special_bits])
+        parameters.set_coeff_modulus(moduli)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"CKKS parameters: {error}") from None
+    context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
+    if not context.parameters_set():
+        raise ModelError(f"CKKS parameters: {context.parameters_error_message()}")
+    return context
+
+
+def context_of(recipe: Recipe) -> Any:
+    """A recipe's context."""
+    return make_context(recipe.degree, recipe.prime_bits, recipe.special_bits)
+
+
+def galois_elements(rotations: list[int], degree: int) -> list[int]:
+    """The automorphisms X -> X^e that a program needs: SEAL wants e = 3^k, not the rotation k.
+
+    The last is complex conjugation, e = -1.
+    """
+    return [*(pow(3, k, 2 * degree) for k in rotations), 2 * degree - 1]
+
+
+def correct_rounding(plan: Plan, images: Array) -> Plan:
+    """Take from the last bias what the rounding of encoded weights adds to the mean logits.
+
+    Activations after a square are positive, so a rounded weight shifts a logit on every image: a
+    fifth of the error's variance at the scales of the shallow recipes. (Bias correction, Nagel et
+    al. 2019, section 4.2, measured instead of derived.)
+
+    Args:
+        images: training images [B, H, W] in [0, 1].
+    """
+    x, last = plan.pack(images), plan.products[-1]
+    shift = Program(plan).rounded().simulate(x)[0].mean(0) - plan.simulate(x)[0].mean(0)
+    corrected = replace(last, bias=last.bias - shift.real)
+    return replace(plan, products=(*plan.products[:-1], corrected))
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationKeys:
+    """What a server needs of a client to rotate and to square; it cannot decrypt with them."""
+
+    galois: Any
+    relinearization: Any
+
+
+class Program:
+    """A plan with its weights encoded, ready to run on a client's ciphertexts."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Encode every weight, once.
+
+        Raises:
+            ModelError: SEAL refuses the parameters.
+        """
+        self.plan = plan
+        self.context = context_of(plan.recipe)
+        self._evaluator = seal.Evaluator(self.context)
+        self._encoder = seal.CKKSEncoder(self.context)
+        self._diagonals: list[list[list[tuple[int, Any]]]] = []
+        self._biases: list[Any] = []
+        self._encode()
+        primes = len(plan.recipe.prime_bits)
+        self._polynomial_bytes = 8 * plan.recipe.degree  # modulo one prime
+        self._key_bytes = primes * (2 * (primes + 1) * self._polynomial_bytes + SLACK_BYTES)
+
+    def _encode(self) -> None:
+        """Walk through the steps with the exact scales that ciphertexts will have there."""
+        data = self.context.first_context_data()
+        scale = 2.0**self.plan.recipe.input_bits
+        for step in self.plan.steps:
+            product = self.plan.products[step.layer]
+            if step.name == "product":
+                weight_scale = 2.0 ** self.plan.recipe.weight_bits[step.layer]
+                scale *= weight_scale
+                self._diagonals.append(self._encode_product(step.layer, weight_scale, data))
+            elif step.name == "bias":
+                self._biases.append(self._plaintext(product.bias, scale, data))
+            elif step.name == "square":
+                scale *= scale
+            elif step.name == "rescale":
+                scale /= data.parms().coeff_modulus()[-1].value()
+                data = data.next_context_data()
+
+    def _encode_product(self, layer: int, scale: float, data: Any) -> list[list[tuple[int, Any]]]:
+        """By giant step, the baby step and the diagonal of each product.
+
+        A diagonal is turned back by its giant step, which comes after it. One that encodes to zero
+        is left out: its product would be a transparent ciphertext, which SEAL refuses to make.
+        """
+        product = self.plan.products[layer]
+        half = 0.5 if layer == 0 else 1.0  # for the real part is taken as x + conj(x)
+        giants: list[list[tuple[int, Any]]] = [[] for _ in range(product.giants)]
+        for number, diagonal in enumerate(product.diagonals):
+            giant, baby = divmod(number, product.babies)
+            turned = np.roll(diagonal, product.unit * product.babies * giant)
+            encoded = self._plaintext(turned * half, scale, data)
+            if not encoded.is_zero():
+                giants[giant].append((baby, encoded))
+        if not any(giants):
+            raise ModelError("a layer's weights are all zero at their scale: nothing is computed")
+        return giants
+
+    def _plaintext(self, values: Array, scale: float, data: Any) -> Any:
+        encoded = seal.Plaintext()
+        self._encoder.encode(values.tolist(), data.parms_id(), scale, encoded)
+        return encoded
+
+    def rounded(self) -> Plan:
+        """The plan with its weights as they were encoded, each rounded at its scale."""
+        products = list(self.plan.products)
+        for layer, giants in enumerate(self._diagonals):
+            product = products[layer]
+            diagonals = np.zeros(product.diagonals.shape, complex)
+            whole = 2.0 if layer == 0 else 1.0  # as halved in `_encode_product`
+            for giant, encoded in enumerate(giants):
+                for baby, plaintext in encoded:
+                    turned = np.array(self._encoder.decode_complex(plaintext)) * whole
+                    steps = product.unit * product.babies * giant
+                    diagonals[product.babies * giant + baby] = np.roll(turned, -steps)
+            real = diagonals if layer == 0 else diagonals.real  # as what it meets is
+            products[layer] = replace(product, diagonals=real)
+        return replace(self.plan, products=tuple(products))
+
+    def load_keys(self, parts: tuple[bytes, ...]) -> EvaluationKeys:
+        """Evaluation keys from bytes: Galois keys, relinearization keys.
+
+        Raises:
+            CiphertextError: they are not keys under these parameters, or lack a rotation.
+        """
+        if len(parts) != 2:
+            raise CiphertextError(f"{len(parts)} parts, where two kinds of keys belong")
+        elements = galois_elements(self.plan.rotations, self.plan.recipe.degree)
+        most = len(elements) * self._key_bytes + 8 * self.plan.recipe.degree + SLACK_BYTES
+        keys = EvaluationKeys(
+            from_bytes(seal.GaloisKeys(), self.context, parts[0], most),
+            from_bytes(seal.RelinKeys(), self.context, parts[1], self._key_bytes + SLACK_BYTES),
+        )
+        for element in elements:
+            if not keys.galois.has_key(element):
+                raise CiphertextError("the Galois keys lack a rotation of this model")
+        return keys
+
+    def run(self, parts: tuple[bytes, ...], keys: EvaluationKeys) -> tuple[bytes, ...]:
+        """From an encrypted image, one ciphertext, to encrypted logits.
+
+        Raises:
+            CiphertextError: the upload is not what a client of this model sends.
+        """
+        if len(parts) != 1:
+            raise CiphertextError(f"{len(parts)} parts, where one ciphertext belongs")
+        most = self._polynomial_bytes * 2 * len(self.plan.recipe.prime_bits) + SLACK_BYTES
+        x = from_bytes(seal.Ciphertext(), self.context, parts[0], most)
+        if (
+            x.size() != 2
+            or x.parms_id() != self.context.first_parms_id()
+            or x.scale != 2.0**self.plan.recipe.input_bits
+            or x.is_transparent()
+        ):
+            raise CiphertextError("the ciphertext is not at this model's first level and scale")
+        return (to_bytes(self.evaluate(x, keys)),)
+
+    def evaluate(self, x: Any, keys: EvaluationKeys) -> Any:
+        """The plan's steps on a ciphertext, which is changed."""
+        evaluator = self._evaluator
+        for step in self.plan.steps:
+            if step.name == "product":
+                x = self._multiply(step.layer, x, keys.galois)
+            elif step.name == "sum":
+                turned = seal.Ciphertext()
+                for rotation in self.plan.products[step.layer].sum_steps:
+                    evaluator.rotate_vector(x, rotation, keys.galois, turned)
+                    evaluator.add_inplace(x, turned)
+            elif step.name == "real":
+                conjugate = seal.Ciphertext()
+                evaluator.complex_conjugate(x, keys.galois, conjugate)
+                evaluator.add_inplace(x, conjugate)
+            elif step.name == "bias":
+                evaluator.add_plain_inplace(x, self._biases[step.layer])
+            elif step.name == "square":
+                evaluator.square_inplace(x)
+            elif step.name == "rescale":
+                evaluator.rescale_to_next_inplace(x)
+            elif step.name == "relinearize":
+                evaluator.relinearize_inplace(x, keys.relinearization)
+        return x
+
+    def _multiply(self, layer: int, x: Any, galois: Any) -> Any:
+        evaluator, product = self._evaluator, self.plan.products[layer]
+        babies = {0: x}
+        for number, rotation in enumerate(product.baby_steps, start=1):
+            babies[number] = seal.Ciphertext()
+            evaluator.rotate_vector(x, rotation, galois, babies[number])
+        total, term = None, seal.Ciphertext()
+        for giant, diagonals in enumerate(self._diagonals[layer]):
+            partial = None
+            for baby, diagonal in diagonals:
+                if partial is None:
+                    partial = seal.Ciphertext()
+                    evaluator.multiply_plain(babies[baby], diagonal, partial)
+                else:
+                    evaluator.multiply_plain(babies[baby], diagonal, term)
+                    evaluator.add_inplace(partial, term)
+            if partial is None:
+                continue
+            if giant:
+                rotation = product.giant_steps[giant - 1]
+                evaluator.rotate_vector_inplace(partial, rotation, galois)
+            if total is None:
+                total = partial
+            else:
+                evaluator.add_inplace(total, partial)
+        return total

@@ -1,0 +1,73 @@
+"""What a mask is: those who put it on and the server that takes off what is left must agree."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.dp.noise import LANES, WORDS, compiled, keystream, stream
+from privacy.sums.boxes import KEY_BYTES, expand_key
+from privacy.sums.fixed_point import Words
+from privacy.sums.shares import part_bytes
+from privacy.sums.terms import Terms
+
+PART_BYTES = part_bytes(KEY_BYTES)
+
+
+def add_masks(words: Words, me: int, agreed: Mapping[int, bytes], terms: Terms) -> None:
+    """Put on, in place, the masks of pairs: added by the lesser client, subtracted by the other.
+
+    Args:
+        agreed: by the other client of a pair, what the two share.
+    """
+    keys = b"".join(
+        expand_key(
+            secret,
+            b"privet mask"
+            + terms.digest
+            + min(me, other).to_bytes(8, "big")
+            + max(me, other).to_bytes(8, "big"),
+        )
+        for other, secret in agreed.items()
+    )
+    added = np.array([me < other for other in agreed], np.bool_)
+    _add_streams(words, np.frombuffer(keys, np.uint32).reshape(-1, 8), added)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _add_streams(words: Words, keys: NDArray[np.uint32], added: NDArray[np.bool_]) -> None:
+    """Add or subtract one keystream a key, piece by piece in the cache, outside Python's lock."""
+    buffer = np.empty(WORDS, np.uint32)
+    mask = buffer.view(words.dtype)
+    for start in range(0, len(words), len(mask)):
+        piece = words[start : start + len(mask)]
+        for i in range(len(keys)):
+            keystream(keys[i], start // len(mask) * LANES, buffer)
+            if added[i]:
+                piece += mask[: len(piece)]
+            else:
+                piece -= mask[: len(piece)]
+
+
+def own_mask(seed: bytes, terms: Terms, like: Words) -> Words:
+    """The mask that a member alone puts on."""
+    return expand(expand_key(seed, b"privet seed" + terms.digest), like)
+
+
+def expand(key: bytes, like: Words) -> Words:
+    """Words as many as in `like`: ChaCha20's keystream (dp.noise), outside Python's lock."""
+    keystream = np.empty(-(-like.nbytes // (4 * WORDS)) * WORDS, np.uint32)
+    stream(np.frombuffer(key, np.uint32), 0, keystream)
+    words: Words = keystream.view(like.dtype)[: len(like)]
+    return words
+
+
+def commitment(seed: bytes) -> bytes:
+    """By which a seed put together from parts is known for the right one."""
+    return hashlib.sha256(b"privet seed" + seed).digest()
+
+
+def point_of(member: int) -> int:
+    """Where a member's part lies on the polynomials: not at zero, where the secret is."""
+    return member + 1

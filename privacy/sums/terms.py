@@ -1,0 +1,190 @@
+"""[secure]: how a sum is made that the server cannot take apart; and the terms of one such sum.
+
+The terms are public: every member gets the same and checks them, the server keeps to them. What
+they fix is in `digest`, to which every key and every message between members is bound, so that
+nothing of one sum is of use in another.
+"""
+
+import hashlib
+import math
+from functools import cached_property, lru_cache
+from typing import Literal
+
+from pydantic import Field, model_validator
+from scipy.stats import hypergeom
+
+from privacy.errors import SecureSumFailed
+from privacy.settings import Section
+from privacy.sums.fixed_point import FixedPoint
+
+FEWEST = 3  # members: of the sum of two each knows the other's part
+FEW = 32  # up to so many are all neighbours of each other
+LOSS = 0.3  # share of members whose loss a graph is made to bear
+CHANCE = 1e-3  # that it does not
+
+
+class Secure(Section):
+    """[secure]: the sum behind `[federation] secure_aggregation`.
+
+    Attributes:
+        survivors: least share of the cohort whose updates make a round. Under `unit = "client"`
+            the noise is solved for just as many.
+        threshold: share of those who hold a part of a client's seed, more than which can tell it.
+            From a half up: so two lists of survivors alone cannot open a client; a server that lies
+            and has c of the holders on its side cannot, from (1 + c / holders) / 2 up.
+        neighbours: clients with which each shares masks and parts (Bell et al. 2020); 0 chooses, by
+            the number of clients.
+        bits: of a masked number. 64 cost twice the bytes.
+        value_range: the largest change of a weight that can be told; larger ones are cut, and how
+            many were is part of the sum.
+        most_examples: the weight of a client with more records is that of so many.
+        dishonest: clients among the survivors who may leave out their noise, or tell it.
+    """
+
+    survivors: float = Field(default=0.6, gt=0.5, le=1)
+    threshold: float = Field(default=0.5, ge=0.5, lt=1)
+    neighbours: int = Field(default=0, ge=0)
+    bits: Literal[32, 64] = 32
+    value_range: float = Field(default=4.0, gt=0)
+    most_examples: int = Field(default=1 << 16, ge=1, lt=1 << 24)
+    dishonest: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _degree_is_even(self) -> "Secure":
+        if self.neighbours % 2 or self.neighbours == 2:
+            raise ValueError(f"neighbours = {self.neighbours}: an even number from 4 up, or 0")
+        return self
+
+    def fewest(self, members: int) -> int:
+        """Survivors without whom there is no sum."""
+        return math.ceil(self.survivors * members - 1e-9)
+
+    def honest(self, members: int) -> int:
+        """Survivors whose noise is counted on."""
+        return self.fewest(members) - self.dishonest
+
+    def degree(self, members: int) -> int:
+        """Neighbours of each member: all others where they are few."""
+        wanted = self.neighbours or degree_for(members, self.threshold)
+        return members - 1 if wanted >= members - 1 else wanted
+
+
+def parts_needed(holders: int, threshold: float) -> int:
+    """Holders who can tell a seed together; one fewer know nothing of it."""
+    return math.floor(threshold * holders + 1e-9) + 1
+
+
+@lru_cache(maxsize=64)
+def degree_for(members: int, threshold: float) -> int:
+    """The least degree with which, when 30 % of the members are lost, all seeds can be told.
+
+    A member's neighbours are a random subset; each seed that must be told fails with the lower tail
+    of the hypergeometric distribution, and all of them with at most the sum of these (Bell et al.
+    2020, section 3).
+    """
+    if members <= FEW:
+        return members - 1
+    lost = math.floor(LOSS * members)
+    for degree in range(4, members - 1, 2):
+        needed = parts_needed(degree + 1, threshold)
+        fails = hypergeom.cdf(needed - 1, members - 1, members - 1 - lost, degree)
+        if members * fails <= CHANCE:
+            return degree
+    return members - 1
+
+
+class Terms(Section):
+    """What the server and all members know of one sum.
+
+    Attributes:
+        scheme: `masks` or `ckks`.
+        run, round, nonce: which sum this is; the nonce is fresh with each attempt.
+        members: client numbers, ascending.
+        degree: neighbours of each member.
+        needed: holders who can tell a seed.
+        survivors: without so many there is no sum.
+        length: numbers of an update.
+        bits, value_range, most_examples: as in `Secure`.
+        clip: L2 norm to which a member clips its update; 0 does not.
+        deviation: of each member's discrete Gaussian noise, in grid units; 0 adds none.
+        scale: grid units in one.
+    """
+
+    scheme: Literal["masks", "ckks"]
+    run: str
+    round: int
+    nonce: str = Field(min_length=32, max_length=32)
+    members: tuple[int, ...]
+    degree: int
+    needed: int
+    survivors: int
+    length: int = Field(ge=1)
+    bits: Literal[32, 64]
+    value_range: float = Field(gt=0)
+    most_examples: int = Field(ge=1, lt=1 << 24)
+    clip: float = Field(default=0.0, ge=0)
+    deviation: int = Field(default=0, ge=0, le=1 << 20)
+    scale: float = Field(gt=0)
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def from_json(cls, text: str) -> "Terms":
+        """Parse what came over the wire.
+
+        Raises:
+            SecureSumFailed: it is not the terms of a sum.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValueError as error:
+            raise SecureSumFailed(f"terms of a sum: {error}") from None
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over all of it."""
+        return hashlib.sha256(self.model_dump_json().encode()).digest()
+
+    @cached_property
+    def grid(self) -> FixedPoint:
+        """The numbers that are added."""
+        return FixedPoint(self.bits, self.scale, self.value_range, len(self.members))
+
+    @cached_property
+    def ring(self) -> tuple[int, ...]:
+        """The members in an order that the nonce shuffles: neighbours stand near each other."""
+        return tuple(
+            sorted(
+                self.members, key=lambda m: hashlib.sha256(f"{self.nonce}/{m}".encode()).digest()
+            )
+        )
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {member: place for place, member in enumerate(self.ring)}
+
+    def neighbours(self, member: int) -> tuple[int, ...]:
+        """Of a random Harary graph: those up to `degree / 2` places away, either side."""
+        num = len(self.members)
+        if self.degree >= num - 1:
+            return tuple(m for m in self.members if m != member)
+        place, reach = self._places[member], self.degree // 2
+        near = [*range(place - reach, place), *range(place + 1, place + reach + 1)]
+        return tuple(sorted(self.ring[i % num] for i in near))
+
+    def require_safe(self, me: int) -> None:
+        """What a member wants before it takes part, whatever the server says.
+
+        Raises:
+            SecureSumFailed: under these terms its update could be read.
+        """
+        num = len(self.members)
+        if me not in self.members or len(set(self.members)) != num or num < FEWEST:
+            raise SecureSumFailed(f"client {me} is no member, or there are fewer than {FEWEST}")
+        if self.scheme == "masks" and not 2 * self.needed > min(self.degree, num - 1) + 1:
+            raise SecureSumFailed(
+                f"{self.needed} holders could tell a seed: no more than half of them"
+            )
+        if not 2 * self.survivors > num:
+            raise SecureSumFailed(f"a sum of {self.survivors} of {num}: no more than half of them")
+        if self.clip and self.clip * self.scale > self.grid.most:
+            raise SecureSumFailed("a clipped update does not fit the grid")

@@ -1,0 +1,312 @@
+"""Tape -> Leakage: five adversaries, reported apart, in stages that are kept as they are done.
+
+final_model      sees the last global model
+all_rounds       sees every global model
+server           reads each client's update (needs [record] updates)
+secure_sum       a server behind secure aggregation: sees the sum of the updates
+malicious_client sees every global model, and knows its own share in it
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
+from torch import nn
+
+from attacks.evasion import robust_accuracy, rounded
+from attacks.leakage import Leakage, delong, measure
+from attacks.membership import federated
+from attacks.membership.scores import Portfolio
+from attacks.membership.shadows import Shadows
+from attacks.membership.signals import load, observe, predict
+from attacks.settings import Attack
+from attacks.tape import Tape
+from clients.models import build
+from privacy.errors import Interrupted
+from privacy.settings import Section, override, parse
+from server.adversary.reconstructions import reconstruct, why_no_gradient
+from server.adversary.replay import replay
+from server.adversary.shadows import Tell, shadows_of
+from server.run.directory import Run
+
+MAX_ROUNDS_READ = 20
+ANSWERS = 500  # images that are altered
+FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
+SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
+HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
+
+Found = dict[str, Any]
+
+
+def attack(run: Run, settings: Attack, tell: Tell) -> Found:
+    """Do what is left of the attacks on a run, write leakage.json, and return what is in it.
+
+    Raises:
+        RunError: the run is not finished, or its data are not here.
+        Interrupted: by the user; what is done is kept.
+    """
+    tape = replay(run)
+    stages: dict[str, Callable[[], Found]] = {
+        "models": lambda: on_models(tape, shadows_of(run, tape, settings, tell), settings),
+        "updates": lambda: on_updates(tape, settings),
+        "reconstruction": lambda: reconstruct(run, tape, settings, tell),
+        "robustness": lambda: on_answers(run, tape),
+    }
+    found: Found = {"run": run.path.name, "epsilon_claimed": tape.epsilon, "delta": tape.delta}
+    found["seconds"] = {}
+    mark = _mark(run, tape, settings)
+    try:
+        for name, stage in stages.items():
+            kept = run.kept(f"attack/{name}.json")
+            if kept.get("mark") != mark:
+                tell(f"{name} ...")
+                started = time.perf_counter()
+                results = stage()
+                kept = {"mark": mark, "seconds": time.perf_counter() - started, "found": results}
+                run.keep(f"attack/{name}.json", kept)
+            found["seconds"][name] = kept["seconds"]
+            found |= kept["found"]
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on with: privet attack {run.path.name}") from None
+    found["left_out"] = _left_out(found)
+    run.keep("leakage.json", found)
+    return found
+
+
+def _mark(run: Run, tape: Tape, settings: Attack) -> str:
+    """Of what the results stand on: other settings or weights, and a stage is done again."""
+    last = (run.path / "rounds.jsonl").read_bytes()
+    return hashlib.sha256(f"{settings!r}{tape.signature}".encode() + last).hexdigest()[:16]
+
+
+def _left_out(found: Found) -> dict[str, str]:
+    """Which adversaries were not played, and what would bring them."""
+    return {n: v["left_out"] for n, v in found.items() if isinstance(v, dict) and "left_out" in v}
+
+
+# ---- the adversary who sees models
+
+
+def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
+    """Membership from the last model, and from the models of all rounds."""
+    model = tape.build(0)
+    phi = np.stack([observe(load(model, tape.weights(r)), tape.pool) for r in tape.snapshots()])
+    found: Found = {
+        name: _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
+        for name, rounds in (("final_model", False), ("all_rounds", True))
+    }
+    right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
+    found["train_test_gap"] = _gap(right[0][tape.member], right[1])
+    return found
+
+
+def _portfolio(tape: Tape, portfolio: Portfolio, phi: NDArray) -> Found:
+    scores = portfolio.scores(phi)
+    chosen = {key: portfolio.choose(key) for key in ("auc", "tpr")}
+
+    def measured(name: str) -> Leakage:
+        trials = list(zip(portfolio.trials[name], portfolio.members, strict=True))
+        return measure(name, scores[name], tape.member, trials=trials, delta=tape.delta)
+
+    reported = {name: measured(name) for name in sorted({*chosen.values(), "loss"})}
+    return {
+        "chosen_on_shadows": chosen,
+        "auc": reported[chosen["auc"]].to_dict()["auc"],
+        "tpr_at_1_percent": reported[chosen["tpr"]].to_dict()["tpr_at_1_percent"],
+        "attacks": {name: found.to_dict() for name, found in reported.items()},
+        "subjects": _subjects(tape, scores[chosen["auc"]]),
+    }
+
+
+def _subjects(tape: Tape, scores: NDArray) -> list[Found]:
+    """For each client, its own members against its own held-out records."""
+    rows = []
+    for client in np.unique(tape.owner):
+        mine = tape.owner == client
+        member = tape.member[mine]
+        if not 1 < member.sum() < len(member) - 1:
+            continue
+        own = scores[mine]
+        figure = delong(own, member)
+        p = mannwhitneyu(own[member], own[~member], alternative="greater").pvalue
+        rows.append({"client": int(client), **vars(figure), "p_value": float(p)})
+    return rows
+
+
+def _gap(inside: NDArray, outside: NDArray) -> Found:
+    value = inside.mean() - outside.mean()
+    half = 1.96 * np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
+    return {
+        "train_accuracy": float(inside.mean()),
+        "test_accuracy": float(outside.mean()),
+        "gap": {"value": float(value), "low": float(value - half), "high": float(value + half)},
+    }
+
+
+# ---- the adversary who alters what the model is asked
+
+
+def on_answers(run: Run, tape: Tape) -> Found:
+    """Robust accuracy of the last model, as trained and with its weights rounded."""
+    twin = _without_streams(run, tape)
+    if twin is None and (reason := why_no_gradient(run.experiment)):
+        return {"robustness": {"left_out": reason}}
+    chosen = torch.arange(min(len(tape.reference), ANSWERS))
+    images, labels = tape.reference.images(chosen), tape.reference.y[chosen]
+    if twin is not None:
+        model = load(tape.build(0), tape.weights(tape.recipe.rounds))
+        return {"robustness": {"as trained": robust_accuracy(model, images, labels, twin)}}
+    forms = {}
+    for name, bits in FORMS.items():
+        model = load(tape.build(0), tape.weights(tape.recipe.rounds))
+        forms[name] = robust_accuracy(rounded(model, bits) if bits else model, images, labels)
+    return {"robustness": forms}
+
+
+def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
+    """What a perceptron in streams computes but for chance, in reals: it has a gradient."""
+    experiment = run.experiment
+    if experiment.arithmetic.name != "stochastic" or experiment.model.name != "perceptron":
+        return None
+    height, width = tape.pool.images(torch.tensor([0])).shape[1:]
+    saturating = experiment.model.model_copy(update={"activation": "tanh"})
+    twin = build(saturating, (int(height), int(width)), tape.num_classes)
+    dense = [layer for layer in twin.modules() if isinstance(layer, nn.Linear)]
+    weights = tape.weights(tape.recipe.rounds).values()
+    with torch.no_grad():
+        for layer, weight in zip(dense, weights, strict=True):
+            gain = experiment.arithmetic.gain * weight.shape[1] ** -0.5
+            layer.weight.copy_(torch.from_numpy(weight) * gain)
+            layer.bias.zero_()
+    return twin
+
+
+# ---- the adversary who sees updates
+
+
+def on_updates(tape: Tape, settings: Attack) -> Found:
+    """Membership from each client's updates, from their sum, and by one of the clients."""
+    if not federated.reads(tape.build(0)):
+        reason = {"left_out": "the model has no dense layer to read gradients from"}
+        return {"server": reason, "secure_sum": reason, "malicious_client": reason}
+    chosen = _candidates(tape, settings)
+    candidates = federated.Candidates(tape.pool, torch.from_numpy(chosen))
+    model = tape.build(0)
+    totals: dict[int, dict[str, NDArray]] = {}
+    times: dict[int, int] = {}
+    summed, others = np.zeros(len(chosen)), np.zeros(len(chosen))
+    for number in _rounds_read(tape):
+        before, after = tape.weights(number - 1), tape.weights(number)
+        reading = federated.Reading.of(load(model, before), candidates)
+        change = federated.difference(before, after)
+        whole = reading.coefficient(change)
+        summed += whole
+        cohort = list(tape.recipe.cohorts[number - 1])
+        own = tape.update(number, 0) if tape.update and 0 in cohort and not tape.sums_only else None
+        if own is None:
+            others += whole
+        elif len(cohort) > 1:
+            without = federated.without(change, federated.difference(before, own), 1 / len(cohort))
+            others += reading.coefficient(without)
+        if tape.update:
+            released = {c: w for c in cohort if (w := _released(tape, number, c)) is not None}
+            for name, rows in reading.of_clients(model, before, list(released.values())).items():
+                for client, row in zip(released, rows, strict=True):
+                    total = totals.setdefault(client, {})
+                    total[name] = total.get(name, 0) + row
+            for client in released:
+                times[client] = times.get(client, 0) + 1
+    member, owner = tape.member[chosen], tape.owner[chosen]
+    found: Found = {"secure_sum": _one("coefficient", summed, member)}
+    strangers = owner != 0
+    found["malicious_client"] = (
+        _one("coefficient", others[strangers], member[strangers])
+        if member[strangers].any() and not member[strangers].all()
+        else {"left_out": "one client alone has nobody to spy on"}
+    )
+    found["server"] = (
+        _server(totals, times, member, owner)
+        if tape.update
+        else {"left_out": SUMS_ONLY if tape.sums_only else HOW_TO_RECORD}
+    )
+    return found
+
+
+def _server(
+    totals: dict[int, dict[str, NDArray]], times: dict[int, int], member: NDArray, owner: NDArray
+) -> Found:
+    """Pairs (client, record): was this record in this client's updates?
+
+    Which reading is reported is fixed beforehand: the coefficient, standardised over clients where
+    there are enough of them. Not members are the records that no client trained on.
+    """
+    names = list(next(iter(totals.values())))
+    reported = "coefficient_z" if "coefficient_z" in names else "coefficient"
+    readings: dict[str, Found] = {}
+    subjects = []
+    for name in names:
+        rows = []
+        for client, total in sorted(totals.items()):
+            used = (member & (owner == client)) | ~member
+            score = total[name][used] / times[client]
+            rows.append((score, (member & (owner == client))[used], np.flatnonzero(used)))
+            if name == reported and 1 < rows[-1][1].sum() < used.sum() - 1:
+                subjects.append({"client": client, **vars(delong(score, rows[-1][1]))})
+        scores, members, clusters = (np.concatenate(part) for part in zip(*rows, strict=True))
+        readings[name] = _measured(name, scores, members, clusters)
+    return {"reported": reported, **readings, "subjects": subjects}
+
+
+def _one(name: str, scores: NDArray, member: NDArray) -> Found:
+    return {"reported": name, name: _measured(name, scores, member)}
+
+
+def _measured(
+    name: str, scores: NDArray, member: NDArray, clusters: NDArray | None = None
+) -> Found:
+    return measure(name, scores, member, clusters=clusters).to_dict()
+
+
+def _candidates(tape: Tape, settings: Attack) -> NDArray:
+    """Records whose gradients are held against the updates: members and not, as many of each."""
+    rng = np.random.default_rng(settings.seed)
+    inside, outside = np.flatnonzero(tape.member), np.flatnonzero(~tape.member)
+    half = settings.candidates // 2
+    few = min(len(outside), max(half, settings.candidates - len(inside)))
+    parts = [
+        rng.choice(inside, min(len(inside), settings.candidates - few), replace=False),
+        rng.choice(outside, few, replace=False),
+    ]
+    return np.sort(np.concatenate(parts))
+
+
+def _rounds_read(tape: Tape) -> Iterator[int]:
+    rounds = tape.recipe.rounds
+    count = min(rounds, MAX_ROUNDS_READ)
+    yield from sorted({1 + i * rounds // count for i in range(count)})
+
+
+def _released(tape: Tape, number: int, client: int) -> dict[str, NDArray] | None:
+    assert tape.update is not None
+    return tape.update(number, client) if (number, client) in tape.released else None
+
+
+def settings_of(run: Run, assignments: list[str] | None) -> Attack:
+    """The run's [attack], with what the command line sets: `-s attack.shadows=16`.
+
+    Raises:
+        SettingsError: no such key, or a wrong value.
+    """
+    tables, origins = override({"attack": run.experiment.attack.model_dump()}, assignments or [])
+    return parse(Means, tables, "privet attack", origins).attack
+
+
+class Means(Section):
+    """What `privet attack -s` may set."""
+
+    attack: Attack

@@ -1,0 +1,310 @@
+"""Run -> Tape: what an adversary holds of a finished run, and the run's own code to train shadows.
+
+The one place that knows both the devices' training and the attacks, which do not know each other.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attacks.tape import Bools, Recipe, Sample, Tape
+from clients.data.sets import load, partition
+from clients.models import build
+from clients.node.app import identify, load_net
+from clients.seeds import derive
+from clients.training.job import Job
+from clients.training.records import Records, records
+from clients.training.train import Round, train
+from privacy.dp.ledger import Ledger
+from privacy.errors import Interrupted, RunError
+from server.experiment.experiment import Experiment
+from server.federation.grid import Cohort, CohortGrid
+from server.federation.strategies import bounded, build_strategy
+from server.run.directory import Run, Weights
+
+# What does not shape the weights, and so does not part shadows from one another.
+SHAPELESS = {
+    "federation": ("workers", "timeout_s", "evaluate_every", "client_evaluation"),
+    "training": ("per_sample",),
+    "budget": ("epsilon", "delta"),
+    "data": ("held_out",),
+}
+
+
+def replay(run: Run) -> Tape:
+    """A finished run as a tape.
+
+    Raises:
+        RunError: not finished, or of other data than are here.
+    """
+    experiment, done = run.experiment, run.rounds
+    if len(done) < experiment.federation.rounds:
+        raise RunError(
+            f"{run.path}: {len(done)} of {experiment.federation.rounds} rounds are done; go on "
+            f"with: privet resume {run.path.name}"
+        )
+    run.require_same_data()
+    dataset, manifest = load(experiment.data), run.manifest
+    training, test = records(experiment.data, experiment.model)
+    pool = torch.from_numpy(np.flatnonzero(manifest.owner >= 0))
+    owner = manifest.owner[pool]
+    trained = {c.client for r in done for c in r.clients if not c.failure}
+    everything = torch.arange(len(test))
+    return Tape(
+        pool=_sample(training, pool, dataset.train_x, dataset.scale),
+        owner=owner,
+        shares=_shares(experiment, owner),
+        member=~manifest.held_out[pool] & np.isin(owner, sorted(trained)),
+        reference=_sample(test, everything, dataset.test_x, dataset.scale),
+        num_classes=dataset.num_classes,
+        build=builder(experiment),
+        weights=run.weights,
+        update=run.update if experiment.record.updates or experiment.record.masked else None,
+        sums_only=experiment.federation.secure_aggregation != "none",
+        released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
+        recipe=recipe(experiment),
+        fit=_Fit(run.path, pool.numpy()),
+        signature=signature(experiment, owner, dataset.sha256),
+        epsilon=done[-1].epsilon,
+        delta=experiment.budget.delta,
+    )
+
+
+def _sample(source: Records, indices: Tensor, images: NDArray, scale: float) -> Sample:
+    pixels = torch.from_numpy(images)
+    return Sample(
+        inputs=lambda i: source.inputs(indices[i]),
+        y=source.y[indices],
+        images=lambda i: pixels[indices[i]].float().div_(scale),
+    )
+
+
+def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
+    """Fresh models of an experiment, from seeds."""
+    dataset = load(experiment.data)
+
+    def fresh(seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build(
+                experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic
+            )
+
+    return fresh
+
+
+def recipe(experiment: Experiment) -> Recipe:
+    """How the run trains, in the adversary's words."""
+    strategy, budget, federation = experiment.strategy, experiment.budget, experiment.federation
+    training = experiment.training
+    return Recipe(
+        cohorts=experiment.cohorts,
+        local_steps=training.local_steps,
+        sample_rate=training.sample_rate,
+        momentum=training.momentum,
+        learning_rates=[experiment.learning_rate(i + 1) for i in range(federation.rounds)],
+        noise_multiplier=budget.noise_multiplier if budget.unit == "record" else None,
+        clip=budget.clip,
+        gradient_norm=training.gradient_norm,
+        server_momentum=strategy.server_momentum or 0.0,
+        server_learning_rate=strategy.server_learning_rate or 1.0,
+        plain=strategy.name in ("fedavg", "fedavgm")
+        and budget.unit != "client"
+        and training.optimizer == "sgd"
+        and not training.distortion,
+    )
+
+
+def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
+    """Hash of all settings that shape a shadow: of model, data, budget and arithmetic.
+
+    Two runs that differ in seed alone share shadows, where the seed chose neither the records
+    nor the cohorts.
+    """
+    sections = experiment.model_dump(mode="json", exclude={"title", "seed", "record", "attack"})
+    for section, names in SHAPELESS.items():
+        for name in names:
+            sections[section].pop(name, None)
+    if not experiment.shares_noise:  # the sum is the same, whoever may read its parts
+        sections.pop("secure")
+        sections["federation"].pop("secure_aggregation")
+    chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
+    federation = experiment.federation
+    drawn = experiment.seed if federation.cohort_size < federation.clients else None
+    text = json.dumps([sections, sha256, chosen, drawn], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shares(experiment: Experiment, owner: NDArray) -> NDArray[np.int32]:
+    """The run's own split; where all records are in it, one that does not depend on the seed."""
+    if experiment.data.limit:
+        return owner
+    return partition(experiment.data, experiment.federation.clients, 0).owner
+
+
+# ---- the run's own code, on other records
+
+
+class _Fit:
+    """`Tape.fit`: train shadows by the run's own code, one thread a core, as its clients were.
+
+    Flower's central DP draws from numpy's one generator: there, a process a core.
+    """
+
+    def __init__(self, path: Path, pool: NDArray) -> None:
+        self._path, self._pool = path, pool
+
+    def __call__(
+        self, member: Bools, seeds: Sequence[int], rounds: Sequence[int]
+    ) -> list[list[Weights]]:
+        experiment = Run.open(self._path).experiment
+        fresh = builder(experiment)  # here, one after another: torch has one generator
+        states = ({k: v.numpy() for k, v in fresh(seed).state_dict().items()} for seed in seeds)
+        tasks = [
+            (str(self._path), self._pool[row], start, seed, list(rounds))
+            for row, start, seed in zip(member, states, seeds, strict=True)
+        ]
+        workers = min(os.cpu_count() or 1, len(tasks))
+        if experiment.budget.unit == "client":
+            with get_context("spawn").Pool(workers, _leave_interrupts) as processes:
+                return processes.starmap(fit_one, tasks)  # which leaving ends, done or not
+        stop = Event()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            return list(pool.map(fit_one, *zip(*tasks, strict=True), repeat(stop)))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stoppable(Records):
+    """Records that are read until it is said to stop: each step asks for some."""
+
+    stop: Event | None = None
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """As of any records.
+
+        Raises:
+            Interrupted: it was said to stop.
+        """
+        if self.stop and self.stop.is_set():
+            raise Interrupted("stopped")
+        return super().inputs(indices)
+
+
+def fit_one(
+    path: str,
+    chosen: NDArray,
+    start: Weights,
+    seed: int,
+    rounds: list[int],
+    stop: Event | None = None,
+) -> list[Weights]:
+    """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
+    torch.set_num_threads(1)
+    experiment = Run.open(path).experiment
+    in_it = np.zeros(len(load(experiment.data).train_y), dtype=bool)
+    in_it[chosen] = True
+    split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
+    whole, _ = records(experiment.data, experiment.model)
+    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
+    job = experiment.job.model_copy(update={"seed": seed})
+    job = job.model_copy(update={"budget": job.budget.model_copy(update={"epsilon": None})})
+    app = ClientApp()
+
+    @app.train()
+    def train_shadow(message: Message, context: Context) -> Message:
+        client, _ = identify(context)
+        mine = torch.from_numpy(np.flatnonzero((split.owner == client) & in_it))
+        return train_as_asked(message, job, client, training, mine)
+
+    seen = dict(simulate(experiment, app, start, seed))
+    return [seen[number] for number in rounds]
+
+
+def _split_seed(experiment: Experiment) -> int:
+    return experiment.seed if experiment.data.limit else 0
+
+
+def train_as_asked(
+    message: Message, job: Job, client: int, training: Records, mine: Tensor
+) -> Message:
+    """A client's round, as `clients.node.app` does it, on records of the caller's choice."""
+    config: dict[str, Any] = dict(message.content.config_records["config"])
+    net = load_net(job, job.data, message.content.array_records["arrays"])
+    round_ = Round(
+        number=int(config["server-round"]),
+        client=client,
+        learning_rate=float(config["learning-rate"]),
+        proximal=float(config.get("proximal-mu", 0.0)),
+    )
+    loss = train(net, training, mine, job, round_, Ledger())
+    return reply(message, net.module, len(mine), loss or 0.0)
+
+
+def reply(message: Message, model: nn.Module, num_examples: int, loss: float = 0.0) -> Message:
+    """What a client sends back."""
+    content = RecordDict(
+        {
+            "arrays": ArrayRecord(model.state_dict()),
+            "metrics": MetricRecord({"num-examples": num_examples, "train_loss": loss}),
+        }
+    )
+    return Message(content, reply_to=message)
+
+
+def simulate(
+    experiment: Experiment, app: ClientApp, start: Weights, seed: int
+) -> Iterator[tuple[int, Weights]]:
+    """The run's federation, with its own strategy and any clients: each round's global weights."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # it is not the run that is being logged
+    grid = CohortGrid(app, experiment.federation.clients, workers=1)
+    strategy = build_strategy(
+        experiment.strategy, experiment.budget_of_sum, experiment.training.learning_rate
+    )
+    weights = start
+    for number, clients in enumerate(experiment.cohorts, start=1):
+        arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
+        config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
+        cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
+        messages = strategy.configure_train(number, arrays, config, cohort)
+        replies = list(grid.send_and_receive(messages))
+        if failed := [r for r in replies if r.has_error()]:
+            raise RunError(f"a shadow's client failed: {failed[0].error.reason}")
+        if (bound := experiment.strategy.norm_bound) is not None:
+            for r in replies:
+                after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
+                sent = {k: Array(a) for k, a in bounded(after, weights, bound).items()}
+                r.content["arrays"] = ArrayRecord(sent)
+        if experiment.budget.unit == "client":  # as in the federation: a mean of equals, its noise
+            for r in replies:
+                r.content.metric_records["metrics"]["num-examples"] = 1
+            strategy.num_sampled_clients = len(replies)  # type: ignore[attr-defined]
+            np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
+        aggregated = strategy.aggregate_train(number, replies)[0]
+        assert aggregated is not None
+        weights = {k: aggregated[k].numpy().astype(w.dtype) for k, w in weights.items()}
+        yield number, weights

@@ -1,0 +1,5 @@
+"""What is to be run: an experiment file, and the ready ones in `ready/`.
+
+experiment   a Job, and what only the server may know
+secrecy      what a server gives up that is to see sums only
+"""

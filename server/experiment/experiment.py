@@ -1,0 +1,255 @@
+"""Experiment: a Job, and what only the server may know of it."""
+
+import math
+import random
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from attacks.settings import Attack
+from clients.seeds import derive
+from clients.training.job import Job
+from privacy.dp.budget import Budget
+from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
+from privacy.dp.ledger import Ledger
+from privacy.errors import SettingsError
+from privacy.settings import Section, Tables, override, parse, read_toml, suggest
+from privacy.sums.terms import Secure
+from server.experiment.secrecy import require_sums_only
+from server.federation.strategies import Strategy
+
+READY = Path(__file__).parent / "ready"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Federation(Section):
+    """[federation]: who takes part, for how long.
+
+    Attributes:
+        clients: all of them.
+        cohort: how many take part in a round; 0 is all.
+        rounds: of training.
+        evaluate_every: rounds between evaluations on the whole test set; the last is always.
+        client_evaluation: after the last round, ask each client for loss and accuracy on its
+            held-out records. These statistics carry no noise.
+        timeout_s: how long the server waits for a round's replies.
+        workers: clients trained at the same time; 0 is one a core. Does not alter the result.
+        engine: what carries messages to clients, a key of `server.engines.choice.ENGINES`:
+            `cohort`, in this process; `ray`, Flower's simulation; `superlink`, Flower's SuperNodes
+            on devices of their own, each with its own data.
+        address: `host:port` of the SuperLink.
+        root_certificates: PEM file of the authority that signed the SuperLink's certificate;
+            without one there is no TLS, and the address must be this machine's.
+        secure_aggregation: what the server sees: `none` each update; under `masks`
+            (privacy.sums.masking) and `ckks` (privacy.sums.encrypted_sum) the sum alone.
+    """
+
+    clients: int = Field(default=10, ge=1)
+    cohort: int = Field(default=0, ge=0)
+    rounds: int = Field(default=10, ge=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    client_evaluation: bool = False
+    timeout_s: float = Field(default=3600.0, gt=0)
+    workers: int = Field(default=0, ge=0)
+    engine: Literal["cohort", "ray", "superlink"] = "cohort"
+    address: str = ""
+    root_certificates: str = ""
+    secure_aggregation: Literal["none", "masks", "ckks"] = "none"
+
+    @model_validator(mode="after")
+    def _cohort_fits(self) -> "Federation":
+        if self.cohort > self.clients:
+            raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
+        return self
+
+    @model_validator(mode="after")
+    def _address_is_safe(self) -> "Federation":
+        host, _, port = self.address.rpartition(":")
+        if self.address and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"address = {self.address!r}: must be host:port")
+        if self.address and not self.root_certificates and host not in LOOPBACK:
+            raise ValueError(
+                f"address = {self.address!r} is another machine: give root_certificates = the "
+                "authority's PEM file (privet keys new makes one)"
+            )
+        return self
+
+    @property
+    def cohort_size(self) -> int:
+        """Clients in each round."""
+        return self.cohort or self.clients
+
+    @property
+    def rounds_per_client(self) -> int:
+        """The most rounds in which any client takes part: cohorts are drawn evenly."""
+        return math.ceil(self.rounds * self.cohort_size / self.clients)
+
+
+class Record(Section):
+    """[record]: what the run keeps.
+
+    Attributes:
+        updates: keep each client's update exactly as released; some attacks need it.
+        masked: keep instead each update as a server behind masks sees it, for the same attacks.
+    """
+
+    updates: bool = False
+    masked: bool = False
+
+
+class Experiment(Job):
+    """All settings of a run. A device receives only `job`."""
+
+    title: str = ""
+    federation: Federation = Federation()
+    secure: Secure = Secure()
+    strategy: Strategy = Strategy()
+    record: Record = Record()
+    attack: Attack = Attack()
+
+    @property
+    def job(self) -> Job:
+        """The sections that a device may see."""
+        return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
+
+    @property
+    def sample_rate(self) -> float:
+        """Probability with which a unit of privacy takes part in a step."""
+        return self.training.sample_rate if self.budget.unit == "record" else 1.0
+
+    @property
+    def steps_per_round(self) -> int:
+        """Noisy steps that a unit of privacy meets in a round in which it takes part."""
+        return self.training.local_steps if self.budget.unit == "record" else 1
+
+    def resolve(self) -> "Experiment":
+        """The same experiment with its noise solved over the planned participation.
+
+        Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
+        nobody can repeat, unless the experiment says `noise = "seeded"`.
+
+        Raises:
+            SettingsError: no noise is enough, or none fits the bits of a masked number.
+        """
+        steps = self.federation.rounds_per_client * self.steps_per_round
+        budget = self.budget
+        if self.shares_noise and budget.noise_multiplier is None and budget.epsilon is not None:
+            sigma = solve_sum(budget.epsilon, budget.delta, steps)
+            budget = budget.model_copy(update={"noise_multiplier": sigma})
+        budget = budget.solve(self.sample_rate, steps)
+        if self.shares_noise and budget.noise_multiplier:
+            members, secure = self.federation.cohort_size, self.secure
+            deviation_of_each(secure.bits, members, secure.honest(members), budget.noise_multiplier)
+        deployed = self.federation.engine == "superlink"
+        noise = {"auto": "secure" if deployed else "seeded"}
+        training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        update: dict[str, Section] = {
+            "budget": budget,
+            "training": self.training.model_copy(update=training),
+        }
+        if deployed:
+            update["data"] = self.data.model_copy(update={"partition": "nodes"})
+        return self.model_copy(update=update)
+
+    @property
+    def shares_noise(self) -> bool:
+        """Does each client add its share of the noise, since no server may see its update?"""
+        return self.budget.unit == "client" and self.federation.secure_aggregation != "none"
+
+    @property
+    def budget_of_sum(self) -> Budget:
+        """The budget, with the noise that all shares make together when no client is lost."""
+        z, members = self.budget.noise_multiplier, self.federation.cohort_size
+        if not self.shares_noise or z is None:
+            return self.budget
+        factor = math.sqrt(members / self.secure.honest(members))
+        return self.budget.model_copy(update={"noise_multiplier": z * factor})
+
+    def epsilon_of(self, ledger: Ledger) -> float:
+        """What a ledger's entries have spent, by the accountant of this experiment's noise."""
+        if self.shares_noise:
+            return epsilon_of_sum(ledger.entries, self.budget.delta)
+        return ledger.epsilon(self.budget.delta)
+
+    @cached_property
+    def cohorts(self) -> list[list[int]]:
+        """Which clients take part in each round: random, even, and a function of the seed alone.
+
+        Clients are dealt from one shuffled deck after another, so that no client is ever more
+        than one round ahead of another, and `rounds_per_client` is exact.
+        """
+        decks = random.Random(derive(self.seed, "cohorts"))
+        deck: list[int] = []
+        cohorts = []
+        for _ in range(self.federation.rounds):
+            chosen: dict[int, None] = {}
+            twice = []
+            while len(chosen) < self.federation.cohort_size:
+                if not deck:
+                    deck = decks.sample(range(self.federation.clients), self.federation.clients)
+                    deck.reverse()
+                client = deck.pop()
+                if client in chosen:
+                    twice.append(client)
+                else:
+                    chosen[client] = None
+            deck += reversed(twice)
+            cohorts.append(sorted(chosen))
+        return cohorts
+
+    def learning_rate(self, round_number: int) -> float:
+        """The learning rate of round 1, 2, ..., by `training.schedule`."""
+        done = (round_number - 1) / self.federation.rounds
+        factor = {
+            "constant": 1.0,
+            "linear": 1 - done,
+            "cosine": (1 + math.cos(math.pi * done)) / 2,
+        }[self.training.schedule]
+        return self.training.learning_rate * factor
+
+    def to_toml(self) -> str:
+        """Every setting, as a file that `load_experiment` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_experiment(name: str, assignments: list[str] | None = None) -> Experiment:
+    """Read an experiment by its name in `server/experiment/ready/`, or by the path of a TOML file.
+
+    Args:
+        assignments: `section.key=value`, from the command line.
+
+    Raises:
+        SettingsError: no such experiment, or something wrong in it: one line for each.
+    """
+    path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise SettingsError(f"{name}: no such file")
+        raise SettingsError(f"{name}: no such experiment{suggest(name, ready_experiments())}")
+    tables: Tables = read_toml(path)
+    tables, origins = override(tables, assignments or [])
+    tables.setdefault("title", path.stem)
+    experiment: Experiment = parse(Experiment, tables, path.name, origins)
+    if experiment.budget.unit == "client" and experiment.strategy.name not in ("fedavg", "fedavgm"):
+        raise SettingsError(
+            f"{path.name}: [strategy] name = {experiment.strategy.name!r}: under unit = 'client' "
+            "the noise is calibrated to a mean of clipped updates; use fedavg"
+        )
+    if experiment.budget.unit != "none" and experiment.strategy.name == "qfedavg":
+        raise SettingsError(
+            f"{path.name}: [strategy] name = 'qfedavg': it needs each client's training loss, "
+            "which is not noised; use it with [budget] unit = 'none'"
+        )
+    require_sums_only(experiment, path.name)
+    return experiment
+
+
+def ready_experiments() -> dict[str, str]:
+    """Name and first comment line of each experiment in `server/experiment/ready/`."""
+    return {
+        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for path in sorted(READY.glob("*.toml"))
+    }

@@ -1,0 +1,129 @@
+"""What a server gives up that is to see sums only: settings that it refuses, and the terms."""
+
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+from privacy.dp.discrete import deviation_of_each
+from privacy.errors import ModelError, SecureSumFailed, SettingsError
+from privacy.sums.fixed_point import most_of, weighted_scale
+from privacy.sums.terms import FEWEST, Terms, parts_needed
+
+if TYPE_CHECKING:
+    from server.experiment.experiment import Experiment
+
+# They take the mean of all updates, whatever they then do with it.
+OF_THE_MEAN = ("fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad")
+
+
+def require_sums_only(experiment: "Experiment", source: str) -> None:
+    """Refuse settings that need what a server behind secure aggregation does not have.
+
+    Raises:
+        SettingsError: one line for each.
+    """
+    scheme = experiment.federation.secure_aggregation
+    lines = [] if scheme == "none" else list(_refusals(experiment, scheme))
+    if experiment.record.masked and scheme != "masks":
+        lines.append("[record] masked = true: there are masked updates under 'masks' only")
+    if lines:
+        raise SettingsError("\n".join(f"{source}: {line}" for line in lines))
+
+
+def require_floats(experiment: "Experiment", weights: dict[str, NDArray]) -> None:
+    """Refuse a model that counts: a sum of updates has a range, and counters leave it.
+
+    Raises:
+        ModelError: names the array.
+    """
+    if experiment.federation.secure_aggregation != "none":
+        for name, array in weights.items():
+            if array.dtype.kind != "f":
+                raise ModelError(
+                    f"{name} is {array.dtype}: integers among the weights cannot be summed under "
+                    "secure_aggregation; use [model] norm = 'group' or 'none'"
+                )
+
+
+def _refusals(experiment: "Experiment", scheme: str) -> Iterator[str]:
+    secure, members = experiment.secure, experiment.federation.cohort_size
+    why = f"under secure_aggregation = {scheme!r} the server sees the sum of all updates only"
+    if experiment.record.updates:
+        yield f"[record] updates = true: {why}; record.masked = true keeps what it does see"
+    if experiment.strategy.name not in OF_THE_MEAN:
+        name = experiment.strategy.name
+        yield (
+            f"[strategy] name = {name!r}: it compares single updates, and {why}; "
+            f"use one of {', '.join(OF_THE_MEAN)}"
+        )
+    if experiment.strategy.norm_bound is not None:
+        yield f"[strategy] norm_bound: it scales single updates down, and {why}; leave it out"
+    if experiment.federation.client_evaluation:
+        yield "[federation] client_evaluation = true: it tells figures of single clients; set false"
+    if experiment.compression.bits != 32:
+        yield (
+            f"[compression] bits = {experiment.compression.bits}: masked numbers cannot be packed; "
+            "use bits = 32"
+        )
+    if members < FEWEST:
+        yield f"[federation] a cohort of {members}: a sum hides a client among {FEWEST} or more"
+    if secure.honest(members) < 1:
+        yield f"[secure] dishonest = {secure.dishonest}: no honest survivor is left to count on"
+    if scheme == "ckks" and secure.bits != 32:
+        yield f"[secure] bits = {secure.bits}: a slot of CKKS holds 32; use bits = 32"
+    if members * secure.most_examples >= 1 << 32:
+        yield f"[secure] most_examples = {secure.most_examples}: the sum of weights would wrap"
+    try:
+        if experiment.budget.unit != "client":
+            weighted_scale(secure.bits, members, secure.value_range, weight_limit(experiment))
+    except SecureSumFailed as error:
+        yield f"[secure] {error}"
+
+
+def weight_limit(experiment: "Experiment") -> int:
+    """The largest weight of a client: one where each client is protected as a whole."""
+    return 1 if experiment.budget.unit == "client" else experiment.secure.most_examples
+
+
+def terms_of(
+    experiment: "Experiment", run: str, number: int, members: list[int], length: int
+) -> Terms:
+    """The terms of round `number` of an experiment that is resolved.
+
+    Args:
+        run: its name.
+        length: numbers of an update.
+    """
+    secure, budget, num = experiment.secure, experiment.budget, len(members)
+    degree = secure.degree(num)
+    deviation, clip = 0, 0.0
+    value_range = secure.value_range
+    if budget.unit == "client":
+        clip = value_range = budget.clip
+    if clip and (z := budget.noise_multiplier):
+        honest = secure.honest(num)
+        deviation = deviation_of_each(secure.bits, num, honest, z)
+        scale = deviation * honest**0.5 / (z * clip)
+    elif clip:
+        scale = most_of(secure.bits, num) / clip
+    else:
+        scale = weighted_scale(secure.bits, num, value_range, secure.most_examples)
+    return Terms(
+        scheme="ckks" if experiment.federation.secure_aggregation == "ckks" else "masks",
+        run=run,
+        round=number,
+        nonce=secrets.token_hex(16),
+        members=tuple(sorted(members)),
+        degree=degree,
+        needed=parts_needed(degree + 1, secure.threshold),
+        survivors=secure.fewest(num),
+        length=length,
+        bits=secure.bits,
+        value_range=value_range,
+        most_examples=weight_limit(experiment),
+        clip=clip,
+        deviation=deviation,
+        scale=scale,
+    )

@@ -1,1 +1,0 @@
-"""Ready experiments: `privet run NAME`."""

@@ -1,0 +1,9 @@
+"""The rounds: from messages to new global weights.
+
+rounds        one after another, each recorded
+grid          the in-process grid, and the cohort of a round
+aggregation   what of a cohort's replies may be aggregated
+strategies    Flower's strategies, built, remembered, resumed
+secure        a round behind secure aggregation
+schemes       the server's half of masks and of CKKS
+"""

@@ -1,0 +1,284 @@
+"""The rounds: Flower's strategy aggregates, and each round becomes a RoundRecord in the run.
+
+Flower's own `Strategy.start` cannot begin at a later round, show who failed, or choose clients
+reproducibly; its `configure_train` and `aggregate_train` do the work here all the same.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from clients.node.app import REFUSED
+from clients.training.arrays import held
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger, Spent, epsilon_path
+from privacy.errors import FederationFailed
+from server.experiment.experiment import Experiment
+from server.experiment.secrecy import terms_of
+from server.federation.aggregation import Gathered, Update, noise_seed, unpack
+from server.federation.grid import Cohort
+from server.federation.secure import SecureSum
+from server.federation.strategies import bounded, build_strategy, memory, remember
+from server.run.directory import Run, Weights
+from server.run.rounds import ClientRecord, RoundRecord, ledgers_after
+
+log = logging.getLogger("privet")
+
+Evaluate = Callable[[Weights], tuple[float, float]]
+Observe = Callable[[RoundRecord], None]
+
+
+def federate(
+    run: Run, grid: Grid, nodes: dict[int, int], evaluate: Evaluate, observe: Observe
+) -> None:
+    """Run what is left of a run's rounds, one after another.
+
+    Args:
+        grid: reaches the clients: in this process, on Ray, or through a SuperLink.
+        nodes: the grid's node of each client.
+        evaluate: loss and accuracy of global weights on the test set.
+        observe: told of each round when it is safely on disk.
+
+    Raises:
+        FederationFailed: a round in which no client succeeded.
+        RunError: the run is damaged, or written by another process.
+    """
+    with run.locked():
+        done = run.rounds
+        rounds = _Rounds(run, grid, nodes, evaluate, done)
+        for number in range(len(done) + 1, run.experiment.federation.rounds + 1):
+            record = rounds.next(number)
+            log.info("round %d: %s", number, describe(record))
+            observe(record)
+
+
+def describe(record: RoundRecord) -> str:
+    """One line on a round, for people."""
+    failed = [c for c in record.clients if c.failure]
+    parts = [f"{len(record.clients) - len(failed)} clients"]
+    if failed:
+        parts.append(f"{len(failed)} failed (client {failed[0].client}: {failed[0].failure})")
+    if record.accuracy is not None:
+        parts.append(f"accuracy {record.accuracy:.2%}")
+    if record.epsilon is not None:
+        parts.append(f"epsilon {record.epsilon:.3f}")
+    return ", ".join(parts)
+
+
+def charge_client(ledger: Ledger, budget: Budget) -> None:
+    """What a round under `unit = "client"` costs a client of its cohort: no amplification."""
+    assert budget.noise_multiplier is not None
+    ledger.charge(budget.noise_multiplier, 1.0)
+
+
+class _Rounds:
+    """The state that lives from round to round; all of it is read back from the run."""
+
+    def __init__(
+        self,
+        run: Run,
+        grid: Grid,
+        nodes: dict[int, int],
+        evaluate: Evaluate,
+        done: list[RoundRecord],
+    ) -> None:
+        self.run, self.grid, self.nodes, self.evaluate = run, grid, nodes, evaluate
+        self.experiment: Experiment = run.experiment
+        self.ledgers: dict[int, Ledger] = ledgers_after(done)
+        self.resumed = bool(done)
+        self.weights = run.weights(len(done))
+        budget = self.experiment.budget
+        if self.experiment.shares_noise:  # the devices' work, then
+            budget = Budget(unit="none")
+        self.strategy = build_strategy(
+            self.experiment.strategy, budget, self.experiment.training.learning_rate
+        )
+        remember(self.strategy, run.strategy_state(len(done)))
+        self.job = self.experiment.job.model_dump_json()
+        self.epsilon_after = self._epsilon_path()
+
+    def next(self, number: int) -> RoundRecord:
+        """Train, aggregate, evaluate and record round `number`."""
+        started = time.perf_counter()
+        experiment = self.experiment
+        arrays = held(self.weights)
+        learning_rate = experiment.learning_rate(number)
+        config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
+        config["run"] = self.run.identity
+        cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
+
+        messages = self.strategy.configure_train(number, arrays, config, cohort)
+        messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
+        if self.resumed:
+            messages = [self._with_ledger(m, cohort) for m in messages]
+        seen: dict[str, Any] = {}
+        if experiment.federation.secure_aggregation == "none":
+            replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
+            entries, gathered = self._admit(number, replies, cohort)
+        else:
+            entries, gathered, seen = self._add_up(number, messages, cohort)
+        seed = noise_seed(experiment.job)
+        aggregated = gathered.aggregate(number, seed) if gathered.num_updates else None
+        if aggregated is None:
+            reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
+            raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
+        self.weights = {
+            name: aggregated[name].numpy().astype(old.dtype) for name, old in self.weights.items()
+        }
+        record = RoundRecord(
+            round=number,
+            learning_rate=learning_rate,
+            seconds=0.0,
+            clients=list(entries.values()),
+            epsilon=self._epsilon(),
+            secure=seen,
+        )
+        federation = experiment.federation
+        last = number == federation.rounds
+        if last or number % federation.evaluate_every == 0:
+            record.loss, record.accuracy = self.evaluate(self.weights)
+        if last and federation.client_evaluation:
+            record.client_metrics = self._evaluate_on_clients(number, config)
+        record.seconds = time.perf_counter() - started
+        self.run.append(record, self.weights, memory(self.strategy))
+        self.run.save_ledgers(self.ledgers)
+        return record
+
+    def _with_ledger(self, message: Message, cohort: Cohort) -> Message:
+        """Tell a simulated device, whose memory went with the process, what it has spent."""
+        client = cohort.clients[message.metadata.dst_node_id]
+        if client not in self.ledgers:
+            return message
+        config = ConfigRecord(dict(message.content.config_records["config"]))
+        config["ledger"] = self.ledgers[client].to_json()
+        content = RecordDict({**message.content, "config": config})
+        return Message(content, message.metadata.dst_node_id, message.metadata.message_type)
+
+    def _admit(
+        self, number: int, replies: Iterable[Message], cohort: Cohort
+    ) -> tuple[dict[int, ClientRecord], Gathered]:
+        """A record for each client of the cohort, and what may be aggregated."""
+        entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
+        gathered = Gathered(self.strategy, equals=self.experiment.budget.unit == "client")
+        for reply in cohort.in_order(replies):
+            client = cohort.clients[reply.metadata.src_node_id]
+            entry = entries[client]
+            try:
+                update = unpack(reply, self.weights, self.experiment.compression)
+            except ValueError as fault:
+                entry.failure = str(fault)
+                entry.refused = reply.has_error() and reply.error.code == REFUSED
+                continue
+            entry.failure = None
+            entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
+            if self.experiment.record.updates:
+                self.run.save_update(number, client, update.weights)
+            if (bound := self.experiment.strategy.norm_bound) is not None:
+                update = update._replace(weights=bounded(update.weights, self.weights, bound))
+            gathered.add(update)
+            self._note_spending(client, update.ledger)
+        self._close(entries)
+        return entries, gathered
+
+    def _add_up(
+        self, number: int, messages: list[Message], cohort: Cohort
+    ) -> tuple[dict[int, ClientRecord], Gathered, dict[str, Any]]:
+        """As `_admit`, where the server sees the survivors' sum alone: one update, their mean."""
+        nodes = {client: node for node, client in cohort.clients.items()}
+        length = sum(array.size for array in self.weights.values())
+        terms = terms_of(self.experiment, self.run.path.name, number, list(nodes), length)
+        see = partial(self.run.save_update, number) if self.experiment.record.masked else None
+        timeout_s = self.experiment.federation.timeout_s
+        one = SecureSum(self.grid, nodes, terms, timeout_s, see)
+        mean = one.run(messages, self.weights)
+        entries = {}
+        for client in sorted(nodes):
+            failure, refused = one.failures.get(client, (None, False))
+            if client in one.replies:
+                spent = one.replies[client].content.config_records["spent"]["ledger"]
+                self._note_spending(client, Ledger.from_json(str(spent)))
+                failure = None
+            entries[client] = ClientRecord(
+                client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
+            )
+        self._close(entries)
+        gathered = Gathered(self.strategy)
+        metrics = MetricRecord({"num-examples": one.seen.examples})
+        gathered.add(Update(mean, one.seen.examples, metrics, Ledger(), 0))
+        return entries, gathered, one.seen.to_dict()
+
+    def _close(self, entries: dict[int, ClientRecord]) -> None:
+        """What all data of the cohort have spent by now, the failed clients' included."""
+        self._ask_the_failed([c for c, e in entries.items() if e.failure])
+        for client, entry in entries.items():
+            entry.ledger = self.ledgers.get(client, Ledger()).to_json()
+
+    def _note_spending(self, client: int, spent: Ledger) -> None:
+        """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
+        budget = self.experiment.budget
+        if budget.unit == "record":
+            self.ledgers[client] = spent
+        elif budget.unit == "client" and budget.noise_multiplier is not None:
+            charge_client(self.ledgers.setdefault(client, Ledger()), budget)
+
+    def _ask_the_failed(self, clients: list[int]) -> None:
+        """A client that failed may have spent some steps: ask; assume all of them if it is mute."""
+        if self.experiment.budget.unit != "record" or not clients:
+            return
+        answers = {}
+        asked = RecordDict({"asked": ConfigRecord({"run": self.run.identity})})
+        messages = [Message(asked, self.nodes[client], "query") for client in clients]
+        patience_s = min(60.0, self.experiment.federation.timeout_s)
+        for reply in self.grid.send_and_receive(messages, timeout=patience_s):
+            if not reply.has_error():
+                about = reply.content.config_records["about"]
+                answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))
+        budget = self.experiment.budget
+        assert budget.noise_multiplier is not None
+        for client in clients:
+            ledger = answers.get(self.nodes[client])
+            if ledger is None:
+                ledger = self.ledgers.get(client, Ledger()).with_charge(
+                    budget.noise_multiplier,
+                    self.experiment.sample_rate,
+                    self.experiment.steps_per_round,
+                )
+            else:
+                ledger.restore(self.ledgers.get(client, Ledger()))
+            self.ledgers[client] = ledger
+
+    def _epsilon_path(self) -> Callable[[int], float] | None:
+        experiment = self.experiment
+        if experiment.budget.unit == "none":
+            return None
+        assert experiment.budget.noise_multiplier is not None
+        sigma = experiment.budget.noise_multiplier
+        if experiment.shares_noise:
+            return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
+        steps = experiment.federation.rounds_per_client * experiment.steps_per_round
+        return epsilon_path(
+            experiment.budget.noise_multiplier,
+            experiment.sample_rate,
+            steps,
+            experiment.budget.delta,
+        )
+
+    def _epsilon(self) -> float | None:
+        """The maximum over clients until now."""
+        if self.epsilon_after is None:
+            return None
+        spent = {ledger.entries for ledger in self.ledgers.values()}
+        if any(len(entries) > 1 for entries in spent):
+            return max(self.experiment.epsilon_of(Ledger(entries)) for entries in spent)
+        return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
+
+    def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
+        messages = self.strategy.configure_evaluate(number, held(self.weights), config, self.grid)
+        replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
+        metrics = self.strategy.aggregate_evaluate(number, replies)
+        return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}

@@ -1,0 +1,202 @@
+"""What `privet infer` shows and keeps in the run: images, answers, times and bytes."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from clients.data.sets import load
+from clients.node.query import Answer, connect
+from privacy.encrypted.keys import flood as flood_logits
+from privacy.encrypted.net import Array
+from server.console import err, fact_table, out
+from server.inference.loopback import loopback
+from server.inference.program import trained_model
+from server.run.directory import Run
+
+SHADES = " .:-=+*#%@"
+NORMAL_97_5 = 1.959963984540054
+LIBRARIES = {"ckks": ("tenseal",), "boolean": ("concrete-python",)}
+SHARES = ("encrypted_accuracy", "plain_accuracy", "agreement")
+
+
+def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]:
+    """What `privet infer --evaluate IMAGES` does, for programs: ask, tell, keep it in the run.
+
+    Args:
+        url: of a service of this run's model; without, one is started here.
+
+    Returns:
+        `run.inference[scheme]`.
+    """
+    with nullcontext(url) if url else loopback(run.path, scheme) as at:
+        Demo(run, at, None).evaluate(images)
+    kept: dict[str, Any] = run.inference[scheme]
+    return kept
+
+
+class Demo:
+    """A client of a service, and the same model in the clear to compare with."""
+
+    def __init__(self, run: Run, url: str, key: Path | None) -> None:
+        self._run = run
+        self._dataset = load(run.experiment.data)
+        self._client = connect(url, key)
+        self._model = trained_model(run)
+
+    def _image(self, index: int) -> Array:
+        return self._dataset.test_x[index] / self._dataset.scale
+
+    def _plain_label(self, image: Array) -> int:
+        with torch.no_grad():
+            return int(self._model(torch.from_numpy(image).float()[None]).argmax())
+
+    def show(self, number: int, logits: bool, flood: int, quiet: bool) -> dict[str, Any]:
+        """Ask for a few images, one after another, and print each as its answer comes."""
+        answers, rows = [], []
+        for index in range(min(number, len(self._dataset.test_x))):
+            answer, row = self._ask(index)
+            if logits:
+                flooded = flood_logits(answer.logits, self._client.offer, flood)
+                row["logits"] = flooded.round(3).tolist()
+            answers.append(answer)
+            rows.append(row)
+            if not quiet:
+                out.print(draw(self._image(index), colour=out.color_system is not None))
+                out.print(
+                    f"encrypted answer [bold]{row['encrypted']}[/bold], in the clear "
+                    f"{row['plain']}, it is {row['truth']}",
+                    highlight=False,
+                )
+                if logits:
+                    out.print("logits", row["logits"])
+        if not quiet:
+            self._print_costs(answers)
+        return {"answers": rows, **self._keep(answers, rows)}
+
+    def evaluate(self, number: int) -> dict[str, Any]:
+        """Encrypted accuracy and agreement with the plain model, with 95 % Wilson intervals."""
+        indices = range(min(number, len(self._dataset.test_x)))
+        shown = track(indices, "encrypted images", console=err, transient=True)
+        answers, rows = zip(*map(self._ask, shown), strict=True)
+        return self._keep(answers, rows)
+
+    def _ask(self, index: int) -> tuple[Answer, dict[str, Any]]:
+        image = self._image(index)
+        answer = self._client.ask(image)
+        return answer, {
+            "image": index,
+            "encrypted": answer.label,
+            "plain": self._plain_label(image),
+            "truth": int(self._dataset.test_y[index]),
+        }
+
+    def _keep(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The figures of these answers; they go into the run.
+
+        Shares that were measured on more images of the same weights stay: what is shown of three
+        images tells the time, and nothing of the accuracy.
+        """
+        told = {
+            "round": len(self._run.rounds),
+            "images": len(rows),
+            **_shares(rows),
+            "timed_images": len(rows),
+            **self._costs(answers),
+        }
+        scheme, kept = self._client.offer.scheme, self._run.inference
+        before = kept.get(scheme, {})
+        now = told | {"versions": {name: metadata.version(name) for name in LIBRARIES[scheme]}}
+        if before.get("round") == told["round"] and before.get("images", 0) > len(rows):
+            now |= {name: before[name] for name in ("images", *_shares(rows))}
+        self._run.keep("inference.json", kept | {scheme: now})
+        return told
+
+    def print_evaluation(self, told: dict[str, Any]) -> None:
+        """The shares with their intervals, then the costs."""
+        table = Table("on " + str(told["images"]) + " test images", "share", "95 % interval")
+        for name in SHARES:
+            low, high = told[f"{name}_interval"]
+            table.add_row(name.replace("_", " "), f"{told[name]:.2%}", f"{low:.2%} to {high:.2%}")
+        out.print(table)
+        out.print(fact_table("", {k: _rounded(v) for k, v in told.items() if k.endswith("_ms")}))
+
+    def _costs(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """Medians over answers, times in milliseconds."""
+        client, offer = self._client, self._client.offer
+        costs: dict[str, Any] = {"key_generation_ms": client.key_generation_s * 1e3}
+        costs["key_upload_ms"] = client.key_upload_s * 1e3
+        for name in answers[0].times_s:
+            costs[f"{name}_ms"] = statistics.median(a.times_s[name] for a in answers) * 1e3
+        costs["total_ms"] = statistics.median(sum(a.times_s.values()) for a in answers) * 1e3
+        return costs | {
+            "keys_bytes": client.keys_bytes,
+            "upload_bytes": answers[0].bytes_up,
+            "download_bytes": answers[0].bytes_down,
+            "scheme": offer.scheme,
+            "security": offer.security,
+        }
+
+    def _print_costs(self, answers: Sequence[Answer]) -> None:
+        costs = self._costs(answers)
+        sent = {
+            "key upload": costs["keys_bytes"],
+            "upload": costs["upload_bytes"],
+            "download": costs["download_bytes"],
+        }
+        table = Table("step", "ms, median", "bytes", title=costs["security"], title_justify="left")
+        for name, value in costs.items():
+            if name.endswith("_ms"):
+                step = name.removesuffix("_ms").replace("_", " ")
+                table.add_row(step, f"{value:.2f}", f"{sent[step]:,}" if step in sent else "")
+        out.print(table)
+
+
+def draw(image: Array, *, colour: bool) -> Text:
+    """An image [H, W] in [0, 1]: two pixels a half-block, or a shade where there is no colour."""
+    grey = np.clip(image * 255, 0, 255).astype(int)
+    if len(grey) % 2:
+        grey = np.vstack([grey, np.zeros_like(grey[:1])])
+    text = Text()
+    for top, bottom in zip(grey[::2], grey[1::2], strict=True):
+        for a, b in zip(top, bottom, strict=True):
+            if colour:
+                text.append("▀", f"rgb({a},{a},{a}) on rgb({b},{b},{b})")
+            else:
+                text.append(SHADES[(int(a) + int(b)) * (len(SHADES) - 1) // 510])
+        text.append("\n")
+    return text
+
+
+def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Shares of the rows, each with its 95 % interval."""
+    pairs = (("encrypted", "truth"), ("plain", "truth"), ("encrypted", "plain"))
+    shares: dict[str, Any] = {}
+    for name, (one, other) in zip(SHARES, pairs, strict=True):
+        same = sum(row[one] == row[other] for row in rows)
+        shares[name] = same / len(rows)
+        shares[f"{name}_interval"] = wilson(same, len(rows))
+    return shares
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    z2 = NORMAL_97_5**2 / trials
+    share = successes / trials
+    centre = share + z2 / 2
+    width = math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    low, high = (centre - width) / (1 + z2), (centre + width) / (1 + z2)
+    return max(0.0, low), min(1.0, high)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2f}"

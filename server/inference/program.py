@@ -1,0 +1,206 @@
+"""Run -> what an inference service serves: a folder with an offer and a compiled model."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from clients.arithmetic.export import export_binary
+from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
+from clients.arithmetic.rounding import RoundGradient, RoundInput
+from clients.data.sets import load
+from clients.layers import AddChannel, Square
+from clients.models import build
+from privacy.encrypted.boolean import BinaryNet
+from privacy.encrypted.net import Array, Convolution, Dense, Net
+from privacy.encrypted.wire import BooleanOffer
+from privacy.errors import ModelError, SettingsError
+from privacy.files import write_atomically
+from privacy.settings import suggest
+from server.experiment.experiment import Experiment
+from server.run.directory import Run
+
+CALIBRATION = 5000  # training images from which ranges are taken
+ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
+VALIDATION = 1000  # training images on which a circuit's rounding is chosen
+
+
+def require_encryptable(experiment: Experiment, scheme: str) -> None:
+    """Refuse, before it is trained, a model that a scheme cannot evaluate.
+
+    Raises:
+        ModelError: it cannot; the error says what can.
+        SettingsError: no such scheme.
+    """
+    require_scheme(scheme)
+    dataset = load(experiment.data)
+    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
+    if scheme == "boolean":
+        binary_net_of(model, experiment)
+    else:
+        net_of(model, dataset.shape)
+
+
+def require_scheme(scheme: str) -> None:
+    """Raise SettingsError if there is no such scheme."""
+    if scheme not in _COMPILERS:
+        raise SettingsError(f"--scheme {scheme}: unknown scheme{suggest(scheme, _COMPILERS)}")
+
+
+def compile_run(run: Run, scheme: str, folder: Path) -> None:
+    """Compile a run's last model for encrypted inference into a folder.
+
+    Raises:
+        ModelError: the model cannot be evaluated under this scheme; the error says what can.
+        RunError: the run has no weights, or is damaged.
+    """
+    require_scheme(scheme)
+    for name, content in _COMPILERS[scheme](run).items():
+        with write_atomically(folder / name) as file:
+            file.write(content)
+
+
+def trained_model(run: Run) -> nn.Module:
+    """The model after the last round."""
+    dataset = load(run.experiment.data)
+    chosen = run.experiment
+    model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)
+    arrays = run.weights(len(run.rounds))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return model.eval()
+
+
+def calibration(run: Run) -> Array:
+    """Training images [B, H, W] in [0, 1], evenly from the whole training set."""
+    dataset = load(run.experiment.data)
+    chosen = dataset.train_x[evenly(len(dataset.train_x), CALIBRATION)]
+    return chosen.astype(np.float64) / dataset.scale
+
+
+def evenly(have: int, wanted: int) -> slice:
+    """Of so many records about `wanted`, from all parts of the set."""
+    return slice(None, None, max(1, have // wanted))
+
+
+def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
+    """The layers of a trained model, as the encrypted schemes see them.
+
+    Raises:
+        ModelError: it has a layer that leveled FHE does not compute.
+    """
+    pool = 1
+    layers: list[Dense | Convolution] = []
+    squares = 0
+    for layer in model.children():
+        if isinstance(layer, nn.AvgPool2d) and not layers:
+            pool = int(layer.kernel_size)  # type: ignore[arg-type]
+        elif type(layer) in (nn.Linear, ArithmeticLinear):
+            layers.append(Dense(_weight(layer), _array(layer.bias)))
+        elif isinstance(layer, nn.Conv2d) and not layers and layer.padding == (0, 0):
+            layers.append(Convolution(_weight(layer)[:, 0], _array(layer.bias), layer.stride[0]))
+        elif isinstance(layer, Square):
+            squares += 1
+        elif isinstance(layer, RoundInput):
+            raise ModelError(
+                f"[arithmetic] activation_bits = {layer.bits}: rounding cannot be evaluated under "
+                "CKKS; train with -s arithmetic.activation_bits=32, its weights may have few bits"
+            )
+        elif not isinstance(layer, nn.Flatten | AddChannel | RoundGradient):
+            raise ModelError(
+                f"{type(layer).__name__} cannot be evaluated under CKKS: train a perceptron with "
+                "[model] activation = 'square', or a strided net; or use --scheme boolean with a "
+                "binarized perceptron"
+            )
+    if squares != len(layers) - 1:
+        raise ModelError("under CKKS a square stands between any two layers, and nothing else")
+    return Net(shape, pool, tuple(layers))
+
+
+def _weight(layer: nn.Module) -> Array:
+    """What a layer multiplies with: under an arithmetic, its words and their scales."""
+    if isinstance(layer, ArithmeticLinear | ArithmeticConv2d):
+        return _array(layer.projection(layer.weight, training=False))
+    return _array(layer.weight)
+
+
+def _array(parameter: torch.Tensor | nn.Module | None) -> Array:
+    assert isinstance(parameter, torch.Tensor)
+    return parameter.detach().numpy().astype(np.float64)
+
+
+def _compile_ckks(run: Run) -> dict[str, bytes]:
+    from privacy.encrypted.batch import batch_net, batch_offer, batch_to_bytes
+    from privacy.encrypted.ckks import correct_rounding
+    from privacy.encrypted.plan import plan
+    from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
+
+    net, images = net_of(trained_model(run), load(run.experiment.data).shape), calibration(run)
+    planned = correct_rounding(plan(net, images), images[evenly(len(images), ROUNDING)])
+    files = {"program.safetensors": plan_to_bytes(planned)}
+    batch = None
+    try:
+        integers, divisor = batch_net(net, images)
+        files["batch.safetensors"] = batch_to_bytes(integers)
+        batch = batch_offer(net, divisor)
+    except ModelError:
+        pass  # image by image, then: the offer says so
+    offer = offer_of(planned, digest(b"".join(files.values())), batch)
+    files["scheme.json"] = json.dumps({"scheme": "ckks"}).encode()
+    return files | {"offer.json": offer.model_dump_json().encode()}
+
+
+def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
+    """The arrays of a trained binarized perceptron with one hidden layer.
+
+    Raises:
+        ModelError: it is another kind of model.
+    """
+    remedy = "--scheme boolean wants a binarized perceptron: privet run encrypted-binary"
+    try:
+        net = export_binary(model)
+    except ModelError as error:
+        raise ModelError(f"{error}; {remedy}") from None
+    if len(net.weights) != 2:
+        raise ModelError(f"{len(net.weights)} layers, where 2 fit; {remedy}")
+    w, v = (weight.astype(np.int64) for weight in net.weights)
+    b, c = (bias.astype(np.float64) for bias in net.biases)
+    settings = experiment.model
+    shape = load(experiment.data).shape
+    return BinaryNet(w, b, v, c, shape, settings.pool, net.threshold)
+
+
+def _compile_boolean(run: Run) -> dict[str, bytes]:
+    from privacy.encrypted.boolean import compile_net
+    from privacy.encrypted.programs import digest
+
+    dataset = load(run.experiment.data)
+    net = binary_net_of(trained_model(run), run.experiment)
+    chosen = evenly(len(dataset.train_x), VALIDATION)
+    bits = net.bits(dataset.train_x[chosen] / dataset.scale)
+    compiled = compile_net(net, bits, dataset.train_y[chosen])
+    content = compiled.server_bytes()
+    offer = BooleanOffer(
+        model=digest(content),
+        shape=net.shape,
+        pool=net.pool,
+        threshold=net.threshold,
+        num_classes=len(net.c),
+        specs=base64.b64encode(compiled.client_specs()).decode(),
+        p_error=compiled.choice.p_error,
+    )
+    about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
+    return {
+        "server.zip": content,
+        "offer.json": offer.model_dump_json().encode(),
+        "scheme.json": json.dumps(about).encode(),
+    }
+
+
+_COMPILERS: dict[str, Callable[[Run], dict[str, bytes]]] = {
+    "ckks": _compile_ckks,
+    "boolean": _compile_boolean,
+}

@@ -1,0 +1,10 @@
+"""What a report tells, read from runs.
+
+facts      all of it, frozen
+findings   what attack, audit, cost and infer left
+evidence   their documents, checked
+cells      a sweep's cells
+reading    the only reader of run directories
+gaps       what is missing, and the commands that fill it
+groups     runs that differ only in their seed
+"""

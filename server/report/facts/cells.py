@@ -1,0 +1,69 @@
+"""A sweep's directory -> its cells and runs, as a report tells them."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.report.facts.facts import Cell
+from server.run.directory import Run
+from server.sweep.sweep import FILE, SUFFIX, Sweep
+from server.sweep.sweep import Cell as SweepCell
+
+Stages = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class SweepFacts:
+    """A sweep.
+
+    Attributes:
+        runs: that are there, each with the stages that failed in it.
+        lost: names of runs that are said to be done and are not there.
+    """
+
+    name: str
+    command: str
+    cells: tuple[Cell, ...]
+    runs: tuple[tuple[Run, Stages], ...]
+    lost: tuple[str, ...]
+
+
+def sweep_folder(name: str, runs: Path) -> Path | None:
+    """The directory of the sweep called `name`; None if it is not one."""
+    for path in (runs / f"{name}{SUFFIX}", runs / name, Path(name)):
+        if (path / FILE).is_file():
+            return path
+    return None
+
+
+def read_sweep(folder: Path) -> SweepFacts:
+    """Read `sweep.json`.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    sweep = Sweep.open(folder)
+    runs = {run.path.name: run for run in sweep.runs}
+    done = [cell.run for cell in sweep.cells if cell.run and cell.status == "done"]
+    failed = {cell.run: _failed(cell) for cell in sweep.cells if cell.run}
+    return SweepFacts(
+        name=folder.name.removesuffix(SUFFIX),
+        command=shlex.join(sweep.document.command),
+        cells=tuple(_cell(folder.name.removesuffix(SUFFIX), cell) for cell in sweep.cells),
+        runs=tuple((run, failed[name]) for name, run in runs.items()),
+        lost=tuple(name for name in done if name not in runs),
+    )
+
+
+def _cell(sweep: str, cell: SweepCell) -> Cell:
+    settings = ", ".join(f"{key}={value}" for key, value in cell.settings.items())
+    status, error = cell.status, cell.error or ""
+    return Cell(sweep, settings, cell.seed, status, error, cell.run or "")
+
+
+def _failed(cell: SweepCell) -> Stages:
+    return tuple(
+        (name, stage.error or "no reason was kept")
+        for name, stage in cell.stages.items()
+        if stage.status == "failed" and name != "run"
+    )

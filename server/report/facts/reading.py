@@ -1,0 +1,267 @@
+"""Run directories and sweeps -> Facts: the only reader of a report."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from privacy.errors import PrivetError, RunError
+from server.adversary.auditing import why_not
+from server.experiment.experiment import Experiment
+from server.report.facts import evidence
+from server.report.facts.cells import read_sweep, sweep_folder
+from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
+from server.report.facts.gaps import missing_of
+from server.report.words.labels import labelled
+from server.run.directory import Run, find_run
+from server.run.rounds import RoundRecord, ledgers_after
+from server.run.summary import summarise
+
+Found = TypeVar("Found")
+
+# What does not alter what was trained, or is solved from the rest.
+BESIDES = ("title", "budget.noise_multiplier", "federation.workers", "federation.timeout_s")
+BESIDES_TABLES = ("record.", "attack.")
+
+
+def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
+    """Read what a report tells of some runs and sweeps.
+
+    Args:
+        names: of runs (name, path or `latest`) and sweeps (name or directory).
+        runs: the folder of runs.
+        command: that made the report.
+
+    Raises:
+        RunError: a name is of neither, or nothing can be read.
+    """
+    cells: list[Cell] = []
+    sweeps: list[tuple[str, str]] = []
+    stages: dict[Path, tuple[tuple[str, str], ...]] = {}
+    found: dict[Path, Run] = {}
+    unreadable: list[tuple[str, str]] = []
+    for name in names:
+        folder = sweep_folder(name, runs)
+        if folder is None:
+            run = find_run(name, runs)
+            found.setdefault(run.path.resolve(), run)
+            continue
+        sweep = read_sweep(folder)
+        sweeps.append((sweep.name, sweep.command))
+        cells += sweep.cells
+        for run, failed in sweep.runs:
+            found.setdefault(run.path.resolve(), run)
+            stages[run.path.resolve()] = failed
+        why = "the sweep names it, but its directory is not there"
+        unreadable += [(lost, why) for lost in sweep.lost]
+    read = []
+    for path, run in found.items():
+        try:
+            read.append(read_run(run, stages.get(path, ())))
+        except PrivetError as error:
+            unreadable.append((run.path.name, str(error)))
+    if not read and not cells:
+        raise RunError("; ".join(reason for _, reason in unreadable) or "no runs to report")
+    named = tuple(labelled(read))
+    return Facts(
+        created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        version=metadata.version("privet"),
+        command=command,
+        runs=named,
+        cells=tuple(cells),
+        sweeps=tuple(sweeps),
+        unreadable=tuple(unreadable),
+        missing=missing_of(named, runs),
+    )
+
+
+def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFacts:
+    """The facts of one run, not yet labelled.
+
+    Raises:
+        PrivetError: its settings or its rounds are damaged.
+    """
+    experiment, rounds, summary = run.experiment, run.rounds, summarise(run)
+    damaged: list[str] = []
+
+    def part(name: str, parse: Callable[[Any], Found], found: Any) -> Found | None:
+        if not found:
+            damaged.extend([name] * (run.path / name).exists())
+            return None
+        try:
+            return parse(found)
+        except evidence.UNREADABLE:
+            damaged.append(name)
+            return None
+
+    told = run.environment
+    inference = part(
+        "inference.json",
+        lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
+        run.kept("inference.json"),
+    )
+    costs = part("cost.json", lambda found: tuple(map(evidence.cost, found)), run.costs)
+    promise = summary.epsilon_target if summary.epsilon_target is not None else summary.epsilon
+    return RunFacts(
+        name=run.path.name,
+        path=run.path.resolve(),
+        label=run.path.name,
+        series="",
+        finished=summary.status == "finished",
+        rounds_done=len(rounds),
+        rounds=experiment.federation.rounds,
+        created=str(told.get("created", "")),
+        command=tuple(map(str, told.get("command", ()))),
+        machine=_machine(told),
+        versions=_versions(told),
+        settings=tuple(flatten(experiment).items()),
+        group=tuple(_group(experiment).items()),
+        seed=experiment.seed,
+        dataset=summary.dataset,
+        model=summary.model,
+        arithmetic=arithmetic_name(experiment),
+        unit=summary.unit,
+        trust=summary.trust,
+        sampling=summary.sampling,
+        accountant=summary.accountant,
+        secure_aggregation=summary.secure_aggregation,
+        single_updates_seen=summary.single_updates_seen,
+        accuracy=summary.accuracy,
+        best_accuracy=summary.best_accuracy,
+        seconds=summary.seconds,
+        epsilon=summary.epsilon,
+        epsilon_full_participation=summary.epsilon_full_participation,
+        promise=promise,
+        delta=summary.delta,
+        noise_multiplier=summary.noise_multiplier,
+        clip=summary.clip,
+        partition=_partition(experiment),
+        cohort=experiment.federation.cohort_size,
+        clients=tuple(_clients(run, rounds)),
+        failures=tuple(_failures(rounds)),
+        leakage=part(
+            "leakage.json", lambda f: evidence.leakage(f, _pictures(run)), run.kept("leakage.json")
+        ),
+        audit=part("audit.json", evidence.audit, run.kept("audit.json")),
+        costs=costs or (),
+        encrypted=inference or (),
+        scheme=scheme_of(experiment),
+        auditable=not why_not(experiment),
+        damaged=tuple(damaged),
+        failed_stages=failed_stages,
+    )
+
+
+def flatten(experiment: Experiment) -> dict[str, str]:
+    """Every setting: `section.key` -> its value as TOML writes it, nearly."""
+    flat = {}
+    for section, table in experiment.model_dump(mode="json", exclude_none=True).items():
+        pairs = table.items() if isinstance(table, dict) else [("", table)]
+        for key, value in pairs:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[f"{section}.{key}" if key else section] = text
+    return flat
+
+
+def _group(experiment: Experiment) -> dict[str, str]:
+    unused = []
+    if experiment.budget.unit == "none":
+        unused += ["budget.epsilon", "budget.delta", "budget.clip"]
+    if experiment.arithmetic.name == "float":
+        unused += [key for key in flatten(experiment) if key.startswith("arithmetic.")][1:]
+    besides = {"seed", *BESIDES, *unused}
+    return {
+        key: value
+        for key, value in flatten(experiment).items()
+        if key not in besides and not key.startswith(BESIDES_TABLES)
+    }
+
+
+def arithmetic_name(experiment: Experiment) -> str:
+    """In words: `fixed, 8 bit`."""
+    a = experiment.arithmetic
+    if a.name == "fixed":
+        return f"fixed, {a.bits} bit"
+    return f"stochastic, L = {a.stream_length}" if a.name == "stochastic" else a.name
+
+
+def scheme_of(experiment: Experiment) -> str:
+    """The scheme under which the model can be evaluated encrypted; empty if none."""
+    model, numbers = experiment.model, experiment.arithmetic.formats
+    if numbers.activation_bits == 1:
+        return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
+    squares = model.name == "perceptron" and model.activation == "square"
+    whole = numbers.activation_bits == 32
+    return "ckks" if whole and (squares or model.name == "strided") else ""
+
+
+def _partition(experiment: Experiment) -> str:
+    data = experiment.data
+    more = {"dirichlet": f", alpha {data.alpha:g}", "shards": f", {data.shards} a client"}
+    return data.partition + more.get(data.partition, "")
+
+
+def _machine(told: dict[str, Any]) -> str:
+    parts = (told.get("platform"), told.get("cores") and f"{told['cores']} cores")
+    python = told.get("python") and f"Python {told['python']}"
+    return ", ".join(str(part) for part in (*parts, python) if part)
+
+
+def _versions(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    versions = told.get("versions")
+    pairs = versions.items() if isinstance(versions, dict) else ()
+    return tuple((str(name), str(version)) for name, version in pairs)
+
+
+def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
+    experiment, ledgers = run.experiment, ledgers_after(rounds)
+    entries = [c for record in rounds for c in record.clients]
+    good = Counter(c.client for c in entries if not c.failure)
+    failed = Counter(c.client for c in entries if c.failure)
+    refused = Counter(c.client for c in entries if c.refused)
+    num = experiment.federation.clients
+    try:
+        manifest = run.manifest
+        owned = manifest.owner >= 0  # [data] limit leaves some records to nobody
+        kept, own = (
+            np.bincount(manifest.owner[owned & those], minlength=num).tolist()
+            for those in (manifest.held_out, ~manifest.held_out)
+        )
+    except (RunError, ValueError, IndexError):
+        kept, own = [], []
+    private = experiment.budget.unit != "none"
+    for client in range(num):
+        ledger = ledgers.get(client)
+        yield Client(
+            client=client,
+            records=own[client] if own else None,
+            held_out=kept[client] if kept else None,
+            rounds=good[client],
+            failed=failed[client],
+            refused=refused[client],
+            epsilon=experiment.epsilon_of(ledger) if ledger and private else None,
+            steps=sum(entry.steps for entry in ledger.entries) if ledger else 0,
+        )
+
+
+def _failures(rounds: list[RoundRecord]) -> Iterator[Failure]:
+    for record in rounds:
+        for c in record.clients:
+            if c.failure:
+                yield Failure(record.round, c.client, c.failure, c.refused)
+
+
+def _pictures(run: Run) -> evidence.Bytes:
+    def read(name: str) -> bytes:
+        path = (run.path / name).resolve()
+        if not path.is_relative_to(run.path.resolve()):
+            raise ValueError(f"{name}: is not in the run")
+        content = path.read_bytes() if path.is_file() else b""
+        return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
+
+    return read

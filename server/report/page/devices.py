@@ -1,0 +1,249 @@
+"""Sections on devices: their cost on a chip, and encrypted questions."""
+
+from collections.abc import Sequence
+
+from server.report import figures
+from server.report.facts.facts import RunFacts
+from server.report.facts.findings import Cost, Encrypted, Step
+from server.report.figures.style import BOUND_NAMES
+from server.report.page.blocks import Block, Panel, Prose, Section, Table
+from server.report.words.units import NONE, Cell, count, number, percent, share, si
+
+SCHEMES = {"ckks": "CKKS"}  # as people write them
+COSTED = 4  # (run, chip) pairs told layer by layer
+
+
+def costs(runs: Sequence[RunFacts]) -> Section:
+    """Cost by layer and part with the roofline."""
+    title = "What it costs a device"
+    costed = [(run, cost) for run in runs for cost in run.costs]
+    if not costed:
+        return Section("cost", title, (Prose("No chip was asked.", "note"),))
+    blocks: list[Block] = [
+        Prose(
+            "From an analytical model of the chip: nothing here was timed on a device. A step is "
+            "one "
+            "noisy step of the client with the most records; a round is its local steps and the "
+            "radio, whose 99th percentile is over batches of random size."
+        ),
+        _steps(costed),
+        _rounds(costed),
+        Prose("Chips: " + "; ".join(dict.fromkeys(cost.chip for _, cost in costed)) + "."),
+    ]
+    shown: dict[tuple[str, ...], tuple[RunFacts, Cost]] = {}
+    for run, cost in costed:
+        shown.setdefault((cost.chip, cost.arithmetic, run.model, run.unit), (run, cost))
+    for i, (run, cost) in enumerate(list(shown.values())[:COSTED]):
+        blocks += _by_layer(i, run, cost)
+    if len(shown) > COSTED:
+        blocks.append(Prose(f"{COSTED} of {len(shown)} pairs of run and chip are told by layer."))
+    return Section("cost", title, tuple(blocks))
+
+
+def _steps(costed: Sequence[tuple[RunFacts, Cost]]) -> Table:
+    rows = tuple(
+        (
+            run.label,
+            cost.short,
+            cost.arithmetic,
+            si(cost.inference.latency_s, "s"),
+            si(cost.inference.energy_j, "J"),
+            count(cost.step.batch),
+            si(cost.step.latency_s, "s"),
+            si(cost.step.energy_j, "J"),
+            si(cost.step.peak_bytes, "B"),
+            "yes" if cost.step.fits else "NO: out of memory",
+        )
+        for run, cost in costed
+    )
+    columns = (
+        "run", "chip", "computes in", "inference of 1 record", "its energy", "records a step",
+        "training step", "its energy", "peak memory", "fits",
+    )  # fmt: skip
+    return Table("An inference and a training step", columns, rows, folded=len(rows) > 24)
+
+
+def _rounds(costed: Sequence[tuple[RunFacts, Cost]]) -> Table:
+    rows = tuple(
+        (
+            run.label,
+            cost.short,
+            count(r.steps),
+            si(r.latency_s, "s"),
+            si(r.latency_99_s, "s"),
+            si(r.energy_j, "J"),
+            si(r.upload_bytes, "B"),
+            si(r.download_bytes, "B"),
+            si(r.radio_s, "s"),
+            si(r.radio_j, "J"),
+        )
+        for run, cost in costed
+        if (r := cost.round)
+    )
+    columns = (
+        "run", "chip", "steps", "latency, mean", "latency, 99 %", "energy", "upload", "download",
+        "of it radio, time", "radio, energy",
+    )  # fmt: skip
+    return Table("A federated round", columns, rows, folded=len(rows) > 24)
+
+
+def _by_layer(i: int, run: RunFacts, cost: Cost) -> list[Block]:
+    step = cost.step
+    name = f"{run.label}, on {cost.short} in {cost.arithmetic}"
+    what = f"a training step of {step.batch:,} records ({name})"
+    blocks: list[Block] = [
+        Panel(
+            key=f"latency-{i}",
+            title="Latency by layer",
+            figure=figures.latency_by_layer(step),
+            caption=f"Of {what}. The colour says what a phase waits for.",
+            table=_phases(f"Phases of {what}", step),
+            narrow=True,
+        ),
+        Panel(
+            key=f"energy-{i}",
+            title="Energy by layer and part",
+            figure=figures.energy_by_layer(step),
+            caption=f"Of {what}.",
+            table=_parts(f"Energy by part of {what}", step),
+            narrow=True,
+        ),
+    ]
+    if any(p.intensity for p in step.phases):
+        blocks.append(
+            Panel(
+                key=f"roofline-{i}",
+                title="Roofline",
+                figure=figures.roofline(step),
+                caption=f"The phases that multiply, of {what}. The line is the most that the "
+                "chip’s "
+                "elements and its memory allow; the further below it, the more is idle.",
+                table=_points(f"Roofline of {what}", step),
+            )
+        )
+    blocks.append(_phases(f"Phases of an inference of one record ({name})", cost.inference, True))
+    return blocks
+
+
+def _phases(title: str, step: Step, folded: bool = False) -> Table:
+    rows = tuple(
+        (
+            f"{p.layer} · {p.phase}",
+            si(p.latency_s, "s"),
+            si(sum(joules for _, joules in p.energy_j), "J"),
+            si(p.dram_bytes, "B"),
+            si(p.macs, "MAC"),
+            percent(p.utilisation, 1),
+            BOUND_NAMES.get(p.bound, p.bound),
+        )
+        for p in step.phases
+    )
+    columns = ("layer and phase", "latency", "energy", "DRAM", "products", "in use", "bound by")
+    return Table(title, columns, rows, folded)
+
+
+def _parts(title: str, step: Step) -> Table:
+    parts = [part for part, joules in step.energy_parts_j if joules]
+    rows: list[tuple[Cell, ...]] = [
+        (f"{p.layer} · {p.phase}", *(si(dict(p.energy_j).get(part, 0.0), "J") for part in parts))
+        for p in step.phases
+    ]
+    total = dict(step.energy_parts_j)
+    rows.append(("whole step", *(si(total[part], "J") for part in parts)))
+    return Table(title, ("layer and phase", *parts), tuple(rows))
+
+
+def _points(title: str, step: Step) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{p.layer} · {p.phase}",
+            number(p.intensity),
+            si(p.operations_per_s, "op/s"),
+            BOUND_NAMES.get(p.bound, p.bound),
+        )
+        for p in step.phases
+        if p.intensity
+    ]
+    limit = si(step.peak_operations_per_s, "op/s")
+    memory = si(step.dram_bytes_per_s, "B/s") if step.dram_bytes_per_s else "no DRAM"
+    rows += [("the chip’s elements", NONE, limit, ""), ("its DRAM", NONE, memory, "")]
+    return Table(
+        title, ("layer and phase", "operations a byte", "reached", "bound by"), tuple(rows)
+    )
+
+
+# ---- encrypted inference
+
+
+def encrypted(runs: Sequence[RunFacts]) -> Section:
+    """Encrypted inference: latency, bytes, agreement."""
+    title = "Encrypted questions"
+    found = [(run, e) for run in runs for e in run.encrypted]
+    if not found:
+        return Section(
+            "encrypted", title, (Prose("No model was asked an encrypted question.", "note"),)
+        )
+    several = len({run.name for run, _ in found}) > 1
+    named = [(f"{_scheme(e)}, {run.label}" if several else _scheme(e), e) for run, e in found]
+    steps = list(dict.fromkeys(step for _, e in found for step, _ in e.times_ms))
+    rows: list[tuple[Cell, ...]] = []
+    for name, e in named:
+        times = dict(e.times_ms)
+        rows.append(
+            (name, *(si(_s(times.get(step)), "s") for step in steps), si(_s(e.total_ms), "s"))
+        )
+    shares = tuple(
+        (
+            name,
+            count(e.images),
+            share(e.encrypted_accuracy),
+            share(e.plain_accuracy),
+            share(e.agreement),
+            si(e.keys_bytes, "B"),
+            si(e.upload_bytes, "B"),
+            si(e.download_bytes, "B"),
+            count(e.timed_images),
+            "; ".join([e.security, *(f"{name} {version}" for name, version in e.versions)]),
+        )
+        for name, e in named
+    )
+    columns = (
+        "scheme",
+        "images",
+        "accuracy, encrypted (95 %)",
+        "accuracy, in the clear (95 %)",
+        "same answer (95 %)",
+        "evaluation keys",
+        "question",
+        "answer",
+        "timed images",
+        "security",
+    )
+    blocks: list[Block] = [
+        Prose(
+            "The service computes on ciphertexts and holds no key. Times were taken on the machine "
+            "named under “Settings and versions”, whatever else it was doing."
+        ),
+        Table("Agreement and bytes", columns, shares),
+        Panel(
+            key="encrypted",
+            title="Time of an encrypted question, by step",
+            figure=figures.encrypted_times(named[:6]),
+            caption="Medians over the timed images. Keys are made and uploaded once for many "
+            "questions.",
+            table=Table(
+                "Time by step",
+                ("scheme", *(step.replace("_", " ") for step in steps), "whole answer"),
+                tuple(rows),
+            ),
+        ),
+    ]
+    return Section("encrypted", title, tuple(blocks))
+
+
+def _scheme(found: Encrypted) -> str:
+    return SCHEMES.get(found.scheme, found.scheme)
+
+
+def _s(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1e3

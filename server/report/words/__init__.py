@@ -1,0 +1,7 @@
+"""How a report speaks.
+
+units      numbers as people read them
+labels     what to call each run
+verdict    what privacy cost, and whether it held
+glossary   for readers who were not there
+"""

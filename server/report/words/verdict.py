@@ -1,0 +1,208 @@
+"""The verdict: what did privacy cost, and did it hold? In sentences, from Facts alone.
+
+"Held" is said of a run whose audit passed and which no attack contradicts; never of one that
+nobody tested.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.report.facts.facts import Facts, RunFacts
+from server.report.facts.groups import Price, groups_of, prices_of
+from server.report.words.units import number, percent, ratio, text
+
+WORDS = {True: "held", False: "broken", None: "untested"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the page says first.
+
+    Attributes:
+        state: `held`, `broken`, `untested`, or `none` where nothing was promised.
+        sentence: the verdict.
+        reasons: on what it stands.
+    """
+
+    state: str
+    sentence: str
+    reasons: tuple[str, ...]
+
+
+def holds(run: RunFacts) -> bool | None:
+    """Did the promise hold? None: nobody audited it, and no attack contradicts it."""
+    if contradictions(run):
+        return False
+    return True if run.audit else None
+
+
+def contradictions(run: RunFacts) -> tuple[str, ...]:
+    """What speaks against a run's promise."""
+    if not run.private:
+        return ()
+    found = []
+    if run.audit and not run.audit.passed:
+        failed = [check.name for check in run.audit.checks if not check.passed]
+        found.append(f"the audit failed: {', '.join(failed) or 'no check is named'}")
+    proven = run.leakage.epsilon if run.leakage else None
+    if proven is not None and run.epsilon is not None and proven > run.epsilon:
+        found.append(
+            f"an attack proves ε ≥ {text(number(proven))}, claimed is {text(number(run.epsilon))}"
+        )
+    if run.epsilon is not None and run.promise is not None and run.epsilon > run.promise * 1.0001:
+        found.append(
+            f"ε = {text(number(run.epsilon))} was spent, {text(number(run.promise))} promised"
+        )
+    return tuple(found)
+
+
+def verdict(facts: Facts) -> Verdict:
+    """The verdict on all runs of a report."""
+    private = [run for run in facts.runs if run.private]
+    reasons = [
+        *_of_attacks(facts.runs),
+        *_of_audits(private),
+        *_of_failures(facts),
+        *_of_gaps(facts),
+    ]
+    if not facts.runs:
+        return Verdict("untested", "No run is there to judge.", tuple(reasons))
+    cost = _cost(prices_of(groups_of(facts.runs)), private)
+    if not private:
+        runs = "this run" if len(facts.runs) == 1 else "these runs"
+        return Verdict("none", f"No privacy was promised in {runs}. {cost}".strip(), tuple(reasons))
+    state, held = _held(private)
+    return Verdict(state, f"{cost} {held}", tuple(reasons))
+
+
+def _held(private: Sequence[RunFacts]) -> tuple[str, str]:
+    broken = [run for run in private if holds(run) is False]
+    tested = [run for run in private if holds(run) is not None]
+    promise = "The promise" if len(private) == 1 else "Its promises"
+    if broken:
+        whose = f"in {len(broken)} of {len(private)} runs" if len(private) > 1 else ""
+        why = f"{broken[0].label}: {contradictions(broken[0])[0]}"
+        return "broken", f"{promise} did not hold {whose}".strip() + f" ({why})."
+    if not tested:
+        return "untested", "Whether it protected as promised is not known: nobody audited it."
+    if len(tested) < len(private):
+        return "held", (
+            f"The promise held in the {len(tested)} of {len(private)} private runs that were "
+            "audited, against everything that was tried."
+        )
+    return "held", "The promise held against everything that was tried."
+
+
+def _cost(prices: Sequence[Price], private: Sequence[RunFacts]) -> str:
+    if not prices:
+        reached = [run for run in private if run.accuracy is not None]
+        if not reached:
+            return ""
+        best = max(reached, key=lambda run: run.accuracy or 0.0)
+        return (
+            f"With {promise_of(best)} the model reaches {text(percent(best.accuracy))} accuracy; "
+            "what privacy cost is not known, for want of a run without it to compare with."
+        )
+    least = min(prices, key=lambda price: price.points)
+    most = max(prices, key=lambda price: price.points)
+    if least is most:
+        return (
+            f"Privacy ({promise_of(least.private.first)}) cost {_points(least)}: {_reached(least)}."
+        )
+    without = {price.baseline.accuracy.value for price in prices}
+    against = (
+        f"{text(percent(without.pop()))} without it" if len(without) == 1 else "runs without it"
+    )
+    return (
+        f"Privacy cost from {_points(least)} ({_named(least)}) to {_points(most)} "
+        f"({_named(most)}), against {against}."
+    )
+
+
+def promise_of(run: RunFacts) -> str:
+    """`ε = 3 at δ = 10⁻⁵ for each record`."""
+    if run.promise is None or run.delta is None:
+        return "no promise"
+    return f"ε = {run.promise:.3g} at δ = {text(number(run.delta))} for each {run.unit}"
+
+
+def _named(price: Price) -> str:
+    first, reached = price.private.first, text(percent(price.private.accuracy.value))
+    return f"{reached} at ε = {first.promise:.3g}, {first.arithmetic}"
+
+
+def _points(price: Price) -> str:
+    return f"{price.points * 100:.2f} points of accuracy".replace("-", "−")
+
+
+def _reached(price: Price) -> str:
+    with_, without = price.private.accuracy.value, price.baseline.accuracy.value
+    return f"{text(percent(with_))} with it, {text(percent(without))} without"
+
+
+def _of_attacks(runs: Sequence[RunFacts]) -> list[str]:
+    said = []
+    for private in (True, False):
+        attacked = [run for run in runs if run.private is private and run.leakage]
+        played = [
+            (run, run.leakage.strongest) for run in attacked if run.leakage and run.leakage.played
+        ]
+        if not played:
+            continue
+        _, worst = max(played, key=lambda pair: pair[1].auc.value if pair[1].auc else 0.0)
+        whose = "under privacy" if private else "without privacy"
+        said.append(
+            f"The strongest attack on membership {whose} reached AUC {text(ratio(worst.auc))}, "
+            f"where 0.5 is a guess ({_plural(len(attacked), 'run')} attacked)."
+        )
+    if runs and not any(run.leakage for run in runs):
+        said.append("No run was attacked: what leaks is not known.")
+    return said
+
+
+def _of_audits(private: Sequence[RunFacts]) -> list[str]:
+    audited = [run for run in private if run.audit]
+    if not audited:
+        return []
+    passed = [run for run in audited if run.audit and run.audit.passed]
+    said = f"The audit passed in {len(passed)} of {_plural(len(audited), 'audited run')}"
+    best = max(
+        (run for run in audited if run.audit and run.audit.best),
+        key=lambda run: run.audit.best.epsilon if run.audit and run.audit.best else 0.0,
+        default=None,
+    )
+    if best is not None and best.audit and best.audit.best:
+        said += (
+            f"; canaries prove at most ε ≥ {text(number(best.audit.best.epsilon))}, where "
+            f"{text(number(best.audit.epsilon))} is claimed"
+        )
+    return [said + "."]
+
+
+def _of_failures(facts: Facts) -> list[str]:
+    said = []
+    if facts.cells:
+        cells = _plural(len(facts.cells), "cell")
+        undone = sum(cell.status in ("pending", "running") for cell in facts.cells)
+        for num, what in ((len(facts.failed_cells), "failed"), (undone, "not done yet")):
+            if num:
+                said.append(f"{num} of {cells} of the sweep {what}.")
+    if facts.unreadable:
+        said.append(f"{_plural(len(facts.unreadable), 'run directory')} cannot be read.")
+    num = sum(len(run.failures) for run in facts.runs)
+    if num:
+        said.append(f"Clients failed {num} times.")
+    unfinished = sum(not run.finished for run in facts.runs)
+    if unfinished:
+        said.append(f"{_plural(unfinished, 'run')} did not finish.")
+    return said
+
+
+def _of_gaps(facts: Facts) -> list[str]:
+    parts = dict.fromkeys(missing.part for missing in facts.missing)
+    return [f"Not measured everywhere: {', '.join(parts)}."] if parts else []
+
+
+def _plural(num: int, what: str) -> str:
+    many = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{num} {what if num == 1 else many}"

@@ -1,0 +1,63 @@
+"""What a run remembers of its rounds: one record each, one line of rounds.jsonl."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from privacy.dp.ledger import Ledger
+
+
+@dataclass
+class ClientRecord:
+    """One client in one round: what it sent, or why it did not.
+
+    Attributes:
+        ledger: all that its data have spent until now, as `Ledger.to_json`.
+        failure: reason of its exception, refusal or rejection; None for a good update.
+        refused: the failure is the device's own no, to save its budget.
+    """
+
+    client: int
+    num_examples: int = 0
+    ledger: str = "[]"
+    upload_bytes: int = 0
+    failure: str | None = None
+    refused: bool = False
+
+
+@dataclass
+class RoundRecord:
+    """One round: who took part, and what the model then reached on the test set.
+
+    Attributes:
+        epsilon: the maximum over clients until now; None without a budget.
+        secure: under secure aggregation, what the server saw: see server.federation.secure.Seen.
+        accuracy, loss: on the whole test set; None in rounds that were not evaluated.
+    """
+
+    round: int
+    learning_rate: float
+    seconds: float
+    clients: list[ClientRecord]
+    epsilon: float | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+    client_metrics: dict[str, float] = field(default_factory=dict)
+    secure: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RoundRecord":
+        """The inverse of `to_json`; raises TypeError or ValueError."""
+        fields = json.loads(text)
+        clients = [ClientRecord(**client) for client in fields.pop("clients")]
+        return cls(clients=clients, **fields)
+
+
+def ledgers_after(rounds: list[RoundRecord]) -> dict[int, Ledger]:
+    """The last known ledger of each client that took part."""
+    latest = {c.client: c.ledger for record in rounds for c in record.clients}
+    return {client: Ledger.from_json(text) for client, text in latest.items()}

@@ -1,0 +1,9 @@
+"""Many experiments, one table.
+
+axes         what is varied
+sweep        the folder of cells
+stages       what is done with each cell
+search       which cell comes next
+objectives   what a search looks at
+board        the table while it goes on
+"""

@@ -1,0 +1,333 @@
+"""Streams, kernels and the stochastic layers against a simulation bit by bit."""
+
+import math
+
+import numpy as np
+import oracles_arithmetic as oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.arithmetic import Arithmetic, begin_round
+from clients.arithmetic.streams import kernels
+from clients.arithmetic.streams import registers as streams
+from clients.arithmetic.streams.kernels import num_words
+from clients.arithmetic.streams.stochastic import Counter, StochasticLinear
+from clients.layers import MaxPool2d
+from clients.models import Model, build
+from privacy.dp.bookkeeping import RULES
+from privacy.errors import ModelError
+
+
+def bits_of(words, features):
+    """Words [..., K] as bits [..., I], first feature first."""
+    shifts = np.arange(64, dtype=np.uint64)
+    bits = (words[..., None] >> shifts & np.uint64(1)).reshape(*words.shape[:-1], -1)
+    assert not bits[..., features:].any(), "bits beyond the last feature"
+    return bits[..., :features].astype(int)
+
+
+# registers
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("width", streams.TAPS)
+def test_registers_have_the_longest_period(width, mirrored):
+    """Each state but zero once, in the order of a shift register with those taps."""
+    states = streams.run_register(width, mirrored)
+    assert sorted(states) == list(range(1, 1 << width))
+    taps = streams.TAPS[width]
+    if mirrored:
+        taps = [width, *(width - tap for tap in taps[1:])]
+    assert states[:300].tolist() == oracle.shift_register(width, taps, min(300, len(states)))
+
+
+def test_a_register_with_other_taps_is_caught(monkeypatch):
+    """Twin: x^8 + x^4 + 1 is not primitive."""
+    monkeypatch.setitem(streams.TAPS, 8, (8, 4))
+    states = streams.run_register.__wrapped__(8)
+    assert sorted(states) != list(range(1, 256))
+
+
+@pytest.mark.parametrize("width", streams.TAPS)
+def test_a_whole_period_holds_a_number_exactly(width):
+    """With a leap between cycles too: as many ones as the threshold."""
+    period = (1 << width) - 1
+    phases = np.array([0, 1, period - 1])
+    states = streams.read_registers(width, period, phases)
+    for value in (-1.0, -0.3, 0.0, 0.77, 1.0):
+        threshold = streams.threshold(np.float32([value]), width)
+        assert ((states <= threshold).sum(0) == threshold).all()
+        assert abs(2 * threshold[0] / period - 1 - value) <= 1 / period + 1e-6
+
+
+# expectation and variance
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    x=st.floats(-1, 1), w=st.floats(-1, 1), length=st.sampled_from([4, 32, 256]), seed=st.integers()
+)
+def test_a_product_has_the_mean_and_variance_of_theory(x, w, length, seed):
+    """Over 16-bit registers at random phases: mean x w, variance (1 - (x w)^2) / L."""
+    num = 4000
+    rng = np.random.default_rng(abs(seed))
+    bits = []
+    for value, mirrored in ((x, False), (w, True)):
+        phases = rng.integers(0, (1 << 16) - 1, num)
+        states = streams.read_registers(16, length, phases, mirrored)
+        bits.append(states <= streams.threshold(np.float32([value]), 16))
+    estimates = 2 * (bits[0] == bits[1]).mean(0) - 1
+    variance = (1 - (x * w) ** 2) / length
+    assert abs(estimates.mean() - x * w) <= 5 * math.sqrt(variance / num) + 1e-4
+    assert estimates.var() == pytest.approx(variance, rel=0.25, abs=1e-4)
+
+
+# kernels
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 35), st.integers(1, 4), st.integers(1, 140), st.integers(1, 70)),
+    bound=st.sampled_from([1, 2, 30, 2048]),
+    zero=st.sampled_from([-1, 0]),
+    seed=st.integers(0, 2**31),
+)
+def test_kernels_are_bit_true(shape, bound, zero, seed):
+    """Encoding, products, counters and packing, at shapes that do and do not fill words."""
+    B, L, I, O = shape  # noqa: E741
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 2, (B, L, I))
+    w = rng.integers(0, 2, (O, L, I))
+    states = np.ones((L, I), np.uint16)
+
+    def packed(bits):  # through the encoder: the threshold is the bit itself
+        words = np.empty((len(bits), L, num_words(I)), np.uint64)
+        for t in range(L):
+            one = np.empty((len(bits), 1, num_words(I)), np.uint64)
+            kernels.encode_inputs(bits[:, t].astype(np.uint16), states[:1], one)
+            words[:, t] = one[:, 0]
+        return words
+
+    words_x, rows = packed(x), np.ascontiguousarray(packed(w).transpose(1, 0, 2))
+    assert (bits_of(words_x, I) == x).all()
+    words_w = kernels.by_group(rows, I)
+    assert (kernels.by_output(words_w, O) == rows).all()
+    base, factor = kernels.base_and_factor(words_w, I, O, zero)
+    words = np.empty((B, L, num_words(O)), np.uint64)
+    sums = np.zeros((B, O), np.int32)
+    kernels.multiply(words_x, words_w, base, factor, bound, words, sums)
+    expected = oracle.products(x[-2:], w, zero)
+    assert (sums[-2:] == expected.sum(1)).all()
+    assert (bits_of(words, O)[-2:] == oracle.counters(expected, bound)).all()
+
+
+def test_a_counter_follows_its_state_diagram():
+    """Four states, -2 ... 1, the upper two give 1: every step from every state it can reach."""
+    steps = np.array([[1, 1, -1, -1, -1, -1, 1, 1, 1, -1, -3, 3]])
+    states = [1, 1, 0, -1, -2, -2, -1, 0, 1, 0, -2, 1]
+    bits = oracle.counters(steps[..., None], 2)[0, :, 0]
+    assert bits.tolist() == [int(state >= 0) for state in states]
+    x = np.zeros((1, len(steps[0]), 1), np.uint64)
+    w = np.zeros((len(steps[0]), 1, 1, 64), np.uint16)
+    words = np.empty((1, len(steps[0]), 1), np.uint64)
+    base = np.full((len(steps[0]), 64), -1, np.int16)
+    base[:, 0] = steps[0]
+    kernels.multiply(x, w, base, 1, 2, words, np.empty((0, 0), np.int32))
+    assert bits_of(words, 1)[0, :, 0].tolist() == bits.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 20),
+    i=st.integers(1, 130),
+    length=st.sampled_from([1, 8, 64]),
+    seed=st.integers(0, 99),
+)
+def test_comparators_are_bit_true(n, i, length, seed):
+    rng = np.random.default_rng(seed)
+    width = 8
+    thresholds = rng.integers(0, 256, (n, i)).astype(np.uint16)
+    states = streams.read_registers(width, length, rng.integers(0, 255, i))
+    words = np.empty((n, length, num_words(i)), np.uint64)
+    kernels.encode_inputs(thresholds, states, words)
+    assert (bits_of(words, i) == oracle.encode(thresholds, states)).all()
+    rows = kernels.by_output(kernels.encode_weights(thresholds, states), n)
+    assert (rows.transpose(1, 0, 2) == words).all()
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.5])
+def test_faults_hit_their_share_of_bits_evenly(rate):
+    words = np.zeros((2000, 3), np.uint64)
+    flips = kernels.flip(words, 150, rate, 7)
+    bits = bits_of(words, 150)
+    assert bits.sum() == flips
+    assert abs(flips - 300_000 * rate) <= 5 * math.sqrt(300_000 * rate)
+    each = bits.sum(0)
+    assert abs(each - 2000 * rate).max() <= 6 * math.sqrt(2000 * rate)
+
+
+# a whole net
+
+
+def simulate(net, x):
+    """Logits of a two-layer net, cycle by cycle, with the registers of evaluation."""
+    encoder, first, second = (net[i] for i in (1, 2, 6))
+    I = first.weight.shape[1]  # noqa: E741
+
+    def weight_bits(layer):
+        thresholds = streams.threshold(layer.weight.detach().numpy(), layer.width)
+        return oracle.encode(thresholds, layer.registers(layer.weight.shape[1], 1))
+
+    pixels = oracle.encode(
+        streams.threshold(2 * x.numpy() - 1, encoder.width), encoder.registers(I, 0)
+    )
+    sums = oracle.products(pixels, weight_bits(first), 0)
+    bits = oracle.counters(sums, first.bound)
+    totals = oracle.products(bits, weight_bits(second), -1).sum(1)
+    return totals / first.length * net[8].gain
+
+
+@pytest.mark.parametrize("length", [1, 4, 32])
+def test_a_net_is_what_its_circuit_computes(length):
+    settings_ = Arithmetic(name="stochastic", stream_length=length, counter_bits=5)
+    torch.manual_seed(0)
+    net = build(Model(hidden=(9,)), (3, 5), 4, settings_).eval()
+    torch.nn.init.uniform_(net[2].weight, -1, 1)
+    torch.nn.init.uniform_(net[6].weight, -1, 1)
+    x = torch.rand(5, 15)
+    with torch.no_grad():
+        assert np.allclose(net(x), simulate(net, x), atol=1e-5)
+    assert np.allclose(net(x).detach(), simulate(net, x), atol=1e-5), "with a backward pass to come"
+
+
+def test_the_gradient_is_an_outer_product_of_single_bits():
+    settings_ = Arithmetic(name="stochastic", stream_length=8)
+    torch.manual_seed(0)
+    net = build(Model(hidden=(9,)), (3, 5), 4, settings_).train()
+    begin_round(net, 3)
+    net(torch.rand(1, 15)).logsumexp(1).sum().backward()
+    for layer in (m for m in net if isinstance(m, StochasticLinear)):
+        gradient = layer.weight.grad
+        scale = gradient.abs().max()
+        assert scale > 0
+        assert set((gradient / scale).unique().tolist()) <= {-1.0, 0.0, 1.0}
+        assert torch.linalg.matrix_rank(gradient) == 1
+
+
+def test_longer_streams_come_nearer_to_the_real_number():
+    """The mean sum of a layer tends to the scalar product."""
+    torch.manual_seed(1)
+    x = torch.rand(20, 300)
+    errors = []
+    for length in (4, 64, 1024):
+        net = build(
+            Model(hidden=()), (300, 1), 10, Arithmetic(name="stochastic", stream_length=length)
+        )
+        torch.nn.init.uniform_(net[2].weight, -1, 1)
+        with torch.no_grad():
+            exact = x @ net[2].weight.T * net[4].gain
+            errors.append(float((net.eval()(x) - exact).std()))
+        torch.manual_seed(2)
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+
+
+def test_what_streams_cannot_do_is_refused():
+    settings_ = Arithmetic(name="stochastic")
+    with pytest.raises(ModelError, match="no GroupNorm on streams; leave it out"):
+        build(Model(name="convnet", norm="group"), (28, 28), 10, settings_)
+    layers = settings_.layers()
+    padded = [*layers.entrance(), Counter(1.0), *layers.conv2d(1, 1, 3, padding=1)]
+    with pytest.raises(ModelError, match="no zero to pad with; use padding = 0"):
+        layers.chain(padded)
+    with pytest.raises(ModelError, match="begin with pixels"):
+        build(Model(name="scatter"), (28, 28), 10, settings_)
+    with pytest.raises(ModelError, match="make it narrower"):
+        build(Model(), (200, 200), 10, settings_)
+
+
+# images
+
+
+def patches_of(bits, shape, size, stride, padding):
+    """Bits [B, L, C H W] -> [B, P, L, C size size], one window after another."""
+    B, L = bits.shape[:2]
+    image = bits.reshape(B, L, *shape)
+    wide = np.pad(image, ((0, 0), (0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    rows, columns = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
+    cut = [
+        wide[:, :, :, r * stride : r * stride + size, c * stride : c * stride + size]
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    return np.stack([window.reshape(B, L, -1) for window in cut], 1)
+
+
+def simulate_convolution(layer, bits, shape, size, stride, padding, zero):
+    """Counters' bits [B, L, O, P] of a convolution, cycle by cycle."""
+    weights = oracle.encode(
+        streams.threshold(layer.weight.detach().numpy(), layer.width),
+        layer.registers(layer.weight.shape[1], 1),
+    )
+    cut = patches_of(bits, shape, size, stride, padding)
+    out = [
+        oracle.counters(oracle.products(cut[:, p], weights, zero), layer.bound)
+        for p in range(cut.shape[1])
+    ]
+    return np.stack(out, -1)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_convolution_is_what_its_circuit_computes(grad):
+    """Two convolutions, the first padded, with an OR between them, and the sums of the last."""
+    settings_ = Arithmetic(name="stochastic", stream_length=4, counter_bits=5)
+    torch.manual_seed(0)
+    layers = settings_.layers()
+    net = layers.chain(
+        [
+            *layers.entrance(),
+            *layers.conv2d(1, 3, 3, stride=2, padding=1),
+            *layers.activation(torch.nn.ReLU),
+            MaxPool2d(2, 1),
+            *layers.conv2d(3, 2, 2),
+            *layers.activation(torch.nn.ReLU),
+            torch.nn.Flatten(),
+            *layers.linear(8, 3),
+        ]
+    ).eval()
+    dense = [m for m in net if isinstance(m, StochasticLinear)]
+    for layer in dense:
+        torch.nn.init.uniform_(layer.weight, -1, 1)
+    x = torch.rand(3, 1, 7, 8)
+    pixels = oracle.encode(
+        streams.threshold(2 * x.flatten(1).numpy() - 1, net[0].width), net[0].registers(56, 0)
+    )
+    first = simulate_convolution(dense[0], pixels, (1, 7, 8), 3, 2, 1, 0).reshape(3, 4, 3, 4, 4)
+    pooled = first[..., :-1, :-1] | first[..., 1:, :-1] | first[..., :-1, 1:] | first[..., 1:, 1:]
+    flat = pooled.reshape(3, 4, -1)
+    second = simulate_convolution(dense[1], flat, (3, 3, 3), 2, 1, 0, -1).reshape(3, 4, -1)
+    weights = oracle.encode(
+        streams.threshold(dense[2].weight.detach().numpy(), dense[2].width),
+        dense[2].registers(second.shape[2], 1),
+    )
+    expected = oracle.products(second, weights, -1).sum(1) / 4 * net[-1].gain
+    assert np.allclose(_logits(net, x, grad), expected, atol=1e-5)
+
+
+def _logits(net, x, grad):
+    with torch.set_grad_enabled(grad):
+        return net(x).detach()
+
+
+def test_a_record_of_a_convolution_is_clipped_by_its_own_gradient():
+    """Norms and weighted sums of whole records, as autograd has them one record at a time."""
+    layers = Arithmetic(name="stochastic", stream_length=8).layers()
+    torch.manual_seed(0)
+    layer = layers.conv2d(2, 3, 2)[1]
+    x, g = torch.randint(0, 2, (4, 6, 8)) * 2.0 - 1, torch.randint(-1, 2, (4, 6, 3)) * 0.5
+    share = RULES[StochasticLinear](layer, x, g)
+    each = torch.stack([g[b].T @ x[b] for b in range(4)])
+    assert torch.allclose(share.squared_norms, each.square().sum((1, 2)))
+    c = torch.tensor([1.0, 0.5, 0.0, 0.25])
+    assert torch.allclose(share.weighted_sum(c)[0], (each * c[:, None, None]).sum(0))

@@ -1,0 +1,427 @@
+"""Words of few bits: rounding, projections, per-sample clipping, faults, export."""
+
+import math
+
+import numpy as np
+import oracles_arithmetic as oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from clients.arithmetic import ARITHMETICS, Arithmetic, begin_round, constrain, projections
+from clients.arithmetic.dice import Dice
+from clients.arithmetic.export import export_binary
+from clients.arithmetic.faults import flip_words
+from clients.arithmetic.layers import (
+    ArithmeticConv2d,
+    ArithmeticLinear,
+    KeepRange,
+    Projection,
+    Sign,
+)
+from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
+from clients.models import Model, build
+from privacy.dp import bookkeeping
+from privacy.dp.bookkeeping import Share
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from privacy.dp.training import privatize
+from privacy.errors import ModelError, SettingsError
+from privacy.settings import parse
+from server.experiment.experiment import load_experiment
+
+# rounding
+
+
+@settings(max_examples=30, deadline=None)
+@given(bits=st.integers(2, 8), seed=st.integers(0, 10**6), positive=st.booleans())
+def test_inputs_go_to_the_nearest_word(bits, seed, positive):
+    x = torch.randn(3, 40, generator=torch.Generator().manual_seed(seed))
+    x = x.abs() if positive else x
+    rounded = RoundInput(bits)(x)
+    for row, out in zip(x.tolist(), rounded.tolist(), strict=True):
+        words = (1 << bits) - 1 if positive else (1 << bits - 1) - 1
+        square = math.sqrt(sum(v * v for v in row) / len(row))
+        step = min(max(map(abs, row)), REACH[bits] * square) / words
+        for value, got in zip(row, out, strict=True):
+            best = oracle.nearest_word(value, step, words)
+            assert abs(abs(value - got) - abs(value - best)) <= 1e-5 * max(1, abs(value))
+            assert abs(got / step - round(got / step)) <= 1e-3
+
+
+@pytest.mark.parametrize("bits", REACH)
+def test_the_reach_loses_least_on_a_normal_variable(bits):
+    x = np.linspace(-6, 6, 20001)
+    density = np.exp(-(x**2) / 2)
+    words = (1 << bits - 1) - 1
+
+    def error(reach):
+        step = reach / words
+        held = np.clip(np.rint(x / step), -words, words) * step
+        return (density * (held - x) ** 2).sum()
+
+    best = min(np.arange(1.0, 4.5, 0.01), key=error)
+    assert error(REACH[bits]) <= 1.002 * error(best)
+
+
+@settings(max_examples=15, deadline=None)
+@given(bits=st.integers(2, 8), seed=st.integers(0, 10**6))
+def test_rounding_at_random_is_unbiased(bits, seed):
+    """Weights, activations and gradients: the mean of many draws is the number itself."""
+    num = 3000
+    row = torch.randn(12, generator=torch.Generator().manual_seed(seed))
+    out = torch.empty(num, 12)
+    round_rows_at_random(row.expand(num, 12).contiguous().numpy(), bits, seed, out.numpy())
+    step = float(row.abs().max()) / ((1 << bits - 1) - 1)
+    assert float((out.mean(0) - row).abs().max()) <= 5 * step / 2 / math.sqrt(num)
+    draws = torch.rand(num, 12, generator=torch.Generator().manual_seed(seed))
+    means = torch.zeros(12)
+    for draw in draws:
+        words, scale = projections.fixed(row[None], bits, False, draw[None])
+        means += (words * scale)[0] / num
+    assert float((means - row).abs().max()) <= 5 * step / 2 / math.sqrt(num)
+
+
+def test_each_record_is_rounded_by_itself():
+    x = torch.randn(5, 30)
+    other = x.clone()
+    other[1:] *= 1000
+    for layer in (RoundInput(4), RoundInput(4, stochastic=True)):
+        layer.dice.reseed(3)
+        first = layer(x)[0]
+        layer.dice.reseed(3)
+        assert torch.equal(first, layer(other)[0])
+
+
+def test_a_gradient_is_rounded_on_its_way_back_and_only_in_training():
+    layer = RoundGradient(2)
+    x = torch.randn(6, 9, requires_grad=True)
+    g = torch.randn(6, 9)
+    layer(x).backward(g)
+    scale = g.abs().amax(1, keepdim=True)
+    assert set((x.grad / scale).unique().tolist()) <= {-1.0, 0.0, 1.0}
+    x.grad = None
+    layer.eval()(x).backward(g)
+    assert torch.equal(x.grad, g)
+
+
+@pytest.mark.parametrize("layer", [Sign(), RoundInput(3)])
+def test_estimators_block_what_is_out_of_range(layer):
+    x = torch.tensor([[-3.0, -0.4, 0.1, 0.2, 0.3, 0.6, 0.7, 9.0]], requires_grad=True)
+    layer(x).backward(torch.ones(1, 8))
+    bound = 1 if isinstance(layer, Sign) else REACH[3] * float(x.detach().square().mean().sqrt())
+    assert torch.equal(x.grad, (x.detach().abs() <= bound).float())
+
+
+# projections
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), columns=st.integers(1, 7))
+def test_the_optimised_ternary_projection_is_the_best_of_all(seed, columns):
+    """Against every choice of words, each with its best scale."""
+    rows = torch.randn(1, columns, generator=torch.Generator().manual_seed(seed))
+    words, scale = projections.ternary(rows, optimised=True)
+    error = float((rows - scale * words).square().sum())
+    for code in range(3**columns):
+        other = torch.tensor([[code // 3**i % 3 - 1.0 for i in range(columns)]])
+        alpha = (rows * other).sum() / other.square().sum().clamp(min=1)
+        assert error <= float((rows - alpha * other).square().sum()) + 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), bits=st.integers(2, 8))
+def test_projections_lose_no_more_when_optimised(seed, bits):
+    rows = torch.randn(4, 50, generator=torch.Generator().manual_seed(seed))
+
+    def error(projected):
+        return float((rows - projected.words * projected.scale).square().sum())
+
+    plain, best = (projections.fixed(rows, bits, optimised, None) for optimised in (False, True))
+    assert error(best) <= error(plain) * (1 + 1e-6)
+    assert plain.words.abs().max() <= (1 << bits - 1) - 1
+    assert error(projections.ternary(rows, True)) <= error(projections.ternary(rows, False)) + 1e-4
+    signs, scale = projections.binary(rows)
+    assert torch.allclose(scale[:, 0], rows.abs().mean(1))
+    assert torch.equal(signs, torch.where(rows >= 0, 1.0, -1.0))
+
+
+@pytest.mark.parametrize("name", ["fixed", "ternary", "binary"])
+@pytest.mark.parametrize("optimised", ["heuristic", "optimised"])
+def test_weights_of_zero_stay_zero(name, optimised):
+    """A scatter net begins there; nothing may divide by its scale."""
+    settings_ = Arithmetic(name=name, projection=optimised)
+    net = build(Model(name="scatter"), (8, 8), 3, settings_)
+    assert torch.equal(net(torch.randn(2, 324)), torch.zeros(2, 3))
+
+
+# training
+
+
+def models():
+    words = [Arithmetic(name=name) for name in ("fixed", "ternary")]
+    yield from words
+    yield Arithmetic(name="fixed", bits=2, activation_bits=3, rounding="stochastic")
+    yield Arithmetic(name="binary", activation_bits=1, scaling="none")
+    yield Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6)
+
+
+CLIP = 0.7
+
+
+def moved(net, x, indices, start):
+    """What a noiseless step on some records takes off the weights, times the expected batch."""
+    net.load_state_dict(start)
+    begin_round(net, 5)
+    optimizer = torch.optim.SGD([p for p in net.parameters()], lr=1.0)
+    private = privatize(
+        net,
+        optimizer,
+        Ledger(),
+        budget=Budget(noise_multiplier=0.0, clip=CLIP),
+        sample_rate=0.5,
+        num_records=40,
+        sampling=torch.Generator(),
+        noise=torch.Generator(),
+    )
+    private._batch = indices
+    private.step(lambda i: nn.functional.cross_entropy(net(x[i]), i % 3, reduction="none"), indices)
+    private.close()
+    return torch.cat([(start[n] - p.detach()).flatten() for n, p in net.named_parameters()]) * 20
+
+
+def sensitivity(settings_, seed, model):
+    """The most that one record of ten moves the clipped sum.
+
+    The last of the batch, so that all others meet the same dice.
+    """
+    torch.manual_seed(seed)
+    x = torch.rand(40, 4, 4) * 3
+    net = build(model, (4, 4), 3, settings_).train()
+    start = {name: w.clone() for name, w in net.state_dict().items()}
+    batch = torch.arange(10)
+    return float((moved(net, x, batch, start) - moved(net, x, batch[:-1], start)).norm())
+
+
+STRIDED = Model(name="strided", channels=3, kernel=2, stride=1, hidden=(6,))
+CLIPPED = [
+    *((settings_, Model(hidden=(12,))) for settings_ in models()),
+    (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
+    (Arithmetic(name="fixed"), STRIDED),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings_", "model"), CLIPPED, ids=lambda s: f"{s.name}{getattr(s, 'bits', '')}"
+)
+def test_one_record_moves_the_sum_by_the_clip_at_most(settings_, model, monkeypatch):
+    """And, twin, by more when nothing is clipped."""
+    most = max(sensitivity(settings_, s, model) for s in range(4))
+    assert 0.3 * CLIP < most <= CLIP * (1 + 1e-4)
+
+    def unclipped(self, num_records=None):
+        self.max_grad_norm, clip = 1e9, self.max_grad_norm
+        accumulate(self, num_records)
+        self.max_grad_norm = clip
+
+    accumulate = bookkeeping.OnePassOptimizer.accumulate
+    monkeypatch.setattr(bookkeeping.OnePassOptimizer, "accumulate", unclipped)
+    assert max(sensitivity(settings_, s, model) for s in range(4)) > CLIP * 1.2
+
+
+@pytest.mark.parametrize("settings_", models(), ids=lambda s: f"{s.name}{s.bits}")
+def test_without_clipping_the_sum_is_what_autograd_gives(settings_, monkeypatch):
+    """The rules' sums against torch's own weight gradients, on the same dice."""
+    torch.manual_seed(1)
+    x = torch.rand(40, 4, 4)
+    net = build(Model(hidden=(12,)), (4, 4), 3, settings_).train()
+    start = {name: w.clone() for name, w in net.state_dict().items()}
+    batch = torch.arange(10)
+    monkeypatch.setattr(f"{__name__}.CLIP", 1e9)
+    by_rule = moved(net, x, batch, start)
+    net.load_state_dict(start)
+    net.zero_grad()
+    begin_round(net, 5)
+    nn.functional.cross_entropy(net(x[batch]), batch % 3, reduction="sum").backward()
+    expected = torch.cat([p.grad.flatten() for p in net.parameters()])
+    assert torch.allclose(by_rule, expected, atol=1e-3)
+    assert float(expected.norm()) > 0.1
+
+
+def test_the_window_is_applied_after_the_clip():
+    """A blocked weight does not move, and makes no room for the others."""
+    layer = ArithmeticLinear(3, 2, Projection(lambda rows, _: projections.binary(rows), "none"))
+    layer.weight.data = torch.tensor([[2.0, 0.5, -0.5], [0.1, -3.0, 0.2]])
+    share = bookkeeping.RULES[ArithmeticLinear](layer, torch.ones(4, 3), torch.ones(4, 2))
+    assert isinstance(share, Share)
+    assert torch.allclose(share.squared_norms, torch.full((4,), 2.0 * (3 + 1)))
+    weight, bias = share.weighted_sum(torch.ones(4))
+    assert torch.equal(weight == 0, layer.weight.abs() > 1)
+    assert torch.equal(bias, torch.full((2,), 4.0))
+
+
+def test_convolutions_round_and_clip_too():
+    net = build(Model(name="convnet"), (20, 20), 3, Arithmetic(name="fixed", bits=4))
+    assert sum(isinstance(m, ArithmeticConv2d) for m in net) == 2
+    assert not any(type(m) in (nn.Linear, nn.Conv2d) for m in net.modules())
+    x = torch.rand(40, 20, 20)
+    start = {name: w.clone() for name, w in net.state_dict().items()}
+    assert 0 < float(moved(net, x, torch.arange(1), start).norm()) <= CLIP * (1 + 1e-4)
+
+
+def test_float_is_torch():
+    """Exactly the plain modules, in the same order and with the same initial weights."""
+    torch.manual_seed(0)
+    net = build(Model(hidden=(5,)), (4, 4), 3, Arithmetic())
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert [type(m) for m in net] == [type(m) for m in plain]
+    for name, w in plain.state_dict().items():
+        assert torch.equal(net.state_dict()[name], w)
+
+
+def test_weights_stay_in_their_window_after_an_update():
+    net = build(Model(), (4, 4), 3, Arithmetic(name="binary"))
+    with torch.no_grad():
+        net[2].weight.mul_(100)
+    before = net(torch.ones(1, 4, 4))
+    constrain(net)
+    assert float(net[2].weight.abs().max()) == 1
+    assert not torch.equal(net(torch.ones(1, 4, 4)), before), "projected anew"
+
+
+def test_dice_are_a_function_of_their_seed():
+    first, second = Dice(), Dice()
+    first.reseed(7)
+    second.reseed(7)
+    throws = [first.throw() for _ in range(100)]
+    assert throws == [second.throw() for _ in range(100)]
+    assert len(set(throws)) == 100
+    assert min(throws) >= 0
+
+
+# faults
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_faults_flip_bits_of_twos_complement(bits):
+    words = torch.randint(-(1 << bits - 1), 1 << bits - 1, (5000,)).float()
+    assert torch.equal(flip_words(words, bits, 0.0), words)
+    all_flipped = flip_words(words, bits, 1.0)
+    assert torch.equal(all_flipped, -1 - words)
+    some = flip_words(words, bits, 0.1).long() ^ words.long()
+    flipped = sum((some >> bit & 1).sum().item() for bit in range(bits))
+    assert abs(flipped - 500 * bits) <= 5 * math.sqrt(500 * bits)
+
+
+@pytest.mark.parametrize("name", ["fixed", "ternary", "binary", "stochastic"])
+def test_faults_strike_in_evaluation_only_and_always_alike(name):
+    torch.manual_seed(0)
+    healthy = build(Model(), (8, 8), 5, Arithmetic(name=name))
+    faulty = build(Model(), (8, 8), 5, Arithmetic(name=name, fault_rate=0.05))
+    faulty.load_state_dict(healthy.state_dict())
+    x = torch.rand(6, 8, 8)
+    for net in (healthy, faulty):
+        begin_round(net, 1)
+    assert torch.equal(healthy(x), faulty(x))
+    with torch.no_grad():
+        struck = faulty.eval()(x)
+        assert not torch.equal(healthy.eval()(x), struck)
+        assert torch.equal(faulty(x), struck)
+
+
+# export
+
+
+@pytest.mark.parametrize("hidden", [(30,), (20, 10)])
+@pytest.mark.parametrize("scaling", ["none", "tensor"])
+def test_an_exported_net_decides_as_the_model_does(hidden, scaling):
+    settings_ = Arithmetic(name="binary", activation_bits=1, scaling=scaling, threshold=0.4)
+    torch.manual_seed(0)
+    net = build(Model(hidden=hidden), (6, 6), 7, settings_).eval()
+    x = torch.rand(300, 36)
+    with torch.no_grad():
+        logits = net(x)
+    exported = export_binary(net)
+    assert all(w.dtype == np.int8 for w in exported.weights)
+    assert all(b.dtype == np.int64 for b in exported.biases[:-1])
+    plain = exported.logits(x.numpy())
+    ratio = plain.std() / logits.numpy().std()
+    assert np.allclose(plain, logits.numpy() * ratio, atol=1e-2 * plain.std())
+    assert (plain.argmax(1) == logits.numpy().argmax(1)).mean() > 0.99
+
+
+def test_other_nets_are_not_exported():
+    with pytest.raises(ModelError, match="not a binarized perceptron; train one with"):
+        export_binary(build(Model(), (4, 4), 3, Arithmetic(name="binary")))
+    settings_ = Arithmetic(name="binary", activation_bits=1)
+    net = build(Model(), (4, 4), 3, settings_)
+    with pytest.raises(ModelError, match="scaling = 'none' or 'tensor'"):
+        export_binary(net)
+
+
+def test_the_range_penalty_pushes_back_what_is_out_of_range():
+    x = torch.tensor([[0.5, -2.0, 3.0]], requires_grad=True)
+    KeepRange(1.0, strength=0.5)(x).backward(torch.tensor([[4.0, 1.0, 1.0]]))
+    assert x.grad.tolist() == [[4.0, 1.0 - 2.0, 1.0 + 2.0]]
+
+
+# settings
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("name=fixd", "did you mean fixed?"),
+        ("bits=9", "[arithmetic] bits = 9: input should be less than or equal to 8"),
+        ("bits=1", "[arithmetic] bits = 1: input should be greater than or equal to 2"),
+        ("activation_bits=16", "a word has 2 to 8 bits, or 32 to leave it in float"),
+        ("stream_length=48", "a power of two long, as the period of a register is; use 32 or 64"),
+        ("stream_length=2048", "less than or equal to 1024"),
+        ("lfsr_bits=1", "at least 2 bits; 0 takes what the stream needs"),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_a_remedy(assignment, message):
+    with pytest.raises(SettingsError, match="arithmetic") as caught:
+        load_experiment("tiny", [f"arithmetic.{assignment}"])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        {"name": "fixed", "activation_bits": 1},
+        {"name": "fixed", "scaling": "none"},
+        {"name": "binary", "gradient_bits": 1},
+        {"name": "binary", "accumulator_bits": 8},
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(together):
+    with pytest.raises(SettingsError):
+        parse(Arithmetic, together, "test")
+
+
+def test_hooks_are_refused_where_opacus_has_no_rule():
+    with pytest.raises(SettingsError, match="use per_sample = 'onepass'"):
+        load_experiment("tiny", ["arithmetic.name=fixed", "training.per_sample=hooks"])
+
+
+def test_a_layer_without_a_rule_is_refused(monkeypatch):
+    monkeypatch.delitem(bookkeeping.RULES, ArithmeticLinear)
+    net = build(Model(), (4, 4), 3, Arithmetic(name="fixed"))
+    with pytest.raises(ModelError, match=r"no per-sample gradient rule; use one of .*or register"):
+        list(bookkeeping.trained_layers(net))
+
+
+def test_every_arithmetic_tells_its_formats():
+    kinds = {name: Arithmetic(name=name).formats for name in ARITHMETICS}
+    assert {name: (f.kind, f.weight_bits) for name, f in kinds.items()} == {
+        "float": ("float", 32),
+        "fixed": ("fixed", 8),
+        "ternary": ("ternary", 2),
+        "binary": ("binary", 1),
+        "stochastic": ("stochastic", 1),
+    }
+    assert kinds["stochastic"].stream_length == 64

@@ -1,0 +1,124 @@
+"""Experiments: what is planned, and what a device may know of it."""
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.training.job import Job
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger, Spent
+from privacy.errors import SettingsError
+from privacy.settings import parse
+from server.experiment.experiment import Experiment, Federation, load_experiment, ready_experiments
+
+
+@pytest.mark.parametrize("name", ready_experiments())
+def test_ready_experiments_load_resolve_and_read_back(name, tmp_path):
+    """Each has a title line, resolves its noise, and survives being written as TOML."""
+    assert len(ready_experiments()[name]) > 10
+    experiment = load_experiment(name).resolve()
+    path = tmp_path / "again.toml"
+    path.write_text(experiment.to_toml())
+    assert load_experiment(str(path)) == experiment
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 30), st.integers(1, 25), st.integers(0, 3))
+def test_cohorts_are_even(clients, cohort, rounds, seed):
+    """No client takes part more often than the plan says, nor twice in a round."""
+    federation = Federation(clients=clients, cohort=min(cohort, clients), rounds=rounds)
+    experiment = Experiment(seed=seed, budget=Budget(unit="none"), federation=federation)
+    assert len(experiment.cohorts) == rounds
+    counts = Counter()
+    for chosen in experiment.cohorts:
+        assert len(set(chosen)) == len(chosen) == federation.cohort_size
+        counts.update(chosen)
+    assert max(counts.values()) == federation.rounds_per_client
+    assert min(counts[c] for c in range(clients)) >= federation.rounds_per_client - 1
+
+
+def test_noise_is_solved_over_all_planned_rounds():
+    """10 of 100 clients over 100 rounds: ten rounds each, and they together meet epsilon."""
+    experiment = load_experiment(
+        "tiny",
+        ["federation.clients=100", "federation.cohort=10", "federation.rounds=100"],
+    ).resolve()
+    sigma = experiment.budget.noise_multiplier
+    training = experiment.training
+    planned = Ledger([Spent(sigma, training.sample_rate, 10 * training.local_steps)])
+    assert 0.99 * 8 < planned.epsilon(1e-5) <= 8
+    one_round = Ledger([Spent(sigma, training.sample_rate, training.local_steps)])
+    assert one_round.epsilon(1e-5) < 0.6 * 8
+
+
+def test_a_device_gets_a_job_and_no_more():
+    """The server's own sections do not cross the wire; what does is checked on arrival."""
+    experiment = load_experiment("tiny").resolve()
+    text = experiment.job.model_dump_json()
+    assert Job.from_json(text) == experiment.job
+    assert not set(Job.model_fields) & {"federation", "strategy", "record", "title"}
+    with pytest.raises(SettingsError, match="job from the server"):
+        Job.from_json(text.replace('"clip":1.0', '"clip":-1.0'))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("budget.epsilom=3", "-s budget.epsilom=3: [budget] epsilom: unknown key; did you mean ep"),
+        ("budgett.epsilon=3", "budgett: unknown key; did you mean budget?"),
+        ("budget.epsilon=-3", "[budget] epsilon = -3: input should be greater than 0"),
+        ("budget.epsilon=abc", "[budget] epsilon = 'abc': input should be a valid number"),
+        ("federation.rounds=2.5", "[federation] rounds = 2.5"),
+        ("federation.cohort=50", "cohort = 50 is more than clients = 4"),
+        ("model.name=convnett", "unknown model; did you mean convnet?"),
+        ("strategy.name=fedavgg", "unknown strategy; did you mean fedavg"),
+        ("strategy.beta=0.2", "fedavg has no beta"),
+        ("strategy.name=fedprox", "fedprox needs proximal_mu"),
+        ("training.schedule=lin", "unknown value; did you mean linear?"),
+        ("training.learning_rate=true", "[training] learning_rate = True"),
+        ("strategy.name=qfedavg", "training loss"),
+        ("nonsense", "must be section.key=value"),
+    ],
+)
+def test_bad_settings_are_one_line(assignment, says):
+    with pytest.raises(SettingsError) as caught:
+        load_experiment("tiny", [assignment])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_client_level_privacy_needs_a_mean():
+    with pytest.raises(SettingsError, match="mean of clipped updates"):
+        load_experiment("tiny", ["budget.unit=client", "strategy.name=krum"])
+
+
+def test_an_experiment_is_a_name_or_a_file(tmp_path):
+    with pytest.raises(SettingsError, match="no such experiment; did you mean tiny"):
+        load_experiment("tinny")
+    with pytest.raises(SettingsError, match="no such file"):
+        load_experiment("mine.toml")
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[budget]\nepsilom = 3\n")
+    with pytest.raises(SettingsError, match=r"^mine.toml: \[budget\] epsilom: unknown key; did"):
+        load_experiment(str(mine))
+    mine.write_text("[budget]\n")
+    with pytest.raises(SettingsError, match=r"mine.toml: \[budget\].*: give epsilon, or noise"):
+        load_experiment(str(mine))
+
+
+def test_schedules():
+    def rates(schedule):
+        tables = {
+            "budget": {"unit": "none"},
+            "training": {"learning_rate": 2.0, "schedule": schedule},
+            "federation": {"rounds": 4},
+        }
+        experiment = parse(Experiment, tables, "test")
+        return [experiment.learning_rate(n) for n in range(1, 5)]
+
+    assert rates("constant") == [2.0] * 4
+    assert rates("linear") == [2.0, 1.5, 1.0, 0.5]
+    assert rates("cosine") == pytest.approx([1 + math.cos(math.pi * k / 4) for k in range(4)])

@@ -1,0 +1,98 @@
+"""Streaming aggregation: Flower's own result, with a handful of replies alive at a time."""
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from clients.training.arrays import held
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from server.experiment.experiment import load_experiment
+from server.federation.aggregation import Gathered, Update, noise_seed
+from server.federation.grid import CohortGrid, identify
+from server.federation.strategies import STRATEGIES, Strategy, build_strategy
+
+NEEDS = {"fedprox": {"proximal_mu": 0.1}}
+
+
+def updates(num, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(num):
+        weights = {"w": rng.normal(size=(3, 2)).astype(np.float32), "b": np.float32(rng.normal(2))}
+        weights["b"] = np.atleast_1d(weights["b"])
+        examples = int(rng.integers(1, 100))
+        metrics = MetricRecord({"num-examples": examples, "train_loss": float(rng.random())})
+        yield Update(weights, examples, metrics, Ledger(), 0)
+
+
+def replies(some):
+    for update in some:
+        content = RecordDict({"arrays": held(update.weights), "metrics": update.metrics})
+        yield Message(content, dst_node_id=0, message_type="train")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_result_is_that_of_flowers_strategy_on_all_replies(name):
+    settings = Strategy(name=name, **NEEDS.get(name, {}))
+    ours, flowers = (build_strategy(settings, Budget(unit="none"), 0.1) for _ in range(2))
+    grid = CohortGrid(ClientApp(), num_clients=9, workers=1)
+    start = {k: np.zeros_like(v) for k, v in next(updates(1)).weights.items()}
+    for number in (1, 2):
+        for strategy in (ours, flowers):
+            list(strategy.configure_train(number, held(start), ConfigRecord(), grid))
+        gathered = Gathered(ours)
+        for update in updates(9, seed=number):
+            gathered.add(update)
+        found = gathered.aggregate(number, 0)
+        expected = flowers.aggregate_train(number, list(replies(updates(9, seed=number))))[0]
+        assert list(found) == list(expected)
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key].numpy(), array.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_only_a_handful_of_replies_is_alive():
+    alive, most = 0, 0
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return Message(RecordDict({"arrays": ArrayRecord()}), reply_to=message)
+
+    grid = CohortGrid(app, num_clients=50, workers=2)
+    messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
+    order = []
+    for reply in grid.send_and_receive(messages):
+        alive -= 1
+        order.append(reply.metadata.src_node_id)
+    assert order == list(range(1, 51))
+    assert most <= 8
+
+
+def test_the_servers_noise_is_known_by_its_seed_alone():
+    """Two runs with one seed are alike; without one no two rounds are."""
+    identify()
+    found = []
+    for seed in (1, 1, 2, None, None):
+        budget = Budget(unit="client", noise_multiplier=1.0)
+        strategy = build_strategy(Strategy(), budget, 0.1)
+        strategy.current_arrays = held(next(updates(1)).weights)
+        gathered = Gathered(strategy, equals=True)
+        for update in updates(3):
+            gathered.add(update)
+        found.append(gathered.aggregate(1, seed)["w"].numpy())
+    assert np.array_equal(found[0], found[1])
+    for i in range(1, 5):
+        assert not any(np.allclose(found[i], other) for other in found[i + 1 :])
+
+
+def test_secure_noise_has_no_seed():
+    """What `[training] noise` says holds for the server's noise too."""
+    seeds = {}
+    for noise in ("seeded", "secure"):
+        chosen = ["budget.unit=client", f"training.noise={noise}", "seed=5"]
+        seeds[noise] = noise_seed(load_experiment("tiny", chosen).resolve().job)
+    assert seeds == {"seeded": 5, "secure": None}

@@ -1,0 +1,337 @@
+"""The service: no secret in it, foreign bytes refused with a clear 4xx, workers that may die."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import served
+from fastapi import FastAPI
+
+from clients.data.sets import Data, load
+from clients.node.query import Client
+from privacy.encrypted.keys import CkksKeys
+from privacy.encrypted.wire import HEADER, Frame, _checksum, read_frame, read_offer
+from privacy.errors import ServiceError
+from privacy.sealed import inflate
+from server.inference import service as inference
+from server.inference.listen import listen
+from server.inference.loopback import loopback
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return served.compiled(tmp_path_factory, "ckks", *served.SQUARES)
+
+
+class Asker:
+    """A client of the raw interface, who can also send nonsense."""
+
+    def __init__(self, http, offer):
+        self.http, self.offer = http, offer
+        self.keys = CkksKeys(offer)
+        self.frame = Frame("keys", offer.digest, self.keys.evaluation())
+        data = load(Data())
+        self.image = data.test_x[0] / data.scale
+
+    @classmethod
+    async def begin(cls, http):
+        asker = cls(http, read_offer((await http.get("/v1/offer")).content))
+        response = await http.put("/v1/keys", content=asker.frame.to_bytes())
+        assert response.json() == {"keys": asker.frame.identity.hex()}
+        return asker
+
+    def question(self, **changes):
+        parts = changes.pop("parts", None) or self.keys.encrypt(self.image)
+        keys = changes.pop("keys", self.frame.identity)
+        return Frame("image", self.offer.digest, parts, keys, **changes).to_bytes()
+
+    async def ask(self, content):
+        return await self.http.post("/v1/answers", content=content)
+
+    async def require_right(self):
+        response = await self.ask(self.question())
+        assert response.status_code == 200, response.text
+        return self.keys.decrypt(read_frame(response.content, "answer", self.offer.digest).parts)
+
+
+def mutate(content, rng):
+    """Damage of every kind; some with a checksum that holds again."""
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(2000))
+    if kind == 1:
+        return content[: rng.randrange(len(content))]
+    changed = bytearray(content)
+    if kind == 2:
+        for _ in range(rng.randrange(1, 9)):
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        return bytes(changed)
+    if kind == 3:
+        place = rng.choice([p for p in range(HEADER.size + 8) if not 24 <= p < 40])
+        changed[place] ^= rng.randrange(1, 256)
+    elif kind == 4:
+        at = HEADER.size + 8  # SEAL's envelope and the start of what it compressed
+        changed[at + rng.randrange(40)] ^= rng.randrange(1, 256)
+    else:
+        changed += rng.randbytes(rng.randrange(1, 100))
+    return bytes(changed[:-16]) + _checksum(bytes(changed[:-16]))
+
+
+def test_ten_thousand_broken_requests_leave_a_service_that_answers(model):
+    """Each gets a 4xx; but a sound ciphertext of nonsense gets its answer."""
+
+    async def story():
+        rng = random.Random(7)
+        async with served.serving(model[1]) as (service, http):
+            asker = await Asker.begin(http)
+            sound = asker.question()
+            pids = [w.pid for w in service.pool.workers]
+            statuses = []
+            for number in range(10_000):
+                path = "/v1/answers" if number % 10 else "/v1/keys"
+                method = http.post if number % 10 else http.put
+                response = await method(path, content=mutate(sound, rng))
+                statuses.append(response.status_code)
+                assert len(response.content) < 50_000
+            assert all(400 <= s < 500 or s == 200 for s in statuses), set(statuses)
+            assert statuses.count(200) < 600
+            await asker.require_right()
+            assert pids == [w.pid for w in service.pool.workers]
+
+    served.run(story())
+
+
+def test_what_is_wrong_is_said(model):
+    async def story():
+        async with served.serving(model[1], request_bytes=200_000) as (_, http):
+            asker = await Asker.begin(http)
+            sound = asker.question()
+            assert (await asker.ask(sound)).status_code == 200
+            old = bytearray(sound)
+            old[4] = 0
+            cases = [
+                (sound, 409, "replay"),
+                (asker.question(keys=bytes(32)), 404, "upload them"),
+                (bytes(old), 400, "version 0"),
+                (sound[:-1], 400, "damaged"),
+                (bytes(200_001), 413, "are the most"),
+                (asker.question(parts=(b"",)), 422, "cut short"),
+                (asker.question(parts=(b"x" * 100,)), 422, "not an object of SEAL"),
+                (asker.question(parts=asker.keys.evaluation()[1:]), (413, 422), ""),
+                (Frame("keys", asker.offer.digest, (b"k",)).to_bytes(), 400, "where image"),
+            ]
+            for content, status, text in cases:
+                response = await asker.ask(content)
+                assert response.status_code in np.atleast_1d(status), response.text
+                assert text in response.text
+                assert response.text.count("\n") == 1
+            wrong = Frame("keys", asker.offer.digest, asker.keys.encrypt(asker.image) * 2)
+            response = await http.put("/v1/keys", content=wrong.to_bytes())
+            assert response.status_code == 422
+            assert (await http.get("/nowhere")).status_code == 404
+            await asker.require_right()
+
+    served.run(story())
+
+
+def test_a_body_that_never_ends_is_refused(model):
+    async def drip():
+        for _ in range(100):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    async def flood():
+        for _ in range(100):
+            yield bytes(100_000)
+
+    async def story():
+        async with served.serving(model[1], request_s=1.0, request_bytes=500_000) as (_, http):
+            assert (await http.post("/v1/answers", content=drip())).status_code == 408
+            assert (await http.post("/v1/answers", content=flood())).status_code == 413
+
+    served.run(story())
+
+
+def test_a_killed_worker_is_replaced_and_its_request_asked_again(model):
+    async def story():
+        async with served.serving(model[1]) as (service, http):
+            asker = await Asker.begin(http)
+            (worker,) = service.pool.workers
+            os.kill(worker.pid, signal.SIGSTOP)  # so that the request is surely under way
+            question = asyncio.ensure_future(asker.require_right())
+            await asyncio.sleep(0.2)
+            os.kill(worker.pid, signal.SIGKILL)
+            await question
+            assert service.pool.workers[0].pid != worker.pid
+            os.kill(service.pool.workers[0].pid, signal.SIGKILL)  # while idle
+            await asyncio.sleep(0.1)
+            await asker.require_right()
+            health = (await http.get("/health")).json()
+            assert health["status"] == "ok"
+            assert health["workers_replaced"] == 2
+
+    served.run(story())
+
+
+def test_a_request_that_kills_twice_is_given_up(model):
+    async def story():
+        async with served.serving(model[1]) as (service, http):
+            asker = await Asker.begin(http)
+            os.kill(service.pool.workers[0].pid, signal.SIGSTOP)
+            question = asyncio.ensure_future(asker.ask(asker.question()))
+            await asyncio.sleep(0.1)
+            first = service.pool.workers[0]
+            os.kill(first.pid, signal.SIGKILL)
+            while service.pool.workers[0] is first:
+                await asyncio.sleep(0.001)
+            os.kill(service.pool.workers[0].pid, signal.SIGKILL)
+            response = await question
+            assert response.status_code in (200, 500)  # it may have answered before it died
+            for _ in range(100):
+                if any(w.alive for w in service.pool.workers):
+                    break
+                await asyncio.sleep(0.1)
+            await asker.require_right()
+
+    served.run(story())
+
+
+def test_an_answer_that_takes_too_long_costs_the_worker(model):
+    async def story():
+        async with served.serving(model[1]) as (service, http):
+            asker = await Asker.begin(http)
+            patience_s, service.pool._timeout_s = service.pool._timeout_s, 0.5
+            os.kill(service.pool.workers[0].pid, signal.SIGSTOP)
+            response = await asker.ask(asker.question())
+            assert response.status_code == 504
+            assert "not done within 0.5 s" in response.text
+            service.pool._timeout_s = patience_s  # half a second may be little on a loaded machine
+            await asker.require_right()
+
+    served.run(story())
+
+
+def test_too_many_that_wait_are_turned_away(model):
+    async def story():
+        async with served.serving(model[1], waiting=2) as (service, http):
+            asker = await Asker.begin(http)
+            os.kill(service.pool.workers[0].pid, signal.SIGSTOP)
+            asked = [asyncio.ensure_future(asker.ask(asker.question())) for _ in range(6)]
+            while sum(each.done() for each in asked) < 3:
+                await asyncio.sleep(0.01)
+            os.kill(service.pool.workers[0].pid, signal.SIGCONT)
+            statuses = sorted([(await each).status_code for each in asked])
+            assert statuses == [200, 200, 200, 503, 503, 503]
+
+    served.run(story())
+
+
+def test_keys_give_way_to_newer_ones_and_are_uploaded_again(model):
+    async def story():
+        async with served.serving(model[1]) as (_, http):
+            size = len((await Asker.begin(http)).frame.to_bytes())
+        async with served.serving(model[1], stored_keys_bytes=int(2.5 * size)) as (service, http):
+            first, second = [await Asker.begin(http) for _ in range(2)]
+            await first.require_right()
+            await Asker.begin(http)  # the second's were used least lately
+            assert (await second.ask(second.question())).status_code == 404
+            await first.require_right()
+            health = (await http.get("/health")).json()
+            assert health["stored_keys"] == 2
+            assert health["stored_keys_bytes"] <= 2.5 * size
+            files = list(service._scratch.iterdir())
+            assert len(files) == 2
+            assert {f.name for f in files} >= {first.frame.identity.hex()}
+        assert not service._scratch.exists()
+
+    served.run(story())
+
+
+def memory_of(pid):
+    """Every byte that a process may have written, region by region."""
+    with Path(f"/proc/{pid}/mem").open("rb") as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            addresses, rights = line.split()[:2]
+            start, end = (int(a, 16) for a in addresses.split("-"))
+            if rights.startswith("rw") and "[v" not in line:
+                try:
+                    memory.seek(start)
+                    yield memory.read(end - start)
+                except (OSError, OverflowError, ValueError):
+                    continue
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
+def test_no_process_or_file_of_the_server_holds_the_secret_key(model):
+    """The secret polynomial's words are looked for; the search must find what is public."""
+    run, _ = model
+    with loopback(run.path, "ckks", workers=1) as url:
+        client = Client(httpx.Client(base_url=url, timeout=60))
+        data = load(Data())
+        client.ask(data.test_x[0] / data.scale)
+        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+        parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        keys_folder = Path(Path(f"/proc/{pids[0]}/cmdline").read_text().split("\0")[4])
+        assert len(list(keys_folder.iterdir())) == 1
+        words = inflate(client.keys.secret_bytes(), 1 << 26)
+        probes = [words[-512:-256], words[-20_000:-19_744]]
+        public = client.offer.digest
+        found_public = 0
+        for pid in (parent, *pids):
+            for region in memory_of(pid):
+                assert not any(probe in region for probe in probes)
+                found_public += public in region
+        assert found_public >= 2
+        for part in read_frame(
+            next(keys_folder.iterdir()).read_bytes(), "keys", client.offer.digest
+        ).parts:
+            assert not any(probe in inflate(part, 1 << 28) for probe in probes)
+    # and when the service ends, it ends whole
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (parent, *pids))
+    assert not keys_folder.exists()
+
+
+def test_the_service_imports_no_secret_key_code():
+    """As the import contract says of the source, so it is of the process."""
+    code = (
+        "import sys, server.inference.service, server.inference.worker;"
+        "import privacy.encrypted.ckks, privacy.encrypted.boolean, privacy.encrypted.batch;"
+        "print([m for m in sys.modules if m.startswith('privacy') and 'keys' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nonces_are_forgotten_in_order(model, monkeypatch):
+    monkeypatch.setattr(inference, "REMEMBERED_NONCES", 2)
+
+    async def story():
+        async with served.serving(model[1]) as (_, http):
+            asker = await Asker.begin(http)
+            parts = asker.keys.encrypt(asker.image)
+            nonces = [bytes([i]) * 16 for i in range(3)]
+            for nonce in nonces:
+                assert (await asker.ask(asker.question(parts=parts, nonce=nonce))).is_success
+            assert (
+                await asker.ask(asker.question(parts=parts, nonce=nonces[2]))
+            ).status_code == 409
+            assert (await asker.ask(asker.question(parts=parts, nonce=nonces[0]))).is_success
+
+    served.run(story())
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=f"{port}: .* choose another --port"):
+            listen(FastAPI(), "127.0.0.1", port)
+    with pytest.raises(ServiceError, match="refused"):
+        Client(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))

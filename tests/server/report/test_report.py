@@ -1,0 +1,451 @@
+"""`privet report`: what it says is what the run directories hold, and nothing else."""
+
+import json
+import math
+import random
+import re
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+from reported import HOSTILE, Page, copy, make_runs, make_sweep
+
+from privacy.errors import RunError
+from server import cli
+from server.report import figures, gather, to_html, to_json, to_markdown, verdict
+from server.report.facts.gaps import is_baseline
+from server.report.facts.groups import front, groups_of, over_seeds, prices_of
+from server.report.page.html import _policy
+from server.report.words.units import number, percent, si, text
+from server.report.words.verdict import contradictions, holds
+from server.run.directory import Run
+from server.run.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return make_runs(tmp_path_factory.getbasetemp(), monkeypatch)
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy of the runs, to alter."""
+    shutil.copytree(made, tmp_path / "runs", ignore=shutil.ignore_patterns("rounds", ".shadows"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def privet(folder, monkeypatch, capfd):
+    def call(*arguments):
+        monkeypatch.setenv("PRIVET_RUNS", str(folder))
+        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            cli.main()
+        out, err = capfd.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return call
+
+
+def told(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+# ---- numbers
+
+
+def test_numbers_on_the_page_are_those_of_the_run(folder):
+    run = Run.open(folder / "whole")
+    facts = gather(["whole", "free", "bare"], folder)
+    page, whole = Page(to_html(facts)), facts.runs[0].label
+    summary, leak = summarise(run), told(folder, "whole/leakage.json")
+
+    assert page.value("All runs", whole, "accuracy") == run.rounds[-1].accuracy
+    assert page.value("All runs", whole, "ε spent") == summary.epsilon
+    claims = "What was promised, spent and proven"
+    audit = told(folder, "whole/audit.json")
+    assert page.value(claims, whole, "ε claimed for the audited steps") == audit["epsilon"]
+    best = max(bound["epsilon"] for bound in audit["bounds"])
+    assert page.value(claims, whole, "ε proven by canaries, at least") == best
+    assert page.value(claims, whole, "noise multiplier") == summary.noise_multiplier
+    assert page.value(claims, whole, "δ") == 1e-5
+    assert page.cell(claims, whole, "δ")[0] == "10⁻⁵"
+
+    rows = page.tables["Membership, by adversary"][1:]
+    mine = {cells[1][0]: cells for cells in rows if cells[0][0] == whole}
+    final = leak["final_model"]
+    auc = final["attacks"][final["chosen_on_shadows"]["auc"]]["auc"]
+    shown, exact = mine["whoever has the last model"][3]
+    assert exact == auc["value"]
+    assert shown == f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+    server = leak["server"][leak["server"]["reported"]]
+    assert mine["the server"][3][1] == server["auc"]["value"]
+    assert mine["the server"][4][1] == server["tpr_at_1_percent"]["value"]
+
+    cost = told(folder, "whole/cost.json")
+    steps = [cells for cells in page.tables["An inference and a training step"][1:]]
+    assert [cells[3][1] for cells in steps] == [c["inference"]["latency_s"] for c in cost]
+    assert [cells[7][1] for cells in steps] == [c["step"]["energy_j"] for c in cost]
+    rounds = page.tables["A federated round"][1:]
+    assert [cells[3][1] for cells in rounds] == [c["round"]["latency_s"] for c in cost]
+
+    asked = told(folder, "whole/inference.json")
+    bytes_table = page.tables["Agreement and bytes"]
+    assert [cells[0][0] for cells in bytes_table[1:]] == ["CKKS", "boolean"]
+    assert page.value("Agreement and bytes", "CKKS", "question") == asked["ckks"]["upload_bytes"]
+    agreement = page.cell("Agreement and bytes", "CKKS", "same answer (95 %)")
+    assert agreement == ("95.0 % (76.4 to 99.1)", 0.95)
+    assert page.cell("Time by step", "boolean", "whole answer") == ("2.51 s", 2.51)
+
+    federation = page.tables[f"Clients of {whole}"][1:]
+    assert len(federation) == 4
+    manifest = run.manifest
+    own = [int((manifest.owner[~manifest.held_out] == c).sum()) for c in range(4)]
+    assert [cells[1][1] for cells in federation] == own
+    spent = [ledger.epsilon(1e-5) for _, ledger in sorted(run.ledgers.items())]
+    assert [cells[6][1] for cells in federation] == spent
+    settings = dict(facts.runs[0].settings)
+    assert settings["training.learning_rate"] == "1.0"
+    assert all(f"privet run {r.path}/experiment.toml" in page.words for r in facts.runs)
+
+
+def test_a_shown_number_is_the_exact_one_rounded(folder):
+    """Every number of every table: what is shown is what is kept, to its last digit."""
+    page = Page(to_html(gather(["whole", "free", "bare"], folder)))
+    prefixes = dict(zip("pnµmkMGT", [1e-12, 1e-9, 1e-6, 1e-3, 1e3, 1e6, 1e9, 1e12], strict=True))
+    units = ("s", "J", "B", "MAC", "op/s", "B/s")
+    seen = 0
+    for rows in page.tables.values():
+        for shown, exact in (cell for row in rows for cell in row):
+            if exact is None or not math.isfinite(exact) or "×" in shown or "10⁻" in shown:
+                continue
+            first, _, rest = shown.replace("−", "-").replace(",", "").partition("\u00a0")
+            word = rest.split(" (")[0]
+            factor = 0.01 if word == "%" else 1.0
+            if word.endswith(units) and word[:1] in prefixes and word not in units:
+                factor = prefixes[word[0]]
+            digits = first.split(" (")[0]
+            last = 10.0 ** -len(digits.partition(".")[2]) * factor
+            points = rows[0][-1][0] == "points below no promise" and abs(exact) < 1
+            value = float(digits) * factor
+            assert abs(value - exact) <= 0.51 * last or points, (shown, exact)
+            seen += 1
+    assert seen > 300
+
+
+def test_json_and_markdown_tell_the_same(folder):
+    facts = gather(["whole", "free"], folder)
+    found = json.loads(to_json(facts))
+    assert found["verdict"]["sentence"] == verdict(facts).sentence
+    run = found["runs"][0]
+    assert run["accuracy"] == facts.runs[0].accuracy
+    assert run["settings"]["federation.rounds"] == "2"
+    assert run["audit"]["epsilon"] == told(folder, "whole/audit.json")["epsilon"]
+    assert run["leakage"]["robustness"]["as trained"]["clean"]["value"] <= 1
+    assert run["encrypted"][0]["times_ms"]["encrypt"] == 4.5
+    assert "png" not in run["leakage"]["likenesses"][0]
+    markdown = to_markdown(facts)
+    page = Page(to_html(facts))
+    said = verdict(facts)
+    assert said.sentence.replace("\u00a0", " ") in page.words
+    assert said.sentence.replace("\u00a0", " ") in markdown.replace("\u00a0", " ")
+    for caption in ("All runs", "Membership, by adversary"):
+        for row in page.tables[caption][1:]:
+            for shown, exact in row:
+                assert exact is None or shown in markdown
+
+
+def test_units():
+    assert text(si(0.0123, "s")) == "12.3\u00a0ms"
+    assert text(si(999.7e-6, "s")) == "1.00\u00a0ms"
+    assert text(si(1_234_567, "B")) == "1.23\u00a0MB"
+    assert text(si(0.0, "J")) == "0\u00a0J"
+    assert text(percent(-0.0123)) == "−1.23\u00a0%"
+    assert text(number(1e-5)) == "10⁻⁵"
+    assert text(number(0.0001234)) == "1.23\u00a0×\u00a010⁻⁴"
+    assert text(number(2.9976)) == "3.00"
+    assert text(number(math.inf)) == "infinite"
+    assert text(number(None)) == "–"
+
+
+# ---- comparisons
+
+
+def test_the_interval_over_seeds_is_students():
+    found = over_seeds([0.90, 0.92, 0.94])
+    half = 4.302652729911275 * 0.02 / math.sqrt(3)  # t of two degrees of freedom, from a table
+    assert found.value == pytest.approx(0.92)
+    assert (found.low, found.high) == pytest.approx((0.92 - half, 0.92 + half))
+    alone = over_seeds([0.9])
+    assert alone.low == alone.high == 0.9
+
+
+def test_the_front_is_what_no_other_beats():
+    rng = random.Random(0)
+    for _ in range(50):
+        points = [(rng.randrange(8) / 8, rng.randrange(8) / 8) for _ in range(12)]
+        best = {points[i] for i in front(points)}
+        beaten = {
+            p for p in points if any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
+        }
+        assert best == set(points) - beaten
+
+
+def test_the_price_is_held_against_the_same_model_without_a_promise(folder):
+    facts = gather(["whole", "free", "bare"], folder)
+    (price,) = prices_of(groups_of(facts.runs))  # bare computes in other numbers than free
+    whole, free = facts.runs[:2]
+    assert price.points == free.accuracy - whole.accuracy
+    shown = f"{price.points * 100:.2f} points of accuracy".replace("-", "−")
+    assert shown in verdict(facts).sentence
+
+
+def test_seeds_of_a_setting_are_one_group(folder):
+    copy(folder / "whole", "again", experiment=("seed = 0\ntitle", "seed = 1\ntitle"))
+    groups = groups_of(gather(["whole", "again", "free"], folder).runs)
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert {run.label for run in groups[0].runs} == {
+        "ε = 8, float, seed 0",
+        "ε = 8, float, seed 1",
+    }
+
+
+# ---- the verdict
+
+
+def test_the_verdict_says_what_the_evidence_says(folder):
+    whole, free, bare = gather(["whole", "free", "bare"], folder).runs
+    assert holds(whole) is True
+    assert holds(bare) is None
+    alone = gather(["whole"], folder)
+    assert verdict(alone).state == "held"
+    assert verdict(replace(alone, runs=(bare,))).state == "untested"
+    assert "not known: nobody audited it" in verdict(replace(alone, runs=(bare,))).sentence
+    assert verdict(replace(alone, runs=(free,))).state == "none"
+
+    failing = replace(whole.audit.checks[2], passed=False)
+    audit = replace(whole.audit, passed=False, checks=(*whole.audit.checks[:2], failing))
+    broken = replace(whole, audit=audit)
+    assert holds(broken) is False
+    said = verdict(replace(alone, runs=(broken,)))
+    assert said.state == "broken"
+    assert "sensitivity" in said.sentence
+
+    loud = replace(whole.leakage.adversaries[0], epsilon=whole.epsilon + 1)
+    proven = replace(whole, leakage=replace(whole.leakage, adversaries=(loud,)))
+    assert "an attack proves" in contradictions(proven)[0]
+    overspent = replace(whole, epsilon=9.0)
+    assert "was spent" in contradictions(overspent)[0]
+    html = to_html(replace(alone, runs=(overspent,)))
+    assert '<p class="verdict broken">' in html
+    assert "BROKEN" in html
+
+
+def test_what_is_a_run_without_a_promise_to_compare_with(folder):
+    runs = {run.name: run for run in gather(["whole", "free"], folder).runs}
+    private, free = runs["whole"], runs["free"]
+
+    def changed(**settings):
+        of = {key.replace("_", ".", 1): value for key, value in settings.items()}
+        return replace(free, group=tuple((k, of.get(k, v)) for k, v in free.group))
+
+    assert is_baseline(free, private)
+    assert not is_baseline(private, private)
+    assert is_baseline(changed(training_learning_rate="9"), private)
+    assert not is_baseline(changed(model_name="another"), private)
+    steep = replace(free, group=(*free.group, ("arithmetic.slope", "10.0")))
+    assert is_baseline(steep, private)
+    words = replace(free, group=(*free.group, ("arithmetic.bits", "2")))
+    assert not is_baseline(words, private)
+
+
+# ---- what is missing, failed or damaged
+
+
+def test_missing_parts_are_named_with_their_commands(folder):
+    facts = gather(["bare"], folder)
+    parts = {m.part: m.commands for m in facts.missing}
+    assert parts["attack"] == ("privet attack bare",)
+    assert parts["audit"] == ("privet audit bare",)
+    assert parts["cost"] == ("privet cost bare --chip eyeriss",)
+    assert parts["baseline"] == (
+        f"privet run {folder / 'bare/experiment.toml'} -s budget.unit=none",
+    )
+    page = Page(to_html(facts))
+    for commands in parts.values():
+        assert all(command in page.words for command in commands)
+    assert "No run was attacked" in page.words
+    assert "No chip was asked" in page.words
+    assert not any("Membership" in caption for caption in page.tables)
+    assert not {m.part for m in gather(["whole", "free"], folder).missing} & {"audit", "baseline"}
+
+
+def test_an_unfinished_run_says_so(folder):
+    path = folder / "whole/rounds.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    facts = gather(["whole"], folder)
+    assert ("privet resume whole",) in [m.commands for m in facts.missing]
+    assert "1 of 2" in Page(to_html(facts)).words
+
+
+def test_a_sweep_shows_its_failed_cells(folder, privet):
+    make_sweep(folder)
+    facts = gather(["grid"], folder)
+    assert [run.name for run in facts.runs] == ["whole", "free", "bare"]
+    page = Page(to_html(facts))
+    (failed,) = page.tables["Failed cells: 1 of 5"][1:]
+    assert failed[0][0] == "budget.epsilon=3, arithmetic.name=float"
+    assert failed[2][0] == f"no noise is enough {HOSTILE}"
+    (stage,) = page.tables["Failed stages"][1:]
+    assert [cell[0] for cell in stage][1:] == ["cost", "the chip melted"]
+    (undone,) = page.tables["Cells not done: 1"][1:]
+    assert undone[2][0] == "pending"
+    assert "1 of 5 cells of the sweep failed." in page.words
+    assert "1 of 5 cells of the sweep not done yet." in page.words
+    status, out, _ = privet("report", "grid.sweep", "--format", "json")
+    assert status == 0
+    assert [cell["status"] for cell in json.loads(out)["cells"]].count("failed") == 1
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"final_model": {"auc": 3}}', "[1, 2", '{"final_model": null}', "NaN"]
+)
+def test_a_damaged_part_is_named_and_not_guessed(folder, damage):
+    for name in ("leakage.json", "audit.json", "cost.json", "inference.json"):
+        (folder / "whole" / name).write_text(damage)
+    facts = gather(["whole"], folder)
+    (run,) = facts.runs
+    assert (run.leakage, run.audit, run.costs, run.encrypted) == (None, None, (), ())
+    assert set(run.damaged) == {"leakage.json", "audit.json", "cost.json", "inference.json"}
+    assert "Files that cannot be read" in Page(to_html(facts)).tables
+
+
+def test_a_damaged_run_does_not_take_the_others_with_it(folder):
+    (folder / "bare/rounds.jsonl").write_text("{}\n")
+    facts = gather(["whole", "bare"], folder)
+    assert [run.name for run in facts.runs] == ["whole"]
+    (row,) = Page(to_html(facts)).tables["Run directories that cannot be read"][1:]
+    assert row[0][0] == "bare"
+    assert "line 1 is not a whole record" in row[1][0]
+    with pytest.raises(RunError, match="line 1 is not a whole record"):
+        gather(["bare"], folder)
+
+
+def test_failures_of_clients_are_told(folder):
+    path = folder / "bare/rounds.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]["clients"][2] |= {"failure": f"out of memory {HOSTILE}", "refused": False}
+    lines[1]["clients"][3] |= {"failure": "it would overspend", "refused": True}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    facts = gather(["bare"], folder)
+    page = Page(to_html(facts))
+    rows = page.tables["Failures of clients"][1:]
+    assert [(r[1][1], r[2][1], r[3][0]) for r in rows] == [(2, 2, "failed"), (2, 3, "refused")]
+    assert rows[0][4][0] == f"out of memory {HOSTILE}"
+    assert "Clients failed 2 times." in page.words
+
+
+# ---- hostile text
+
+
+def test_text_of_a_run_never_becomes_markup(folder):
+    hostile = json.dumps(HOSTILE)
+    run = copy(
+        folder / "whole",
+        "hostile",
+        experiment=('title = "tiny"', f"title = {hostile}"),
+        environment=('"platform"', f'{hostile}: "x", "platform"'),
+    )
+    told_ = told(folder, "hostile/environment.json")
+    run.keep("environment.json", told_ | {"platform": HOSTILE, "command": ["privet", HOSTILE]})
+    audit = told(folder, "hostile/audit.json")
+    audit["checks"][0]["measured"] = audit["bounds"][0]["name"] = HOSTILE
+    run.keep("audit.json", audit)
+    costs = told(folder, "hostile/cost.json")
+    costs[0]["chip"] = costs[0]["step"]["rows"][0]["layer"] = HOSTILE
+    run.save_costs(costs)
+    leak = told(folder, "hostile/leakage.json")
+    leak["secure_sum"] = {"left_out": HOSTILE}
+    run.keep("leakage.json", leak)
+    run.keep("inference.json", {HOSTILE: told(folder, "whole/inference.json")["ckks"]})
+    facts = gather(["hostile", "whole", "bare"], folder)
+    html = to_html(facts)
+    page = Page(html)
+    assert page.tags.count("script") == 2 + len(re.findall(r"data-figure=", html))
+    assert html.count("<script") == page.tags.count("script")
+    assert page.tags.count("img") == html.count('<img src="data:image/png;base64,')
+    assert HOSTILE in page.tables["Machines and versions"][1][2][0]
+    markdown = to_markdown(facts)
+    outside = [line for line in markdown.splitlines() if not line.startswith("    ")]
+    assert not any("<" in line.replace("\\<", "") for line in outside)
+    assert json.loads(to_json(facts))["runs"][0]["name"] == "hostile"
+
+
+def test_pictures_come_from_the_run_only(folder):
+    secret = folder.parent / "secret.png"
+    secret.write_bytes(b"\x89PNG\r\n\x1a\nsecret")
+    leak = told(folder, "whole/leakage.json")
+    leak["inversion"]["picture"] = "../../secret.png"
+    Run.open(folder / "whole").keep("leakage.json", leak)
+    (run,) = gather(["whole"], folder).runs
+    assert run.leakage is None
+    assert run.damaged == ("leakage.json",)
+
+
+def test_the_policy_names_the_scripts_it_allows():
+    assert "'sha256-" in _policy("a", "b")
+    assert "unsafe-inline" not in _policy("a", "b").split("style-src")[0]
+    assert _policy("a", "b").startswith("default-src 'none'")
+
+
+# ---- figures, size and the command
+
+
+def test_figures_are_plotly_figures(folder):
+    facts = gather(["whole", "free", "bare"], folder)
+    whole = facts.runs[0]
+    drawn = figures.pareto(facts.runs)
+    points = {x: y for trace in drawn.data for x, y in zip(trace.x, trace.y, strict=True) if x}
+    assert points[whole.leakage.strongest.auc.value] == 100 * whole.accuracy
+    bars = figures.spent_by_client(whole)
+    assert list(bars.data[0].y) == [client.epsilon for client in whole.clients]
+    step = whole.costs[0].step
+    assert sum(sum(t.x) for t in figures.energy_by_layer(step).data) > 0
+    line = figures.roofline(step)
+    highest = max(line.data[0].y)
+    assert all(y <= highest * 1.0001 for trace in line.data for y in trace.y)
+
+
+def test_two_hundred_runs_fit(folder):
+    for i in range(200):
+        copy(
+            folder / "whole",
+            f"copy-{i}",
+            experiment=(
+                "seed = 0\ntitle",
+                f"seed = {i % 5}\ntitle",
+            ),
+            leakage=('"epsilon_claimed"', f'"number": {i}, "epsilon_claimed"'),
+        )
+    names = [f"copy-{i}" for i in range(200)]
+    facts = gather(names, folder)
+    assert len(facts.runs) == 200
+    html = to_html(facts)
+    assert len(html.encode()) < 12e6
+    page = Page(html)
+    assert {cells[1][0] for cells in page.tables["All runs"][1:]} == set(names)
+
+
+def test_the_command_writes_where_it_is_told(privet, tmp_path):
+    target = tmp_path / "deep/mine.html"
+    status, out, _ = privet("report", "whole", "-o", str(target))
+    assert (status, out.strip()) == (0, str(target))
+    assert target.read_text().startswith("<!DOCTYPE html>")
+    status, out, _ = privet("report", "latest", "--format", "md")
+    assert status == 0
+    assert out.startswith("# Privacy, utility and cost")
+    status, _, err = privet("report", "nothing-of-that-name")
+    assert status == 2
+    assert "not a run directory" in err

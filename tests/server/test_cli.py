@@ -1,0 +1,157 @@
+"""The command line: results on stdout, one line for what went wrong, and the exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from server import cli
+
+
+@pytest.fixture
+def privet(runs, monkeypatch, capfd):
+    """Call the command line in this process: (exit status, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_run_prints_the_path_and_nothing_else(privet, runs):
+    """`privet show $(privet run tiny)` works; people read stderr."""
+    status, out, err = privet("run", "tiny", "-s", "federation.rounds=1", "--name", "first")
+    assert (status, out) == (0, f"{runs / 'first'}\n")
+    assert "epsilon" in err
+    assert len(err.splitlines()) == 1
+
+    status, out, _ = privet("show", "latest", "--json")
+    facts = json.loads(out)
+    assert status == 0
+    assert facts["rounds"] == "1 of 1"
+    assert 7.9 < facts["epsilon"] <= 8
+    assert facts["epsilon_full_participation"] >= facts["epsilon"]
+    assert facts["delta"] == 1e-5
+    assert facts["accountant"] == "PRV (Opacus)"
+    assert "Poisson" in facts["sampling"]
+
+    status, out, err = privet("show", "first")
+    assert (status, err) == (0, "")
+    assert "full participation" in out
+    status, out, _ = privet("list", "--json")
+    listed = json.loads(out)
+    assert [r["run"] for r in listed["runs"]] == ["first"]
+    assert {"tiny", "baseline", "dp", "dp-central"} <= set(listed["experiments"])
+    assert privet("list")[0] == 0
+    status, out, _ = privet("resume", "first")
+    assert (status, out) == (0, f"{runs / 'first'}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "tinny"], "no such experiment; did you mean tiny?"),
+        (["run", "tiny", "-s", "budget.epsilom=3"], "unknown key; did you mean epsilon?"),
+        (["run", "tiny", "-s", "budget.epsilon=-3"], "input should be greater than 0"),
+        (["run", "tiny", "-s", "budget.epsilon=yes"], "input should be a valid number"),
+        (["run", "tiny", "-s", "federation.clients=2000"], "more clients than the 1437 records"),
+        (["run", "tiny", "-s", "data.name=idx", "-s", "data.path=/nowhere"], "not there"),
+        (["run", "tiny", "-s", "model.name=convnet"], "use perceptron or scatter"),
+        (["run", "tiny", "--runs", "/dev/null/x"], "cannot be written"),
+        (["run", "tiny", "--name", "../x/y/.."], "one plain folder name"),
+        (["run"], "Missing argument 'EXPERIMENT'"),
+        (["fly"], "No such command 'fly'"),
+        (["show", "nothing"], "not a run directory"),
+        (["show", "latest"], "no runs yet"),
+        (["resume", "nothing"], "not a run directory"),
+        (["data", "fetch", "imagenet"], "not a data set to fetch"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_line_and_status_2(privet, runs, arguments, says):
+    status, out, err = privet(*arguments)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("privet: ")
+    assert not runs.exists() or not list(runs.iterdir())
+
+
+def test_a_run_that_exists_is_not_touched(privet, runs):
+    assert privet("run", "tiny", "-s", "federation.rounds=1", "--name", "mine")[0] == 0
+    before = sorted((p, p.stat().st_mtime_ns) for p in runs.rglob("*"))
+    status, _, err = privet("run", "tiny", "--name", "mine")
+    assert status == 2
+    assert "mine: exists; resume it, or choose another --name" in err
+    assert sorted((p, p.stat().st_mtime_ns) for p in runs.rglob("*")) == before
+
+
+def test_a_model_that_is_not_dp_safe_is_refused(privet, tmp_path, runs):
+    import numpy as np
+    from test_data import write_idx
+
+    for stem in ("train", "t10k"):
+        write_idx(tmp_path, f"{stem}-images-idx3-ubyte", np.zeros((40, 20, 20), np.uint8))
+        write_idx(tmp_path, f"{stem}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 10)
+    data = ["-s", "data.name=idx", "-s", f"data.path={tmp_path}"]
+    status, _, err = privet(
+        "run", "tiny", *data, "-s", "model.name=convnet", "-s", "model.norm=batch"
+    )
+    assert status == 2
+    assert "not DP-safe: BatchNorm" in err
+    assert "norm = 'group'" in err
+    assert not runs.exists()
+
+
+def test_a_failed_run_is_status_1_and_says_why(privet, runs, monkeypatch):
+    from clients.node import app as client_room
+
+    def fail(*_):
+        raise RuntimeError("no power")
+
+    monkeypatch.setattr(client_room, "train", fail)
+    status, out, err = privet("run", "tiny", "--name", "dark")
+    assert (status, out) == (1, "")
+    assert err == "privet: round 1: no client succeeded: RuntimeError: no power\n"
+    assert "Traceback" in privet("--debug", "resume", "dark")[2]
+    assert privet("list")[0] == 0
+
+
+def test_ctrl_c_leaves_a_resumable_run(runs):
+    """A real SIGINT to a real process."""
+    environment = {**os.environ, "PRIVET_RUNS": str(runs)}
+    command = [sys.executable, "-m", "server", "run", "tiny", "--name", "stopped"]
+    process = subprocess.Popen(
+        [*command, "-s", "federation.rounds=400"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (runs / "stopped/rounds/002.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "privet: interrupted; go on with: privet resume stopped\n"
+
+    from server.run.directory import Run
+
+    assert 2 <= len(Run.open(runs / "stopped").rounds) < 400
+
+
+def test_data_list(privet):
+    status, out, _ = privet("data", "list", "--json")
+    assert status == 0
+    assert set(json.loads(out)) == {"digits", "mnist", "fashion-mnist", "idx"}
+    assert privet("data", "list")[0] == 0

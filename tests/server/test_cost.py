@@ -1,0 +1,114 @@
+"""`privet cost`: a run or a model on a chip, as a table and as JSON."""
+
+import json
+import sys
+
+import pytest
+
+from clients.chip import Workload, estimate, fixed, load_chip
+from server import cli
+from server.cost import cost_of_run, find_network, network_of, workload_of
+from server.engines.launch import launch
+from server.experiment.experiment import load_experiment
+from server.run.directory import Run
+
+
+@pytest.fixture
+def privet(runs, monkeypatch, capfd):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            cli.main()
+        out, err = capfd.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return call
+
+
+def small(runs, *settings):
+    experiment = load_experiment("tiny", ["federation.rounds=1", *settings])
+    return launch(experiment, runs, "")
+
+
+def test_a_ready_model(privet):
+    status, out, _ = privet("cost", "convnet", "--chip", "eyeriss", "--json")
+    (report,) = json.loads(out)
+    assert status == 0
+    cost = estimate(find_network("convnet"), load_chip("eyeriss"), Workload(), fixed(16), 1)
+    assert report["inference"]["latency_s"] == cost.latency_s
+    assert report["inference"]["energy_j"] == pytest.approx(cost.energy_j)
+    assert report["step"]["memory"]["gradient_bytes"] == 4 * 32 * 26_010
+    phases = {row["phase"] for row in report["step"]["rows"]}
+    assert {
+        "forward",
+        "input gradient",
+        "weight gradient",
+        "norms",
+        "clip",
+        "noise",
+        "update",
+    } == phases
+
+
+def test_a_run_reads_its_experiment(privet, runs):
+    run = small(runs)
+    status, out, _ = privet("cost", "latest", "--chip", "edgetpu", "--chip", "stm32h743", "--json")
+    reports = json.loads(out)
+    assert status == 0
+    assert len(reports) == 2
+    assert run.costs == reports
+    assert json.loads((run.path / "cost.json").read_text()) == reports
+    experiment = run.experiment
+    assert workload_of(experiment) == Workload(
+        "dp-sgd", "onepass", experiment.budget.clip, experiment.budget.noise_multiplier
+    )
+    owners = run.manifest.owner[~run.manifest.held_out]
+    most = max((owners == client).sum() for client in range(4))
+    for report in reports:
+        expected = round(most * experiment.training.sample_rate)
+        assert report["step"]["batch"] == expected
+        assert report["round"]["steps"] == experiment.training.local_steps
+        assert report["round"]["step"]["batch_99"] > expected
+        assert report["round"]["upload_bytes"] == 4 * network_of(experiment).parameters
+
+
+def test_without_a_budget_a_device_runs_sgd(runs):
+    run = small(runs, "budget.unit=none", "training.sample_rate=0.5")
+    report = cost_of_run(run, load_chip("tpu"))
+    assert {row.phase for row in report.step.rows} == {
+        "forward",
+        "input gradient",
+        "weight gradient",
+        "update",
+    }
+    assert report.round.latency_99_s == pytest.approx(report.round.latency_s)
+
+
+def test_hooks_hold_every_records_gradient(runs):
+    run = small(runs, "training.per_sample=hooks")
+    report = cost_of_run(run, load_chip("tpu"))
+    parameters = network_of(run.experiment).parameters
+    assert report.step.memory.gradient_bytes == 4 * report.step.batch * parameters
+
+
+def test_tables_for_people(privet):
+    status, out, _ = privet("cost", "mcunet-in4", "--chip", "stm32h743", "--batch", "2")
+    assert status == 0
+    assert "OUT OF MEMORY" in out
+    assert "compute" in out
+
+
+def test_what_is_wrong_is_said_in_one_line(privet):
+    for arguments, said in (
+        (("cost", "convnet", "--chip", "eyeris"), "did you mean eyeriss"),
+        (("cost", "nothing"), "nothing"),
+        (("cost", "convnet", "--batch", "0"), "batch"),
+    ):
+        status, out, err = privet(*arguments)
+        assert (status, out) == (2, "")
+        assert said in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_run_without_costs_has_none(runs):
+    assert Run(runs / "x").costs == []
