@@ -1,6 +1,5 @@
 """What people see: progress on stderr, quiet when it is not a terminal; tables on stdout."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,9 +15,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from server.federation.rounds import Observe
 from server.run.directory import Run
-from server.run.rounds import RoundRecord
+from server.run.rounds import Observe, RoundRecord
 
 err = Console(stderr=True)
 out = Console()
@@ -78,17 +76,3 @@ def fact_table(title: str, facts: dict[str, Any]) -> Table:
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), "-" if value is None else str(value))
     return table
-
-
-@contextmanager
-def silence(*names: str) -> Iterator[None]:
-    """Keep these loggers off the terminal: people get a progress bar, and log.txt has it all."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [], False
-    try:
-        yield
-    finally:
-        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate

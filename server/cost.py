@@ -21,7 +21,8 @@ from clients.chip.federated import RoundCost, estimate_round, estimate_step, fix
 from clients.chip.workloads.networks import NETWORKS
 from clients.chip.workloads.trace import trace
 from clients.data.sets import Partition, load, partition
-from clients.models import MODELS, Model, build
+from clients.models import MODELS, Model
+from clients.training.net import build
 from privacy.errors import RunError, SettingsError
 from privacy.settings import suggest
 from server.experiment.experiment import Experiment

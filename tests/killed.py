@@ -16,9 +16,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 import clients.node.app
 import clients.node.holder
 from clients.data.sets import load
-from clients.models import build
+from clients.training.net import build
 from privacy.dp.journal import Journal
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation.grid import CohortGrid
 
 PHASES = ("before the charge", "charged", "computed", "released")

@@ -7,11 +7,11 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-from server.adversary import adversaries, reconstructions
+from server.adversary import adversaries, generators
 from server.adversary.auditing import audit_of
 from server.cost import cost_of_run
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import Run
 
 HOSTILE = "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>&|`*_"
@@ -60,9 +60,9 @@ def make_runs(temporary: Path, monkeypatch) -> Path:
 
 
 def _make(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 1)
-    monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
-    monkeypatch.setattr(reconstructions, "GAN_IMAGES", 20)
+    monkeypatch.setattr(generators, "GAN_ROUNDS", 1)
+    monkeypatch.setattr(generators, "GAN_PAIRS", 1)
+    monkeypatch.setattr(generators, "GAN_IMAGES", 20)
     plan = ["federation.rounds=2", "record.updates=true"]
     whole = launch(load_experiment("tiny", plan), folder, "whole")
     adversaries.attack(whole, adversaries.settings_of(whole, QUICK), lambda _: None)

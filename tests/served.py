@@ -6,7 +6,7 @@ import contextlib
 import httpx
 
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.inference.program import compile_run
 from server.inference.service import Limits, Service
 

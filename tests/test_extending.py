@@ -18,7 +18,7 @@ from server import cli
 from server.adversary.adversaries import attack, settings_of
 from server.adversary.replay import builder
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 PAGE = (Path(__file__).parent.parent / "server/README.md").read_text()
 BLOCKS = re.findall(r"```(python|toml)\n(.*?)```", PAGE.partition("## How to add")[2], re.DOTALL)

@@ -11,7 +11,7 @@ import pytest
 from clients.data import sets as data
 from clients.data.formats import read_digits
 from server import cli
-from server.experiment.experiment import ready_experiments
+from server.experiment.loading import ready_experiments
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ["privacy", "clients", "attacks", "server", "tests/benchmarks"]

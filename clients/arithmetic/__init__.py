@@ -1,36 +1,25 @@
 """[arithmetic]: in which numbers a device computes, by name.
 
 A new arithmetic is a class that gives a model its `Layers`, entered in `ARITHMETICS` with the
-formats of its numbers. Trained layers of a new type have a rule in `privacy.dp.bookkeeping.RULES`;
+formats of its numbers. Trained layers of a new type have a rule in `privacy.dp.rules.RULES`;
 new words for the weights of `FixedLayers` need no new type, only another `projection`.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
 import torch
-from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.fixed import FixedLayers
 from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.plain import FloatLayers
-from clients.arithmetic.streams.registers import TAPS
+from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
 from clients.arithmetic.streams.stochastic import StochasticLayers, StochasticLinear
-from clients.protocol import Formats, Layers
+from clients.protocol import Formats
 from clients.seeds import derive
-from privacy.settings import Section, suggest
 
+__all__ = ["ARITHMETICS", "Arithmetic", "Numbers", "begin_round", "constrain"]
 
-class Numbers(NamedTuple):
-    """What a model is built of, and the numbers that the device then holds."""
-
-    layers: "Callable[[Arithmetic], Layers]"
-    formats: "Callable[[Arithmetic], Formats]"
-
-
-ARITHMETICS: dict[str, Numbers] = {
+ARITHMETICS |= {
     "float": Numbers(lambda _: FloatLayers(), lambda _: Formats("float", 32, 32, 32)),
     "fixed": Numbers(FixedLayers, lambda a: a.words("fixed", a.bits)),
     "ternary": Numbers(FixedLayers, lambda a: a.words("ternary", 2)),
@@ -39,116 +28,6 @@ ARITHMETICS: dict[str, Numbers] = {
         StochasticLayers, lambda a: Formats("stochastic", 1, 1, 2, a.stream_length)
     ),
 }
-
-WORDS = (2, 3, 4, 5, 6, 7, 8, 32)
-
-
-class Arithmetic(Section):
-    """In which numbers a model is trained and evaluated.
-
-    Attributes:
-        name: a key of `ARITHMETICS`.
-        bits: of a weight under `fixed`.
-        activation_bits: of a layer's input; 32 leaves it alone. 1, under `binary`: inputs are
-            compared with `threshold`, and signs take the place of the model's activation.
-        gradient_bits: of the gradient that reaches a layer, rounded at random; 32 leaves it alone.
-        rounding: of weights and activations: to the nearest word, or at random without bias.
-        projection: how the scale of weights is found; see `clients.arithmetic.projections`.
-        scaling: one scale for each output channel, for the tensor, or none but a constant.
-        threshold: of one-bit inputs.
-        accumulator_bits: under `scaling = "none"`, penalise sums of a layer that need more bits,
-            of which encrypted inference pays for each; 0 does not care.
-        stream_length: clock cycles under `stochastic`, a power of two up to 1024.
-        lfsr_bits: width of the registers; 0 takes the one whose period is the stream's length, so
-            that the stream of a number has as many ones as it should.
-        counter_bits: of the saturating counter under `stochastic`.
-        gain: over the square root of a layer's inputs, what its sums are multiplied with, under
-            `stochastic` and under `scaling = "none"`.
-        slope: of the straight line that stands for the derivative of a sign or a counter: the
-            larger, the faster hidden layers learn beside the last.
-        fault_rate: share of bits that are flipped in evaluation: of streams, or of the words of
-            weights and activations.
-    """
-
-    name: str = "float"
-    bits: int = Field(default=8, ge=2, le=8)
-    activation_bits: int = 8
-    gradient_bits: int = 8
-    rounding: Literal["nearest", "stochastic"] = "nearest"
-    projection: Literal["heuristic", "optimised"] = "heuristic"
-    scaling: Literal["none", "tensor", "channel"] = "channel"
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    accumulator_bits: int = Field(default=0, ge=0, le=16)
-    stream_length: int = Field(default=64, ge=1, le=1024)
-    lfsr_bits: int = Field(default=0, ge=0, le=max(TAPS))
-    counter_bits: int = Field(default=12, ge=2, le=15)
-    gain: float = Field(default=3.0, gt=0)
-    slope: float = Field(default=1.0, gt=0)
-    fault_rate: float = Field(default=0.0, ge=0, le=0.5)
-
-    @field_validator("name")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        if name not in ARITHMETICS:
-            raise ValueError(f"unknown arithmetic{suggest(name, ARITHMETICS)}")
-        return name
-
-    @field_validator("stream_length")
-    @classmethod
-    def _is_a_power_of_two(cls, length: int) -> int:
-        if length.bit_count() != 1:
-            near = 1 << (length.bit_length() - 1)
-            raise ValueError(
-                f"a stream is a power of two long, as the period of a register is; use {near} or "
-                f"{2 * near}"
-            )
-        return length
-
-    @field_validator("lfsr_bits")
-    @classmethod
-    def _has_taps(cls, width: int) -> int:
-        if width == 1:
-            raise ValueError("a register has at least 2 bits; 0 takes what the stream needs")
-        return width
-
-    @field_validator("activation_bits", "gradient_bits")
-    @classmethod
-    def _is_a_word(cls, bits: int) -> int:
-        if bits not in (1, *WORDS):
-            raise ValueError("a word has 2 to 8 bits, or 32 to leave it in float")
-        return bits
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> "Arithmetic":
-        if self.gradient_bits == 1:
-            raise ValueError("gradient_bits = 1: a signed word needs 2 bits; 32 leaves it in float")
-        if self.activation_bits == 1 and self.name not in ("binary", "ternary"):
-            raise ValueError(
-                f"activation_bits = 1: {self.name} has words of 2 to 8 bits; use name = 'binary'"
-            )
-        if self.name == "fixed" and self.scaling == "none":
-            raise ValueError("scaling = 'none': k-bit words need a scale; use tensor or channel")
-        if self.accumulator_bits and self.scaling != "none":
-            raise ValueError("accumulator_bits: sums are integers only under scaling = 'none'")
-        return self
-
-    @property
-    def formats(self) -> Formats:
-        """Numbers as the device holds them."""
-        return ARITHMETICS[self.name].formats(self)
-
-    def words(self, kind: str, weight_bits: int) -> Formats:
-        """Formats with activations and gradients in the words that are set."""
-        return Formats(kind, weight_bits, self.activation_bits, self.gradient_bits)
-
-    @property
-    def register_bits(self) -> int:
-        """Width of the registers; by default their period is the stream's length, less one."""
-        return self.lfsr_bits or max(self.stream_length.bit_length() - 1, 2)
-
-    def layers(self) -> Layers:
-        """The parts of which a model is built."""
-        return ARITHMETICS[self.name].layers(self)
 
 
 def begin_round(model: nn.Module, seed: int) -> None:

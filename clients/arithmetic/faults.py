@@ -1,4 +1,4 @@
-"""Faults: bits of k-bit words that flip, in two's complement, as they would in a device's memory.
+"""Faults: bits of words and of streams that flip, as they would in a device's memory.
 
 Faults strike in evaluation only. Which bits is a function of the numbers themselves, so that a
 result does not depend on the order in which a test set is walked through.
@@ -35,3 +35,23 @@ def flip_words(words: Tensor, bits: int, rate: float, *, signed: bool = True) ->
     seed = int((integers.numpy() * places).sum()) & MASK >> 1
     _flip(integers.numpy(), bits, signed, rate, seed)
     return integers.view(words.shape).float()
+
+
+@compiled  # type: ignore[untyped-decorator]
+def flip_bits(words: Any, features: int, rate: float, seed: int) -> int:
+    """Flip each bit of streams [N, K] with probability `rate`; returns how many.
+
+    From one flip to the next it draws the gap, which is geometric: few draws for few faults.
+    """
+    flips, draws, at = 0, 0, 0
+    end = words.shape[0] * features
+    while True:
+        draw = np.float64(uniform(seed, draws)) + 2.0**-25  # never zero
+        at += int(np.log(draw) / np.log1p(-rate))
+        draws += 1
+        if at >= end:
+            return flips
+        n, i = at // features, at % features
+        words[n, i >> 6] ^= np.uint64(1) << np.uint64(i & 63)
+        flips += 1
+        at += 1

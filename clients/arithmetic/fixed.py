@@ -1,7 +1,6 @@
 """fixed, ternary and binary: weights in few bits, activations and gradients in k-bit words."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -16,9 +15,7 @@ from clients.arithmetic.layers import (
 )
 from clients.arithmetic.projections import Projected
 from clients.arithmetic.rounding import RoundGradient, RoundInput
-
-if TYPE_CHECKING:
-    from clients.arithmetic import Arithmetic
+from clients.arithmetic.settings import Arithmetic
 
 
 class FixedLayers:
@@ -28,7 +25,7 @@ class FixedLayers:
     model's own activation is left out.
     """
 
-    def __init__(self, settings: "Arithmetic") -> None:
+    def __init__(self, settings: Arithmetic) -> None:
         self._settings = settings
         self._formats = settings.formats
 

@@ -16,7 +16,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
 from clients.arithmetic.straight import pass_straight, signs
-from privacy.dp.bookkeeping import RULES, Share
+from privacy.dp.rules import RULES, Share
 
 
 class _Straight(torch.autograd.Function):

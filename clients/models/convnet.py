@@ -1,16 +1,12 @@
 """Convnet: the small net of Opacus's MNIST example, 26,010 parameters at 28x28 and 10 classes."""
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
 from clients.layers import AddChannel, MaxPool2d
 from clients.models.perceptron import ACTIVATIONS
+from clients.models.settings import Model
 from clients.protocol import Layers
 from privacy.errors import ModelError
-
-if TYPE_CHECKING:
-    from clients.models import Model
 
 NORMS = {
     "none": lambda channels: nn.Identity(),
@@ -20,7 +16,7 @@ NORMS = {
 
 
 def build_convnet(
-    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
 ) -> nn.Module:
     """Two convolutions with overlapping max-pooling, then two dense layers.
 

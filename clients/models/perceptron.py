@@ -2,22 +2,18 @@
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from clients.layers import Square
+from clients.models.settings import Model
 from clients.protocol import Layers
-
-if TYPE_CHECKING:
-    from clients.models import Model
-
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "square": Square}
 
 
 def build_perceptron(
-    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
 ) -> nn.Module:
     """Flatten, then `hidden` dense layers with the activation between, then the classes."""
     widths = [math.prod(shape), *model.hidden]

@@ -3,18 +3,14 @@
 The transform learns nothing, so it costs no privacy; each record is normalised by itself.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.models.scattering import scatter
+from clients.models.settings import Model
 from clients.protocol import Layers
 from privacy.errors import ModelError
-
-if TYPE_CHECKING:
-    from clients.models import Model
 
 CHANNELS, GROUPS = 81, 27  # two scales, eight orientations
 
@@ -39,7 +35,7 @@ def scatter_features(images: Tensor) -> Tensor:
 
 
 def build_scatter(
-    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
 ) -> nn.Module:
     """The linear head, from zero: a convex problem whose start favours no class."""
     head = arithmetic.linear(CHANNELS * (shape[0] // 4) * (shape[1] // 4), num_classes)

@@ -4,20 +4,16 @@ The net of TenSEAL's tutorial: its one convolution can be packed by the client (
 are what leveled FHE computes (CryptoNets, 2016).
 """
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
 from clients.layers import AddChannel, Square
+from clients.models.settings import Model
 from clients.protocol import Layers
 from privacy.errors import ModelError
 
-if TYPE_CHECKING:
-    from clients.models import Model
-
 
 def build_strided(
-    model: "Model", shape: tuple[int, ...], num_classes: int, arithmetic: Layers
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
 ) -> nn.Module:
     """Convolution, square, dense, square, ..., the classes.
 

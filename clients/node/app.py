@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.data.sets import Data, load, partition
-from clients.models import build
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.seeds import derive
 from clients.training.job import Job
-from clients.training.net import Net
+from clients.training.net import Net, build
 from clients.training.records import records
 from clients.training.train import Round, evaluate, net_of, train
 from privacy.dp.ledger import Ledger

@@ -3,8 +3,38 @@
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic import begin_round, constrain
+from clients.arithmetic import Arithmetic, begin_round, constrain
+from clients.models import MODELS, Model
 from privacy.dp.compiled import Program, Shape
+from privacy.errors import ModelError
+
+FLOAT = Arithmetic()
+
+
+def build(
+    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Arithmetic = FLOAT
+) -> nn.Module:
+    """Build an untrained model; its initial weights come from torch's global generator.
+
+    Args:
+        shape: of one record's images, [H, W].
+        arithmetic: in which numbers it computes.
+
+    Raises:
+        ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
+    """
+    architecture, layers = MODELS[model.name], arithmetic.layers()
+    if model.pool == 1:
+        return architecture.build(model, shape, num_classes, layers)
+    if architecture.transform is not None or any(side % model.pool for side in shape):
+        raise ModelError(
+            f"[model] pool = {model.pool}: the {shape[0]}x{shape[1]} inputs of {model.name} cannot "
+            "be pooled so; use 1, or a divisor of both sides and a model that reads pixels"
+        )
+    pooled = tuple(side // model.pool for side in shape)
+    built = architecture.build(model, pooled, num_classes, layers)
+    chain = built.children() if type(built) is nn.Sequential else [built]
+    return nn.Sequential(nn.AvgPool2d(model.pool), *chain)
 
 
 class Net:

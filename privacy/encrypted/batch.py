@@ -17,10 +17,10 @@ import tenseal.sealapi as seal
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from privacy.encrypted.ckks import SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.encrypted.net import Array, Dense, Net, normalise
 from privacy.encrypted.wire import BatchOffer
 from privacy.errors import CiphertextError, ModelError
+from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.sealed import ENVELOPE, inflate, plain_envelope
 
 DEGREE, PRIME_BITS, SPECIAL_BITS = 4096, (27, 27, 27), 27

@@ -4,16 +4,11 @@
 product's diagonals are summed before anything is rescaled, and only the rotations in use have keys.
 SEAL enforces 128-bit security on every context made here. Nothing here can decrypt.
 
-SEAL reads and writes files only, so bytes go through a folder in memory where there is one. It
-holds Python's lock while it computes: for two answers at once take two processes.
+SEAL holds Python's lock while it computes: for two answers at once take two processes.
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tenseal.sealapi as seal
@@ -22,72 +17,7 @@ from privacy.encrypted.net import Array
 from privacy.encrypted.plan import Plan
 from privacy.encrypted.recipes import Recipe
 from privacy.errors import CiphertextError, ModelError
-from privacy.sealed import inflate
-
-MOST_BYTES = 1 << 28  # of an object whose size is not known better
-SLACK_BYTES = 1024  # for headers within an object
-MEMORY = Path("/dev/shm")  # a folder that is not on a disk, on Linux
-
-
-class Native(Protocol):
-    """What SEAL can save."""
-
-    def save(self, path: str) -> None:
-        """To a file, compressed."""
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(dir=MEMORY if MEMORY.is_dir() else None) as file:
-        yield file.name
-
-
-def to_bytes(native: Native) -> bytes:
-    """What SEAL saves."""
-    with _scratch() as path:
-        native.save(path)
-        return Path(path).read_bytes()
-
-
-def from_bytes(native: Any, context: Any, content: bytes, most_bytes: int = MOST_BYTES) -> Any:
-    """Load what SEAL saved into an empty object of its kind.
-
-    It is inflated here first, so that a small upload cannot become a large one inside SEAL.
-
-    Args:
-        most_bytes: what it may be when inflated.
-
-    Raises:
-        CiphertextError: it is not of that kind, or does not fit the parameters.
-    """
-    inflated = inflate(content, most_bytes)
-    with _scratch() as path:
-        Path(path).write_bytes(inflated)
-        try:
-            native.load(context, path)
-        except (RuntimeError, ValueError, IndexError, MemoryError) as error:
-            kind = type(native).__name__
-            raise CiphertextError(f"not a {kind} under these parameters: {error}") from None
-    return native
-
-
-def make_context(degree: int, prime_bits: tuple[int, ...], special_bits: int) -> Any:
-    """A SEAL context at 128-bit security.
-
-    Raises:
-        ModelError: SEAL refuses the parameters, or finds them weaker than that.
-    """
-    parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
-    parameters.set_poly_modulus_degree(degree)
-    try:
-        moduli = seal.CoeffModulus.Create(degree, [*prime_bits, special_bits])
-        parameters.set_coeff_modulus(moduli)
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"CKKS parameters: {error}") from None
-    context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
-    if not context.parameters_set():
-        raise ModelError(f"CKKS parameters: {context.parameters_error_message()}")
-    return context
+from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
 
 
 def context_of(recipe: Recipe) -> Any:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tenseal.sealapi as seal
 
-from privacy.encrypted.ckks import from_bytes, galois_elements, make_context, to_bytes
+from privacy.encrypted.ckks import galois_elements
 from privacy.encrypted.layout import power_of_two
 from privacy.encrypted.net import Array, pool_images
 from privacy.encrypted.plan import pack
 from privacy.encrypted.wire import BatchOffer, BooleanOffer, Offer
 from privacy.errors import CiphertextError, KeysError, ModelError
 from privacy.files import write_atomically
+from privacy.seal import from_bytes, make_context, to_bytes
 
 if TYPE_CHECKING:
     from privacy.encrypted.boolean_keys import BooleanKeys

@@ -23,8 +23,8 @@ from typing import Any
 
 import tenseal.sealapi as seal
 
-from privacy.encrypted.ckks import SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.errors import CiphertextError
+from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
 
 DEGREE = 4096
 PRIME_BITS = 60

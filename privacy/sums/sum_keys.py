@@ -11,8 +11,8 @@ import numpy as np
 import tenseal.sealapi as seal
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.encrypted.ckks import SLACK_BYTES, from_bytes, to_bytes
 from privacy.errors import CiphertextError, SecureSumFailed
+from privacy.seal import SLACK_BYTES, from_bytes, to_bytes
 from privacy.sums.boxes import KEY_BYTES, exchange, open_box, public_of, seal_box
 from privacy.sums.encrypted_sum import (
     DEGREE,

@@ -26,7 +26,7 @@ from attacks.membership.shadows import Shadows
 from attacks.membership.signals import load, observe, predict
 from attacks.settings import Attack
 from attacks.tape import Tape
-from clients.models import build
+from clients.training.net import build
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient

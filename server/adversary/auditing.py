@@ -21,13 +21,15 @@ from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError, SettingsError
 from server.adversary.replay import builder
-from server.console import silence
-from server.experiment.experiment import Experiment, load_experiment
+from server.experiment.experiment import Experiment
+from server.experiment.loading import load_experiment
+from server.experiment.strategy import Strategy
 from server.federation.aggregation import Gathered, Update, noise_seed
 from server.federation.grid import identify
 from server.federation.rounds import charge_client
-from server.federation.strategies import Strategy, build_strategy
+from server.federation.strategies import build_strategy
 from server.run.directory import Run, find_run
+from server.run.logs import silence
 
 RECORDS = 200  # of the data set, that the auditor trains on
 CLIENTS = 1000  # that it makes up: each sends a whole model

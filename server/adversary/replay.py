@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from attacks.tape import Bools, Recipe, Sample, Tape
 from clients.data.sets import load, partition
-from clients.models import build
 from clients.node.app import identify, load_net
 from clients.seeds import derive
 from clients.training.job import Job
+from clients.training.net import build
 from clients.training.records import Records, records
 from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger

@@ -74,7 +74,7 @@ def split(
 
     from clients.data.sets import load, partition
     from privacy.files import write_atomically
-    from server.experiment.experiment import load_experiment
+    from server.experiment.loading import load_experiment
 
     plan = load_experiment(experiment, s)
     dataset = load(plan.data)

@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Run an experiment; print the path of its run directory."""
     from server.engines.launch import launch
-    from server.experiment.experiment import load_experiment
+    from server.experiment.loading import load_experiment
     from server.run.directory import runs_folder
 
     finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
@@ -57,7 +57,7 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
     from server.console import out
-    from server.experiment.experiment import ready_experiments
+    from server.experiment.loading import ready_experiments
     from server.run.directory import list_runs as find_runs
     from server.run.directory import runs_folder
     from server.run.summary import headline, summarise

@@ -75,9 +75,11 @@ def sweep(
     from server.run.directory import runs_folder
     from server.sweep.axes import parse_axes
     from server.sweep.board import Board
+    from server.sweep.document import SUFFIX, Document
+    from server.sweep.grid import default_name, lay_out, left_out
     from server.sweep.search import recall, run_search
     from server.sweep.stages import Order, require_possible
-    from server.sweep.sweep import SUFFIX, Document, Sweep, default_name, lay_out, left_out
+    from server.sweep.sweep import Sweep
 
     axes = parse_axes(over or [])
     sought = _search(axes, search, budget, limit or [], cost or [], seeds)

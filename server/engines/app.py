@@ -13,15 +13,15 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from clients.data.sets import load
-from clients.models import build
 from clients.seeds import derive
-from clients.training.net import Net
+from clients.training.net import Net, build
 from clients.training.records import records
 from clients.training.train import evaluate
 from privacy.dp.training import require_private
 from privacy.errors import FederationFailed
 from server.console import observer
-from server.experiment.experiment import Experiment, load_experiment
+from server.experiment.experiment import Experiment
+from server.experiment.loading import load_experiment
 from server.experiment.secrecy import require_floats
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate

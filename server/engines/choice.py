@@ -15,11 +15,11 @@ from flwr.app import Context, RecordDict
 
 from clients.node.app import app as client_app
 from privacy.errors import FederationFailed, Interrupted, SettingsError
-from server.console import silence
 from server.engines.app import app as server_app
 from server.engines.submission import Submission, flower_environment, private_home
 from server.federation.grid import CohortGrid
 from server.run.directory import Run
+from server.run.logs import silence
 
 START_S = 120.0  # for a SuperLink to answer
 

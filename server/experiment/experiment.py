@@ -3,7 +3,6 @@
 import math
 import random
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import tomli_w
@@ -15,13 +14,10 @@ from clients.training.job import Job
 from privacy.dp.budget import Budget
 from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.dp.ledger import Ledger
-from privacy.errors import SettingsError
-from privacy.settings import Section, Tables, override, parse, read_toml, suggest
+from privacy.settings import Section
 from privacy.sums.terms import Secure
-from server.experiment.secrecy import require_sums_only
-from server.federation.strategies import Strategy
+from server.experiment.strategy import Strategy
 
-READY = Path(__file__).parent / "ready"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -213,43 +209,3 @@ class Experiment(Job):
     def to_toml(self) -> str:
         """Every setting, as a file that `load_experiment` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-
-def load_experiment(name: str, assignments: list[str] | None = None) -> Experiment:
-    """Read an experiment by its name in `server/experiment/ready/`, or by the path of a TOML file.
-
-    Args:
-        assignments: `section.key=value`, from the command line.
-
-    Raises:
-        SettingsError: no such experiment, or something wrong in it: one line for each.
-    """
-    path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
-    if not path.is_file():
-        if name.endswith(".toml"):
-            raise SettingsError(f"{name}: no such file")
-        raise SettingsError(f"{name}: no such experiment{suggest(name, ready_experiments())}")
-    tables: Tables = read_toml(path)
-    tables, origins = override(tables, assignments or [])
-    tables.setdefault("title", path.stem)
-    experiment: Experiment = parse(Experiment, tables, path.name, origins)
-    if experiment.budget.unit == "client" and experiment.strategy.name not in ("fedavg", "fedavgm"):
-        raise SettingsError(
-            f"{path.name}: [strategy] name = {experiment.strategy.name!r}: under unit = 'client' "
-            "the noise is calibrated to a mean of clipped updates; use fedavg"
-        )
-    if experiment.budget.unit != "none" and experiment.strategy.name == "qfedavg":
-        raise SettingsError(
-            f"{path.name}: [strategy] name = 'qfedavg': it needs each client's training loss, "
-            "which is not noised; use it with [budget] unit = 'none'"
-        )
-    require_sums_only(experiment, path.name)
-    return experiment
-
-
-def ready_experiments() -> dict[str, str]:
-    """Name and first comment line of each experiment in `server/experiment/ready/`."""
-    return {
-        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(READY.glob("*.toml"))
-    }

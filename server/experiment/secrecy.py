@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
@@ -10,15 +9,13 @@ from privacy.dp.discrete import deviation_of_each
 from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.sums.fixed_point import most_of, weighted_scale
 from privacy.sums.terms import FEWEST, Terms, parts_needed
-
-if TYPE_CHECKING:
-    from server.experiment.experiment import Experiment
+from server.experiment.experiment import Experiment
 
 # They take the mean of all updates, whatever they then do with it.
 OF_THE_MEAN = ("fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad")
 
 
-def require_sums_only(experiment: "Experiment", source: str) -> None:
+def require_sums_only(experiment: Experiment, source: str) -> None:
     """Refuse settings that need what a server behind secure aggregation does not have.
 
     Raises:
@@ -32,7 +29,7 @@ def require_sums_only(experiment: "Experiment", source: str) -> None:
         raise SettingsError("\n".join(f"{source}: {line}" for line in lines))
 
 
-def require_floats(experiment: "Experiment", weights: dict[str, NDArray]) -> None:
+def require_floats(experiment: Experiment, weights: dict[str, NDArray]) -> None:
     """Refuse a model that counts: a sum of updates has a range, and counters leave it.
 
     Raises:
@@ -47,7 +44,7 @@ def require_floats(experiment: "Experiment", weights: dict[str, NDArray]) -> Non
                 )
 
 
-def _refusals(experiment: "Experiment", scheme: str) -> Iterator[str]:
+def _refusals(experiment: Experiment, scheme: str) -> Iterator[str]:
     secure, members = experiment.secure, experiment.federation.cohort_size
     why = f"under secure_aggregation = {scheme!r} the server sees the sum of all updates only"
     if experiment.record.updates:
@@ -82,13 +79,13 @@ def _refusals(experiment: "Experiment", scheme: str) -> Iterator[str]:
         yield f"[secure] {error}"
 
 
-def weight_limit(experiment: "Experiment") -> int:
+def weight_limit(experiment: Experiment) -> int:
     """The largest weight of a client: one where each client is protected as a whole."""
     return 1 if experiment.budget.unit == "client" else experiment.secure.most_examples
 
 
 def terms_of(
-    experiment: "Experiment", run: str, number: int, members: list[int], length: int
+    experiment: Experiment, run: str, number: int, members: list[int], length: int
 ) -> Terms:
     """The terms of round `number` of an experiment that is resolved.
 

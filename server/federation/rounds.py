@@ -25,12 +25,11 @@ from server.federation.grid import Cohort
 from server.federation.secure import SecureSum
 from server.federation.strategies import bounded, build_strategy, memory, remember
 from server.run.directory import Run, Weights
-from server.run.rounds import ClientRecord, RoundRecord, ledgers_after
+from server.run.rounds import ClientRecord, Observe, RoundRecord, ledgers_after
 
 log = logging.getLogger("privet")
 
 Evaluate = Callable[[Weights], tuple[float, float]]
-Observe = Callable[[RoundRecord], None]
 
 
 def federate(

@@ -1,8 +1,8 @@
 """The server's half of each scheme of secure aggregation, phase by phase."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from flwr.app import RecordDict
@@ -15,24 +15,35 @@ from privacy.sums.masks import PART_BYTES
 from privacy.sums.terms import Terms
 from privacy.sums.unmasking import Unmasking
 
-if TYPE_CHECKING:
-    from server.federation.secure import SecureSum
-
 MOST_KEY_BYTES = 1 << 16  # of a sealed CKKS key
 
 Told = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Members(Protocol):
+    """The members of one sum, as the server reaches them: `server.federation.secure.SecureSum`."""
+
+    publics: dict[int, bytes]
+    failures: dict[int, tuple[str, bool]]
+
+    def ask(self, phase: str, told: Mapping[int, Told], read: Callable[[Told], T]) -> dict[int, T]:
+        """One question to each; what is read of the answers that are as they should be."""
+
+    def require_enough(self, phase: str, left: Collection[int]) -> None:
+        """Raises SecureSumFailed where too few are left."""
 
 
 class Scheme(Protocol):
     """What masks and CKKS do differently."""
 
-    def prepare(self, sum_: "SecureSum") -> dict[int, dict[str, Any]]:
+    def prepare(self, members: Members) -> dict[int, dict[str, Any]]:
         """Phase 2: what each client that is left must be told to conceal its update."""
 
     def add(self, client: int, content: RecordDict) -> Words | None:
         """Phase 3: take one client's part in; raises ValueError if it is no part of this sum."""
 
-    def open(self, sum_: "SecureSum", survivors: list[int]) -> Words:
+    def open(self, members: Members, survivors: list[int]) -> Words:
         """Phase 4: the sum."""
 
 
@@ -45,15 +56,15 @@ class Masks:
         self._commitments: Mapping[int, bytes] = {}
         self._mask_keys: Mapping[int, bytes] = {}
 
-    def prepare(self, sum_: "SecureSum") -> dict[int, dict[str, Any]]:
-        publics = {c: keys for c, keys in sum_.publics.items() if len(keys) == 2 * KEY_BYTES}
+    def prepare(self, members: Members) -> dict[int, dict[str, Any]]:
+        publics = {c: keys for c, keys in members.publics.items() if len(keys) == 2 * KEY_BYTES}
         near = {c: [m for m in self._terms.neighbours(c) if m in publics] for c in publics}
         asked = {
             client: {"publics": pack_rows({m: publics[m] for m in others})}
             for client, others in near.items()
         }
-        told = sum_.ask("shares", asked, _shared)
-        sum_.require_enough("shares", told)
+        told = members.ask("shares", asked, _shared)
+        members.require_enough("shares", told)
         self._commitments = {client: commitment for client, (_, commitment) in told.items()}
         self._mask_keys = {client: publics[client][KEY_BYTES:] for client in told}
         prepared = {}
@@ -72,9 +83,9 @@ class Masks:
         self._total += words
         return words
 
-    def open(self, sum_: "SecureSum", survivors: list[int]) -> Words:
+    def open(self, members: Members, survivors: list[int]) -> Words:
         asked = {client: {"survivors": _list(survivors)} for client in survivors}
-        revealed = sum_.ask("unmask", asked, lambda told: unpack_rows(told["parts"], PART_BYTES))
+        revealed = members.ask("unmask", asked, lambda told: unpack_rows(told["parts"], PART_BYTES))
         unmasking = Unmasking(self._terms, self._mask_keys, self._commitments)
         return unmasking.unmask(self._total, set(survivors), revealed)
 
@@ -88,13 +99,13 @@ class Ckks:
         self._sum = EncryptedSum(terms.length + TRAILER)
         self._size_bytes = 4 * (terms.length + TRAILER)
 
-    def prepare(self, sum_: "SecureSum") -> dict[int, dict[str, Any]]:
-        channels = {c: key for c, key in sum_.publics.items() if len(key) == KEY_BYTES}
+    def prepare(self, members: Members) -> dict[int, dict[str, Any]]:
+        channels = {c: key for c, key in members.publics.items() if len(key) == KEY_BYTES}
         asked = {"publics": pack_rows(channels)}
         read = partial(_sealed, num=len(channels) - 1)
         for dealer, public in channels.items():
-            told = sum_.ask("shares", {dealer: asked}, read)
-            left = set(channels) - set(sum_.failures)
+            told = members.ask("shares", {dealer: asked}, read)
+            left = set(channels) - set(members.failures)
             if dealer in told:
                 boxes = told[dealer]
                 sealed = {"dealer": dealer, "public": public}
@@ -113,10 +124,10 @@ class Ckks:
         except CiphertextError as error:
             raise ValueError(str(error)) from None
 
-    def open(self, sum_: "SecureSum", survivors: list[int]) -> Words:
+    def open(self, members: Members, survivors: list[int]) -> Words:
         asked = {"survivors": _list(survivors), "ciphertexts": self._sum.parts()}
         for client in survivors:
-            for words in sum_.ask("unmask", {client: asked}, self._words).values():
+            for words in members.ask("unmask", {client: asked}, self._words).values():
                 return words
         raise SecureSumFailed("secure aggregation: no survivor decrypted the sum")
 

@@ -14,7 +14,7 @@ from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
-from clients.models import build
+from clients.training.net import build
 from privacy.encrypted.boolean import BinaryNet
 from privacy.encrypted.net import Array, Convolution, Dense, Net
 from privacy.encrypted.wire import BooleanOffer

@@ -1,6 +1,7 @@
 """What a run remembers of its rounds: one record each, one line of rounds.jsonl."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,6 +56,9 @@ class RoundRecord:
         fields = json.loads(text)
         clients = [ClientRecord(**client) for client in fields.pop("clients")]
         return cls(clients=clients, **fields)
+
+
+Observe = Callable[[RoundRecord], None]  # told of each round when it is safely on disk
 
 
 def ledgers_after(rounds: list[RoundRecord]) -> dict[int, Ledger]:

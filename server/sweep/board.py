@@ -11,7 +11,8 @@ from privacy.errors import PrivetError
 from server.console import err
 from server.run.rounds import RoundRecord
 from server.run.summary import summarise
-from server.sweep.sweep import Cell, Sweep
+from server.sweep.document import Cell
+from server.sweep.sweep import Sweep
 
 ROWS = 16  # that are shown of a long sweep
 STYLES = {"done": "green", "failed": "red", "running": "bold", "pruned": "yellow", "pending": "dim"}

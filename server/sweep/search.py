@@ -28,9 +28,11 @@ from server.cost import Report, cost_of_experiment
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 from server.sweep.axes import Axis, Point, Settings, grid
+from server.sweep.document import FILE, Cell, Searched
+from server.sweep.grid import cell_of, refused
 from server.sweep.objectives import FIGURES, OBJECTIVES, Direction, Limit
 from server.sweep.stages import Order
-from server.sweep.sweep import FILE, Cell, Searched, Sweep, Watch, cell_of, refused
+from server.sweep.sweep import Sweep, Watch
 
 ASKS = 30  # for a point that was not tried before, until a search gives up
 PATIENCE = 20  # candidates for each that may be trained: so many may break limits

@@ -8,95 +8,24 @@ share the run, and what is done is not done again. What a cell's stages have fou
 sweep.json says how far each came, and is written whole or not at all.
 """
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from clients.data.sets import load
 from privacy.errors import Interrupted, PrivetError, RunError, SettingsError
 from privacy.files import held, write_atomically
 from server.console import watched_by
-from server.experiment.experiment import Experiment, load_experiment
+from server.experiment.experiment import Experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import Run
 from server.run.rounds import RoundRecord
-from server.sweep.axes import Axis, Point, Settings, grid
+from server.sweep.axes import Settings
+from server.sweep.document import FILE, Cell, Document, StageState
 from server.sweep.stages import STAGES, Order, stages_of, train
-
-FILE = "sweep.json"
-SUFFIX = ".sweep"
-# What does not change what a run finds: cells that differ in it alone are one.
-INCIDENTAL = {"title": True, "federation": {"workers", "timeout_s"}}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class StageState(_Part):
-    """How far a stage of a cell came."""
-
-    status: Literal["pending", "done", "failed"] = "pending"
-    error: str | None = None
-
-
-class Cell(_Part):
-    """One run of a sweep.
-
-    Attributes:
-        settings: by dotted key, what the axes set.
-        point: the label of each axis.
-        digest: of all settings; its run is named after it.
-        run: name of the run directory; None while there is none.
-        status: `pruned`: a search did not train it, because it breaks a limit.
-        stages: run, and those that were ordered and can be done.
-        figures: what a search judged it by.
-    """
-
-    settings: dict[str, Any]
-    point: dict[str, Any]
-    seed: int
-    digest: str
-    run: str | None = None
-    status: Literal["pending", "running", "done", "failed", "pruned"] = "pending"
-    error: str | None = None
-    stages: dict[str, StageState] = Field(default_factory=dict)
-    figures: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """For people: the axes' labels and the seed."""
-        said = [
-            f"{key.rpartition('.')[2]} {label}".removeprefix("name ")
-            for key, label in self.point.items()
-        ]
-        return ", ".join([*said, f"seed {self.seed}"])
-
-
-class Searched(_Part):
-    """What a search looked for, and the cells that nothing it tried is better than."""
-
-    objectives: dict[str, str]
-    limits: list[str]
-    seeds: int
-    front: list[str] = Field(default_factory=list)
-
-
-class Document(_Part):
-    """sweep.json."""
-
-    format: Literal[1] = 1
-    experiment: str
-    command: list[str]
-    fixed: list[str]
-    axes: dict[str, list[Any]]
-    cells: list[Cell] = Field(default_factory=list)
-    search: Searched | None = None
 
 
 class Watch(Protocol):
@@ -249,87 +178,3 @@ class Sweep:
             return False
         state.status = "done"
         return True
-
-
-# ---- a grid
-
-
-def digest_of(experiment: Experiment) -> str:
-    """Of all settings that matter to what a run finds."""
-    sections = experiment.model_dump(mode="json", exclude=INCIDENTAL)  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def default_name(experiment: str, *asked: object) -> str:
-    """Of a sweep: the same for the same question, so that the same command goes on."""
-    text = json.dumps([experiment, *asked], sort_keys=True, default=repr)
-    return f"{Path(experiment).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def lay_out(sweep: Sweep, axes: Sequence[Axis], num_seeds: int) -> list[Experiment | None]:
-    """Fill a sweep with the cells of a grid, all of the first seed first.
-
-    Returns:
-        The experiment of each cell; None where its settings do not go together, which the cell
-        then says.
-
-    Raises:
-        SettingsError: a value with which no cell can be.
-        DataError: data that are not here.
-    """
-    points = list(grid(axes))
-    tried = [_try(sweep, settings) for _, settings in points]
-    for axis in axes:
-        for label in axis.labels:
-            mine = [
-                found
-                for (point, _), found in zip(points, tried, strict=True)
-                if point[axis.key] == label
-            ]
-            if mine and all(isinstance(found, SettingsError) for found in mine):
-                what, said = f"--over {axis.key}=", str(mine[0])
-                told = said.replace(f"-s {axis.key}=", what)
-                raise SettingsError(told if what in told else f"{what}{label}: {said}")
-    experiments: list[Experiment | None] = []
-    sweep.document.cells = []
-    for i in range(num_seeds):
-        for (point, settings), found in zip(points, tried, strict=True):
-            if isinstance(found, SettingsError):
-                cell = refused(point, settings, i, str(found))
-                experiments.append(None)
-            else:
-                experiment = found.model_copy(update={"seed": found.seed + i})
-                cell = cell_of(point, settings, experiment)
-                experiments.append(experiment)
-            sweep.cells.append(cell)
-    for data in {experiment.data for experiment in experiments if experiment}:
-        load(data)
-    return experiments
-
-
-def _try(sweep: Sweep, settings: Settings) -> Experiment | SettingsError:
-    try:
-        return sweep.experiment_of(settings)
-    except SettingsError as error:
-        return error
-
-
-def cell_of(point: Point, settings: Settings, experiment: Experiment) -> Cell:
-    """A cell that waits."""
-    return Cell(settings=settings, point=point, seed=experiment.seed, digest=digest_of(experiment))
-
-
-def refused(point: Point, settings: Settings, seed: int, reason: str) -> Cell:
-    """A cell whose settings do not go together."""
-    said = " ".join(reason.split())
-    return Cell(settings=settings, point=point, seed=seed, digest="", status="failed", error=said)
-
-
-def left_out(sweep: Sweep, order: Order) -> Counter[str]:
-    """Why a stage that was ordered is not done with some runs, and with how many."""
-    reasons: Counter[str] = Counter()
-    for cell in sweep.cells:
-        if cell.run:
-            stages = stages_of(sweep.run_of(cell).experiment, order)
-            reasons.update(f"{name}: {reason}" for name, reason in stages.items() if reason)
-    return reasons

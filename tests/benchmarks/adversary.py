@@ -27,13 +27,14 @@ from attacks.membership.shadows import Shadows, Stack, train_shadows, train_stac
 from attacks.membership.signals import observe
 from attacks.tape import Recipe, Sample, Tape
 from clients.data.sets import Data, load
-from clients.models import Model, build
+from clients.models import Model
+from clients.training.net import build
 from privacy.dp.ledger import solve_noise_multiplier
 from server.adversary.adversaries import attack, on_updates, settings_of
 from server.adversary.auditing import audit_of
 from server.adversary.replay import replay
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 POOL, MEMBERS, RATE = 4000, 2000, 0.128
 MODELS, GROUP = 32, 16

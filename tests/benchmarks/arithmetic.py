@@ -26,7 +26,8 @@ from clients.arithmetic import Arithmetic
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words
-from clients.models import Model, build
+from clients.models import Model
+from clients.training.net import build
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
 from privacy.dp.training import privatize

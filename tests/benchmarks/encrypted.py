@@ -24,7 +24,7 @@ import tenseal as ts
 from clients.data.sets import Data, cache_folder, load
 from clients.node.query import connect
 from server.engines.launch import launch, resume
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.inference.demo import wilson
 from server.inference.loopback import loopback
 from server.inference.program import VALIDATION, binary_net_of, evenly, net_of, trained_model

@@ -9,7 +9,7 @@ from clients.node import app as device
 from clients.training.records import records
 from server.engines.app import create_run
 from server.engines.launch import resume
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation import rounds as federation
 
 

@@ -14,8 +14,8 @@ from opacus import PrivacyEngine
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from clients.models import Model, build
-from clients.training.net import Net
+from clients.models import Model
+from clients.training.net import Net, build
 from clients.training.optimizers import FlatSGD
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger

@@ -9,7 +9,7 @@ from clients.chip import Workload, estimate, fixed, load_chip
 from server import cli
 from server.cost import cost_of_run, find_network, network_of, workload_of
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import Run
 
 

@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from clients.arithmetic.dice import compiled, inlined, uniform
+from clients.arithmetic.dice import compiled, inlined
 
 Words = NDArray[np.uint64]
 Quarters = NDArray[np.uint16]
@@ -314,23 +314,3 @@ def unpack(words: Any, zero: float, out: Any) -> None:
         for i in range(out.shape[1]):
             bit = words[n, i >> 6] >> np.uint64(i & 63) & np.uint64(1)
             out[n, i] = high if bit else low
-
-
-@compiled  # type: ignore[untyped-decorator]
-def flip(words: Any, features: int, rate: float, seed: int) -> int:
-    """Flip each bit of streams [N, K] with probability `rate`; returns how many.
-
-    From one flip to the next it draws the gap, which is geometric: few draws for few faults.
-    """
-    flips, draws, at = 0, 0, 0
-    end = words.shape[0] * features
-    while True:
-        draw = np.float64(uniform(seed, draws)) + 2.0**-25  # never zero
-        at += int(np.log(draw) / np.log1p(-rate))
-        draws += 1
-        if at >= end:
-            return flips
-        n, i = at // features, at % features
-        words[n, i >> 6] ^= np.uint64(1) << np.uint64(i & 63)
-        flips += 1
-        at += 1

@@ -18,15 +18,17 @@ Shapes: B records, L cycles, I inputs, O outputs, K words.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clients.arithmetic.dice import Dice
+from clients.arithmetic.faults import flip_bits
 from clients.arithmetic.layers import windowed
 from clients.arithmetic.rounding import RoundGradient
+from clients.arithmetic.settings import Arithmetic
 from clients.arithmetic.straight import pass_straight
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
@@ -34,11 +36,8 @@ from clients.arithmetic.streams.images import OrPool, Patches, ToImage
 from clients.arithmetic.streams.kernels import Words, num_words
 from clients.arithmetic.streams.registers import Streams
 from clients.layers import AddChannel, MaxPool2d
-from privacy.dp.bookkeeping import RULES, Share
+from privacy.dp.rules import RULES, Share
 from privacy.errors import ModelError
-
-if TYPE_CHECKING:
-    from clients.arithmetic import Arithmetic
 
 INPUT, WEIGHT, CYCLE = 0, 1, 2  # what a layer draws: phases of two banks of registers, a cycle
 NO_WORDS, NO_SUMS = np.empty((0, 0, 0), np.uint64), np.empty((0, 0), np.int32)
@@ -51,7 +50,7 @@ class StreamLayer(nn.Module):
     reset, and one image always gives one answer.
     """
 
-    def __init__(self, settings: "Arithmetic") -> None:
+    def __init__(self, settings: Arithmetic) -> None:
         super().__init__()
         self.length, self.width = settings.stream_length, settings.register_bits
         self.fault_rate, self.dice = settings.fault_rate, Dice()
@@ -71,7 +70,7 @@ class StreamLayer(nn.Module):
         """In evaluation, flip a share of bits; which ones is a function of the bits alone."""
         if self.fault_rate and not self.training:
             seed = int(np.bitwise_xor.reduce(words, axis=None)) >> 1
-            kernels.flip(words.reshape(-1, words.shape[-1]), features, self.fault_rate, seed)
+            flip_bits(words.reshape(-1, words.shape[-1]), features, self.fault_rate, seed)
 
     def extra_repr(self) -> str:
         """As torch prints its own."""
@@ -102,7 +101,7 @@ class StochasticLinear(StreamLayer):
 
     bias = None
 
-    def __init__(self, settings: "Arithmetic", inputs: int, outputs: int) -> None:
+    def __init__(self, settings: Arithmetic, inputs: int, outputs: int) -> None:
         super().__init__(settings)
         self.bound = 0
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-0.3, 0.3))
@@ -232,7 +231,7 @@ class StreamChain(nn.Sequential):
 class StochasticLayers:
     """Layers on streams. The counter takes the place of the model's activation."""
 
-    def __init__(self, settings: "Arithmetic") -> None:
+    def __init__(self, settings: Arithmetic) -> None:
         self._settings = settings
 
     def entrance(self) -> list[nn.Module]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from server.report.facts.facts import Cell
 from server.run.directory import Run
-from server.sweep.sweep import FILE, SUFFIX, Sweep
-from server.sweep.sweep import Cell as SweepCell
+from server.sweep.document import FILE, SUFFIX
+from server.sweep.document import Cell as SweepCell
+from server.sweep.sweep import Sweep
 
 Stages = tuple[tuple[str, str], ...]
 

@@ -21,7 +21,7 @@ from privacy.errors import RunError, SettingsError
 from server.adversary import auditing
 from server.adversary.auditing import audit_of, subject
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation import aggregation
 
 TINY = load_experiment("tiny").resolve()

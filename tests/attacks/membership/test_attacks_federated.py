@@ -21,7 +21,7 @@ from attacks.tape import Sample
 from server.adversary.adversaries import HOW_TO_RECORD, on_updates
 from server.adversary.replay import replay
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 
 @pytest.fixture

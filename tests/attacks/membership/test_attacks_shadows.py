@@ -12,7 +12,7 @@ from attacks.membership.shadows import Stack, is_dense, split_pool, train_shadow
 from attacks.tape import Recipe, Sample
 from server.adversary.replay import fit_one, recipe, replay
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 SHAPES = {"x": (5, 3), "classes": 4}
 

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.arithmetic import Arithmetic, begin_round
+from clients.arithmetic.faults import flip_bits
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words
 from clients.arithmetic.streams.stochastic import Counter, StochasticLinear
 from clients.layers import MaxPool2d
-from clients.models import Model, build
-from privacy.dp.bookkeeping import RULES
+from clients.models import Model
+from clients.training.net import build
+from privacy.dp.rules import RULES
 from privacy.errors import ModelError
 
 
@@ -160,7 +162,7 @@ def test_comparators_are_bit_true(n, i, length, seed):
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5])
 def test_faults_hit_their_share_of_bits_evenly(rate):
     words = np.zeros((2000, 3), np.uint64)
-    flips = kernels.flip(words, 150, rate, 7)
+    flips = flip_bits(words, 150, rate, 7)
     bits = bits_of(words, 150)
     assert bits.sum() == flips
     assert abs(flips - 300_000 * rate) <= 5 * math.sqrt(300_000 * rate)

@@ -22,15 +22,16 @@ from clients.arithmetic.layers import (
     Sign,
 )
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
-from clients.models import Model, build
-from privacy.dp import bookkeeping
-from privacy.dp.bookkeeping import Share
+from clients.models import Model
+from clients.training.net import build
+from privacy.dp import bookkeeping, rules
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
+from privacy.dp.rules import Share
 from privacy.dp.training import privatize
 from privacy.errors import ModelError, SettingsError
 from privacy.settings import parse
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 # rounding
 
@@ -254,7 +255,7 @@ def test_the_window_is_applied_after_the_clip():
     """A blocked weight does not move, and makes no room for the others."""
     layer = ArithmeticLinear(3, 2, Projection(lambda rows, _: projections.binary(rows), "none"))
     layer.weight.data = torch.tensor([[2.0, 0.5, -0.5], [0.1, -3.0, 0.2]])
-    share = bookkeeping.RULES[ArithmeticLinear](layer, torch.ones(4, 3), torch.ones(4, 2))
+    share = rules.RULES[ArithmeticLinear](layer, torch.ones(4, 3), torch.ones(4, 2))
     assert isinstance(share, Share)
     assert torch.allclose(share.squared_norms, torch.full((4,), 2.0 * (3 + 1)))
     weight, bias = share.weighted_sum(torch.ones(4))
@@ -409,7 +410,7 @@ def test_hooks_are_refused_where_opacus_has_no_rule():
 
 
 def test_a_layer_without_a_rule_is_refused(monkeypatch):
-    monkeypatch.delitem(bookkeeping.RULES, ArithmeticLinear)
+    monkeypatch.delitem(rules.RULES, ArithmeticLinear)
     net = build(Model(), (4, 4), 3, Arithmetic(name="fixed"))
     with pytest.raises(ModelError, match=r"no per-sample gradient rule; use one of .*or register"):
         list(bookkeeping.trained_layers(net))

@@ -12,7 +12,8 @@ from clients.chip import NETWORKS, Workload, reference
 from clients.chip.workloads.trace import trace
 from clients.chip.workloads.training import gradient_words, tasks
 from clients.chip.workloads.workload import Nest
-from clients.models import Model, build
+from clients.models import Model
+from clients.training.net import build
 from privacy.errors import ModelError
 
 SMALL = st.integers(1, 3)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from clients.data.sets import Data, load
-from clients.models import MODELS, Model, build
+from clients.models import MODELS, Model
 from clients.training import records as room
+from clients.training.net import build
 from clients.training.records import records
 from privacy.dp.training import require_private
 from privacy.errors import ModelError

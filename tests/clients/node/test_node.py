@@ -20,7 +20,7 @@ from privacy.dp.journal import Journal
 from privacy.errors import DataError, FederationFailed, RunError
 from server.commands.data import check, split
 from server.engines.launch import launch, resume
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation.grid import CohortGrid
 from server.run.directory import find_run
 

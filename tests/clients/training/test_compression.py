@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clients.training.compression import Compression, size_bytes
 from privacy.errors import SettingsError
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 BITS = [8, 4, 2, 1]
 

@@ -15,9 +15,10 @@ from opacus.optimizers import DPOptimizer
 from scipy.stats import chi2, norm
 from torch import Tensor, nn
 
-from privacy.dp import bookkeeping
-from privacy.dp.bookkeeping import OnePassOptimizer, Share
+from privacy.dp import rules
+from privacy.dp.bookkeeping import OnePassOptimizer
 from privacy.dp.noise import Noise
+from privacy.dp.rules import Share
 from privacy.errors import ModelError
 
 many = settings(max_examples=40, deadline=None)
@@ -232,7 +233,7 @@ def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: a norm that leaves the bias out, or a clip by layer, does not agree."""
     torch.manual_seed(0)
     model, x = small_model(), randn(6, 1, 6, 6)
-    linear = bookkeeping.RULES[nn.Linear]
+    linear = rules.RULES[nn.Linear]
     assert agree(model, x, 1.0)
 
     def without_bias(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
@@ -245,7 +246,7 @@ def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         return Share(torch.zeros_like(c_B), lambda _: share.weighted_sum(c_B))
 
     for wrong in (without_bias, by_layer):
-        monkeypatch.setitem(bookkeeping.RULES, nn.Linear, wrong)
+        monkeypatch.setitem(rules.RULES, nn.Linear, wrong)
         assert not agree(model, x, 1.0)
 
 

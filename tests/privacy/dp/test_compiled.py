@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from clients.layers import AddChannel, MaxPool2d, Square
-from clients.models import Model, build
-from clients.training.net import Net
+from clients.models import Model
+from clients.training.net import Net, build
 from privacy.dp import compiled
 from privacy.dp.budget import Budget
 from privacy.dp.compiled import Program

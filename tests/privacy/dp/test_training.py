@@ -13,10 +13,10 @@ from opacus.optimizers import DPOptimizer
 from scipy.stats import chi2
 from torch import Tensor, nn
 
-from privacy.dp import bookkeeping, training
-from privacy.dp.bookkeeping import Share
+from privacy.dp import rules, training
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger, Spent
+from privacy.dp.rules import Share
 from privacy.dp.training import Private, privatize
 from privacy.errors import BudgetExhausted, ModelError
 
@@ -118,13 +118,13 @@ def test_missing_clip_is_caught(per_sample: str, monkeypatch: pytest.MonkeyPatch
 
 def test_understated_norms_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: norms that are 1 % too small overstep the bound."""
-    rule = bookkeeping.RULES[nn.Linear]
+    rule = rules.RULES[nn.Linear]
 
     def small(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
         share = rule(layer, x, g)
         return share._replace(squared_norms=share.squared_norms * 0.98)
 
-    monkeypatch.setitem(bookkeeping.RULES, nn.Linear, small)
+    monkeypatch.setitem(rules.RULES, nn.Linear, small)
     assert sensitivity("onepass", 3, 1e4) > CLIP * (1 + 1e-5)
 
 

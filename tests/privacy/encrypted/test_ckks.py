@@ -17,20 +17,14 @@ from privacy.encrypted.batch import (
     batch_offer,
     batch_to_bytes,
 )
-from privacy.encrypted.ckks import (
-    Program,
-    correct_rounding,
-    from_bytes,
-    galois_elements,
-    make_context,
-    to_bytes,
-)
+from privacy.encrypted.ckks import Program, correct_rounding, galois_elements
 from privacy.encrypted.keys import CkksKeys
 from privacy.encrypted.net import Dense, Net
 from privacy.encrypted.plan import plan
 from privacy.encrypted.programs import digest, offer_of, plan_from_bytes, plan_to_bytes
 from privacy.encrypted.recipes import recipes
 from privacy.errors import CiphertextError, ModelError, RunError
+from privacy.seal import from_bytes, make_context, to_bytes
 
 RNG = np.random.default_rng(0)
 

@@ -8,11 +8,12 @@ import oracles_encrypted as oracle
 import pytest
 import tenseal.sealapi as seal
 
-from privacy.encrypted.ckks import Program, from_bytes
+from privacy.encrypted.ckks import Program
 from privacy.encrypted.keys import NOISE, CkksKeys, flood, load_secret, save_secret
 from privacy.encrypted.plan import plan
 from privacy.encrypted.programs import digest, offer_of
 from privacy.errors import CiphertextError, KeysError, ModelError
+from privacy.seal import from_bytes
 from privacy.sealed import inflate
 
 RNG = np.random.default_rng(1)

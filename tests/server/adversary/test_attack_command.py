@@ -17,7 +17,7 @@ from server.adversary.replay import replay
 from server.adversary.shadows import shadows_of
 from server.commands.attack import reconstruction_table
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def test_shadows_are_used_again(privet, runs, monkeypatch):
 
 def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     """The whole road of the reconstruction, without DP: inversion is nearly exact."""
-    from server.adversary import reconstructions
+    from server.adversary import generators, reconstructions
 
-    monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 2)
-    monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
+    monkeypatch.setattr(generators, "GAN_ROUNDS", 2)
+    monkeypatch.setattr(generators, "GAN_PAIRS", 1)
     run = launch(load_experiment("tiny", ["federation.rounds=1", "budget.unit=none"]), runs)
     found = reconstructions.reconstruct(run, replay(run), Attack(), lambda _: None)
     inverted = found["inversion"]
@@ -124,10 +124,10 @@ def test_streams_are_attacked_through_their_mean(runs):
 
 def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     """The server's own attacks are left out, with the reason; a malicious client still plays."""
-    from server.adversary import reconstructions
+    from server.adversary import generators, reconstructions
 
-    monkeypatch.setattr(reconstructions, "GAN_ROUNDS", 1)
-    monkeypatch.setattr(reconstructions, "GAN_PAIRS", 1)
+    monkeypatch.setattr(generators, "GAN_ROUNDS", 1)
+    monkeypatch.setattr(generators, "GAN_PAIRS", 1)
     settings = ["federation.rounds=1", "federation.secure_aggregation=masks"]
     run = launch(load_experiment("tiny", settings), runs)
     tape, means = replay(run), Attack(candidates=300)

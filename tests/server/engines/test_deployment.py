@@ -19,7 +19,7 @@ from privacy.authority import make_authority
 from privacy.dp.journal import Journal
 from server.commands.data import split
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import Run
 
 NODES = ("node-0", "node-1", "node-2")

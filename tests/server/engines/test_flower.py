@@ -10,7 +10,7 @@ import pytest
 from privacy.errors import FederationFailed, SettingsError
 from server.engines.launch import launch, resume
 from server.engines.submission import flower_environment
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import list_runs
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,8 @@ from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import SettingsError
 from privacy.settings import parse
-from server.experiment.experiment import Experiment, Federation, load_experiment, ready_experiments
+from server.experiment.experiment import Experiment, Federation
+from server.experiment.loading import load_experiment, ready_experiments
 
 
 @pytest.mark.parametrize("name", ready_experiments())

@@ -8,10 +8,11 @@ from flwr.clientapp import ClientApp
 from clients.training.arrays import held
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
+from server.experiment.strategy import STRATEGIES, Strategy
 from server.federation.aggregation import Gathered, Update, noise_seed
 from server.federation.grid import CohortGrid, identify
-from server.federation.strategies import STRATEGIES, Strategy, build_strategy
+from server.federation.strategies import build_strategy
 
 NEEDS = {"fedprox": {"proximal_mu": 0.1}}
 

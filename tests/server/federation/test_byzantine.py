@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord
 
 from server.engines import choice as engines
 from server.engines.launch import launch
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation.strategies import bounded, moved
 
 HONEST = (

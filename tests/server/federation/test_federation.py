@@ -19,8 +19,8 @@ from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import FederationFailed, RunError
 from server.engines import choice as engines
 from server.engines.launch import launch, resume
-from server.experiment.experiment import load_experiment
-from server.federation.strategies import STRATEGIES
+from server.experiment.loading import load_experiment
+from server.experiment.strategy import STRATEGIES
 from server.run.directory import Run, find_run
 from server.run.summary import summarise
 

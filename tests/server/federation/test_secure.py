@@ -21,7 +21,7 @@ from server.adversary.adversaries import SUMS_ONLY, on_updates
 from server.adversary.replay import replay
 from server.engines import choice as engines
 from server.engines.launch import resume
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.federation import rounds as federation
 from server.run.directory import find_run
 from server.run.summary import summarise

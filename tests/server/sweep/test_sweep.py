@@ -13,13 +13,14 @@ from clients.node import app as client_room
 from privacy.errors import RunError, SettingsError
 from server import cli
 from server.cost import cost_of_experiment, cost_of_run
-from server.experiment.experiment import load_experiment
+from server.experiment.loading import load_experiment
 from server.run.directory import Run
 from server.sweep import stages, sweep
 from server.sweep.axes import Range, grid, parse_axes, parse_axis
+from server.sweep.document import Cell
 from server.sweep.objectives import parse_limit
 from server.sweep.search import Search
-from server.sweep.sweep import Cell, Sweep
+from server.sweep.sweep import Sweep
 
 QUICK = ["-s", "federation.rounds=1", "-s", "federation.clients=2"]
 

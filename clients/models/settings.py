@@ -1,0 +1,56 @@
+"""[model]: which net, and its shape."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from clients.protocol import Layers
+from privacy.settings import Section, suggest
+
+
+class Architecture(NamedTuple):
+    """How to build a model, and what it reads instead of pixels."""
+
+    build: "Callable[[Model, tuple[int, ...], int, Layers], nn.Module]"
+    transform: Callable[[Tensor], Tensor] | None = None
+
+
+MODELS: dict[str, Architecture] = {}  # what there is: the door of this room enters it
+
+
+class Model(Section):
+    """Which net, and its shape.
+
+    Attributes:
+        name: a key of `MODELS`.
+        hidden: widths of the hidden dense layers of a perceptron or strided net.
+        activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
+        norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
+        pool: side of the squares of pixels that are averaged before anything else; 1 is none.
+        channels, kernel, stride: of the convolution of a strided net.
+    """
+
+    name: str = "perceptron"
+    hidden: tuple[int, ...] = Field(default=(128,), strict=False)
+    activation: Literal["relu", "tanh", "square"] = "relu"
+    norm: Literal["none", "group", "batch"] = "none"
+    pool: int = Field(default=1, ge=1)
+    channels: int = Field(default=8, ge=1)
+    kernel: int = Field(default=7, ge=1)
+    stride: int = Field(default=3, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError(f"unknown model{suggest(name, MODELS)}")
+        return name
+
+    @field_validator("hidden")
+    @classmethod
+    def _are_widths(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 1 for width in hidden):
+            raise ValueError("a hidden layer has at least 1 unit")
+        return hidden

@@ -1,0 +1,172 @@
+"""Generators against a victim's updates, trained by another client or by the server."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attacks.reconstruction.gan import Spy
+from attacks.reconstruction.likeness import (
+    frechet,
+    image_features,
+    nearest,
+    sign_flip_p,
+)
+from attacks.reconstruction.pictures import png
+from attacks.tape import Tape
+from clients.node.app import identify
+from clients.training.net import build
+from clients.training.records import Records
+from clients.training.train import Round, net_of, train
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from server.adversary.replay import reply, simulate
+from server.adversary.victims import Found, likeness_of, open_ended, shape_of
+from server.experiment.experiment import Experiment, Federation
+from server.run.directory import Run
+
+# With five pairs of swapped victims, the permutation test can find p = 1 / 32.
+GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 5, 200
+
+
+def play_generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: int) -> Found:
+    """Two victims who swap places, several times, for each of the adversaries."""
+    found: Found = {}
+    for adversary in adversaries:
+        pairs = [_swap(run.experiment, tape, adversary, seed + i) for i in range(GAN_PAIRS)]
+        figures = {key: [v[key] for pair in pairs for v in pair[0]] for key in pairs[0][0][0]}
+        differences = np.array([pair[1] for pair in pairs])
+        run.keep_bytes(f"attack/generator-{adversary}.png", png(pairs[0][2]))
+        found[adversary] = {
+            "federations": 2 * GAN_PAIRS,
+            **{key: float(np.mean(values)) for key, values in figures.items()},
+            "runs": figures,
+            "p_own_victim_nearer": sign_flip_p(differences),
+            "picture": f"attack/generator-{adversary}.png",
+        }
+    return {**found, "rows": ["victim's images", "generated", "nearest strangers"]}
+
+
+def _swap(
+    experiment: Experiment, tape: Tape, adversary: str, seed: int
+) -> tuple[list[dict[str, float]], float, list[Tensor]]:
+    """Figures for each of two victims, how much nearer each generator is to its own, pictures."""
+    rng = np.random.default_rng(seed)
+    target = int(rng.integers(tape.num_classes // 2))
+    half = tape.num_classes // 2
+    mine = _split(tape.reference.y.numpy() >= half, rng, 1)[0]
+    victims = _split(tape.pool.y.numpy() < half, rng, 2)
+    images = [tape.pool.images(v)[tape.pool.y[v] == target] for v in victims]
+    strangers = tape.reference.images(torch.arange(len(tape.reference)))
+    strangers = strangers[tape.reference.y == target]
+    figures, nearer, made = [], 0.0, []
+    for which in (0, 1):
+        spy = Spy(shape_of(tape), target, seed)
+        _play(experiment, tape, spy, adversary, victims[which], mine, seed)
+        fakes = spy.images(GAN_IMAGES)
+        own, swapped = images[which], images[1 - which]
+        figures.append(
+            {
+                "frechet_to_victim": _distance(fakes, own),
+                "frechet_to_strangers": _distance(fakes, strangers),
+                "frechet_victim_to_strangers": _distance(own, strangers),
+                "nearest_to_victim": float(nearest(fakes, own)[0].mean()),
+                "nearest_to_strangers": float(nearest(fakes, strangers[: len(own)])[0].mean()),
+                "nearest_stranger_to_victim": float(nearest(strangers, own)[0].mean()),
+                **_nearest_likeness("victim", fakes, own),
+                **_nearest_likeness("strangers", fakes, strangers[: len(own)]),
+            }
+        )
+        nearer += _distance(fakes, swapped) - _distance(fakes, own)
+        made.append(fakes)
+    row = made[0][:12]
+    near = strangers[nearest(row, strangers)[1]]
+    return figures, nearer, [images[0][:12], row, near]
+
+
+def _nearest_likeness(whose: str, fakes: Tensor, others: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of each image to the nearest of others, on the mean."""
+    found = likeness_of(fakes, others[nearest(fakes, others)[1]])
+    return {f"{key}_to_{whose}": value for key, value in found.items()}
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return frechet(image_features(a), image_features(b))
+
+
+def _split(suitable: NDArray, rng: np.random.Generator, parts: int) -> list[Tensor]:
+    """Disjoint sets of suitable records, none larger than `GAN_RECORDS`."""
+    order = rng.permutation(np.flatnonzero(suitable))
+    size = min(GAN_RECORDS, len(order) // parts)
+    return [torch.from_numpy(order[i * size : (i + 1) * size]) for i in range(parts)]
+
+
+def _play(
+    experiment: Experiment,
+    tape: Tape,
+    spy: Spy,
+    adversary: str,
+    victim: Tensor,
+    mine: Tensor,
+    seed: int,
+) -> None:
+    """A federation of the victim and one other client, with one label more than there are classes.
+
+    The victim trains by the run's own code and budget; the malicious client adds what its
+    generator makes, labelled as fake. Against the server that reads the victim's updates, the
+    other client is honest.
+    """
+    fake = tape.num_classes
+    shape = shape_of(tape)
+    loop = {
+        "local_steps": min(experiment.training.local_steps, 12),
+        "sample_rate": max(experiment.training.sample_rate, 0.1),
+    }
+    duel = Experiment(
+        seed=seed,
+        data=experiment.data,
+        model=experiment.model,
+        arithmetic=experiment.arithmetic,
+        training=experiment.training.model_copy(update=loop),
+        budget=open_ended(experiment.budget),
+        federation=Federation(clients=2, rounds=GAN_ROUNDS),
+    )
+    honest = duel.job
+    free = honest.model_copy(update={"budget": Budget(unit="none")})
+    app = ClientApp()
+
+    def fresh() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build(experiment.model, shape, fake + 1, experiment.arithmetic)
+
+    @app.train()
+    def play(message: Message, context: Context) -> Message:
+        client, _ = identify(context)
+        model = fresh()
+        model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+        config: dict[str, Any] = dict(message.content.config_records["config"])
+        number, rate = int(config["server-round"]), float(config["learning-rate"])
+        source, own, job = (
+            (tape.pool, victim, honest) if client == 0 else (tape.reference, mine, free)
+        )
+        x, y = source.inputs(own), source.y[own]
+        if client == 1 and adversary == "malicious_client":
+            spy.learn(copy.deepcopy(model))
+            made = spy.images(max(1, len(own) // 5))
+            x = torch.cat([x, made])
+            y = torch.cat([y, torch.full((len(made),), fake)])
+        seen, round_ = Records(x, y), Round(number, client, rate)
+        train(net_of(model, seen, job), seen, torch.arange(len(y)), job, round_, Ledger())
+        if client == 0 and adversary == "server":
+            spy.learn(copy.deepcopy(model))
+        return reply(message, model, len(own))
+
+    start = {k: v.numpy().copy() for k, v in fresh().state_dict().items()}
+    for _ in simulate(duel, app, start, seed):
+        pass

@@ -1,0 +1,50 @@
+"""An experiment from its file: the ready ones in `ready/`, and everybody's own."""
+
+from pathlib import Path
+
+from privacy.errors import SettingsError
+from privacy.settings import Tables, override, parse, read_toml, suggest
+from server.experiment.experiment import Experiment
+from server.experiment.secrecy import require_sums_only
+
+READY = Path(__file__).parent / "ready"
+
+
+def load_experiment(name: str, assignments: list[str] | None = None) -> Experiment:
+    """Read an experiment by its name in `server/experiment/ready/`, or by the path of a TOML file.
+
+    Args:
+        assignments: `section.key=value`, from the command line.
+
+    Raises:
+        SettingsError: no such experiment, or something wrong in it: one line for each.
+    """
+    path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise SettingsError(f"{name}: no such file")
+        raise SettingsError(f"{name}: no such experiment{suggest(name, ready_experiments())}")
+    tables: Tables = read_toml(path)
+    tables, origins = override(tables, assignments or [])
+    tables.setdefault("title", path.stem)
+    experiment: Experiment = parse(Experiment, tables, path.name, origins)
+    if experiment.budget.unit == "client" and experiment.strategy.name not in ("fedavg", "fedavgm"):
+        raise SettingsError(
+            f"{path.name}: [strategy] name = {experiment.strategy.name!r}: under unit = 'client' "
+            "the noise is calibrated to a mean of clipped updates; use fedavg"
+        )
+    if experiment.budget.unit != "none" and experiment.strategy.name == "qfedavg":
+        raise SettingsError(
+            f"{path.name}: [strategy] name = 'qfedavg': it needs each client's training loss, "
+            "which is not noised; use it with [budget] unit = 'none'"
+        )
+    require_sums_only(experiment, path.name)
+    return experiment
+
+
+def ready_experiments() -> dict[str, str]:
+    """Name and first comment line of each experiment in `server/experiment/ready/`."""
+    return {
+        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for path in sorted(READY.glob("*.toml"))
+    }
