@@ -1,1 +1,12 @@
-"""A device: all that one edge node knows and does. It receives a `Job`, never an `Experiment`."""
+"""A device: all that one edge node knows and does. It receives a `Job`, never an `Experiment`.
+
+data/         the data on it
+models/       the nets that it can train
+arithmetic/   the numbers in which it computes
+training/     the local loop
+node/         the device in a federation: from a message to a reply
+chip/         the accelerator model: what it all costs
+layers        layers that models are built of, and how the compiled step sees them
+protocol      what an arithmetic gives to a model
+seeds         randomness by purpose
+"""

@@ -1,5 +1,15 @@
 """Ground floor: the promises and the mathematics of protection.
 
-Nothing here knows what a client, a server or an attack is. This is the one door to Opacus
-(and, as their rooms are built, to TenSEAL and Concrete).
+Nothing here knows what a client, a server or an attack is. This is the one door to Opacus, TenSEAL
+and Concrete. Three wings, blind to one another but for the noise that sums draw, on one landing.
+
+dp/          differential privacy: the budget, the private step, the ledger, the noise
+sums/        sums that a server cannot open
+encrypted/   inference on encrypted inputs
+errors       all that can go wrong, each with its exit status
+settings     TOML tables as frozen sections, with located errors
+files        written whole or not at all, held by one process
+authority    who may take part: keys and certificates
+seal         the door to SEAL: contexts, and its objects as bytes
+sealed       the envelope of SEAL's files, checked before SEAL sees it
 """

@@ -1,1 +1,17 @@
-"""Top floor: coordinates, observes, tells. One experiment file in, one run directory out."""
+"""Top floor: coordinates, observes, tells. One experiment file in, one run directory out.
+
+Each room sees only those below it:
+
+cli           `privet`: exit status and error lines
+commands/     its commands
+report/       runs -> one page
+sweep/        many experiments, one table
+adversary/    a finished run before the adversary and the auditor
+cost          what a run costs on a chip
+inference/    a run's model as a service on encrypted inputs
+engines/      what carries messages to clients
+federation/   the rounds
+run/          the run directory
+experiment/   the experiment file
+console       what people see on their terminal
+"""

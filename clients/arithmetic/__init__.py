@@ -3,6 +3,18 @@
 A new arithmetic is a class that gives a model its `Layers`, entered in `ARITHMETICS` with the
 formats of its numbers. Trained layers of a new type have a rule in `privacy.dp.rules.RULES`;
 new words for the weights of `FixedLayers` need no new type, only another `projection`.
+
+settings      [arithmetic]
+plain         float
+fixed         weights in few bits, activations and gradients in words
+layers        dense layers and convolutions on projected weights
+projections   from real weights to words
+rounding      of activations and gradients
+straight      straight-through estimators
+streams/      stochastic computing
+dice          random draws of the kernels
+faults        bits that flip
+export        a binarized net, for boolean FHE
 """
 
 import torch

@@ -7,6 +7,17 @@
 Closed forms throughout; a mapping is searched only where a chip has one (row stationary), under the
 buffer's capacity. Every module says what is modelled, and what is not. No coefficient is fitted to
 a row that the tests and benchmarks hold it against.
+
+cost         a network on a chip, phase by phase
+hardware     a chip as its TOML file says; the ready ones are in `chips/`
+precision    the widths of operands
+dataflows/   how a loop nest runs: cycles and traffic
+memory/      where operands live
+workloads/   what is asked of a chip
+energy       joules by part
+rates        how fast it is at most
+roofline     operations against bytes
+federated    a round on one device
 """
 
 from clients.chip.cost import Cost, PhaseCost, estimate

@@ -3,6 +3,13 @@
 A new model is a function `(settings, shape, num_classes, layers) -> nn.Module` entered in `MODELS`,
 built of the `layers` of an arithmetic; if it stands on a fixed transform of the images, that is
 entered with it and cached for each data set.
+
+settings     [model]
+perceptron   dense layers on pixels
+convnet      two convolutions and two dense layers
+strided      one strided convolution, squares between
+scatter      a linear head on a fixed scattering transform
+scattering   that transform
 """
 
 from clients.models.convnet import build_convnet

@@ -5,6 +5,7 @@ ledger        what each data set has spent, by the PRV accountant
 journal       a device's own ledger on its disk, which survives a power cut
 training      the private step: sample, clip, add noise, charge
 bookkeeping   per-record norms and clipped sums in one pass, layer by layer
+rules         what each kind of layer adds to a record's norm and to the sum
 compiled      the same step as one program of kernels
 kernels       what numba compiles
 noise         where randomness comes from: seeded, or the operating system's

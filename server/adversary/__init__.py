@@ -3,6 +3,9 @@
 replay            a run as the adversaries see it
 shadows           shadow models kept beside the runs
 adversaries       who they are, and what each finds
-reconstructions   inversion and generators against a run
+reconstructions   what could be drawn from a run's updates
+inversions        from one record's gradient
+generators        from what a generator learns of a victim
+victims           what both share
 auditing          a run's mechanism before the auditor
 """

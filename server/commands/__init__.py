@@ -1,4 +1,17 @@
 """The commands of `privet`, a module for each family; thin: they parse, call one function, print.
 
 Heavy packages are imported inside the functions, so that `privet list` answers at once.
+
+runs       run, resume, show, list
+attack     attack
+audit      audit
+cost       cost
+evaluate   evaluate
+infer      infer
+serve      serve
+sweep      sweep
+report     report
+data       data
+deploy     link, node, keys
+options    what several of them take
 """

@@ -1,5 +1,7 @@
 """What is to be run: an experiment file, and the ready ones in `ready/`.
 
 experiment   a Job, and what only the server may know
+strategy     [strategy]
+loading      an experiment from its file
 secrecy      what a server gives up that is to see sums only
 """

@@ -3,6 +3,11 @@
 facts = gather(["mine.sweep"], Path("runs"))
 Path("report.html").write_text(to_html(facts))
 figures.pareto(facts.runs).show()  # in a notebook
+
+facts/     what it tells, read from runs
+words/     how it speaks
+figures/   what it draws
+page/      its sections, and its forms
 """
 
 from server.report import figures

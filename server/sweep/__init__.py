@@ -1,7 +1,9 @@
 """Many experiments, one table.
 
 axes         what is varied
+document     sweep.json
 sweep        the folder of cells
+grid         the cells of a grid
 stages       what is done with each cell
 search       which cell comes next
 objectives   what a search looks at

@@ -28,11 +28,11 @@ from clients.chip import (
     estimate,
     fixed,
     load_chip,
-    mapping,
     reference,
-    workload,
 )
+from clients.chip.dataflows import mapping
 from clients.chip.energy import PJ
+from clients.chip.workloads import workload
 
 EYERISS, ISCA = load_chip("eyeriss"), load_chip("eyeriss-isca")
 H743, L4R5 = load_chip("stm32h743"), load_chip("stm32l4r5")
