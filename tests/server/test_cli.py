@@ -98,7 +98,7 @@ def test_a_run_that_exists_is_not_touched(privet, runs):
 
 def test_a_model_that_is_not_dp_safe_is_refused(privet, tmp_path, runs):
     import numpy as np
-    from test_data import write_idx
+    from written import write_idx
 
     for stem in ("train", "t10k"):
         write_idx(tmp_path, f"{stem}-images-idx3-ubyte", np.zeros((40, 20, 20), np.uint8))

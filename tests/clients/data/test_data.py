@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written import write_idx
 
 from clients.data import formats
 from clients.data import sets as room
@@ -14,11 +15,6 @@ from clients.data.sets import Data, load, partition
 from clients.models import Model
 from clients.training.records import records
 from privacy.errors import DataError
-
-
-def write_idx(folder, name, array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    (folder / name).write_bytes(header + array.tobytes())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
-from test_data import write_idx
+from written import write_idx
 
 from clients.data.formats import read_digits, read_folder
 from clients.data.sets import load

@@ -184,7 +184,7 @@ def test_audit_of_a_run_and_of_an_experiment(privet, runs):
 
 
 def test_an_audit_that_fails_says_why(privet, monkeypatch):
-    from test_audit import no_noise
+    from sabotaged import no_noise
 
     no_noise(monkeypatch)
     status, out, _ = privet("audit", "tiny")

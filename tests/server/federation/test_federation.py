@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message
-from test_data import write_idx
+from written import write_idx
 
 from clients.data import sets as data_room
 from clients.node import app as client_room

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from test_data import write_idx
 from test_federation import close, equal, failing, final, run_tiny
+from written import write_idx
 
 from attacks.settings import Attack
 from clients.node import secure as device

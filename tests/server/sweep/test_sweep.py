@@ -15,7 +15,7 @@ from server import cli
 from server.cost import cost_of_experiment, cost_of_run
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
-from server.sweep import stages, sweep
+from server.sweep import grid, stages, sweep
 from server.sweep.axes import Range, grid, parse_axes, parse_axis
 from server.sweep.document import Cell
 from server.sweep.objectives import parse_limit
@@ -214,7 +214,7 @@ def test_a_failed_cell_does_not_stop_the_others(privet, runs, monkeypatch):
 
 
 def test_a_failed_stage_is_told_and_the_next_is_done(privet, runs, monkeypatch):
-    from test_audit import no_noise
+    from sabotaged import no_noise
 
     no_noise(monkeypatch)
     command = ["sweep", "tiny", *QUICK, "--audit", "--cost", "tpu", "--name", "mine"]
@@ -433,10 +433,10 @@ def test_settings_that_do_not_go_together_are_no_proposal_to_learn_from(privet, 
 
 def test_digests_differ_where_runs_would():
     one = load_experiment("tiny")
-    assert sweep.digest_of(one) == sweep.digest_of(
+    assert grid.digest_of(one) == sweep.digest_of(
         load_experiment("tiny", ["title=x", "federation.workers=2"])
     )
     for change in ("seed=1", "budget.epsilon=7", "record.updates=true", "attack.shadows=16"):
-        assert sweep.digest_of(one) != sweep.digest_of(load_experiment("tiny", [change]))
+        assert grid.digest_of(one) != sweep.digest_of(load_experiment("tiny", [change]))
     with pytest.raises(SettingsError, match="unknown key"):
         load_experiment("tiny", ["budget.x=1"])
