@@ -15,9 +15,10 @@ from server import cli
 from server.cost import cost_of_experiment, cost_of_run
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
-from server.sweep import grid, stages, sweep
+from server.sweep import stages
 from server.sweep.axes import Range, grid, parse_axes, parse_axis
 from server.sweep.document import Cell
+from server.sweep.grid import digest_of
 from server.sweep.objectives import parse_limit
 from server.sweep.search import Search
 from server.sweep.sweep import Sweep
@@ -433,10 +434,8 @@ def test_settings_that_do_not_go_together_are_no_proposal_to_learn_from(privet, 
 
 def test_digests_differ_where_runs_would():
     one = load_experiment("tiny")
-    assert grid.digest_of(one) == sweep.digest_of(
-        load_experiment("tiny", ["title=x", "federation.workers=2"])
-    )
+    assert digest_of(one) == digest_of(load_experiment("tiny", ["title=x", "federation.workers=2"]))
     for change in ("seed=1", "budget.epsilon=7", "record.updates=true", "attack.shadows=16"):
-        assert grid.digest_of(one) != sweep.digest_of(load_experiment("tiny", [change]))
+        assert digest_of(one) != digest_of(load_experiment("tiny", [change]))
     with pytest.raises(SettingsError, match="unknown key"):
         load_experiment("tiny", ["budget.x=1"])
