@@ -10,6 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg  # noqa: F401  # brings the BLAS of numba, or the limit below would miss it
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import tenseal as ts
+from peer_tenseal import random_tutorial, tutorial
 
 from clients.data.sets import Data, cache_folder, load
 from clients.node.query import connect
@@ -31,7 +31,6 @@ from server.inference.program import VALIDATION, binary_net_of, evenly, net_of, 
 from server.run.directory import Run
 
 MNIST = Data(name="mnist")
-TUTORIAL = {"channels": 4, "hidden": 64}
 IMAGES = 300  # asked one after another for a median
 ACCURACY_IMAGES = {"perceptron": 10_000, "convnet": 1000}  # a mismatch is rare: many are asked
 CLIENTS, REQUESTS = 8, 1000
@@ -93,44 +92,6 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
     }
 
 
-def tutorial(weights: dict[str, np.ndarray], repeats: int) -> dict:
-    """TenSEAL's tutorial 4 on one image: encrypt, convolve, square, mm, square, mm, decrypt.
-
-    On one core, as our own worker: TenSEAL would take all.
-    """
-    context = ts.context(
-        ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[31, *[26] * 6, 31], n_threads=1
-    )
-    context.global_scale = 2**26
-    context.generate_galois_keys()
-    keys_bytes = len(context.serialize(save_secret_key=False))
-    image, totals, server = images(1)[0].tolist(), [], []
-    kernels = [kernel.tolist() for kernel in weights["conv"]]
-    for _ in range(repeats):
-        start = time.perf_counter()
-        x, windows = ts.im2col_encoding(context, image, 7, 7, 3)
-        encrypted = time.perf_counter()
-        channels = [
-            x.conv2d_im2col(kernel, windows) + float(bias)
-            for kernel, bias in zip(kernels, weights["conv_bias"], strict=True)
-        ]
-        y = ts.CKKSVector.pack_vectors(channels)
-        y.square_()
-        y = y.mm(weights["w1"].T.tolist()) + weights["b1"].tolist()
-        y.square_()
-        y = y.mm(weights["w2"].T.tolist()) + weights["b2"].tolist()
-        answered = time.perf_counter()
-        y.decrypt()
-        totals.append((time.perf_counter() - start) * 1e3)
-        server.append((answered - encrypted) * 1e3)
-    return {
-        "total_ms": statistics.median(totals),
-        "total_ms_all": totals,
-        "server_ms": statistics.median(server),
-        "keys_bytes": keys_bytes,
-    }
-
-
 def weights_of(run: Run) -> dict[str, np.ndarray]:
     """A convnet's arrays as the tutorial names them."""
     net = net_of(trained_model(run), (28, 28))
@@ -142,19 +103,6 @@ def weights_of(run: Run) -> dict[str, np.ndarray]:
         "b1": first.bias,
         "w2": second.weight,
         "b2": second.bias,
-    }
-
-
-def random_tutorial() -> dict[str, np.ndarray]:
-    """The tutorial's own net; its time does not depend on its weights."""
-    rng, c, h = np.random.default_rng(0), TUTORIAL["channels"], TUTORIAL["hidden"]
-    return {
-        "conv": rng.normal(0, 0.1, (c, 7, 7)),
-        "conv_bias": rng.normal(0, 0.1, c),
-        "w1": rng.normal(0, 0.05, (h, 64 * c)),
-        "b1": rng.normal(0, 0.1, h),
-        "w2": rng.normal(0, 0.1, (10, h)),
-        "b2": rng.normal(0, 0.1, 10),
     }
 
 
@@ -173,7 +121,7 @@ def convnet() -> dict:
     """The same weights, by us and by TenSEAL's high-level API."""
     run = trained("encrypted-convnet")
     with one_core():
-        ours, theirs = ask(run, "ckks", IMAGES), tutorial(weights_of(run), 2)
+        ours, theirs = ask(run, "ckks", IMAGES), tutorial(weights_of(run), images(1)[0].tolist(), 2)
     return {
         "ours": ours,
         "tenseal": theirs,
@@ -186,7 +134,10 @@ def perceptron() -> dict:
     """Our perceptron, alone and in batches, and TenSEAL's tutorial net."""
     run = trained("encrypted-perceptron")
     with one_core():
-        ours, theirs = ask(run, "ckks", IMAGES), tutorial(random_tutorial(), 3)
+        ours, theirs = (
+            ask(run, "ckks", IMAGES),
+            tutorial(random_tutorial(), images(1)[0].tolist(), 3),
+        )
         many = batch(run)
     return {
         "ours": ours,

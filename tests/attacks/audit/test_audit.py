@@ -19,20 +19,15 @@ from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.training import Private
 from privacy.errors import RunError, SettingsError
-from server.adversary import auditing
 from server.adversary.auditing import audit_of, subject
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
-from server.federation import aggregation
 
 TINY = load_experiment("tiny").resolve()
 
 
 def failed(experiment=TINY, run=None, seed=0):
     return {check.name for check in audit_of(experiment, run, seed).checks if not check.passed}
-
-
-# ---- the untouched step
 
 
 @pytest.mark.parametrize(
@@ -61,9 +56,6 @@ def stand_in(monkeypatch, images):
     monkeypatch.setitem(data.CONTENT_SHA256, "mnist", data.digest(arrays))
     monkeypatch.setattr(data, "_read_cache", lambda name: arrays)
     data._load.cache_clear()
-
-
-# ---- sabotage
 
 
 def half_the_noise(monkeypatch):
@@ -232,65 +224,6 @@ def test_sabotage_is_caught(sabotage, per_sample, monkeypatch):
     sabotage(monkeypatch)
     experiment = load_experiment("tiny", [f"training.per_sample={per_sample}"]).resolve()
     assert SABOTAGES[sabotage] in failed(experiment)
-
-
-# ---- the server's noise, under unit = "client"
-
-
-CENTRAL = load_experiment("tiny", ["budget.unit=client", "federation.clients=20"]).resolve()
-AGGREGATION = "flwr.serverapp.strategy.dp_fixed_clipping"
-
-
-def test_the_servers_noise_is_green():
-    """Batches are everyone, the bounds are near the claim, and it is Gaussian noise."""
-    done = audit_of(CENTRAL, None)
-    assert [check.name for check in done.checks if not check.passed] == []
-    assert max(bound.epsilon for bound in done.bounds) > 0.5 * done.epsilon
-
-
-def unnoised(monkeypatch):
-    monkeypatch.setattr(f"{AGGREGATION}.add_gaussian_noise_inplace", lambda arrays, std: None)
-
-
-def noise_of_twice_the_clients(monkeypatch):
-    from flwr.serverapp.strategy import dp_fixed_clipping
-
-    right = dp_fixed_clipping.compute_stdv
-    monkeypatch.setattr(f"{AGGREGATION}.compute_stdv", lambda z, c, num: right(z, c, 2 * num))
-
-
-def noise_of_the_first_round(monkeypatch):
-    derive = aggregation.derive
-    monkeypatch.setattr(aggregation, "derive", lambda seed, purpose, _: derive(seed, purpose, 1))
-
-
-def updates_unclipped(monkeypatch):
-    monkeypatch.setattr(f"{AGGREGATION}.compute_clip_model_update", lambda **_: None)
-
-
-def mean_clipped(monkeypatch):
-    """Updates are averaged first, and the mean is clipped."""
-    monkeypatch.setattr(aggregation, "is_linear", lambda strategy: True)
-
-
-CENTRAL_SABOTAGES = {
-    unnoised: "noise deviation",
-    noise_of_twice_the_clients: "noise deviation",
-    noise_of_the_first_round: "noise repetition",
-    updates_unclipped: "sensitivity",
-    mean_clipped: "sensitivity",
-    steps_uncharged: "charging",
-}
-
-
-@pytest.mark.parametrize("sabotage", CENTRAL_SABOTAGES, ids=lambda s: s.__name__)
-def test_sabotage_of_the_server_is_caught(sabotage, monkeypatch):
-    sabotage(monkeypatch)
-    monkeypatch.setattr(auditing, "CLIENTS", 100)
-    assert CENTRAL_SABOTAGES[sabotage] in failed(CENTRAL)
-
-
-# ---- what a run adds
 
 
 def test_a_run_is_held_to_its_ledgers(runs):

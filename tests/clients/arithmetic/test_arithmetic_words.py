@@ -14,26 +14,17 @@ from clients.arithmetic import ARITHMETICS, Arithmetic, begin_round, constrain, 
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.faults import flip_words
-from clients.arithmetic.layers import (
-    ArithmeticConv2d,
-    ArithmeticLinear,
-    KeepRange,
-    Projection,
-    Sign,
-)
+from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
 from clients.training.net import build
 from privacy.dp import bookkeeping, rules
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
-from privacy.dp.rules import Share
 from privacy.dp.training import privatize
 from privacy.errors import ModelError, SettingsError
 from privacy.settings import parse
 from server.experiment.loading import load_experiment
-
-# rounding
 
 
 @settings(max_examples=30, deadline=None)
@@ -116,9 +107,6 @@ def test_estimators_block_what_is_out_of_range(layer):
     assert torch.equal(x.grad, (x.detach().abs() <= bound).float())
 
 
-# projections
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), columns=st.integers(1, 7))
 def test_the_optimised_ternary_projection_is_the_best_of_all(seed, columns):
@@ -158,17 +146,6 @@ def test_weights_of_zero_stay_zero(name, optimised):
     assert torch.equal(net(torch.randn(2, 324)), torch.zeros(2, 3))
 
 
-# training
-
-
-def models():
-    words = [Arithmetic(name=name) for name in ("fixed", "ternary")]
-    yield from words
-    yield Arithmetic(name="fixed", bits=2, activation_bits=3, rounding="stochastic")
-    yield Arithmetic(name="binary", activation_bits=1, scaling="none")
-    yield Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6)
-
-
 CLIP = 0.7
 
 
@@ -191,76 +168,6 @@ def moved(net, x, indices, start):
     private.step(lambda i: nn.functional.cross_entropy(net(x[i]), i % 3, reduction="none"), indices)
     private.close()
     return torch.cat([(start[n] - p.detach()).flatten() for n, p in net.named_parameters()]) * 20
-
-
-def sensitivity(settings_, seed, model):
-    """The most that one record of ten moves the clipped sum.
-
-    The last of the batch, so that all others meet the same dice.
-    """
-    torch.manual_seed(seed)
-    x = torch.rand(40, 4, 4) * 3
-    net = build(model, (4, 4), 3, settings_).train()
-    start = {name: w.clone() for name, w in net.state_dict().items()}
-    batch = torch.arange(10)
-    return float((moved(net, x, batch, start) - moved(net, x, batch[:-1], start)).norm())
-
-
-STRIDED = Model(name="strided", channels=3, kernel=2, stride=1, hidden=(6,))
-CLIPPED = [
-    *((settings_, Model(hidden=(12,))) for settings_ in models()),
-    (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
-    (Arithmetic(name="fixed"), STRIDED),
-]
-
-
-@pytest.mark.parametrize(
-    ("settings_", "model"), CLIPPED, ids=lambda s: f"{s.name}{getattr(s, 'bits', '')}"
-)
-def test_one_record_moves_the_sum_by_the_clip_at_most(settings_, model, monkeypatch):
-    """And, twin, by more when nothing is clipped."""
-    most = max(sensitivity(settings_, s, model) for s in range(4))
-    assert 0.3 * CLIP < most <= CLIP * (1 + 1e-4)
-
-    def unclipped(self, num_records=None):
-        self.max_grad_norm, clip = 1e9, self.max_grad_norm
-        accumulate(self, num_records)
-        self.max_grad_norm = clip
-
-    accumulate = bookkeeping.OnePassOptimizer.accumulate
-    monkeypatch.setattr(bookkeeping.OnePassOptimizer, "accumulate", unclipped)
-    assert max(sensitivity(settings_, s, model) for s in range(4)) > CLIP * 1.2
-
-
-@pytest.mark.parametrize("settings_", models(), ids=lambda s: f"{s.name}{s.bits}")
-def test_without_clipping_the_sum_is_what_autograd_gives(settings_, monkeypatch):
-    """The rules' sums against torch's own weight gradients, on the same dice."""
-    torch.manual_seed(1)
-    x = torch.rand(40, 4, 4)
-    net = build(Model(hidden=(12,)), (4, 4), 3, settings_).train()
-    start = {name: w.clone() for name, w in net.state_dict().items()}
-    batch = torch.arange(10)
-    monkeypatch.setattr(f"{__name__}.CLIP", 1e9)
-    by_rule = moved(net, x, batch, start)
-    net.load_state_dict(start)
-    net.zero_grad()
-    begin_round(net, 5)
-    nn.functional.cross_entropy(net(x[batch]), batch % 3, reduction="sum").backward()
-    expected = torch.cat([p.grad.flatten() for p in net.parameters()])
-    assert torch.allclose(by_rule, expected, atol=1e-3)
-    assert float(expected.norm()) > 0.1
-
-
-def test_the_window_is_applied_after_the_clip():
-    """A blocked weight does not move, and makes no room for the others."""
-    layer = ArithmeticLinear(3, 2, Projection(lambda rows, _: projections.binary(rows), "none"))
-    layer.weight.data = torch.tensor([[2.0, 0.5, -0.5], [0.1, -3.0, 0.2]])
-    share = rules.RULES[ArithmeticLinear](layer, torch.ones(4, 3), torch.ones(4, 2))
-    assert isinstance(share, Share)
-    assert torch.allclose(share.squared_norms, torch.full((4,), 2.0 * (3 + 1)))
-    weight, bias = share.weighted_sum(torch.ones(4))
-    assert torch.equal(weight == 0, layer.weight.abs() > 1)
-    assert torch.equal(bias, torch.full((2,), 4.0))
 
 
 def test_convolutions_round_and_clip_too():
@@ -303,9 +210,6 @@ def test_dice_are_a_function_of_their_seed():
     assert min(throws) >= 0
 
 
-# faults
-
-
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_faults_flip_bits_of_twos_complement(bits):
     words = torch.randint(-(1 << bits - 1), 1 << bits - 1, (5000,)).float()
@@ -331,9 +235,6 @@ def test_faults_strike_in_evaluation_only_and_always_alike(name):
         struck = faulty.eval()(x)
         assert not torch.equal(healthy.eval()(x), struck)
         assert torch.equal(faulty(x), struck)
-
-
-# export
 
 
 @pytest.mark.parametrize("hidden", [(30,), (20, 10)])
@@ -367,9 +268,6 @@ def test_the_range_penalty_pushes_back_what_is_out_of_range():
     x = torch.tensor([[0.5, -2.0, 3.0]], requires_grad=True)
     KeepRange(1.0, strength=0.5)(x).backward(torch.tensor([[4.0, 1.0, 1.0]]))
     assert x.grad.tolist() == [[4.0, 1.0 - 2.0, 1.0 + 2.0]]
-
-
-# settings
 
 
 @pytest.mark.parametrize(

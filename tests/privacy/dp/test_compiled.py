@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -305,3 +307,14 @@ def test_a_program_has_one_loss() -> None:
     for batch in private.batches(1):
         with pytest.raises(ModelError, match="classify"):
             private.step(lambda i: net.module(torch.ones(len(i), 4, 4)).sum(1), batch)
+
+
+def test_products_have_one_thread_in_whatever_order_things_are_imported():
+    """Two threads sum in another order: the same seed would give other weights."""
+    code = (
+        "import privacy.dp.compiled, clients.node.app, server.engines.choice; "
+        "from threadpoolctl import threadpool_info as info; "
+        "print({i['num_threads'] for i in info() if i['user_api'] == 'blas'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{1}\n"

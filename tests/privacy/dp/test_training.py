@@ -1,29 +1,31 @@
 """DP-SGD on one device, through `privatize`: what the promise of the ledger stands on."""
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.optimizers import DPOptimizer
-from scipy.stats import chi2
 from torch import Tensor, nn
 
 from privacy.dp import rules, training
 from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger, Spent
+from privacy.dp.ledger import Ledger
 from privacy.dp.rules import Share
 from privacy.dp.training import Private, privatize
-from privacy.errors import BudgetExhausted, ModelError
+from privacy.errors import ModelError
 
 METHODS = ["onepass", "hooks"]
+
+
 both = pytest.mark.parametrize("per_sample", METHODS)
 
+
 CLIP, Q, RECORDS = 1.0, 0.4, 40
+
+
 EXPECTED = Q * RECORDS
 
 
@@ -80,9 +82,6 @@ def take(private: Private, loss: Callable[[Tensor], Tensor], indices: Tensor) ->
     """A step on chosen records, as if they had been sampled and charged."""
     private._batch = indices
     private.step(loss, indices)
-
-
-# (1) sensitivity
 
 
 def sensitivity(per_sample: str, seed: int, scale: float) -> float:
@@ -189,239 +188,6 @@ def test_a_record_without_a_finite_gradient_adds_nothing(value: float) -> None:
     assert torch.allclose(moved, update("onepass", x, others), atol=1e-12)
 
 
-# (2) Poisson sampling
-
-MANY_RECORDS, MANY_BATCHES, RATE = 200, 2000, 0.1
-
-
-def sampled() -> tuple[bool, bool]:
-    """Is each record drawn with probability q (chi-square), do sizes vary by n q (1 - q)?"""
-    private = make_private(make_model(), sample_rate=RATE, num_records=MANY_RECORDS, sigma=1.0)
-    counts, sizes = np.zeros(MANY_RECORDS), []
-    for batch in private.batches(MANY_BATCHES):
-        assert batch.dtype == torch.int64
-        assert len(set(batch.tolist())) == len(batch)
-        counts[batch.numpy()] += 1
-        sizes.append(len(batch))
-    assert private.ledger.entries == (Spent(1.0, RATE, MANY_BATCHES),)
-    spread = MANY_BATCHES * RATE * (1 - RATE)
-    frequency = float(((counts - MANY_BATCHES * RATE) ** 2).sum() / spread)
-    variance = (MANY_BATCHES - 1) * np.var(sizes, ddof=1) / (MANY_RECORDS * RATE * (1 - RATE))
-    return (
-        bool(1e-4 < chi2.cdf(frequency, MANY_RECORDS) < 1 - 1e-4),
-        bool(1e-4 < chi2.cdf(variance, MANY_BATCHES - 1) < 1 - 1e-4),
-    )
-
-
-def test_batches_are_poisson_samples() -> None:
-    """Each record with probability q, each by itself."""
-    assert sampled() == (True, True)
-
-
-class Shuffled:
-    """A sampler of batches of the expected size, without replacement."""
-
-    def __init__(
-        self, num_samples: int, sample_rate: float, generator: torch.Generator, steps: int
-    ) -> None:
-        self.size = int(num_samples * sample_rate)
-        self.num_samples, self.generator, self.steps = num_samples, generator, steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for _ in range(self.steps):
-            yield torch.randperm(self.num_samples, generator=self.generator)[: self.size].tolist()
-
-
-def test_other_sampling_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins: a shuffled sampler has no variance of sizes; one at 1.1 q draws too often."""
-    poisson = training.UniformWithReplacementSampler
-    monkeypatch.setattr(training, "UniformWithReplacementSampler", Shuffled)
-    assert sampled()[1] is False
-    monkeypatch.setattr(
-        training,
-        "UniformWithReplacementSampler",
-        lambda sample_rate, **others: poisson(sample_rate=1.1 * sample_rate, **others),
-    )
-    assert sampled()[0] is False
-
-
-@both
-def test_empty_batches_are_steps(per_sample: str) -> None:
-    """A batch without records is handed out, charged, and adds noise alone."""
-    model = make_model().float()
-    ledger = Ledger()
-    private = make_private(
-        model, ledger, sigma=1.0, sample_rate=1e-9, num_records=5, per_sample=per_sample
-    )
-    before = flat(model)
-    for batch in private.batches(3):
-        assert (len(batch), batch.dtype) == (0, torch.int64)
-        private.step(make_loss(model, records().float()), batch)
-    assert ledger.entries == (Spent(1.0, 1e-9, 3),)
-    assert bool((flat(model) != before).all())
-
-
-# (3) the divisor
-
-
-def divided_by_expectation(per_sample: str) -> bool:
-    """Do k like records, clipped alike, move the weights by k C / (q n), for several k?"""
-    x = records()
-    x[:] = 1e4
-    same = torch.arange(0, RECORDS, 3)  # one class: gradients in one direction
-    return all(
-        float(update(per_sample, x, same[:k]).norm()) == pytest.approx(k * CLIP / EXPECTED)
-        for k in (1, 2, 9)
-    )
-
-
-@both
-def test_the_sum_is_divided_by_the_expected_size(
-    per_sample: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By q n; and, twin, a division by the realised size is caught."""
-    assert divided_by_expectation(per_sample)
-    step = Private.step
-
-    def by_realised(self: Private, loss: Callable[[Tensor], Tensor], indices: Tensor) -> None:
-        self._optimizer.expected_batch_size = len(indices)
-        step(self, loss, indices)
-
-    monkeypatch.setattr(Private, "step", by_realised)
-    assert not divided_by_expectation(per_sample)
-
-
-# (4) charging
-
-
-def charged_after_interruption(stop: int) -> int:
-    """Steps on the ledger after an exception in the `stop`-th turn of the loop."""
-    model, ledger = make_model(), Ledger([Spent(1.0, Q, 5)])
-    private = make_private(model, ledger, sigma=1.0)
-    loss = make_loss(model, records())
-
-    def interrupted() -> None:
-        for turn, batch in enumerate(private.batches(10), start=1):
-            if turn == stop:
-                raise KeyboardInterrupt
-            private.step(loss, batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    (entry,) = ledger.entries
-    return entry.steps - 5
-
-
-@pytest.mark.parametrize("stop", [1, 4, 10])
-def test_steps_are_charged_before_they_are_handed_out(stop: int) -> None:
-    """An interrupted loop leaves exactly the steps handed out, the broken one included."""
-    assert charged_after_interruption(stop) == stop
-
-
-def test_charging_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twin: a loop that charges when it comes back for more forgets the broken step."""
-
-    def late(self: Private, steps: int) -> Iterator[Tensor]:
-        for _ in range(steps):
-            self._batch = torch.arange(3)
-            yield self._batch
-            self._ledger.charge(1.0, Q)
-
-    monkeypatch.setattr(Private, "batches", late)
-    assert charged_after_interruption(4) == 3
-
-
-def test_batches_not_asked_for_are_not_charged() -> None:
-    """A plan of ten of which two are drawn costs two."""
-    ledger = Ledger()
-    batches = make_private(make_model(), ledger, sigma=1.0).batches(10)
-    assert ledger.entries == ()
-    next(batches)
-    next(batches)
-    assert ledger.entries == (Spent(1.0, Q, 2),)
-
-
-def test_a_step_needs_a_charged_batch() -> None:
-    """'Cannot be used in a way that breaks the promise': a batch used twice is two steps."""
-    model, ledger = make_model(), Ledger()
-    private = make_private(model, ledger, sigma=1.0)
-    (batch,) = private.batches(1)
-    loss = make_loss(model, records())
-    before = flat(model)
-    private.step(loss, batch)
-    try:
-        private.step(loss, batch)
-        private.step(loss, torch.arange(RECORDS))
-    except Exception:
-        return
-    assert not torch.equal(flat(model), before)
-    assert ledger.entries == (Spent(1.0, Q, 3),)
-
-
-# (5) the budget
-
-BUDGET = Budget(epsilon=2.0, noise_multiplier=2.0, clip=CLIP)
-
-
-def test_overspending_is_refused_before_anything_is_computed() -> None:
-    """No batch, no charge, no random number; the message names what is spent and asked."""
-    model, ledger = make_model(), Ledger([Spent(2.0, Q, 3)])
-    sampling = torch.Generator().manual_seed(1)
-    private = make_private(model, ledger, budget=BUDGET, sampling=sampling)
-    state, entries, before = sampling.get_state(), ledger.entries, flat(model)
-    with pytest.raises(BudgetExhausted) as caught:
-        next(private.batches(1000))
-    spent, would = ledger.epsilon(1e-5), ledger.with_charge(2.0, Q, 1000).epsilon(1e-5)
-    text = str(caught.value)
-    assert f"epsilon {spent:.4g} is spent" in text
-    assert f"1000 more steps would bring it to {would:.4g}, over 2" in text
-    assert ledger.entries == entries
-    assert torch.equal(sampling.get_state(), state)
-    assert torch.equal(flat(model), before)
-
-
-def test_spending_up_to_the_edge() -> None:
-    """The last step that fits is handed out, the next is refused."""
-    ledger = Ledger()
-    private = make_private(make_model(), ledger, budget=BUDGET)
-    handed_out = 0
-
-    def spend() -> None:
-        nonlocal handed_out
-        for _ in range(100):
-            handed_out += len(list(private.batches(1)))
-
-    with pytest.raises(BudgetExhausted):
-        spend()
-    assert handed_out > 0
-    assert ledger.entries == (Spent(2.0, Q, handed_out),)
-    assert ledger.epsilon(1e-5) <= 2.0 < ledger.with_charge(2.0, Q, 1).epsilon(1e-5)
-
-
-def test_two_loops_do_not_overspend_together() -> None:
-    """Loops over one ledger that each fit, but not both, are stopped in time."""
-    sigma, ledger = 5.0, Ledger()
-    budget = Budget(epsilon=2.0, noise_multiplier=sigma, clip=CLIP)
-    private = make_private(make_model(), ledger, budget=budget)
-    steps = 20
-    assert Ledger([Spent(sigma, Q, steps + 1)]).within(2.0, 1e-5)
-    assert not Ledger([Spent(sigma, Q, 2 * steps)]).within(2.0, 1e-5)
-    with suppress(BudgetExhausted):
-        for _ in zip(private.batches(steps), private.batches(steps), strict=True):
-            pass
-    assert ledger.epsilon(1e-5) <= 2.0
-
-
-@pytest.mark.parametrize("budget", [Budget(unit="none"), Budget(epsilon=1.0)])
-def test_an_unsolved_budget_is_refused(budget: Budget) -> None:
-    """Without a promise for records, or without its noise, there is nothing to bind to."""
-    with pytest.raises(ValueError, match="solved noise multiplier"):
-        make_private(make_model(), budget=budget)
-
-
-# (6) models
-
-
 @both
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(6), nn.BatchNorm2d(6)])
 def test_batch_norm_is_refused(per_sample: str, norm: nn.Module) -> None:
@@ -445,9 +211,6 @@ def test_close_gives_the_model_back(per_sample: str) -> None:
     loss(torch.arange(5)).sum().backward()
     assert all(p.requires_grad and p.grad is not None for p in model.parameters())
     assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
-
-
-# (7) the two ways
 
 
 def trained(per_sample: str, steps: int = 5) -> Tensor:
@@ -503,9 +266,6 @@ def test_a_failed_step_leaves_no_trace(per_sample: str, monkeypatch: pytest.Monk
     before = flat(model)
     take(private, loss, second)
     assert torch.allclose(before - flat(model), update(per_sample, x, second), atol=1e-9)
-
-
-# (8) before_update
 
 
 @both
