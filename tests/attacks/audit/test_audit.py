@@ -30,6 +30,9 @@ def failed(experiment=TINY, run=None, seed=0):
     return {check.name for check in audit_of(experiment, run, seed).checks if not check.passed}
 
 
+# ---- the untouched step
+
+
 @pytest.mark.parametrize(
     "assignments",
     [
@@ -56,6 +59,9 @@ def stand_in(monkeypatch, images):
     monkeypatch.setitem(data.CONTENT_SHA256, "mnist", data.digest(arrays))
     monkeypatch.setattr(data, "_read_cache", lambda name: arrays)
     data._load.cache_clear()
+
+
+# ---- sabotage
 
 
 def half_the_noise(monkeypatch):
@@ -224,6 +230,9 @@ def test_sabotage_is_caught(sabotage, per_sample, monkeypatch):
     sabotage(monkeypatch)
     experiment = load_experiment("tiny", [f"training.per_sample={per_sample}"]).resolve()
     assert SABOTAGES[sabotage] in failed(experiment)
+
+
+# ---- what a run adds
 
 
 def test_a_run_is_held_to_its_ledgers(runs):

@@ -14,6 +14,9 @@ CENTRAL = load_experiment("tiny", ["budget.unit=client", "federation.clients=20"
 AGGREGATION = "flwr.serverapp.strategy.dp_fixed_clipping"
 
 
+# ---- the server's noise, under unit = "client"
+
+
 def test_the_servers_noise_is_green():
     """Batches are everyone, the bounds are near the claim, and it is Gaussian noise."""
     done = audit_of(CENTRAL, None)

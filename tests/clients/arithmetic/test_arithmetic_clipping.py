@@ -15,6 +15,8 @@ from clients.training.net import build
 from privacy.dp import bookkeeping, rules
 from privacy.dp.rules import Share
 
+# training
+
 
 def models():
     words = [Arithmetic(name=name) for name in ("fixed", "ternary")]

@@ -28,6 +28,9 @@ def bits_of(words, features):
     return bits[..., :features].astype(int)
 
 
+# registers
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("width", streams.TAPS)
 def test_registers_have_the_longest_period(width, mirrored):
@@ -59,6 +62,9 @@ def test_a_whole_period_holds_a_number_exactly(width):
         assert abs(2 * threshold[0] / period - 1 - value) <= 1 / period + 1e-6
 
 
+# expectation and variance
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     x=st.floats(-1, 1), w=st.floats(-1, 1), length=st.sampled_from([4, 32, 256]), seed=st.integers()
@@ -76,6 +82,9 @@ def test_a_product_has_the_mean_and_variance_of_theory(x, w, length, seed):
     variance = (1 - (x * w) ** 2) / length
     assert abs(estimates.mean() - x * w) <= 5 * math.sqrt(variance / num) + 1e-4
     assert estimates.var() == pytest.approx(variance, rel=0.25, abs=1e-4)
+
+
+# kernels
 
 
 @settings(max_examples=25, deadline=None)
@@ -157,6 +166,9 @@ def test_faults_hit_their_share_of_bits_evenly(rate):
     assert abs(flips - 300_000 * rate) <= 5 * math.sqrt(300_000 * rate)
     each = bits.sum(0)
     assert abs(each - 2000 * rate).max() <= 6 * math.sqrt(2000 * rate)
+
+
+# a whole net
 
 
 def simulate(net, x):

@@ -12,8 +12,6 @@ from torch import nn
 
 from clients.arithmetic import ARITHMETICS, Arithmetic, begin_round, constrain, projections
 from clients.arithmetic.dice import Dice
-from clients.arithmetic.export import export_binary
-from clients.arithmetic.faults import flip_words
 from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
@@ -25,6 +23,8 @@ from privacy.dp.training import privatize
 from privacy.errors import ModelError, SettingsError
 from privacy.settings import parse
 from server.experiment.loading import load_experiment
+
+# rounding
 
 
 @settings(max_examples=30, deadline=None)
@@ -105,6 +105,9 @@ def test_estimators_block_what_is_out_of_range(layer):
     layer(x).backward(torch.ones(1, 8))
     bound = 1 if isinstance(layer, Sign) else REACH[3] * float(x.detach().square().mean().sqrt())
     assert torch.equal(x.grad, (x.detach().abs() <= bound).float())
+
+
+# projections
 
 
 @settings(max_examples=40, deadline=None)
@@ -210,64 +213,13 @@ def test_dice_are_a_function_of_their_seed():
     assert min(throws) >= 0
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_faults_flip_bits_of_twos_complement(bits):
-    words = torch.randint(-(1 << bits - 1), 1 << bits - 1, (5000,)).float()
-    assert torch.equal(flip_words(words, bits, 0.0), words)
-    all_flipped = flip_words(words, bits, 1.0)
-    assert torch.equal(all_flipped, -1 - words)
-    some = flip_words(words, bits, 0.1).long() ^ words.long()
-    flipped = sum((some >> bit & 1).sum().item() for bit in range(bits))
-    assert abs(flipped - 500 * bits) <= 5 * math.sqrt(500 * bits)
-
-
-@pytest.mark.parametrize("name", ["fixed", "ternary", "binary", "stochastic"])
-def test_faults_strike_in_evaluation_only_and_always_alike(name):
-    torch.manual_seed(0)
-    healthy = build(Model(), (8, 8), 5, Arithmetic(name=name))
-    faulty = build(Model(), (8, 8), 5, Arithmetic(name=name, fault_rate=0.05))
-    faulty.load_state_dict(healthy.state_dict())
-    x = torch.rand(6, 8, 8)
-    for net in (healthy, faulty):
-        begin_round(net, 1)
-    assert torch.equal(healthy(x), faulty(x))
-    with torch.no_grad():
-        struck = faulty.eval()(x)
-        assert not torch.equal(healthy.eval()(x), struck)
-        assert torch.equal(faulty(x), struck)
-
-
-@pytest.mark.parametrize("hidden", [(30,), (20, 10)])
-@pytest.mark.parametrize("scaling", ["none", "tensor"])
-def test_an_exported_net_decides_as_the_model_does(hidden, scaling):
-    settings_ = Arithmetic(name="binary", activation_bits=1, scaling=scaling, threshold=0.4)
-    torch.manual_seed(0)
-    net = build(Model(hidden=hidden), (6, 6), 7, settings_).eval()
-    x = torch.rand(300, 36)
-    with torch.no_grad():
-        logits = net(x)
-    exported = export_binary(net)
-    assert all(w.dtype == np.int8 for w in exported.weights)
-    assert all(b.dtype == np.int64 for b in exported.biases[:-1])
-    plain = exported.logits(x.numpy())
-    ratio = plain.std() / logits.numpy().std()
-    assert np.allclose(plain, logits.numpy() * ratio, atol=1e-2 * plain.std())
-    assert (plain.argmax(1) == logits.numpy().argmax(1)).mean() > 0.99
-
-
-def test_other_nets_are_not_exported():
-    with pytest.raises(ModelError, match="not a binarized perceptron; train one with"):
-        export_binary(build(Model(), (4, 4), 3, Arithmetic(name="binary")))
-    settings_ = Arithmetic(name="binary", activation_bits=1)
-    net = build(Model(), (4, 4), 3, settings_)
-    with pytest.raises(ModelError, match="scaling = 'none' or 'tensor'"):
-        export_binary(net)
-
-
 def test_the_range_penalty_pushes_back_what_is_out_of_range():
     x = torch.tensor([[0.5, -2.0, 3.0]], requires_grad=True)
     KeepRange(1.0, strength=0.5)(x).backward(torch.tensor([[4.0, 1.0, 1.0]]))
     assert x.grad.tolist() == [[4.0, 1.0 - 2.0, 1.0 + 2.0]]
+
+
+# settings
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,9 @@ def take(private: Private, loss: Callable[[Tensor], Tensor], indices: Tensor) ->
     private.step(loss, indices)
 
 
+# (1) sensitivity
+
+
 def sensitivity(per_sample: str, seed: int, scale: float) -> float:
     """How far one record of size `scale` moves the noiseless clipped sum (L2)."""
     x = records(seed)
@@ -188,6 +191,9 @@ def test_a_record_without_a_finite_gradient_adds_nothing(value: float) -> None:
     assert torch.allclose(moved, update("onepass", x, others), atol=1e-12)
 
 
+# (6) models
+
+
 @both
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(6), nn.BatchNorm2d(6)])
 def test_batch_norm_is_refused(per_sample: str, norm: nn.Module) -> None:
@@ -211,6 +217,9 @@ def test_close_gives_the_model_back(per_sample: str) -> None:
     loss(torch.arange(5)).sum().backward()
     assert all(p.requires_grad and p.grad is not None for p in model.parameters())
     assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+
+
+# (7) the two ways
 
 
 def trained(per_sample: str, steps: int = 5) -> Tensor:
@@ -266,6 +275,9 @@ def test_a_failed_step_leaves_no_trace(per_sample: str, monkeypatch: pytest.Monk
     before = flat(model)
     take(private, loss, second)
     assert torch.allclose(before - flat(model), update(per_sample, x, second), atol=1e-9)
+
+
+# (8) before_update
 
 
 @both

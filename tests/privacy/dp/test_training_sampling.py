@@ -97,6 +97,9 @@ def test_empty_batches_are_steps(per_sample: str) -> None:
     assert bool((flat(model) != before).all())
 
 
+# (3) the divisor
+
+
 def divided_by_expectation(per_sample: str) -> bool:
     """Do k like records, clipped alike, move the weights by k C / (q n), for several k?"""
     x = records()
@@ -122,6 +125,9 @@ def test_the_sum_is_divided_by_the_expected_size(
 
     monkeypatch.setattr(Private, "step", by_realised)
     assert not divided_by_expectation(per_sample)
+
+
+# (4) charging
 
 
 def charged_after_interruption(stop: int) -> int:

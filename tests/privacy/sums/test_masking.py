@@ -36,6 +36,9 @@ def looks_uniform(words):
     return chisquare(counts).pvalue, kstest(words / 2.0**32, "uniform").pvalue
 
 
+# ---- the sum is the sum
+
+
 @settings(max_examples=250, deadline=None)
 @given(
     st.lists(arrays.arrays(np.float64, 12, elements=st.floats(-4, 4)), min_size=4, max_size=4),
@@ -104,6 +107,9 @@ def test_below_the_threshold_nothing_is_revealed():
         Sum(terms, words, lost={"shares": range(6)}).run()
 
 
+# ---- one update alone
+
+
 def test_a_masked_update_is_uniform_until_the_mask_is_sabotaged(monkeypatch):
     terms = terms_for(range(5), 50_000)
     rng = np.random.default_rng(1)
@@ -153,6 +159,9 @@ def test_masks_of_two_rounds_have_nothing_in_common():
         one.mask()
         masked.append(one.masked[0])
     assert min(looks_uniform(masked[0] - masked[1])) > 0.001
+
+
+# ---- what a member refuses
 
 
 @pytest.fixture

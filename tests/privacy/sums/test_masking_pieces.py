@@ -20,6 +20,8 @@ from privacy.sums.boxes import exchange, expand_key, open_box, public_of, seal_b
 from privacy.sums.masks import add_masks, expand
 from privacy.sums.terms import degree_for
 
+# ---- the pieces
+
 
 @given(st.binary(min_size=1, max_size=40), st.integers(1, 8), st.integers(0, 8), st.randoms())
 def test_any_threshold_of_parts_gives_the_secret(secret, threshold, more, random):

@@ -150,6 +150,9 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
     assert {True, False} == set.union(*kinds.values())
 
 
+# ---- what cannot be had behind a sum
+
+
 @pytest.mark.parametrize(
     ("assignments", "says"),
     [
@@ -254,6 +257,9 @@ def test_epsilon_is_kept_over_all_rounds(runs):
     assert run.rounds[-1].epsilon <= 50
     assert run.rounds[-1].epsilon > 49.9
     assert summarise(run).epsilon == pytest.approx(run.rounds[-1].epsilon)
+
+
+# ---- the attack room
 
 
 def test_update_attacks_fall_to_chance_on_masked_updates(runs, monkeypatch):

@@ -13,6 +13,8 @@ from privacy.sums.boxes import pack_rows, unpack_rows
 from privacy.sums.masking import BOX_BYTES
 from server.engines import choice as engines
 
+# ---- messages that are not what they should be
+
 
 def spoiling(monkeypatch, kind, spoil):
     """Change what client 2 is sent, in a phase; before is what it was sent there in round 1."""

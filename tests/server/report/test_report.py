@@ -49,6 +49,9 @@ def told(folder, name):
     return json.loads((folder / name).read_text())
 
 
+# ---- numbers
+
+
 def test_numbers_on_the_page_are_those_of_the_run(folder):
     run = Run.open(folder / "whole")
     facts = gather(["whole", "free", "bare"], folder)
@@ -163,6 +166,9 @@ def test_units():
     assert text(number(None)) == "–"
 
 
+# ---- comparisons
+
+
 def test_the_interval_over_seeds_is_students():
     found = over_seeds([0.90, 0.92, 0.94])
     half = 4.302652729911275 * 0.02 / math.sqrt(3)  # t of two degrees of freedom, from a table
@@ -200,6 +206,9 @@ def test_seeds_of_a_setting_are_one_group(folder):
         "ε = 8, float, seed 0",
         "ε = 8, float, seed 1",
     }
+
+
+# ---- hostile text
 
 
 def test_text_of_a_run_never_becomes_markup(folder):
@@ -250,6 +259,9 @@ def test_the_policy_names_the_scripts_it_allows():
     assert "'sha256-" in _policy("a", "b")
     assert "unsafe-inline" not in _policy("a", "b").split("style-src")[0]
     assert _policy("a", "b").startswith("default-src 'none'")
+
+
+# ---- figures, size and the command
 
 
 def test_figures_are_plotly_figures(folder):

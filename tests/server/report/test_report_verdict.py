@@ -41,6 +41,9 @@ def privet(folder, monkeypatch, capfd):
     return call
 
 
+# ---- the verdict
+
+
 def test_the_verdict_says_what_the_evidence_says(folder):
     whole, free, bare = gather(["whole", "free", "bare"], folder).runs
     assert holds(whole) is True
@@ -85,6 +88,9 @@ def test_what_is_a_run_without_a_promise_to_compare_with(folder):
     assert is_baseline(steep, private)
     words = replace(free, group=(*free.group, ("arithmetic.bits", "2")))
     assert not is_baseline(words, private)
+
+
+# ---- what is missing, failed or damaged
 
 
 def test_missing_parts_are_named_with_their_commands(folder):

@@ -36,6 +36,9 @@ def privet(runs, monkeypatch, capfd):
     return call
 
 
+# ---- axes
+
+
 def test_values_bring_settings_along_and_have_names():
     axis = parse_axis(
         "arithmetic.name=float,fixed+arithmetic.bits=4+model.hidden=[8,8],"
@@ -79,6 +82,9 @@ def test_a_grid_is_every_combination_and_the_later_axis_wins():
 def test_ranges(text, expected):
     assert parse_axis(text).range == expected
     assert isinstance(parse_axis("a.b=1..5").range.high, int)
+
+
+# ---- the command line
 
 
 @pytest.mark.parametrize(
