@@ -2,18 +2,21 @@
 
 import pytest
 import torch
-from test_arithmetic_words import CLIP, moved
 from torch import nn
 
 from clients.arithmetic import Arithmetic, begin_round, projections
 from clients.arithmetic.layers import (
+    ArithmeticConv2d,
     ArithmeticLinear,
     Projection,
 )
 from clients.models import Model
 from clients.training.net import build
 from privacy.dp import bookkeeping, rules
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
 from privacy.dp.rules import Share
+from privacy.dp.training import privatize
 
 # training
 
@@ -24,6 +27,30 @@ def models():
     yield Arithmetic(name="fixed", bits=2, activation_bits=3, rounding="stochastic")
     yield Arithmetic(name="binary", activation_bits=1, scaling="none")
     yield Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6)
+
+
+CLIP = 0.7
+
+
+def moved(net, x, indices, start):
+    """What a noiseless step on some records takes off the weights, times the expected batch."""
+    net.load_state_dict(start)
+    begin_round(net, 5)
+    optimizer = torch.optim.SGD([p for p in net.parameters()], lr=1.0)
+    private = privatize(
+        net,
+        optimizer,
+        Ledger(),
+        budget=Budget(noise_multiplier=0.0, clip=CLIP),
+        sample_rate=0.5,
+        num_records=40,
+        sampling=torch.Generator(),
+        noise=torch.Generator(),
+    )
+    private._batch = indices
+    private.step(lambda i: nn.functional.cross_entropy(net(x[i]), i % 3, reduction="none"), indices)
+    private.close()
+    return torch.cat([(start[n] - p.detach()).flatten() for n, p in net.named_parameters()]) * 20
 
 
 def sensitivity(settings_, seed, model):
@@ -96,3 +123,12 @@ def test_the_window_is_applied_after_the_clip():
     weight, bias = share.weighted_sum(torch.ones(4))
     assert torch.equal(weight == 0, layer.weight.abs() > 1)
     assert torch.equal(bias, torch.full((2,), 4.0))
+
+
+def test_convolutions_round_and_clip_too():
+    net = build(Model(name="convnet"), (20, 20), 3, Arithmetic(name="fixed", bits=4))
+    assert sum(isinstance(m, ArithmeticConv2d) for m in net) == 2
+    assert not any(type(m) in (nn.Linear, nn.Conv2d) for m in net.modules())
+    x = torch.rand(40, 20, 20)
+    start = {name: w.clone() for name, w in net.state_dict().items()}
+    assert 0 < float(moved(net, x, torch.arange(1), start).norm()) <= CLIP * (1 + 1e-4)

@@ -10,16 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clients.arithmetic import ARITHMETICS, Arithmetic, begin_round, constrain, projections
+from clients.arithmetic import ARITHMETICS, Arithmetic, constrain, projections
 from clients.arithmetic.dice import Dice
-from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear, KeepRange, Sign
+from clients.arithmetic.layers import ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
 from clients.training.net import build
 from privacy.dp import bookkeeping, rules
-from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger
-from privacy.dp.training import privatize
 from privacy.errors import ModelError, SettingsError
 from privacy.settings import parse
 from server.experiment.loading import load_experiment
@@ -147,39 +144,6 @@ def test_weights_of_zero_stay_zero(name, optimised):
     settings_ = Arithmetic(name=name, projection=optimised)
     net = build(Model(name="scatter"), (8, 8), 3, settings_)
     assert torch.equal(net(torch.randn(2, 324)), torch.zeros(2, 3))
-
-
-CLIP = 0.7
-
-
-def moved(net, x, indices, start):
-    """What a noiseless step on some records takes off the weights, times the expected batch."""
-    net.load_state_dict(start)
-    begin_round(net, 5)
-    optimizer = torch.optim.SGD([p for p in net.parameters()], lr=1.0)
-    private = privatize(
-        net,
-        optimizer,
-        Ledger(),
-        budget=Budget(noise_multiplier=0.0, clip=CLIP),
-        sample_rate=0.5,
-        num_records=40,
-        sampling=torch.Generator(),
-        noise=torch.Generator(),
-    )
-    private._batch = indices
-    private.step(lambda i: nn.functional.cross_entropy(net(x[i]), i % 3, reduction="none"), indices)
-    private.close()
-    return torch.cat([(start[n] - p.detach()).flatten() for n, p in net.named_parameters()]) * 20
-
-
-def test_convolutions_round_and_clip_too():
-    net = build(Model(name="convnet"), (20, 20), 3, Arithmetic(name="fixed", bits=4))
-    assert sum(isinstance(m, ArithmeticConv2d) for m in net) == 2
-    assert not any(type(m) in (nn.Linear, nn.Conv2d) for m in net.modules())
-    x = torch.rand(40, 20, 20)
-    start = {name: w.clone() for name, w in net.state_dict().items()}
-    assert 0 < float(moved(net, x, torch.arange(1), start).norm()) <= CLIP * (1 + 1e-4)
 
 
 def test_float_is_torch():
