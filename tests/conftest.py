@@ -11,12 +11,17 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
-# A job that a shell starts in the background ignores Ctrl-C, and so would what it starts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI repeats its examples; HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Ctrl-C is Python's own in each test and what it starts: a job that a shell starts in the
+    background ignores it, and a node's or Flower's handler may be left from the test before."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
