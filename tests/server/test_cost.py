@@ -1,28 +1,14 @@
 """`privet cost`: a run or a model on a chip, as a table and as JSON."""
 
 import json
-import sys
 
 import pytest
 
 from clients.chip import Workload, estimate, fixed, load_chip
-from server import cli
 from server.cost import cost_of_run, find_network, network_of, workload_of
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
-
-
-@pytest.fixture
-def privet(runs, monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
 
 
 def small(runs, *settings):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 
 import pytest
@@ -11,28 +10,12 @@ import pytest
 from attacks.settings import Attack
 from clients.training.records import Records
 from privacy.errors import Interrupted
-from server import cli
 from server.adversary import adversaries
 from server.adversary.replay import replay
 from server.adversary.shadows import shadows_of
 from server.commands.attack import reconstruction_table
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
-
-
-@pytest.fixture
-def privet(runs, monkeypatch, capfd):
-    """Call the command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
-
 
 QUICK = ("-s", "attack.reconstruct=false", "-s", "attack.shadows=4", "-s", "attack.candidates=300")
 

@@ -4,45 +4,16 @@ import json
 import math
 import random
 import re
-import shutil
-import sys
 
 import pytest
-from reported import HOSTILE, Page, copy, make_runs
+from reported import HOSTILE, Page, copy
 
-from server import cli
 from server.report import figures, gather, to_html, to_json, to_markdown, verdict
 from server.report.facts.groups import front, groups_of, over_seeds, prices_of
 from server.report.page.html import _policy
 from server.report.words.units import number, percent, si, text
 from server.run.directory import Run
 from server.run.summary import summarise
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return make_runs(tmp_path_factory.getbasetemp(), monkeypatch)
-
-
-@pytest.fixture
-def folder(made, tmp_path):
-    """A copy of the runs, to alter."""
-    shutil.copytree(made, tmp_path / "runs", ignore=shutil.ignore_patterns("rounds", ".shadows"))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def privet(folder, monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setenv("PRIVET_RUNS", str(folder))
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
 
 
 def told(folder, name):

@@ -1,45 +1,15 @@
 """The verdict, and what is missing, failed or damaged."""
 
 import json
-import shutil
-import sys
 from dataclasses import replace
 
 import pytest
-from reported import HOSTILE, Page, make_runs, make_sweep
+from reported import HOSTILE, Page, make_sweep
 
 from privacy.errors import RunError
-from server import cli
 from server.report import gather, to_html, verdict
 from server.report.facts.gaps import is_baseline
 from server.report.words.verdict import contradictions, holds
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return make_runs(tmp_path_factory.getbasetemp(), monkeypatch)
-
-
-@pytest.fixture
-def folder(made, tmp_path):
-    """A copy of the runs, to alter."""
-    shutil.copytree(made, tmp_path / "runs", ignore=shutil.ignore_patterns("rounds", ".shadows"))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def privet(folder, monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setenv("PRIVET_RUNS", str(folder))
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
-
 
 # ---- the verdict
 

@@ -1,12 +1,9 @@
 """`privet sweep --search`."""
 
-import sys
-
 import pytest
 from test_sweep import QUICK
 
 from privacy.errors import SettingsError
-from server import cli
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
 from server.sweep import stages
@@ -16,21 +13,6 @@ from server.sweep.grid import digest_of
 from server.sweep.objectives import parse_limit
 from server.sweep.search import Search
 from server.sweep.sweep import Sweep
-
-
-@pytest.fixture
-def privet(runs, monkeypatch, capfd):
-    """Call the command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
-
 
 # ---- search
 

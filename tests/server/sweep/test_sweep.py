@@ -11,7 +11,6 @@ import pytest
 
 from clients.node import app as client_room
 from privacy.errors import RunError
-from server import cli
 from server.cost import cost_of_experiment, cost_of_run
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
@@ -20,20 +19,6 @@ from server.sweep.axes import Range, grid, parse_axes, parse_axis
 from server.sweep.sweep import Sweep
 
 QUICK = ["-s", "federation.rounds=1", "-s", "federation.clients=2"]
-
-
-@pytest.fixture
-def privet(runs, monkeypatch, capfd):
-    """Call the command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return call
 
 
 # ---- axes
