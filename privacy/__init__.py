@@ -6,6 +6,7 @@ and Concrete. Three wings, blind to one another but for the noise that sums draw
 dp/          differential privacy: the budget, the private step, the ledger, the noise
 sums/        sums that a server cannot open
 encrypted/   inference on encrypted inputs
+cipher       keys of 256 bits, and the words that ChaCha20 makes of them
 errors       all that can go wrong, each with its exit status
 settings     TOML tables as frozen sections, with located errors
 files        written whole or not at all, held by one process

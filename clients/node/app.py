@@ -20,7 +20,7 @@ from torch import Tensor
 from clients.data.sets import Data, load, partition
 from clients.node import secure
 from clients.node.holder import Holder
-from clients.seeds import derive
+from clients.seeds import round_key
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -85,8 +85,8 @@ def train_round(message: Message, context: Context) -> Message:
                 message.content, context.state, client, job, before, after, len(mine)
             )
         else:
-            path = ("compression", round_.number, round_.client)
-            sent = job.compression.pack(before, after, derive(job.seed, *path))
+            key = round_key(job.seed, "compression", round_.number, round_.client)
+            sent = job.compression.pack(before, after, key)
             metrics = MetricRecord({"num-examples": len(mine)})
             if loss is not None:
                 metrics["train_loss"] = loss

@@ -13,10 +13,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from clients.seeds import generator
+from clients.seeds import round_key
 from clients.training.job import Job
+from privacy.cipher import Key
 from privacy.dp.discrete import discrete_gaussian
-from privacy.dp.noise import key_of
 from privacy.errors import SecureSumFailed
 from privacy.sums.boxes import KEY_BYTES, pack_rows, unpack_rows
 from privacy.sums.fixed_point import Words
@@ -137,8 +137,9 @@ def _words(
     if not terms.deviation:
         return terms.grid.encode_noisy(update, terms.clip, np.zeros(len(update), np.int64))
     secure = job.training.noise != "seeded"
-    seed = None if secure else generator(job.seed, "noise-share", terms.round, client)
-    noise = discrete_gaussian(terms.deviation, len(update), key_of(seed))
+    shapes = (job.model_dump_json(exclude={"data"}), update.tobytes(), terms.round, client)
+    key = Key.secret() if secure else round_key(job.seed, "noise share", *shapes)
+    noise = discrete_gaussian(terms.deviation, len(update), key)
     return terms.grid.encode_noisy(update, terms.clip, noise)
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 from pydantic import Field
 
 from clients.training.arrays import HeldArray, decode, held
+from privacy.cipher import Key, Stream
 from privacy.settings import Section
 
 Weights = Mapping[str, NDArray]
@@ -35,15 +35,20 @@ class Compression(Section):
     bits: Literal[1, 2, 4, 8, 32] = 32
     block: int = Field(default=256, ge=8)
 
-    def pack(self, before: Weights, after: Weights, seed: int) -> ArrayRecord:
-        """What to send of the weights `after`, trained from `before`."""
+    def pack(self, before: Weights, after: Weights, key: Key) -> ArrayRecord:
+        """What to send of the weights `after`, trained from `before`.
+
+        Args:
+            key: of the round; another update is rounded by other draws.
+        """
         if self.bits == 32:
             return held({name: np.array(w) for name, w in after.items()})
         update = np.concatenate([(after[n] - before[n]).ravel() for n in _floats(before)])
         blocks = np.zeros((math.ceil(update.size / self.block), self.block), np.float32)
         blocks.reshape(-1)[: update.size] = update
         scales = np.abs(blocks).max(1)
-        draws = torch.rand(blocks.shape, generator=torch.Generator().manual_seed(seed)).numpy()
+        words = Stream(key.derive(update.tobytes())).words(blocks.size)
+        draws = ((words >> np.uint64(40)) * np.float32(2.0**-24)).reshape(blocks.shape)
         shares = blocks / np.where(scales > 0, scales, 1)[:, None]  # in [-1, 1]
         codes = np.floor((shares + 1) * np.float32(self._most / 2) + draws)
         codes = np.clip(codes, 0, self._most).astype(np.uint8).reshape(-1)[: update.size]

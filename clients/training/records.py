@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clients.data.sets import Data, Dataset, cache_folder, load
 from clients.models import MODELS, Model
+from clients.seeds import digest
 from privacy.files import write_atomically
 
 BLOCK = 1000  # images transformed at a time
@@ -19,16 +20,26 @@ TRANSFORM_VERSION = 1  # of all transforms: raise it when one changes, and cache
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Inputs in a compact type [N, ...], labels int64 [N]."""
+    """Inputs in a compact type [N, ...], labels int64 [N].
+
+    Attributes:
+        sha256: of the data set; made from inputs and labels if it is not given.
+    """
 
     x: Tensor
     y: Tensor
     scale: float = 1.0
+    sha256: bytes = b""
 
     def inputs(self, indices: Tensor) -> Tensor:
         """Inputs of some records, float32 [B, ...]."""
         chosen = self.x[indices].float()
         return chosen.div_(self.scale) if self.scale != 1 else chosen
+
+    @cached_property
+    def identity(self) -> bytes:
+        """By which these records are known from others."""
+        return self.sha256 or digest([self.x, self.y])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,9 +61,12 @@ def _records(data_name: str, path: str, crop: int, model_name: str) -> tuple[Rec
     x = (torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.test_x))
     y = tuple(torch.from_numpy(part).long() for part in (dataset.train_y, dataset.test_y))
     if MODELS[model_name].transform is None:
-        return Records(x[0], y[0], dataset.scale), Records(x[1], y[1], dataset.scale)
-    features = _features(dataset, model_name)
-    return Records(features[: len(y[0])], y[0]), Records(features[len(y[0]) :], y[1])
+        scale = dataset.scale
+    else:
+        features, scale = _features(dataset, model_name), 1.0
+        x = (features[: len(y[0])], features[len(y[0]) :])
+    sha256 = bytes.fromhex(dataset.sha256)
+    return Records(x[0], y[0], scale, sha256), Records(x[1], y[1], scale, sha256)
 
 
 def _features(dataset: Dataset, model_name: str) -> Tensor:

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.data.distort import distort
-from clients.seeds import derive, generator, secret_generator
+from clients.seeds import digest, round_key
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
+from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
+from privacy.dp.noise import SEEDED
 from privacy.dp.training import privatize
 
 
@@ -50,14 +52,11 @@ def train(
         BudgetExhausted: the round would overspend; nothing was computed.
         ModelError: the model cannot be trained under the budget.
     """
-    net.begin_round(derive(job.seed, "arithmetic", round_.number, round_.client))
+    key = _key(net, records, members, job, round_)
+    net.begin_round(key.derive("arithmetic").seed())
     optimizer = optimizer_of(net, job, round_.learning_rate)
     pull = _proximal_pull(net.parameters, round_.proximal)
-    path = (round_.number, round_.client)
-    secure = job.training.noise != "seeded" and job.budget.unit == "record"
-    # Who knows the batches gains from them what the accountant takes as hidden.
-    sampling = secret_generator() if secure else generator(job.seed, "sampling", *path)
-    distortion = generator(job.seed, "distortion", *path)
+    distortion = torch.Generator().manual_seed(key.derive("distortion").seed())
 
     def fetch(batch: Tensor) -> tuple[Tensor, Tensor]:
         chosen = members[batch]
@@ -68,7 +67,7 @@ def train(
 
     if job.budget.unit != "record":
         total = 0.0
-        for batch in _shuffled(len(members), job, sampling):
+        for batch in _shuffled(len(members), job, Stream(key.derive("batches"))):
             optimizer.zero_grad()
             total += _mean_gradient(net, *fetch(batch))
             pull()
@@ -85,8 +84,8 @@ def train(
         budget=job.budget,
         sample_rate=job.training.sample_rate,
         num_records=len(members),
-        sampling=sampling,
-        noise=None if secure else generator(job.seed, "noise", *path),
+        sampling=key.derive("batches"),
+        noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=pull if round_.proximal else None,
     )
@@ -99,18 +98,31 @@ def train(
     return None
 
 
+def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -> Key:
+    """Of all that is drawn at random in a round.
+
+    Under record-level DP it is secret, unless the job wants it seeded: who knows the noise can take
+    it away, and who knows the batches gains what the accountant takes as hidden.
+    """
+    if job.budget.unit == "record" and job.training.noise != SEEDED:
+        return Key.secret()
+    settings = job.model_dump_json(exclude={"data"})
+    owned = (records.identity, digest([members]), digest(net.state().values()))
+    return round_key(job.seed, settings, *owned, repr(round_))
+
+
 def net_of(model: nn.Module, records: Records, job: Job) -> Net:
     """The model as the job has it trained."""
     return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 
-def _shuffled(num: int, job: Job, sampling: torch.Generator) -> Iterator[Tensor]:
+def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:
     """Batches of round(q n) records in shuffled order, shuffled anew when all have been seen."""
     size = min(num, max(1, round(job.training.sample_rate * num)))
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(job.training.local_steps):
         if len(order) < size:
-            order = torch.cat([order, torch.randperm(num, generator=sampling)])
+            order = torch.cat([order, torch.from_numpy(sampling.permutation(num))])
         batch, order = order[:size], order[size:]
         yield batch
 
@@ -133,9 +145,9 @@ def _mean_gradient(net: Net, x: Tensor, y: Tensor) -> float:
         mean_loss = F.cross_entropy(net.module(x), y)
         mean_loss.backward()
         return mean_loss.item()
-    total = torch.zeros_like(net.program.flat.data)
+    total = torch.zeros_like(net.program.flat.data, dtype=torch.float64)
     loss = net.program.add_clipped_sum(x, y, math.inf, total)
-    net.program.flat.grad = total.div_(len(y))
+    net.program.flat.grad = total.div_(len(y)).float()
     return loss / len(y)
 
 

@@ -4,10 +4,13 @@ budget        [budget]: the unit, epsilon and delta, and the noise that they nee
 ledger        what each data set has spent, by the PRV accountant
 journal       a device's own ledger on its disk, which survives a power cut
 training      the private step: sample, clip, add noise, charge
+sampling      who is in a batch
+optimizer     Opacus's optimizer, with sums in float64 and noise in whole numbers
 bookkeeping   per-record norms and clipped sums in one pass, layer by layer
 rules         what each kind of layer adds to a record's norm and to the sum
 compiled      the same step as one program of kernels
 kernels       what numba compiles
-noise         where randomness comes from: seeded, or the operating system's
+grid          sums rounded to a public step, and what rounding adds to a record's influence
+noise         a Gaussian, rounded exactly
 discrete      integer noise that many devices share
 """

@@ -5,19 +5,19 @@ pass leaves, at each layer, its input x and the gradient g of its output. From t
 the layer's rule (`privacy.dp.rules`), the per-sample norms and, once the clip factors are known,
 the clipped sum. The ordinary weight gradient is never computed.
 
-It works under Opacus's `DPOptimizer`, with the noise of `privacy.dp.noise` drawn for all parameters
-at once. A compiled program takes the place of autograd where `privacy.dp.compiled` has one.
+It is a `GridOptimizer` of Opacus's kind, which adds the noise for all parameters at once. A
+compiled program takes the place of autograd where `privacy.dp.compiled` has one.
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from privacy.dp.compiled import Program
 from privacy.dp.noise import Noise
+from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.rules import RULES, Share
 from privacy.errors import ModelError
 
@@ -101,8 +101,8 @@ def _only(kept_B: Tensor, record: Record) -> Record:
     return Record(record.layer, keep(record.x), keep(record.g))
 
 
-class OnePassOptimizer(DPOptimizer):
-    """Opacus's `DPOptimizer` with one-pass clipping.
+class OnePassOptimizer(GridOptimizer):
+    """`GridOptimizer` with one-pass clipping.
 
     The loss must be a *sum* over samples. The backward passes before a `step` add up, so a large
     batch can be walked through in pieces: call `accumulate` after each.
@@ -110,8 +110,7 @@ class OnePassOptimizer(DPOptimizer):
     Args:
         model: every trained layer must have a rule in `RULES`; or a compiled program.
         optimizer: over all trained parameters of `model`; or over the program's `flat`.
-        others: as for `DPOptimizer`; `expected_batch_size` divides the noisy sum.
-        noise: where the noise comes from.
+        others: as for `GridOptimizer`.
     """
 
     def __init__(
@@ -138,15 +137,9 @@ class OnePassOptimizer(DPOptimizer):
             noise_multiplier=noise_multiplier,
             max_grad_norm=max_grad_norm,
             expected_batch_size=expected_batch_size,
-            loss_reduction="mean",
+            noise=noise,
+            share=self._program.hold_sums(expected_batch_size) if self._program else 0.0,
         )
-        self._noise = noise or Noise()
-        self._total = torch.zeros(
-            sum(p.numel() for p in self._parameters), dtype=self._parameters[0].dtype
-        )
-        self._noisy = torch.empty_like(self._total)
-        self._deviates = torch.empty(len(self._total))
-        self._sums, self._grads = self._views(self._total), self._views(self._noisy)
         for p in self._parameters:
             p.requires_grad_(False)  # no ordinary weight gradient
         self._hooks = [layer.register_forward_hook(self._tap) for layer in self._layers]
@@ -191,7 +184,7 @@ class OnePassOptimizer(DPOptimizer):
         if not (finite_B := norms_B.isfinite()).all():
             # Infinity times a clip factor of zero would be no number.
             shares, norms_B = _shares([_only(finite_B, record) for record in records])
-        c_B = (self.max_grad_norm / (norms_B + 1e-6)).clamp(max=1.0)
+        c_B = self.factors(norms_B)
         sums = dict(zip(map(id, self._parameters), self._sums, strict=True))
         for layer in self._layers:
             if (share := shares.get(id(layer))) is None:
@@ -203,29 +196,13 @@ class OnePassOptimizer(DPOptimizer):
     def accumulate_compiled(self, x: Tensor, y: Tensor) -> None:
         """As `accumulate`, without a pass before: softmax cross-entropy of x [B, ...] and y [B]."""
         assert self._program is not None
-        self._program.add_clipped_sum(x, y, self.max_grad_norm, self._total)
+        self._program.add_clipped_sum(x, y, self.limit, self._total)
 
     def clip_and_accumulate(self) -> None:
         """As `accumulate`; parameters that no sample reached get a sum of zero."""
         self.accumulate()
         for p, total in zip(self._parameters, self._sums, strict=True):
             p.summed_grad = total
-
-    def add_noise(self) -> None:
-        """The noisy sum, in all `p.grad`."""
-        self._noisy.copy_(self._total)
-        if deviation := self.noise_multiplier * self.max_grad_norm:
-            self._noisy.add_(self._noise.normal(self._deviates), alpha=deviation)
-        for p, grad in zip(self._parameters, self._grads, strict=True):
-            p.grad = grad
-
-    def scale_grad(self) -> None:
-        """From the sum to the mean over the expected batch."""
-        self._noisy.div_(self.expected_batch_size)
-
-    def _views(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split([p.numel() for p in self._parameters])
-        return [part.view(p.shape) for p, part in zip(self._parameters, parts, strict=True)]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self._records.clear()

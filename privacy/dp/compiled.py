@@ -16,12 +16,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from privacy.dp import kernels
+from privacy.dp.grid import sum_share
 from privacy.dp.kernels import CONV, DENSE, MEAN, NUM_COLUMNS, PAD, POOL, RELU, TANH
 
 Shape = tuple[int, ...]
 
 WORKSPACE = 1 << 20  # bytes of activations, gradients and patches at a time: they stay in the cache
 MOST_RECORDS = 256  # at a time
+MOST_SUM_SHARE = 2.0**-6  # of the clip, for sums in float32
 
 
 # One client to a thread, so one thread to a matrix product; torch's own has one by
@@ -220,6 +222,16 @@ class Program:
         scratch = num_weights + largest
         return cls(np.array(rows), parameters, Sizes(values, aux[CONV], aux[POOL], scratch))
 
+    def hold_sums(self, num_records: float) -> float:
+        """Take blocks small enough for sums over batches of about so many records.
+
+        Returns:
+            What summing up in float32 adds to a record's influence, as a share of the clip.
+        """
+        while self._block > 1 and sum_share(num_records, self._block) > MOST_SUM_SHARE:
+            self._block, self._buffers = max(self._block // 2, 1), None
+        return sum_share(num_records, self._block)
+
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
         values, _, patches, places, scratch = self._sizes.allocate(self._block)
@@ -236,7 +248,7 @@ class Program:
             x: [B, ...] float32.
             y: labels [B], int64.
             clip: greatest norm of a record's gradient.
-            total: float32, as `flat`.
+            total: float64, as `flat`.
 
         Returns:
             The sum of the losses; it is not private.

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from privacy.cipher import WORDS, Key, Words, compiled, stream
 from privacy.dp.ledger import Spent
-from privacy.dp.noise import WORDS, Words, compiled, stream
 from privacy.errors import SettingsError
 
 LEAST, MOST = 16, 1 << 20  # deviations: for the bound on tau, and for 64-bit integers
@@ -99,11 +99,11 @@ def deviation_of_each(bits: int, members: int, honest: int, noise_multiplier: fl
     return deviation
 
 
-def discrete_gaussian(deviation: int, size: int, key: Words) -> NDArray[np.int64]:
+def discrete_gaussian(deviation: int, size: int, key: Key) -> NDArray[np.int64]:
     """Integers [size], each n with probability proportional to exp(-n^2 / (2 deviation^2)).
 
     Args:
-        key: from `privacy.dp.noise.key_of`; a key gives one and the same noise.
+        key: gives one and the same noise.
     """
     if not 1 <= deviation <= MOST:
         raise ValueError(f"deviation = {deviation}: 1 to {MOST}")
@@ -111,7 +111,7 @@ def discrete_gaussian(deviation: int, size: int, key: Words) -> NDArray[np.int64
     words = np.empty(BUFFER, np.uint32)
     counter = done = 0
     while done < size:
-        stream(key, counter, words)
+        stream(key.words(), counter, words)
         counter += BUFFER // 16
         done = _fill(words, u64(deviation), out, done)
     return out

@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Sums = NDArray[np.float64]
 Plan = NDArray[np.int64]
 
 compiled: Any = numba.njit(nogil=True, cache=True)
+summing: Any = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 
 f32 = np.float32
 u64 = np.uint64  # an index that cannot be negative needs no check, and its loop becomes vectors
@@ -38,6 +40,7 @@ DENSE, CONV, PAD, POOL, MEAN, RELU, TANH, SQUARE = range(8)
 NUM_COLUMNS = 20
 
 FEW = 16  # records for which plain loops beat a matrix product
+ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -59,13 +62,13 @@ def logits(
 def add_clipped_sum(
     plan: Plan, w: Floats, x: Floats, y: NDArray[np.int64], clip: float, block: int,
     values: Floats, grads: Floats, patches: Floats, places: Floats, scratch: Floats,
-    total: Floats,
+    total: Sums,
 ) -> float:  # fmt: skip
     """Add to `total` the clipped gradient of each record's softmax cross-entropy.
 
     Args:
         x: records [B, inputs]; y: their labels [B].
-        total: in the layout of the weights w.
+        total: in the layout of the weights w; a block's sum is in float32, all else in float64.
 
     Returns:
         The sum of the losses.
@@ -191,40 +194,50 @@ def _backward(
 @compiled  # type: ignore[untyped-decorator]
 def _add_clipped(
     plan: Plan, clip: float, block: int, b: int, values: Floats, grads: Floats, patches: Floats,
-    scratch: Floats, total: Floats,
+    scratch: Floats, total: Sums,
 ) -> None:  # fmt: skip
     """Add the clipped gradients of a block of b records to `total`.
 
     A dense layer's norm is |g|^2 (|x|^2 + 1) (Goodfellow 2015), and its gradients are never made;
-    a convolution's are made for one record at a time, in `scratch`. A record without a finite
-    gradient adds nothing.
+    a convolution's are made for one record at a time, in `scratch`. Norms are in float64, where no
+    square of a float32 is lost, and are taken again after the clip: a record without a finite
+    gradient, or whose clipped one is too long for whatever reason, adds nothing.
     """
+    squares_x = np.zeros((len(plan), b))
     squares = np.zeros(b)
-    for op in plan:
+    for n in range(len(plan)):
+        op = plan[n]
         if op[KIND] == DENSE:
             a = _rows(values, op[IN] * block, b, op[IN_SIZE])
             g = _rows(grads, op[OUT] * block, b, op[OUT_SIZE])
             for s in range(b):
-                squares_x = np.float64(np.dot(a[s], a[s])) + (op[BIAS] >= 0)
-                squares[s] += np.float64(np.dot(g[s], g[s])) * squares_x
+                squares_x[n, s] = _square(a[s]) + (op[BIAS] >= 0)
+                squares[s] += _square(g[s]) * squares_x[n, s]
     for s in range(b):
+        squares_conv = 0.0
         for op in plan:
             if op[KIND] == CONV:
-                squares[s] += _conv_gradient(op, s, block, grads, patches, scratch)
-        finite = np.isfinite(squares[s])
-        factor = f32(min(clip / (np.sqrt(squares[s]) + 1e-6), 1.0)) if finite else f32(0)
+                squares_conv += _conv_gradient(op, s, block, grads, patches, scratch)
+        norm = np.sqrt(squares[s] + squares_conv)
+        factor = f32(1)
+        if norm > clip * (1 - ROUNDING):
+            factor = f32(clip / norm * (1 - ROUNDING))
+        clipped = np.float64(factor) * np.float64(factor) * squares_conv
+        for n in range(len(plan)):
+            op = plan[n]
+            if op[KIND] == DENSE:
+                g_s = grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
+                g_s *= factor
+                clipped += _square(g_s) * squares_x[n, s]
+        kept = clipped <= clip * clip and norm < np.inf  # and no NaN
         for op in plan:
-            if op[KIND] == CONV and finite:
+            if op[KIND] == CONV and kept:
                 O, _, K = _conv_shape(op)  # noqa: E741
                 size = O * K + (O if op[BIAS] >= 0 else 0)
                 _add(total[op[WEIGHT] :], factor, scratch[op[WEIGHT] :][:size])
-            elif op[KIND] == DENSE:
-                g_s = grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
-                if finite:
-                    g_s *= factor
-                else:  # infinity times zero would be no number
-                    g_s[:] = 0
-                    values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]] = 0
+            elif op[KIND] == DENSE and not kept:  # infinity times zero would be no number
+                grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]] = 0
+                values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]] = 0
     for op in plan:
         if op[KIND] == DENSE:
             a = _rows(values, op[IN] * block, b, op[IN_SIZE])
@@ -259,8 +272,7 @@ def _conv_gradient(
     if op[BIAS] >= 0:  # the bias stands behind the weight
         np.dot(g, np.ones(P, np.float32), scratch[op[BIAS] :][:O])
         size += O
-    gradient = scratch[op[WEIGHT] :][:size]
-    return np.float64(np.dot(gradient, gradient))  # type: ignore[return-value]
+    return _square(scratch[op[WEIGHT] :][:size])
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -405,10 +417,18 @@ def _add_4(x: Floats, to: Any, g: Floats, at: Any) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _add(total: Floats, factor: Any, part: Floats) -> None:
+def _add(total: Sums, factor: Any, part: Floats) -> None:
     """total += factor * part"""
     for i in range(len(part)):
-        total[i] += factor * part[i]
+        total[i] += np.float64(factor) * np.float64(part[i])
+
+
+@summing  # type: ignore[untyped-decorator]
+def _square(row: Floats) -> Any:
+    total = np.float64(0)
+    for i in range(len(row)):
+        total += np.float64(row[i]) * np.float64(row[i])
+    return total
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -1,193 +1,186 @@
-"""Gaussian noise at memory speed, from a stream cipher.
+"""Gaussian noise in whole numbers: a normal deviate, scaled and rounded, exactly.
 
-The bits are ChaCha20's keystream (RFC 8439), made for many counters side by side, and become normal
-deviates by the Box-Muller transform. With a key from the operating system the noise is
-cryptographically secure; with a key from a seeded generator a run can be repeated. Either way it is
-this code that runs.
+Noise in floating point tells what it was added to (Mironov 2012). So sums are rounded to integers
+first, and integers are added to them: for an integer S and a real Z, S + round(Z) = round(S + Z),
+and what is released is a function of the continuous Gaussian mechanism.
+
+That holds as far as round(Z) is distributed as it should be. Each deviate is Box and Muller's
+function of 2^-64 steps, computed in float64, whose error is bounded; a rounding that such an error
+or finer steps could change is done again, with 192 more bits and as many digits (see `_exactly`).
 """
 
-import secrets
+import math
 from typing import Any
 
+import mpmath
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from privacy.cipher import LANES, WORDS, Key, Words, compiled, keystream
 
 SECURE, SEEDED = "secure", "seeded"
 
-LANES = 64  # counters side by side: four vectors of 16
-WORDS = 16 * LANES  # in one call of the cipher
+HALF = WORDS // 4  # pairs of deviates in one call of the cipher: two words of 64 bits each
+PER_CALL = 2 * HALF
+MARGIN = 2.0**-42  # in deviations: what the float64 deviate may be off; measured, 2^-46
+SHORT = 2.0**-20  # a radius is recomputed if its uniform number is so near 0 or 1
+MOST_DEVIATION = 2.0**40  # beyond it nearly all would be recomputed
+MORE_BYTES = 24  # of a pair that is computed again, for each of its two words
 
-CONSTANTS = tuple(np.frombuffer(b"expand 32-byte k", np.uint32))
+# Total variation between a draw and the rounded Gaussian: the last bit of 256, at most 2^48 to one
+# (the density in units of the radius, over all that it can be).
+TOTAL_VARIATION = 2.0**-200
 
-Words = NDArray[np.uint32]
-
-u32 = np.uint32  # numba computes in 64 bits, so each sum is cut back to 32
-
-compiled: Any = numba.njit(nogil=True, cache=True)
+# Products and sums may be fused, and a division is not guarded: both keep loops out of vectors.
+vectorised: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
 
 class Noise:
-    """A source of independent standard normal deviates.
+    """A source of independent Gaussian noise.
 
     Args:
-        seed: gives the key; without one the operating system does, and the noise is secure.
+        key: of the noise alone. As secret as it is, so secret is what the noise hides.
     """
 
-    def __init__(self, seed: torch.Generator | None = None) -> None:
-        self.origin = SECURE if seed is None else SEEDED
-        self._key = key_of(seed)
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._words = key.words()
         self._counter = 0
 
-    def normal(self, out: Tensor) -> Tensor:
-        """Fill `out` (float32, contiguous) with deviates; none is ever given twice."""
-        if self.origin == SEEDED:
-            return self._draw(out)
-        # Half the sum of four: the low bits then betray no single draw (Holohan and Braghin 2021).
-        total = self._draw(out)
-        for _ in range(3):
-            total.add_(self._draw(torch.empty_like(out)))
-        return total.div_(2)
+    def integers(self, deviation: float, size: int) -> NDArray[np.int64]:
+        """Independent draws of round(deviation * Z), int64 [size]; none is ever given twice.
 
-    def _draw(self, out: Tensor) -> Tensor:
-        normal(self._key, self._counter, out.view(-1).numpy())
-        self._counter += -(-out.numel() // WORDS) * LANES
+        Args:
+            deviation: 0 (no noise) to `MOST_DEVIATION`.
+        """
+        if not 0 <= deviation <= MOST_DEVIATION:
+            raise ValueError(f"deviation = {deviation}: 0 to {MOST_DEVIATION:g}")
+        out = np.zeros(size, np.int64)
+        if deviation:
+            doubtful = np.empty(size, np.int64)
+            num = integers(self._words, self._counter, deviation, out, doubtful)
+            for i in doubtful[:num].tolist():
+                out[i] = self._exactly(i, deviation)
+        self._counter += -(-size // PER_CALL) * LANES
         return out
 
-
-def key_of(seed: torch.Generator | None) -> Words:
-    """A key [8] from a seeded generator, or without one from the operating system."""
-    if seed is None:
-        return np.frombuffer(secrets.token_bytes(32), np.uint32)
-    return torch.randint(1 << 32, (8,), generator=seed).numpy().astype(np.uint32)
-
-
-@compiled  # type: ignore[untyped-decorator]
-def normal(key: Words, counter: int, out: NDArray[np.float32]) -> None:
-    """Standard normal deviates, from the keystream that begins at block `counter`."""
-    words, deviates = np.empty(WORDS, np.uint32), np.empty(WORDS, np.float32)
-    for start in range(0, len(out), WORDS):
-        keystream(key, counter + start // WORDS * LANES, words)
-        if start + WORDS <= len(out):
-            _box_muller(words, out[start : start + WORDS])
-        else:
-            _box_muller(words, deviates)
-            out[start:] = deviates[: len(out) - start]
+    def _exactly(self, i: int, deviation: float) -> int:
+        """Draw i of a request, from the words it had, continued by bits of their own."""
+        call, place = divmod(i, PER_CALL)
+        counter = self._counter + call * LANES
+        words = np.empty(WORDS, np.uint32)
+        keystream(self._words, counter, words)
+        pair = place % HALF
+        more = self._key.derive("more bits", counter, pair)
+        tails = more.value[:MORE_BYTES], more.derive("angle").value[:MORE_BYTES]
+        both = words.view(np.uint64)[[pair, HALF + pair]].tolist()
+        radius, angle = (
+            (word << 8 * MORE_BYTES) + int.from_bytes(tail, "big")
+            for word, tail in zip(both, tails, strict=True)
+        )
+        z = normal_pair(radius, angle, 64 + 8 * MORE_BYTES)[place // HALF]
+        with mpmath.workprec(512):
+            return int(mpmath.nint(z * deviation))
 
 
-@compiled  # type: ignore[untyped-decorator]
-def stream(key: Words, counter: int, out: Words) -> None:
-    """Keystream from block `counter` on; `out` is a multiple of WORDS long."""
-    for start in range(0, len(out), WORDS):
-        keystream(key, counter + start // WORDS * LANES, out[start : start + WORDS])
+def normal_pair(radius: int, angle: int, bits: int) -> tuple[Any, Any]:
+    """Box and Muller's two normal deviates of two words of so many bits, to 150 digits.
 
-
-@compiled  # type: ignore[untyped-decorator]
-def keystream(key: Words, counter: int, out: Words) -> None:
-    """Blocks `counter` to `counter + LANES - 1` of ChaCha20, nonce zero.
-
-    Word i of block l goes to `out[i * LANES + l]`. The counter has 64 bits, as in Bernstein's
-    original; RFC 8439's is its lower half. Everything about one block is straight-line code, so
-    that the compiler puts 16 blocks side by side in vector registers.
+    The angle is measured from the middle of the first quarter turn less pi / 2, as the kernel does.
     """
-    k = (key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7])
-    for lane in range(LANES):
-        block = np.uint64(counter + lane)
-        low, high = u32(block), u32(block >> np.uint64(32))
-        start = (*CONSTANTS, *k, low, high, u32(0), u32(0))
-        x = _double_round(*_double_round(*_double_round(*_double_round(*_double_round(*start)))))
-        x = _double_round(*_double_round(*_double_round(*_double_round(*_double_round(*x)))))
-        out[0 * LANES + lane] = u32(x[0] + start[0])
-        out[1 * LANES + lane] = u32(x[1] + start[1])
-        out[2 * LANES + lane] = u32(x[2] + start[2])
-        out[3 * LANES + lane] = u32(x[3] + start[3])
-        out[4 * LANES + lane] = u32(x[4] + start[4])
-        out[5 * LANES + lane] = u32(x[5] + start[5])
-        out[6 * LANES + lane] = u32(x[6] + start[6])
-        out[7 * LANES + lane] = u32(x[7] + start[7])
-        out[8 * LANES + lane] = u32(x[8] + start[8])
-        out[9 * LANES + lane] = u32(x[9] + start[9])
-        out[10 * LANES + lane] = u32(x[10] + start[10])
-        out[11 * LANES + lane] = u32(x[11] + start[11])
-        out[12 * LANES + lane] = u32(x[12] + start[12])
-        out[13 * LANES + lane] = u32(x[13] + start[13])
-        out[14 * LANES + lane] = u32(x[14] + start[14])
-        out[15 * LANES + lane] = u32(x[15] + start[15])
+    with mpmath.workprec(512):
+        u = (mpmath.mpf(radius) + mpmath.mpf(0.5)) / mpmath.mpf(2) ** bits
+        turn = (mpmath.mpf(angle) + mpmath.mpf(0.5)) / mpmath.mpf(2) ** bits
+        r = mpmath.sqrt(-2 * mpmath.log(u))
+        phi = 2 * mpmath.pi * turn - mpmath.pi / 4
+        return r * mpmath.cos(phi), r * mpmath.sin(phi)
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _double_round(
-    a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any,
-    i: Any, j: Any, k: Any, l: Any, m: Any, n: Any, o: Any, p: Any,  # noqa: E741
-) -> Any:  # fmt: skip
-    a, e, i, m = _quarter_round(a, e, i, m)
-    b, f, j, n = _quarter_round(b, f, j, n)
-    c, g, k, o = _quarter_round(c, g, k, o)
-    d, h, l, p = _quarter_round(d, h, l, p)  # noqa: E741
-    a, f, k, p = _quarter_round(a, f, k, p)
-    b, g, l, m = _quarter_round(b, g, l, m)  # noqa: E741
-    c, h, i, n = _quarter_round(c, h, i, n)
-    d, e, j, o = _quarter_round(d, e, j, o)
-    return a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p
+def integers(
+    key: Words, counter: int, deviation: float, out: NDArray[np.int64], doubtful: NDArray[np.int64]
+) -> int:
+    """Rounded deviates, from the keystream that begins at block `counter`.
+
+    Returns:
+        How many places of `out` stand in `doubtful`: their rounding needs more digits.
+    """
+    words = np.empty(WORDS, np.uint32)
+    uniform, scaled = np.empty(HALF), np.empty(PER_CALL)
+    num = 0
+    for start in range(0, len(out), PER_CALL):
+        keystream(key, counter + start // PER_CALL * LANES, words)
+        box_muller(words.view(np.uint64), deviation, uniform, scaled)
+        size = min(PER_CALL, len(out) - start)
+        part = out[start : start + size]
+        margin, near = deviation * MARGIN, 0
+        for i in range(size):
+            rounded = np.rint(scaled[i])
+            part[i] = np.int64(rounded)
+            near += np.abs(np.abs(scaled[i] - rounded) - 0.5) <= margin
+        extreme = 0
+        for i in range(HALF):
+            extreme += np.abs(uniform[i] - 0.5) > 0.5 - SHORT
+        if near + extreme:
+            for i in range(size):
+                rounded = np.rint(scaled[i])
+                is_near = np.abs(np.abs(scaled[i] - rounded) - 0.5) <= margin
+                if is_near or np.abs(uniform[i % HALF] - 0.5) > 0.5 - SHORT:
+                    doubtful[num] = start + i
+                    num += 1
+    return num
 
 
-@compiled  # type: ignore[untyped-decorator]
-def _quarter_round(p: Any, q: Any, r: Any, s: Any) -> Any:
-    p = u32(p + q)
-    s = _rotate(u32(s ^ p), 16)
-    r = u32(r + s)
-    q = _rotate(u32(q ^ r), 12)
-    p = u32(p + q)
-    s = _rotate(u32(s ^ p), 8)
-    r = u32(r + s)
-    q = _rotate(u32(q ^ r), 7)
-    return p, q, r, s
+@vectorised  # type: ignore[untyped-decorator]
+def box_muller(words: NDArray[np.uint64], deviation: float, uniform: NDArray, out: NDArray) -> None:
+    """Normal deviates times `deviation`: the first half of the words give radii, the second angles.
 
-
-@compiled  # type: ignore[untyped-decorator]
-def _rotate(x: Any, left: int) -> Any:
-    return u32(u32(x << u32(left)) | u32(x >> u32(32 - left)))
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _box_muller(words: Words, out: NDArray[np.float32]) -> None:
-    """Half of the words give radii, half angles: 30 bits within a quadrant, 2 for which."""
-    half = WORDS // 2
-    for i in range(half):
-        u = (np.float32(words[i]) + np.float32(0.5)) * np.float32(2**-32)  # in (0, 1]
-        radius = np.sqrt(np.float32(-2) * _log(u))
-        angle = words[half + i]
-        turn = np.float32(angle & u32(0x3FFFFFFF)) * np.float32(2**-30) - np.float32(0.5)
-        a = turn * np.float32(np.pi / 2)  # in [-pi/4, pi/4]
+    Sine, cosine and logarithm by the polynomials of fdlibm, on [-pi/4, pi/4] and [sqrt(1/2),
+    sqrt(2)]; no branch, so that the compiler can take eight at a time.
+    """
+    for i in range(HALF):
+        u = (np.float64(words[i]) + 0.5) * 2.0**-64  # in (0, 1]
+        uniform[i] = u
+        radius = np.sqrt(-2.0 * _log(u)) * deviation
+        angle = words[HALF + i]
+        inside = np.int64(angle & np.uint64((1 << 62) - 1))
+        a = (np.float64(inside) * 2.0**-62 - 0.5) * (math.pi / 2)  # in [-pi/4, pi/4]
         s = a * a
-        sine = np.float32(-1.9515295891e-4) * s + np.float32(8.3321608736e-3)
-        sine = (sine * s - np.float32(1.6666654611e-1)) * s * a + a
-        cosine = np.float32(2.443315711809948e-5) * s - np.float32(1.388731625493765e-3)
-        cosine = (cosine * s + np.float32(4.166664568298827e-2)) * s * s
-        cosine = cosine - np.float32(0.5) * s + np.float32(1)
-        odd, negative = (angle >> u32(30)) & u32(1), angle >> u32(31)
+        p = 1.58969099521155010221e-10 * s - 2.50507602534068634195e-08
+        p = p * s + 2.75573137070700676789e-06
+        p = p * s - 1.98412698298579493134e-04
+        p = p * s + 8.33333333332248946124e-03
+        p = p * s - 1.66666666666666324348e-01
+        sine = p * s * a + a
+        q = -1.13596475577881948265e-11 * s + 2.08757232129817482790e-09
+        q = q * s - 2.75573143513906633035e-07
+        q = q * s + 2.48015872894767294178e-05
+        q = q * s - 1.38888888888741095749e-03
+        q = q * s + 4.16666666666666019037e-02
+        cosine = q * s * s - 0.5 * s + 1.0
+        odd, negative = (angle >> np.uint64(62)) & np.uint64(1), angle >> np.uint64(63)
         radius = -radius if negative else radius
-        out[i] = radius * (sine if odd else cosine)
-        out[half + i] = radius * (cosine if odd else -sine)
+        out[i] = radius * (-sine if odd else cosine)
+        out[HALF + i] = radius * (cosine if odd else sine)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@vectorised  # type: ignore[untyped-decorator]
 def _log(x: Any) -> Any:
-    """Natural logarithm of a normal float32 (Cephes' logf, without branches)."""
-    shifted = u32(np.float32(x).view(np.uint32) - u32(0x3F3504F3))
-    exponent = np.float32(np.int32(u32(shifted).view(np.int32)) >> np.int32(23))
-    m = u32((shifted & u32(0x007FFFFF)) + u32(0x3F3504F3)).view(np.float32)
-    f = m - np.float32(1)
-    z = f * f
-    p = np.float32(7.0376836292e-2) * f - np.float32(1.1514610310e-1)
-    p = p * f + np.float32(1.1676998740e-1)
-    p = p * f - np.float32(1.2420140846e-1)
-    p = p * f + np.float32(1.4249322787e-1)
-    p = p * f - np.float32(1.6668057665e-1)
-    p = p * f + np.float32(2.0000714765e-1)
-    p = p * f - np.float32(2.4999993993e-1)
-    p = p * f + np.float32(3.3333331174e-1)
-    y = p * f * z + np.float32(-2.12194440e-4) * exponent - np.float32(0.5) * z
-    return f + y + np.float32(0.693359375) * exponent
+    """Natural logarithm of a normal float64 (fdlibm's, without branches)."""
+    bits = np.float64(x).view(np.int64) - np.int64(0x3FE6A09E667F3BCD)
+    exponent = np.float64(bits >> np.int64(52))
+    m = np.int64((bits & np.int64(0x000FFFFFFFFFFFFF)) + np.int64(0x3FE6A09E667F3BCD))
+    f = m.view(np.float64) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    p = 1.479819860511658591e-01 * z + 1.531383769920937332e-01
+    p = p * z + 1.818357216161805012e-01
+    p = p * z + 2.222219843214978396e-01
+    p = p * z + 2.857142874366239149e-01
+    p = p * z + 3.999999999940941908e-01
+    p = p * z + 6.666666666666735130e-01
+    p = p * z
+    half = 0.5 * f * f
+    low = exponent * 1.90821492927058770002e-10
+    return exponent * 6.93147180369123816490e-01 - ((half - (s * (half + p) + low)) - f)

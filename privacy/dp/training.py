@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 
 import torch
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
-from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from privacy.cipher import Key, Stream
 from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
 from privacy.dp.budget import Budget
 from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
+from privacy.dp.optimizer import GridOptimizer
+from privacy.dp.sampling import poisson
 from privacy.errors import BudgetExhausted, ModelError
 
 Loss = Callable[[Tensor], Tensor]
@@ -34,13 +35,13 @@ class Private:
     def __init__(
         self,
         model: nn.Module | Program,
-        optimizer: DPOptimizer,
+        optimizer: GridOptimizer,
         ledger: Ledger,
         *,
         budget: Budget,
         sample_rate: float,
         num_records: int,
-        sampling: torch.Generator,
+        sampling: Key,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -48,7 +49,7 @@ class Private:
         self._budget = budget
         self._sample_rate = sample_rate
         self._num_records = num_records
-        self._sampling = sampling
+        self._sampling = Stream(sampling)
         self._batch: Tensor | None = None  # handed out, charged, and not yet used
 
     @property
@@ -65,19 +66,13 @@ class Private:
         """
         sigma = self._optimizer.noise_multiplier
         self._require_budget(steps)
-        sampler = UniformWithReplacementSampler(
-            num_samples=self._num_records,
-            sample_rate=self._sample_rate,
-            generator=self._sampling,
-            steps=steps,
-        )
         expected = self._ledger.entries
-        for done, indices in enumerate(sampler):
+        for done in range(steps):
             if self._ledger.entries != expected:
                 self._require_budget(steps - done)
             self._ledger.charge(sigma, self._sample_rate)
             expected = self._ledger.entries
-            self._batch = torch.tensor(indices, dtype=torch.int64)
+            self._batch = poisson(self._sampling, self._num_records, self._sample_rate)
             yield self._batch
 
     def _require_budget(self, steps: int) -> None:
@@ -173,8 +168,8 @@ def privatize(
     budget: Budget,
     sample_rate: float,
     num_records: int,
-    sampling: torch.Generator,
-    noise: torch.Generator | None,
+    sampling: Key,
+    noise: Key,
     per_sample: str = "onepass",
     before_update: Callable[[], None] | None = None,
 ) -> Private:
@@ -187,9 +182,7 @@ def privatize(
         budget: `unit = "record"`, with its noise multiplier solved.
         sample_rate: probability q of each record to be in a batch.
         num_records: size of the private data set.
-        sampling: the source of the batches.
-        noise: gives the noise's key, so that the run can be repeated; without it the noise is
-            cryptographically secure.
+        sampling, noise: from which batches and noise follow; who knows them, knows those.
         per_sample: how a model's gradients are clipped: `onepass` (privacy.dp.bookkeeping) or
             Opacus's own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
@@ -209,7 +202,7 @@ def privatize(
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
     expected = sample_rate * num_records
     if isinstance(model, Program) or per_sample == "onepass":
-        private: DPOptimizer = OnePassOptimizer(
+        private: GridOptimizer = OnePassOptimizer(
             model,
             optimizer,
             noise_multiplier=budget.noise_multiplier,
@@ -217,16 +210,14 @@ def privatize(
             expected_batch_size=expected,
             noise=Noise(noise),
         )
-    elif noise is None:
-        raise ModelError("per_sample = 'hooks': Opacus has no secure noise here; use 'compiled'")
     else:
         model = GradSampleModule(model, loss_reduction="sum")
-        private = DPOptimizer(
+        private = GridOptimizer(
             optimizer,
             noise_multiplier=budget.noise_multiplier,
             max_grad_norm=budget.clip,
             expected_batch_size=expected,
-            generator=noise,
+            noise=Noise(noise),
         )
     if before_update is not None:
         private.attach_step_hook(lambda _: before_update())

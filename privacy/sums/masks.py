@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.dp.noise import LANES, WORDS, compiled, keystream, stream
+from privacy.cipher import LANES, WORDS, compiled, keystream, stream
 from privacy.sums.boxes import KEY_BYTES, expand_key
 from privacy.sums.fixed_point import Words
 from privacy.sums.shares import part_bytes
@@ -56,7 +56,7 @@ def own_mask(seed: bytes, terms: Terms, like: Words) -> Words:
 
 
 def expand(key: bytes, like: Words) -> Words:
-    """Words as many as in `like`: ChaCha20's keystream (dp.noise), outside Python's lock."""
+    """Words as many as in `like`: ChaCha20's keystream (privacy.cipher), outside Python's lock."""
     keystream = np.empty(-(-like.nbytes // (4 * WORDS)) * WORDS, np.uint32)
     stream(np.frombuffer(key, np.uint32), 0, keystream)
     words: Words = keystream.view(like.dtype)[: len(like)]

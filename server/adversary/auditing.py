@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attacks.audit.claim import Asked, Claim, Device
 from attacks.audit.verdict import Audit, audit
-from clients.seeds import generator
+from clients.seeds import derive
 from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.records import Records, records
@@ -81,7 +81,8 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     local_steps = 1 if by_client else job.training.local_steps
     job = job.model_copy(update={"seed": seed})
     training, _ = records(job.data, job.model)
-    chosen = torch.randperm(len(training), generator=generator(seed, "audit"))[:RECORDS]
+    toss = torch.Generator().manual_seed(derive(seed, "audit"))
+    chosen = torch.randperm(len(training), generator=toss)[:RECORDS]
     claim = Claim(
         device=aggregation(job) if by_client else device(job),
         build=builder(experiment),

@@ -28,6 +28,7 @@ from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words
 from clients.models import Model
 from clients.training.net import build
+from privacy.cipher import Key
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
 from privacy.dp.training import privatize
@@ -157,8 +158,8 @@ def dp_step(model: Model, size: int, arithmetic: Arithmetic) -> Callable[[], Non
         budget=Budget(noise_multiplier=1.0),
         sample_rate=1.0,
         num_records=size,
-        sampling=torch.Generator().manual_seed(1),
-        noise=torch.Generator().manual_seed(2),
+        sampling=Key.of("batches", 1),
+        noise=Key.of("noise", 2),
     )
 
     def step() -> None:

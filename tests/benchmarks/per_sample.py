@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clients.models import Model
 from clients.training.net import Net, build
 from clients.training.optimizers import FlatSGD
+from privacy.cipher import Key
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
 from privacy.dp.training import privatize
@@ -48,8 +49,8 @@ def step(method: str, workload: str, records: int = 0) -> Callable[[], None]:
             budget=Budget(noise_multiplier=1.0),
             sample_rate=1.0,
             num_records=size,
-            sampling=torch.Generator().manual_seed(1),
-            noise=torch.Generator().manual_seed(2),
+            sampling=Key.of("batches", 1),
+            noise=Key.of("noise", 2),
         )
 
         def ours() -> None:

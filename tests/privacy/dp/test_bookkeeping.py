@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from privacy.dp import rules
@@ -39,6 +38,7 @@ def sums_one_pass(model: nn.Module, x: Tensor, clip: float, piece: int | None = 
     """The clipped sums by `OnePassOptimizer`, flat, in the order of `model.parameters()`."""
     model = copy.deepcopy(model)
     optimizer = one_pass(model, max_grad_norm=clip)
+    optimizer.limit = clip
     for part in x.split(piece or len(x)):
         losses(model, part).sum().backward()
         optimizer.accumulate()
@@ -47,18 +47,12 @@ def sums_one_pass(model: nn.Module, x: Tensor, clip: float, piece: int | None = 
 
 
 def sums_opacus(model: nn.Module, x: Tensor, clip: float) -> Tensor:
-    """The same by Opacus's own hooks and optimizer."""
-    model = copy.deepcopy(model)
-    wrapped = GradSampleModule(model, loss_reduction="sum")
-    optimizer = DPOptimizer(
-        torch.optim.SGD(model.parameters(), lr=1.0),
-        noise_multiplier=0.0,
-        max_grad_norm=clip,
-        expected_batch_size=1,
-    )
+    """The same of the gradients by Opacus's own hooks."""
+    wrapped = GradSampleModule(copy.deepcopy(model), loss_reduction="sum")
     losses(wrapped, x).sum().backward()
-    optimizer.clip_and_accumulate()
-    return torch.cat([p.summed_grad.flatten() for p in model.parameters()])  # type: ignore[attr-defined]
+    samples = torch.cat([p.grad_sample.flatten(1) for p in wrapped.parameters()], 1)  # type: ignore[attr-defined]
+    factors = (clip / samples.double().norm(dim=1)).clamp(max=1.0)
+    return factors @ samples.double()
 
 
 def by_definition(model: nn.Module, x: Tensor, clip: float) -> tuple[Tensor, float]:
@@ -68,7 +62,7 @@ def by_definition(model: nn.Module, x: Tensor, clip: float) -> tuple[Tensor, flo
     for record in x.split(1):
         grads = torch.autograd.grad(losses(model, record).sum(), list(model.parameters()))
         flat = torch.cat([g.flatten() for g in grads])
-        flat *= min(1.0, clip / (float(flat.norm()) + 1e-6))
+        flat *= min(1.0, clip / max(float(flat.norm()), 1e-300))
         total += flat
         lengths += float(flat.norm())
     return total, lengths

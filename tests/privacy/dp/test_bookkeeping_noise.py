@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 from test_bookkeeping import one_pass
 from torch import Tensor, nn
 
+from privacy.cipher import Key
 from privacy.dp.noise import Noise
 
 # Noise
@@ -27,7 +30,7 @@ def noises(steps: int = 1, seed: int = 0) -> list[Tensor]:
         noise_multiplier=SIGMA,
         max_grad_norm=CLIP,
         expected_batch_size=EXPECTED,
-        noise=Noise(torch.Generator().manual_seed(seed)),
+        noise=Noise(Key.of("noise", seed)),
     )
     found = []
     for _ in range(steps):
@@ -74,10 +77,14 @@ def test_noise() -> None:
 @pytest.fixture
 def sabotage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Tensor], Tensor]], None]:
     """Pass all deviates through a function."""
-    normal = Noise.normal
+    integers = Noise.integers
 
     def through(change: Callable[[Tensor], Tensor]) -> None:
-        monkeypatch.setattr(Noise, "normal", lambda self, out: change(normal(self, out)))
+        def changed(self: Noise, deviation: float, size: int) -> NDArray[np.int64]:
+            z = torch.from_numpy(integers(self, deviation, size)) / deviation
+            return np.rint(change(z).numpy() * deviation).astype(np.int64)
+
+        monkeypatch.setattr(Noise, "integers", changed)
 
     return through
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from clients.layers import AddChannel, MaxPool2d, Square
 from clients.models import Model
 from clients.training.net import Net, build
+from privacy.cipher import Key
 from privacy.dp import compiled
 from privacy.dp.budget import Budget
 from privacy.dp.compiled import Program
@@ -69,20 +69,17 @@ def data(shape: tuple[int, ...], num: int, seed: int) -> tuple[Tensor, Tensor]:
 def sums_compiled(model: nn.Module, x: Tensor, y: Tensor, clip: float) -> Tensor:
     program = Program.of(copy.deepcopy(model), tuple(x.shape[1:]))
     assert program is not None
-    total = torch.zeros(len(program.flat))
+    total = torch.zeros(len(program.flat), dtype=torch.float64)
     program.add_clipped_sum(x, y, clip, total)
     return total
 
 
 def sums_opacus(model: nn.Module, x: Tensor, y: Tensor, clip: float) -> Tensor:
-    """By Opacus's hooks, in float64."""
-    model = copy.deepcopy(model).double()
-    wrapped = GradSampleModule(model, loss_reduction="sum")
-    plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    optimizer = DPOptimizer(plain, noise_multiplier=0.0, max_grad_norm=clip, expected_batch_size=1)
+    """Of the gradients by Opacus's hooks, in float64."""
+    wrapped = GradSampleModule(copy.deepcopy(model).double(), loss_reduction="sum")
     cross_entropy(wrapped(x.double()), y, reduction="sum").backward()
-    optimizer.clip_and_accumulate()
-    return torch.cat([p.summed_grad.flatten() for p in model.parameters()])  # type: ignore[attr-defined]
+    samples = torch.cat([p.grad_sample.flatten(1) for p in wrapped.parameters()], 1)  # type: ignore[attr-defined]
+    return (clip / samples.norm(dim=1)).clamp(max=1.0) @ samples
 
 
 def length(model: nn.Module, x: Tensor, y: Tensor, clip: float) -> float:
@@ -117,7 +114,7 @@ def test_outputs_and_losses(net: Any, num: int, seed: int) -> None:
     with torch.no_grad():
         expected = copy.deepcopy(model).double()(x.double())
     assert torch.allclose(outputs.double(), expected, rtol=1e-4, atol=1e-5)
-    loss = program.add_clipped_sum(x, y, 1.0, torch.zeros(len(program.flat)))
+    loss = program.add_clipped_sum(x, y, 1.0, torch.zeros(len(program.flat), dtype=torch.float64))
     assert loss == pytest.approx(float(cross_entropy(expected, y, reduction="sum")), rel=1e-4)
 
 
@@ -204,8 +201,8 @@ def steps(per_sample: str, sigma: float = 0.0, num: int = 5) -> tuple[Tensor, Le
         budget=Budget(noise_multiplier=sigma, clip=1.0),
         sample_rate=0.1,
         num_records=40,
-        sampling=torch.Generator().manual_seed(1),
-        noise=torch.Generator().manual_seed(2),
+        sampling=Key.of("batches", 1),
+        noise=Key.of("noise", 2),
         per_sample="hooks" if per_sample == "hooks" else "onepass",
     )
     assert (net.program is not None) == (per_sample == "compiled")
@@ -238,8 +235,8 @@ def test_empty_batches_are_noise_alone() -> None:
         budget=Budget(noise_multiplier=2.0, clip=1.0),
         sample_rate=1e-9,
         num_records=40,
-        sampling=torch.Generator().manual_seed(1),
-        noise=torch.Generator().manual_seed(2),
+        sampling=Key.of("batches", 1),
+        noise=Key.of("noise", 2),
     )
     x, y = data((28, 28), 40, 0)
     for batch in private.batches(1):
@@ -301,8 +298,8 @@ def test_a_program_has_one_loss() -> None:
         budget=Budget(noise_multiplier=1.0),
         sample_rate=1.0,
         num_records=5,
-        sampling=torch.Generator(),
-        noise=None,
+        sampling=Key.secret(),
+        noise=Key.secret(),
     )
     for batch in private.batches(1):
         with pytest.raises(ModelError, match="classify"):

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
 from dp_accounting.pld.privacy_loss_distribution import from_discrete_gaussian_mechanism
 from dp_accounting.rdp import RdpAccountant
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, norm
 
+from privacy.cipher import Key
 from privacy.dp.discrete import (
     LEAST,
     MOST,
@@ -21,13 +21,12 @@ from privacy.dp.discrete import (
     solve_sum,
 )
 from privacy.dp.ledger import Ledger, Spent
-from privacy.dp.noise import key_of
 from privacy.errors import SettingsError
 from privacy.sums.fixed_point import FixedPoint, most_of
 
 
 def key(seed):
-    return key_of(torch.Generator().manual_seed(seed))
+    return Key.of("noise", seed)
 
 
 def tail_free(deviation, reach):
@@ -70,7 +69,7 @@ def test_keys_make_the_noise():
     assert np.array_equal(discrete_gaussian(9, 500, key(5)), discrete_gaussian(9, 500, key(5)))
     assert not np.array_equal(discrete_gaussian(9, 500, key(5)), discrete_gaussian(9, 500, key(6)))
     assert not np.array_equal(
-        discrete_gaussian(9, 500, key_of(None)), discrete_gaussian(9, 500, key_of(None))
+        discrete_gaussian(9, 500, Key.secret()), discrete_gaussian(9, 500, Key.secret())
     )
     whole = discrete_gaussian(9, 70_000, key(5))  # more than one buffer of the keystream
     assert np.array_equal(whole[:500], discrete_gaussian(9, 500, key(5)))

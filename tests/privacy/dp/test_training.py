@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
+from privacy.cipher import Key
 from privacy.dp import rules, training
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
@@ -43,8 +44,8 @@ def make_private(
         "budget": Budget(noise_multiplier=sigma, clip=CLIP),
         "sample_rate": Q,
         "num_records": RECORDS,
-        "sampling": torch.Generator().manual_seed(1),
-        "noise": torch.Generator().manual_seed(2),
+        "sampling": Key.of("batches", 1),
+        "noise": Key.of("noise", 2),
     } | others
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     return privatize(model, optimizer, Ledger() if ledger is None else ledger, **given)
@@ -93,7 +94,7 @@ def sensitivity(per_sample: str, seed: int, scale: float) -> float:
     (batch,) = make_private(
         make_model(seed),
         per_sample=per_sample,
-        sampling=torch.Generator().manual_seed(seed),
+        sampling=Key.of("batches", seed),
     ).batches(1)
     assert len(batch) > 1
     victim = batch[0]
@@ -171,8 +172,8 @@ def test_parameters_outside_the_model_are_not_trained_raw() -> None:
             budget=Budget(noise_multiplier=1.0, clip=CLIP),
             sample_rate=Q,
             num_records=RECORDS,
-            sampling=torch.Generator().manual_seed(1),
-            noise=torch.Generator().manual_seed(2),
+            sampling=Key.of("batches", 1),
+            noise=Key.of("noise", 2),
         )
     except (ModelError, ValueError):
         return

@@ -13,7 +13,7 @@ from oracles_secure import terms_for
 from scipy.stats import kstest
 from test_masking import D
 
-from privacy.dp.noise import LANES, WORDS
+from privacy.cipher import LANES, WORDS
 from privacy.errors import SecureSumFailed
 from privacy.sums import shares
 from privacy.sums.boxes import exchange, expand_key, open_box, public_of, seal_box
@@ -62,7 +62,7 @@ def test_keys_are_those_of_hkdf():
 
 
 def test_masks_are_chacha20():
-    """Its keystream, as `cryptography` has it, in the order of privacy.dp.noise: lane by lane."""
+    """Its keystream, as `cryptography` has it, in the order of privacy.cipher: lane by lane."""
     key = bytes(range(32))
     for dtype, num in ((np.uint32, 1500), (np.uint64, 700)):
         found = expand(key, np.zeros(num, dtype))
