@@ -12,13 +12,13 @@ projections   from real weights to words
 rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
-dice          random draws of the kernels
+dice          random draws, by step and by record
 faults        bits that flip
 export        a binarized net, for boolean FHE
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.fixed import FixedLayers
@@ -27,9 +27,9 @@ from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
 from clients.arithmetic.streams.stochastic import StochasticLayers, StochasticLinear
 from clients.protocol import Formats
-from clients.seeds import derive
+from privacy.cipher import Key, Stream
 
-__all__ = ["ARITHMETICS", "Arithmetic", "Numbers", "begin_round", "constrain"]
+__all__ = ["ARITHMETICS", "Arithmetic", "Numbers", "begin_pass", "constrain", "dice_of"]
 
 ARITHMETICS |= {
     "float": Numbers(lambda _: FloatLayers(), lambda _: Formats("float", 32, 32, 32)),
@@ -42,11 +42,16 @@ ARITHMETICS |= {
 }
 
 
-def begin_round(model: nn.Module, seed: int) -> None:
-    """Seed all that the model's arithmetic draws at random."""
-    for i, module in enumerate(model.modules()):
-        if isinstance(dice := getattr(module, "dice", None), Dice):
-            dice.reseed(derive(seed, i))
+def dice_of(model: nn.Module) -> list[Dice]:
+    """All that the model's arithmetic throws."""
+    found = (getattr(module, "dice", None) for module in model.modules())
+    return [dice for dice in found if isinstance(dice, Dice)]
+
+
+def begin_pass(dice: list[Dice], step: Key, records: Tensor) -> None:
+    """Before a pass over some records, int64 [B], of a step's batch."""
+    for one, word in zip(dice, Stream(step).words(len(dice)).tolist(), strict=True):
+        one.begin(word, records.numpy())
 
 
 @torch.no_grad()

@@ -1,48 +1,53 @@
-"""Random numbers of one layer, on one device, in one round.
+"""Random numbers of one layer, on one device, in one step.
 
 Clients may train on threads of one process, so torch's global generator would make results depend
-on their order. Each layer owns a `Dice`; `throw` gives the seed of a kernel's next call.
+on their order. Each layer owns a `Dice`. What it throws is one for all records of a step, or a
+seed for each record by itself: never one that depends on which other records there are.
 """
 
-from typing import Any
-
-import numba
 import numpy as np
+from numpy.typing import NDArray
+
+from clients.seeds import GOLDEN, compiled, inlined, row_seeds, scramble, uniform
+from privacy.cipher import LongWords
+from privacy.errors import ModelError
+
+__all__ = ["MASK", "Dice", "compiled", "inlined", "scramble", "uniform"]
 
 MASK = (1 << 64) - 1
-GOLDEN = 0x9E3779B97F4A7C15  # of SplitMix64 (Steele, Lea and Flood 2014)
-
-compiled: Any = numba.njit(nogil=True, cache=True)
-inlined: Any = numba.njit(nogil=True, cache=True, inline="always")
-
-
-@inlined  # type: ignore[untyped-decorator]
-def scramble(state: Any) -> Any:
-    """SplitMix64's output function: uint64 -> uint64, a new random word for each state."""
-    word = np.uint64(state)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
-
-
-@inlined  # type: ignore[untyped-decorator]
-def uniform(seed: Any, index: Any) -> Any:
-    """A float32 in [0, 1) for each seed and index."""
-    word = scramble(np.uint64(seed) + np.uint64(index) * np.uint64(GOLDEN))
-    return np.float32(word >> np.uint64(40)) * np.float32(2.0**-24)
 
 
 class Dice:
-    """A source of seeds, each thrown once."""
+    """A source of seeds, each thrown once in a pass over a piece of a batch."""
 
     def __init__(self) -> None:
-        self.reseed(0)
+        self.begin(0)
 
-    def reseed(self, seed: int) -> None:
-        """Begin anew: the same seed, the same throws."""
-        self._seed, self._throws = seed, 0
+    def begin(self, step: int, records: NDArray[np.int64] | None = None) -> None:
+        """Begin a pass: the same step, the same throws, whichever records are in it.
+
+        Args:
+            step: a word of 64 bits.
+            records: the numbers of the records that the pass is about, [B]; without them, their
+                places in the batch.
+        """
+        self._step, self._throws, self._records = step, 0, records
 
     def throw(self) -> int:
-        """A seed in [0, 2^63)."""
+        """A seed in [0, 2^63), for the step."""
+        return int(self._word()) >> 1
+
+    def rows(self, num: int) -> LongWords:
+        """A seed for each record, uint64 [num].
+
+        Raises:
+            ModelError: the pass is about other records.
+        """
+        records = np.arange(num) if self._records is None else self._records
+        if len(records) != num:
+            raise ModelError(f"dice for {len(records)} records, not {num}: keep the batch first")
+        return row_seeds(self._word(), records)
+
+    def _word(self) -> np.uint64:
         self._throws += 1
-        return int(scramble(np.uint64((self._seed + self._throws * GOLDEN) & MASK))) >> 1
+        return np.uint64(scramble(np.uint64((self._step + self._throws * GOLDEN) & MASK)))

@@ -8,6 +8,7 @@ is blocked after the clip, which cannot make it longer. Per-sample norms and sum
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
 from clients.arithmetic.straight import pass_straight, signs
+from clients.seeds import uniforms
 from privacy.dp.rules import RULES, Share
 
 
@@ -82,8 +84,8 @@ class Projection:
             if not training:
                 return _scaled(self.words(weight))
             if self._version != weight._version:
-                generator = torch.Generator().manual_seed(self.dice.throw())
-                draw = torch.rand(weight.shape, generator=generator)
+                seed = np.array([self.dice.throw()], np.uint64)
+                draw = torch.from_numpy(uniforms(seed, weight.numel())).view(weight.shape)
         if self._version != weight._version:
             self._cached = _scaled(self.words(weight, draw))
             self._version = weight._version

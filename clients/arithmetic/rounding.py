@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clients.arithmetic.dice import Dice, compiled, uniform
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import inner
+from privacy.cipher import LongWords
 
 Rows = NDArray[np.float32]
 
@@ -64,8 +65,8 @@ def round_rows(x: Rows, bits: int, reach: float, out: Rows, bounds: Rows) -> Non
 
 
 @compiled  # type: ignore[untyped-decorator]
-def round_rows_at_random(x: Rows, bits: int, seed: int, out: Rows) -> None:
-    """To one of the two nearest words, so that the mean over seeds is x: x [N, D] -> out [N, D]."""
+def round_rows_at_random(x: Rows, bits: int, seeds: LongWords, out: Rows) -> None:
+    """To one of the two nearest words, so that the mean over seeds [N] is x: [N, D] -> [N, D]."""
     words = np.float32((1 << (bits - 1)) - 1)
     for n in range(x.shape[0]):
         row = x[n]
@@ -75,21 +76,21 @@ def round_rows_at_random(x: Rows, bits: int, seed: int, out: Rows) -> None:
             continue
         step, per_step = largest / words, words / largest
         for d in range(x.shape[1]):
-            draw = uniform(seed, n * x.shape[1] + d)
+            draw = uniform(seeds[n], d)
             word = np.floor(row[d] * per_step + draw)
             out[n, d] = min(max(word, -words), words) * step
 
 
 class _RoundInput(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bits: int, seed: int | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bits: int, seeds: LongWords | None) -> Tensor:
         rows = x.detach().contiguous().flatten(1)
         out = torch.empty_like(rows)
         bounds = torch.empty(len(rows))
-        if seed is None:
+        if seeds is None:
             round_rows(rows.numpy(), bits, REACH[bits], out.numpy(), bounds.numpy())
         else:
-            round_rows_at_random(rows.numpy(), bits, seed, out.numpy())
+            round_rows_at_random(rows.numpy(), bits, seeds, out.numpy())
             bounds.fill_(torch.inf)
         ctx.save_for_backward(x, bounds)
         return out.view_as(x)
@@ -103,16 +104,16 @@ class _RoundInput(torch.autograd.Function):
 
 class _RoundGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, bits: int, seed: int) -> Tensor:
-        ctx.note = (bits, seed)
+    def forward(ctx: Any, y: Tensor, bits: int, seeds: LongWords) -> Tensor:
+        ctx.note = (bits, seeds)
         return y.view_as(y)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        bits, seed = ctx.note
+        bits, seeds = ctx.note
         rows = g.contiguous().flatten(1)
         out = torch.empty_like(rows)
-        round_rows_at_random(rows.numpy(), bits, seed, out.numpy())
+        round_rows_at_random(rows.numpy(), bits, seeds, out.numpy())
         return out.view_as(g), None, None
 
 
@@ -136,8 +137,8 @@ class RoundInput(nn.Module):
         """Round each record."""
         if self.fault_rate and not self.training:
             return self._with_faults(x)
-        seed = self.dice.throw() if self.stochastic and self.training else None
-        rounded: Tensor = _RoundInput.apply(x, self.bits, seed)
+        seeds = self.dice.rows(len(x)) if self.stochastic and self.training else None
+        rounded: Tensor = _RoundInput.apply(x, self.bits, seeds)
         return rounded
 
     def extra_repr(self) -> str:
@@ -172,7 +173,7 @@ class RoundGradient(nn.Module):
         """Pass [B, ...] on."""
         if not (self.training and torch.is_grad_enabled()):
             return y
-        passed: Tensor = _RoundGradient.apply(y, self.bits, self.dice.throw())
+        passed: Tensor = _RoundGradient.apply(y, self.bits, self.dice.rows(len(y)))
         return passed
 
     def extra_repr(self) -> str:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic import Arithmetic, begin_round, constrain
+from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
 from clients.models import MODELS, Model
+from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
 
@@ -53,6 +54,7 @@ class Net:
         self.module = module
         self.program = Program.of(module, inputs) if compiled else None
         self._views = module.state_dict() if self.program else None
+        self._dice = dice_of(module)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -63,11 +65,15 @@ class Net:
         """All weights by name, sharing their memory."""
         return self.module.state_dict() if self._views is None else self._views
 
-    def begin_round(self, seed: int) -> None:
-        """Be ready to train; `seed` is of the arithmetic's own randomness."""
-        if self.program is None:  # whose layers know no modes and throw no dice
+    def begin_round(self) -> None:
+        """Be ready to train."""
+        if self.program is None:  # whose layers know no modes
             self.module.train()
-            begin_round(self.module, seed)
+
+    def begin_pass(self, step: Key, records: Tensor) -> None:
+        """Before a pass over some records, by number, of a step: the arithmetic's randomness."""
+        if self._dice:
+            begin_pass(self._dice, step, records)
 
     def constrain(self) -> None:
         """After an update: bring the weights back to where the arithmetic can hold them."""

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.data.distort import distort
-from clients.seeds import digest, round_key
+from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.optimizers import optimizer_of
@@ -53,23 +54,25 @@ def train(
         ModelError: the model cannot be trained under the budget.
     """
     key = _key(net, records, members, job, round_)
-    net.begin_round(key.derive("arithmetic").seed())
+    net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
     pull = _proximal_pull(net.parameters, round_.proximal)
-    distortion = torch.Generator().manual_seed(key.derive("distortion").seed())
 
-    def fetch(batch: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = members[batch]
+    def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
+        chosen, dice = members[piece], key.derive("step", step)
         inputs = records.inputs(chosen)
         if job.training.distortion:
-            inputs = distort(inputs, job.training.distortion, distortion)
+            (word,) = Stream(dice.derive("distortion")).words(1)
+            inputs = distort(inputs, job.training.distortion, row_seeds(word, chosen.numpy()))
+        net.begin_pass(dice, chosen)
         return inputs, records.y[chosen]
 
     if job.budget.unit != "record":
         total = 0.0
-        for batch in _shuffled(len(members), job, Stream(key.derive("batches"))):
+        batches = _shuffled(len(members), job, Stream(key.derive("batches")))
+        for step, batch in enumerate(batches):
             optimizer.zero_grad()
-            total += _mean_gradient(net, *fetch(batch))
+            total += _mean_gradient(net, *fetch(step, batch))
             pull()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
@@ -90,8 +93,8 @@ def train(
         before_update=pull if round_.proximal else None,
     )
     try:
-        for batch in private.batches(job.training.local_steps):
-            private.classify(fetch, batch)
+        for step, batch in enumerate(private.batches(job.training.local_steps)):
+            private.classify(partial(fetch, step), batch)
             net.constrain()
     finally:
         private.close()

@@ -46,8 +46,8 @@ NO_WORDS, NO_SUMS = np.empty((0, 0, 0), np.uint64), np.empty((0, 0), np.int32)
 class StreamLayer(nn.Module):
     """What encoders and dense layers share: registers, cycles and faults.
 
-    In training the registers run on, so each batch meets other phases; in evaluation they are
-    reset, and one image always gives one answer.
+    In training the registers run on, so each step meets other phases, which are the same for all
+    of its records; in evaluation they are reset, and one image always gives one answer.
     """
 
     def __init__(self, settings: Arithmetic) -> None:

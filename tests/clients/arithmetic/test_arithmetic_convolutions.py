@@ -89,7 +89,7 @@ def test_a_record_of_a_convolution_is_clipped_by_its_own_gradient():
     layer = layers.conv2d(2, 3, 2)[1]
     x, g = torch.randint(0, 2, (4, 6, 8)) * 2.0 - 1, torch.randint(-1, 2, (4, 6, 3)) * 0.5
     share = RULES[StochasticLinear](layer, x, g)
-    each = torch.stack([g[b].T @ x[b] for b in range(4)])
+    each = torch.stack([g[b].T @ x[b] for b in range(4)]).double()
     assert torch.allclose(share.squared_norms, each.square().sum((1, 2)))
-    c = torch.tensor([1.0, 0.5, 0.0, 0.25])
+    c = torch.tensor([1.0, 0.5, 0.0, 0.25]).double()
     assert torch.allclose(share.weighted_sum(c)[0], (each * c[:, None, None]).sum(0))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from clients.arithmetic import Arithmetic, begin_round
+from clients.arithmetic import Arithmetic, begin_pass, dice_of
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.faults import flip_words
 from clients.models import Model
 from clients.training.net import build
+from privacy.cipher import Key
 from privacy.errors import ModelError
 
 # faults
@@ -35,7 +36,7 @@ def test_faults_strike_in_evaluation_only_and_always_alike(name):
     faulty.load_state_dict(healthy.state_dict())
     x = torch.rand(6, 8, 8)
     for net in (healthy, faulty):
-        begin_round(net, 1)
+        begin_pass(dice_of(net), Key.of(1), torch.arange(6))
     assert torch.equal(healthy(x), faulty(x))
     with torch.no_grad():
         struck = faulty.eval()(x)

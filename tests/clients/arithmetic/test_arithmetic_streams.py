@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.arithmetic import Arithmetic, begin_round
+from clients.arithmetic import Arithmetic, begin_pass, dice_of
 from clients.arithmetic.faults import flip_bits
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
@@ -17,6 +17,7 @@ from clients.arithmetic.streams.kernels import num_words
 from clients.arithmetic.streams.stochastic import Counter, StochasticLinear
 from clients.models import Model
 from clients.training.net import build
+from privacy.cipher import Key
 from privacy.errors import ModelError
 
 
@@ -206,7 +207,7 @@ def test_the_gradient_is_an_outer_product_of_single_bits():
     settings_ = Arithmetic(name="stochastic", stream_length=8)
     torch.manual_seed(0)
     net = build(Model(hidden=(9,)), (3, 5), 4, settings_).train()
-    begin_round(net, 3)
+    begin_pass(dice_of(net), Key.of(3), torch.arange(1))
     net(torch.rand(1, 15)).logsumexp(1).sum().backward()
     for layer in (m for m in net if isinstance(m, StochasticLinear)):
         gradient = layer.weight.grad

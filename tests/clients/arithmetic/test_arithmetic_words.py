@@ -15,6 +15,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.layers import ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
+from clients.seeds import row_seeds
 from clients.training.net import build
 from privacy.dp import bookkeeping, rules
 from privacy.errors import ModelError, SettingsError
@@ -62,7 +63,12 @@ def test_rounding_at_random_is_unbiased(bits, seed):
     num = 3000
     row = torch.randn(12, generator=torch.Generator().manual_seed(seed))
     out = torch.empty(num, 12)
-    round_rows_at_random(row.expand(num, 12).contiguous().numpy(), bits, seed, out.numpy())
+    round_rows_at_random(
+        row.expand(num, 12).contiguous().numpy(),
+        bits,
+        row_seeds(np.uint64(seed), np.arange(num)),
+        out.numpy(),
+    )
     step = float(row.abs().max()) / ((1 << bits - 1) - 1)
     assert float((out.mean(0) - row).abs().max()) <= 5 * step / 2 / math.sqrt(num)
     draws = torch.rand(num, 12, generator=torch.Generator().manual_seed(seed))
@@ -78,9 +84,9 @@ def test_each_record_is_rounded_by_itself():
     other = x.clone()
     other[1:] *= 1000
     for layer in (RoundInput(4), RoundInput(4, stochastic=True)):
-        layer.dice.reseed(3)
+        layer.dice.begin(3)
         first = layer(x)[0]
-        layer.dice.reseed(3)
+        layer.dice.begin(3)
         assert torch.equal(first, layer(other)[0])
 
 
@@ -169,12 +175,28 @@ def test_weights_stay_in_their_window_after_an_update():
 
 def test_dice_are_a_function_of_their_seed():
     first, second = Dice(), Dice()
-    first.reseed(7)
-    second.reseed(7)
+    first.begin(7)
+    second.begin(7)
     throws = [first.throw() for _ in range(100)]
     assert throws == [second.throw() for _ in range(100)]
     assert len(set(throws)) == 100
     assert min(throws) >= 0
+
+
+def test_a_records_dice_know_no_other_record():
+    """Nor its place: only the step and its own number."""
+    dice = Dice()
+
+    def thrown(step, *records):
+        dice.begin(step, np.array(records))
+        _, second = dice.rows(len(records)), dice.rows(len(records))
+        return dict(zip(records, second.tolist(), strict=True))
+
+    alone, among = thrown(7, 5), thrown(7, 900, 5, 2)
+    assert alone[5] == among[5]
+    assert len({*among.values(), *thrown(8, 900, 5, 2).values()}) == 6
+    with pytest.raises(ModelError, match="dice for 3 records, not 4"):
+        dice.rows(4)
 
 
 def test_the_range_penalty_pushes_back_what_is_out_of_range():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.training.compression import Compression, size_bytes
+from privacy.cipher import Key
 from privacy.errors import SettingsError
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
@@ -26,7 +27,7 @@ def weights(seed, scale=1.0):
 
 
 def received(compression, before, after, seed):
-    sent = compression.pack(before, after, seed)
+    sent = compression.pack(before, after, Key.of(seed))
     return {name: a.numpy() for name, a in compression.unpack(sent, before).items()}, sent
 
 
@@ -82,7 +83,7 @@ def test_32_bits_are_the_weights_themselves():
 )
 def test_what_was_not_packed_is_refused(spoil):
     compression, before = Compression(bits=4), weights(0)
-    sent = ArrayRecord(dict(compression.pack(before, weights(1), 0)))
+    sent = ArrayRecord(dict(compression.pack(before, weights(1), Key.of(0))))
     spoil(sent)
     with pytest.raises(ValueError, match=r"codes|scales"):
         compression.unpack(sent, before)
