@@ -6,10 +6,10 @@ chain: each is sealed with HMAC-SHA256 (RFC 2104) over itself and the seal befor
 a file beside; a third file, the end, holds the number of lines and the last seal, and a seal of its
 own. A key comes with an end of no lines, so that from then on each file misses the others.
 
-What that detects, by who cannot read the key: a line changed, removed, added or out of order; a file
-cut short, emptied or removed, the end too, and an end written anew. What it cannot: the ledger and
-its end put back as they were together on another day, and all files removed. Then only a copy kept
-elsewhere helps.
+What that detects, by who cannot read the key: a line changed, removed, added or out of order; a
+file cut short, emptied or removed, the end too, and an end written anew. What it cannot: the ledger
+and its end put back as they were together on another day, and all files removed. Then only a copy
+kept elsewhere helps.
 """
 
 import fcntl

@@ -63,7 +63,7 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
     [
         (["run", "tinny"], "no such experiment; did you mean tiny?"),
         (["run", "tiny", "-s", "budget.epsilom=3"], "unknown key; did you mean epsilon?"),
-        (["run", "tiny", "-s", "budget.epsilon=-3"], "input should be greater than 0"),
+        (["run", "tiny", "-s", "budget.epsilon=-3"], "must be from 1e-06 to 1e+09"),
         (["run", "tiny", "-s", "budget.epsilon=yes"], "input should be a valid number"),
         (["run", "tiny", "-s", "federation.clients=2000"], "more clients than the 1437 records"),
         (["run", "tiny", "-s", "data.name=idx", "-s", "data.path=/nowhere"], "not there"),
