@@ -105,7 +105,6 @@ def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: in
 
     Raises:
         ModelError: the model cannot be trained so.
-        SettingsError: it can, and the weights are no numbers any more.
     """
     x = torch.zeros((2, *inputs.shape), dtype=inputs.x.dtype)
     blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.scale)
@@ -113,5 +112,3 @@ def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: in
     budget = job.budget.model_copy(update={"epsilon": None})
     one_step = job.model_copy(update={"training": training, "budget": budget})
     train(net, blank, torch.arange(2), one_step, round_, Ledger())
-    if not all(bool(tensor.isfinite().all()) for tensor in net.state().values()):
-        raise SettingsError("job from the server: a step with its numbers gives infinite weights")
