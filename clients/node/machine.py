@@ -97,12 +97,8 @@ def _import_all() -> None:
     import torch
 
     import clients.node.app  # noqa: F401
-    from clients.models import Model
-    from clients.training.net import build
 
     torch.set_num_threads(1)
-    with torch.device("meta"):  # as clients.node.request does: the first time takes seconds
-        build(Model(), (8, 8), 2)
 
 
 def _end(children: list[int]) -> None:

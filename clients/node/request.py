@@ -8,6 +8,7 @@ import torch
 from flwr.app import ArrayRecord
 from pydantic import Field
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from clients.training.arrays import MOST_WEIGHT, decode, is_within
 from clients.training.job import MOST_WEIGHTS, Job
@@ -19,6 +20,9 @@ from privacy.errors import ModelError, SettingsError
 from privacy.settings import Range, Section, parse
 
 State = dict[str, Tensor]
+
+# What initial weights are made by, in torch's own layers and in ours.
+DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
 
 
 class Request(Section):
@@ -79,6 +83,19 @@ def read_weights(arrays: ArrayRecord, like: Mapping[str, Tensor]) -> State:
     return state
 
 
+class _Shapes(TorchFunctionMode):
+    """Models without memory: initial weights are not drawn, for which torch's `meta` device would
+    import its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def require_fit(job: Job, shape: tuple[int, ...], num_classes: int, arrays: ArrayRecord) -> None:
     """Refuse a model that cannot be, or other weights, before memory is given to a model.
 
@@ -89,7 +106,7 @@ def require_fit(job: Job, shape: tuple[int, ...], num_classes: int, arrays: Arra
         ModelError: there is no such model, or it is too large.
         SettingsError: the weights are not that model's.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Shapes():
         like = build(job.model, shape, num_classes, job.arithmetic).state_dict()
     if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
         raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
