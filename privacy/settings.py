@@ -2,16 +2,50 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
 
 Tables = dict[str, Any]
+
+BRIEF = 100  # characters of a wrong value that an error repeats
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be, for everyone to know: `Annotated[float, Range(1e-6, 1e6)]`.
+
+    A device computes with numbers that a server chose. Within their ranges no product that it makes
+    of them leaves float32, and none is so small that float32 takes it for nothing.
+
+    Attributes:
+        least, most: both included.
+        or_zero: 0 is also allowed, and means that there is none of it.
+    """
+
+    least: float
+    most: float
+    or_zero: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._require, handler(source))
+
+    def _require(self, value: float) -> float:
+        if not (self.least <= value <= self.most or (self.or_zero and value == 0)):
+            raise ValueError(f"must be {self}")
+        return value
+
+    def __str__(self) -> str:
+        ends = (str(n) if isinstance(n, int) else f"{n:g}" for n in (self.least, self.most))
+        return "0, or " * self.or_zero + "from " + " to ".join(ends)
 
 
 class Section(BaseModel):
@@ -91,8 +125,26 @@ def parse(
     try:
         return kind.model_validate(tables)
     except ValidationError as error:
-        lines = [_explain(kind, e, source, origins or {}) for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from None
+        raise _explained(kind, error, source, origins or {}) from None
+
+
+def parse_json(kind: type[S], text: str, source: str) -> S:
+    """As `parse`, of what came over a wire.
+
+    Raises:
+        SettingsError: one line for each thing wrong.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise _explained(kind, error, source, {}) from None
+
+
+def _explained(
+    kind: type[Section], error: ValidationError, source: str, origins: Mapping[str, str]
+) -> SettingsError:
+    lines = [_explain(kind, e, source, origins) for e in error.errors()]
+    return SettingsError("\n".join(lines))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -123,4 +175,6 @@ def _explain(
         message = f"unknown value{suggest(str(error['input']), choices)}"
     if isinstance(error["input"], dict):  # a rule over several keys of a section
         return f"{where}: [{location[0] if location else '...'}]: {message}"
-    return f"{where}: {place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+    value = repr(error["input"])
+    value = value if len(value) <= BRIEF else f"{value[:BRIEF]}..."
+    return f"{where}: {place} = {value}: {message[:1].lower()}{message[1:]}"

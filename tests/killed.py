@@ -32,6 +32,7 @@ def ask(ledger, data, phase=""):
     """One training message to the device; what it answers, as bytes."""
     grid = CohortGrid(clients.node.app.app, 1, 1)
     config = {"data": str(data), "ledger": str(ledger), "epsilon-limit": 50.0}
+    config |= {"classes": 10, "height": 8, "width": 8, "records": 200}
     grid._context(1).node_config.update(config)
     settings = ["data.partition=nodes", "data.classes=10", "training.noise=secure"]
     job = load_experiment("tiny", [*settings, "budget.noise_multiplier=1.0"]).job

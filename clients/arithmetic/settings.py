@@ -1,13 +1,13 @@
 """[arithmetic]: in which numbers a device computes."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from clients.arithmetic.streams.registers import TAPS
 from clients.protocol import Formats, Layers
-from privacy.settings import Section, suggest
+from privacy.settings import Range, Section, suggest
 
 
 class Numbers(NamedTuple):
@@ -50,20 +50,20 @@ class Arithmetic(Section):
     """
 
     name: str = "float"
-    bits: int = Field(default=8, ge=2, le=8)
-    activation_bits: int = 8
-    gradient_bits: int = 8
+    bits: Annotated[int, Range(2, 8)] = 8
+    activation_bits: Annotated[int, Range(1, 32)] = 8
+    gradient_bits: Annotated[int, Range(1, 32)] = 8
     rounding: Literal["nearest", "stochastic"] = "nearest"
     projection: Literal["heuristic", "optimised"] = "heuristic"
     scaling: Literal["none", "tensor", "channel"] = "channel"
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    accumulator_bits: int = Field(default=0, ge=0, le=16)
-    stream_length: int = Field(default=64, ge=1, le=1024)
-    lfsr_bits: int = Field(default=0, ge=0, le=max(TAPS))
-    counter_bits: int = Field(default=12, ge=2, le=15)
-    gain: float = Field(default=3.0, gt=0)
-    slope: float = Field(default=1.0, gt=0)
-    fault_rate: float = Field(default=0.0, ge=0, le=0.5)
+    threshold: Annotated[float, Range(1e-3, 0.999)] = 0.5
+    accumulator_bits: Annotated[int, Range(0, 16)] = 0
+    stream_length: Annotated[int, Range(1, 1024)] = 64
+    lfsr_bits: Annotated[int, Range(0, max(TAPS))] = 0
+    counter_bits: Annotated[int, Range(2, 15)] = 12
+    gain: Annotated[float, Range(1e-3, 1e3)] = 3.0
+    slope: Annotated[float, Range(1e-3, 1e3)] = 1.0
+    fault_rate: Annotated[float, Range(1e-9, 0.5, or_zero=True)] = 0.0
 
     @field_validator("name")
     @classmethod

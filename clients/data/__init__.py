@@ -2,5 +2,6 @@
 
 sets      [data]: the data sets by name, and who holds which of their records
 formats   files as people have them: IDX, npz, CSV
+schema    what an owner tells of a folder of records, once
 distort   small random distortions of images
 """

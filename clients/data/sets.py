@@ -6,20 +6,23 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
 from clients.seeds import derive
 from privacy.errors import DataError
 from privacy.files import write_atomically
-from privacy.settings import Section
+from privacy.settings import Range, Section
 
 Arrays = dict[str, NDArray[np.uint8]]
 PARTS = ("train_x", "train_y", "test_x", "test_y")
+
+MOST_RECORDS = (1 << 31) - 1
+MOST_SIDE = 1 << 14  # pixels
+MOST_CLASSES = 256  # a label is a byte
 
 # SHA-256 of the arrays' bytes in the order of PARTS: it outlives any file format.
 CONTENT_SHA256 = {
@@ -48,13 +51,13 @@ class Data(Section):
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
     path: str = ""
-    limit: int = Field(default=0, ge=0)
-    crop: int = Field(default=0, ge=0)
+    limit: Annotated[int, Range(0, MOST_RECORDS)] = 0
+    crop: Annotated[int, Range(0, MOST_SIDE)] = 0
     partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
-    alpha: float = Field(default=0.5, gt=0)
-    shards: int = Field(default=2, ge=1)
-    held_out: float = Field(default=0.1, ge=0, lt=1)
-    classes: int = Field(default=0, ge=0)
+    alpha: Annotated[float, Range(1e-3, 1e6)] = 0.5
+    shards: Annotated[int, Range(1, 1_000_000)] = 2
+    held_out: Annotated[float, Range(1e-6, 0.999, or_zero=True)] = 0.1
+    classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,13 @@
 """[model]: which net, and its shape."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clients.protocol import Layers
-from privacy.settings import Section, suggest
+from privacy.settings import Range, Section, suggest
 
 
 class Architecture(NamedTuple):
@@ -17,6 +17,7 @@ class Architecture(NamedTuple):
     transform: Callable[[Tensor], Tensor] | None = None
 
 
+MOST_HIDDEN = 16  # layers
 MODELS: dict[str, Architecture] = {}  # what there is: the door of this room enters it
 
 
@@ -33,13 +34,15 @@ class Model(Section):
     """
 
     name: str = "perceptron"
-    hidden: tuple[int, ...] = Field(default=(128,), strict=False)
+    hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
+        default=(128,), strict=False, max_length=MOST_HIDDEN
+    )
     activation: Literal["relu", "tanh", "square"] = "relu"
     norm: Literal["none", "group", "batch"] = "none"
-    pool: int = Field(default=1, ge=1)
-    channels: int = Field(default=8, ge=1)
-    kernel: int = Field(default=7, ge=1)
-    stride: int = Field(default=3, ge=1)
+    pool: Annotated[int, Range(1, 1024)] = 1
+    channels: Annotated[int, Range(1, 4096)] = 8
+    kernel: Annotated[int, Range(1, 1024)] = 7
+    stride: Annotated[int, Range(1, 1024)] = 3
 
     @field_validator("name")
     @classmethod
@@ -47,10 +50,3 @@ class Model(Section):
         if name not in MODELS:
             raise ValueError(f"unknown model{suggest(name, MODELS)}")
         return name
-
-    @field_validator("hidden")
-    @classmethod
-    def _are_widths(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width < 1 for width in hidden):
-            raise ValueError("a hidden layer has at least 1 unit")
-        return hidden

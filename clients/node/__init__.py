@@ -1,6 +1,8 @@
 """A device that takes part: from a message to a reply.
 
 app       the ClientApp
+request   what a server asks: parsed, and refused, before a record is read and anything charged
+replies   what is said of an error: nothing that depends on a record
 holder    who holds data, model and ledger between two messages
 secure    a member of a sum that the server cannot open
 machine   `privet node`: the device's own process, its records and its limit

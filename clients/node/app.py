@@ -7,26 +7,26 @@ state also holds its secrets in a secure sum (clients.node.secure).
 """
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.data.sets import Data, load, partition
 from clients.node import secure
 from clients.node.holder import Holder
+from clients.node.replies import Handler, answered
+from clients.node.request import Request, read_weights, rehearse, require_fit
 from clients.seeds import round_key
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
-from clients.training.train import Round, evaluate, net_of, train
+from clients.training.train import evaluate, net_of, train
 from privacy.dp.ledger import Ledger
-from privacy.errors import BudgetExhausted, DataError, PrivetError
+from privacy.errors import DataError
 
 app = ClientApp()
 
@@ -42,61 +42,55 @@ class _Thread(threading.local):
 
 _mine = _Thread()
 
-# Reasons for an error reply, in Flower's Error.code (its own codes are below 100).
-FAILED, REFUSED = 101, 102
-
 
 @app.train()
+@answered
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
     torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
     config: dict[str, Any] = dict(message.content.config_records["config"])
     ledger = read_ledger(context)
-    if "ledger" in config:  # a resumed run tells a simulated device what it knew
-        ledger.restore(Ledger.from_json(str(config["ledger"])))
     try:
+        if "ledger" in config:  # a resumed run tells a simulated device what it knew
+            ledger.restore(Ledger.from_json(str(config["ledger"])))
         client, num_clients = identify(context)
         in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
-        job = Job.from_json(str(config["job"]))
+        request, job = Request.of(config), Job.from_json(str(config["job"]))
         arrays = message.content.array_records["arrays"]
-        holder = Holder.of(context)
-        data, mine = own_records(job, holder, client, num_clients)
-        net = load_net(job, data, arrays)
-        round_ = Round(
-            number=int(config["server-round"]),
-            client=client,
-            learning_rate=float(config["learning-rate"]),
-            proximal=float(config.get("proximal-mu", 0.0)),
-        )
+        holder, round_ = Holder.of(context), request.round(client)
+        if holder:
+            holder.require_promise(job)
+        data, net = prepare(job, holder, arrays)
         training, _ = records(data, job.model)
+        if holder:
+            rehearse(net, job, round_, training, data.classes)
+            net.load(_mine.state)
+            mine, told = np.arange(len(training)), holder.schema.records
+        else:
+            mine = partition(data, num_clients, job.seed).members(client)
+            told = len(mine)
 
         def work(spent: Ledger) -> float | None:
             return train(net, training, torch.from_numpy(mine), job, round_, spent)
 
         if holder and job.budget.unit == "record":
             loss = None
-            ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
+            ledger = holder.once(request.run, arrays, job, round_, net, work)
         else:
             loss = work(ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
         if in_sum:
             content = secure.conceal(
-                message.content, context.state, client, job, before, after, len(mine)
+                message.content, context.state, client, job, before, after, told
             )
         else:
             key = round_key(job.seed, "compression", round_.number, round_.client)
             sent = job.compression.pack(before, after, key)
-            metrics = MetricRecord({"num-examples": len(mine)})
+            metrics = MetricRecord({"num-examples": told})
             if loss is not None:
                 metrics["train_loss"] = loss
             content = RecordDict({"arrays": sent, "metrics": metrics})
-    except Exception as error:
-        code = REFUSED if isinstance(error, BudgetExhausted) else FAILED
-        reason = (
-            str(error) if isinstance(error, PrivetError) else f"{type(error).__name__}: {error}"
-        )
-        return Message(Error(code=code, reason=reason), reply_to=message)
     finally:
         context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
     content["spent"] = ConfigRecord({"client": client, "ledger": ledger.to_json()})
@@ -104,24 +98,24 @@ def train_round(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@answered
 def evaluate_round(message: Message, context: Context) -> Message:
     """Evaluate the global weights on the client's own held-out records.
 
     What it replies is a statistic of private records with no noise on it: the server asks only
-    where the experiment says so.
+    where the experiment says so, and a device with its own records answers only where its owner
+    does.
     """
     job = Job.from_json(str(message.content.config_records["config"]["job"]))
     client, num_clients = identify(context)
     if holder := Holder.of(context):
         holder.refuse_statistics()
-        data = holder.source(job.data)
-        _, own = records(data, job.model)
-        mine = np.arange(len(own))
+    data, net = prepare(job, holder, message.content.array_records["arrays"])
+    training, test = records(data, job.model)
+    if holder:
+        own, mine = test, np.arange(len(test))
     else:
-        data = job.data
-        own, _ = records(data, job.model)
-        mine = partition(data, num_clients, job.seed).non_members(client)
-    net = load_net(job, data, message.content.array_records["arrays"])
+        own, mine = training, partition(data, num_clients, job.seed).non_members(client)
     loss, correct = evaluate(net, own, torch.from_numpy(mine))
     share = 1 / max(len(mine), 1)
     metrics = MetricRecord(
@@ -131,6 +125,7 @@ def evaluate_round(message: Message, context: Context) -> Message:
 
 
 @app.query()
+@answered
 def introduce(message: Message, context: Context) -> Message:
     """Say which client this node is and what its data have spent in the run that asks."""
     client, num_clients = identify(context)
@@ -143,18 +138,15 @@ def introduce(message: Message, context: Context) -> Message:
     return Message(RecordDict({"about": about}), reply_to=message)
 
 
-def answer_phase(step: secure.Phase) -> Callable[[Message, Context], Message]:
+def answer_phase(step: secure.Phase) -> Handler:
     """A phase of a secure sum, as a handler of messages."""
 
     def answer(message: Message, context: Context) -> Message:
         client, _ = identify(context)
-        try:
-            told = step(message.content, context.state, client)
-        except (PrivetError, KeyError, TypeError, ValueError) as error:
-            return Message(Error(code=FAILED, reason=str(error)), reply_to=message)
+        told = step(message.content, context.state, client)
         return Message(RecordDict({secure.SUM: ConfigRecord(dict(told))}), reply_to=message)
 
-    return answer
+    return answered(answer)
 
 
 for _name, _step in secure.PHASES.items():
@@ -166,27 +158,6 @@ def identify(context: Context) -> tuple[int, int]:
     return int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
 
 
-def own_records(
-    job: Job, holder: Holder | None, client: int, num_clients: int
-) -> tuple[Data, NDArray[np.int64]]:
-    """Where this device's records are, and which of those it trains on.
-
-    Raises:
-        BudgetExhausted: the owner does not allow such a job.
-        DataError: there are none, or they do not fit the federation.
-    """
-    if holder is None:
-        if job.data.partition == "nodes":
-            raise DataError("this node has no data: start it with privet node --data DIR")
-        return job.data, partition(job.data, num_clients, job.seed).members(client)
-    holder.require_promise(job)
-    data = holder.source(job.data)
-    labels = load(data).train_y
-    if data.classes and labels.max() >= data.classes:
-        raise DataError(f"this device has records of more than the {data.classes} classes")
-    return data, np.arange(len(labels))
-
-
 def read_ledger(context: Context) -> Ledger:
     """The ledger that this device has kept since the run's first round."""
     if "ledger" not in context.state:
@@ -194,8 +165,32 @@ def read_ledger(context: Context) -> Ledger:
     return Ledger.from_json(str(context.state.config_records["ledger"]["entries"]))
 
 
+def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data, Net]:
+    """Where this device's records are, and the job's model with the global weights in it.
+
+    All that can be wrong with a job on records of their owner's schema is found before one is read.
+
+    Raises:
+        DataError: there are no records, or others than were told of.
+        ModelError, SettingsError: the model and its weights do not fit each other, or the records.
+    """
+    if holder is None:
+        if job.data.partition == "nodes":
+            raise DataError("this node has no data: start it with privet node --data DIR")
+        return job.data, load_net(job, job.data, arrays)
+    holder.schema.require(job.data)
+    data = holder.source(job.data)
+    require_fit(job, holder.schema.shape(data), data.classes, arrays)
+    holder.load(data)
+    return data, load_net(job, data, arrays)
+
+
 def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
-    """The job's model with the global weights in it; the thread's own."""
+    """The job's model with the global weights in it; the thread's own.
+
+    Raises:
+        SettingsError: the weights are not the model's, or no numbers that a device computes with.
+    """
     key = (data, job.model, job.arithmetic, job.training.per_sample)
     if _mine.key != key:
         dataset = load(data)
@@ -205,6 +200,6 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
         _mine.net, _mine.key = net_of(model, training, job), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
-        _mine.state, _mine.arrays = arrays.to_torch_state_dict(), arrays
+        _mine.state, _mine.arrays = read_weights(arrays, _mine.net.state()), arrays
     _mine.net.load(_mine.state)
     return _mine.net

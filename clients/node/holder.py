@@ -1,28 +1,63 @@
 """Who holds the data of a device, and what they allow: read from the node's config, never from the
 server.
 
-data            folder of the device's records
-ledger          file of what they have spent
-epsilon-limit   over all runs and servers; 0 is none
-delta           at which it holds
-allow-seeded    answer jobs whose noise the server can compute itself: for tests and rehearsals
+data                folder of the device's records
+classes, height, width, records
+                    what is told of them (clients.data.schema)
+ledger              file of what they have spent
+epsilon-limit       over all runs and servers
+no-epsilon-limit    there is none: each run allows itself what it likes
+delta               at which the limit holds
+allow-seeded        answer jobs whose noise the server can compute itself: for tests and rehearsals
+allow-unprotected   answer jobs without noise of this device's own, and tell statistics without any
+
+What is not said is not allowed.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from flwr.app import ArrayRecord, Context
+from pydantic import Field, model_validator
 from safetensors.torch import load, save
 
-from clients.data.sets import Data
+from clients.data.schema import Schema
+from clients.data.sets import Data, Dataset
+from clients.data.sets import load as load_data
+from clients.node.replies import has_own_records
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.train import Round
 from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, SettingsError
+from privacy.settings import Range, parse
+
+
+class NodeConfig(Schema):
+    """Those keys of a node's config that are about its records; see the head of this file."""
+
+    data: str
+    ledger: str
+    epsilon_limit: Annotated[float, Range(1e-6, 1e9)] | None = Field(None, alias="epsilon-limit")
+    no_epsilon_limit: bool = Field(False, alias="no-epsilon-limit")
+    delta: Annotated[float, Range(1e-12, 0.5)] = 1e-5
+    allow_seeded: bool = Field(False, alias="allow-seeded")
+    allow_unprotected: bool = Field(False, alias="allow-unprotected")
+
+    @model_validator(mode="after")
+    def _limit_is_stated(self) -> "NodeConfig":
+        if (self.epsilon_limit is None) != self.no_epsilon_limit:
+            raise ValueError("say either epsilon-limit = EPSILON or no-epsilon-limit = true")
+        if self.allow_unprotected and self.epsilon_limit is not None:
+            raise ValueError(
+                "allow-unprotected: no epsilon-limit holds over answers without noise; say "
+                "no-epsilon-limit = true with it"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -30,49 +65,75 @@ class Holder:
     """A device with its own records.
 
     Attributes:
+        schema: what is told of them.
         allow_seeded: noise that comes from the server's seed protects from nobody who has it.
+        allow_unprotected: jobs under another unit than a record, and statistics, carry no noise of
+            this device's own.
     """
 
     data: Path
+    schema: Schema
     journal: Journal
     limit: Limit
     allow_seeded: bool
+    allow_unprotected: bool
 
     @classmethod
     def of(cls, context: Context) -> "Holder | None":
         """The holder that a node's config names; None for a simulated device.
 
         Raises:
-            SettingsError: there are data, and no ledger to go with them.
+            SettingsError: there are data, and something to go with them is not said.
         """
-        config = context.node_config
-        if "data" not in config:
+        if not has_own_records(context):
             return None
-        if "ledger" not in config:
-            raise SettingsError('node config: data without ledger: add ledger="FILE"')
+        known = {field.alias or name for name, field in NodeConfig.model_fields.items()}
+        told = {key: value for key, value in context.node_config.items() if key in known}
+        config = parse(NodeConfig, told, "node config")
         return cls(
-            Path(str(config["data"])),
-            Journal(Path(str(config["ledger"]))),
-            Limit(float(config.get("epsilon-limit", 0)) or None, float(config.get("delta", 1e-5))),
-            bool(config.get("allow-seeded", False)),
+            Path(config.data),
+            config,
+            Journal(Path(config.ledger)),
+            Limit(config.epsilon_limit, config.delta),
+            config.allow_seeded,
+            config.allow_unprotected,
         )
 
     def source(self, data: Data) -> Data:
-        """The job's data set, read from this device's own folder, wherever the server points."""
+        """The job's data set, read from this device's own folder, wherever the server points, with
+        as many classes as the job's model has."""
         return data.model_copy(update={"path": str(self.data)})
+
+    def load(self, data: Data) -> Dataset:
+        """This device's records, which `source` names.
+
+        Raises:
+            DataError: they are not what their owner told of them.
+        """
+        dataset = load_data(data)
+        self.schema.verify(dataset, data)
+        return dataset
 
     def require_promise(self, job: Job) -> None:
         """Refuse a job that would not keep the promise which the owner counts on.
 
         Raises:
-            BudgetExhausted: with a limit, a job without DP, or with noise that the server knows.
+            BudgetExhausted: a job without DP, or with noise that the server knows, unless the
+                owner has allowed it by name.
+            SettingsError: the noise is not solved.
         """
-        if self.limit.epsilon is None:
+        if self.allow_unprotected and job.budget.unit != "record":
             return
         if job.budget.unit != "record":
             raise BudgetExhausted(
                 f"[budget] unit = {job.budget.unit!r}: this device's owner allows only noisy "
-                "updates (epsilon-limit), unit = 'record'"
+                "updates, unit = 'record' (the node was started without allow-unprotected)"
+            )
+        if job.budget.noise_multiplier is None:
+            raise SettingsError("job from the server: [budget] noise_multiplier: missing; solve it")
+        if not job.budget.noise_multiplier and not self.allow_unprotected:
+            raise BudgetExhausted(
+                "[budget] noise_multiplier = 0: this device's owner allows only noisy updates"
             )
         if job.training.noise == "seeded" and not self.allow_seeded:
             raise BudgetExhausted(
@@ -84,9 +145,9 @@ class Holder:
         """Refuse to reply a number without noise.
 
         Raises:
-            BudgetExhausted: with a limit.
+            BudgetExhausted: unless the owner has allowed it by name.
         """
-        if self.limit.epsilon is not None:
+        if not self.allow_unprotected:
             raise BudgetExhausted("a statistic without noise is not within any epsilon-limit")
 
     def once(

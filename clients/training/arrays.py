@@ -11,6 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
+MOST_WEIGHT = 1e6  # of a weight, either sign, whoever sends it
+MOST_COUNT = 1 << 53  # of a counter among them
+
 
 class HeldArray(Array):
     """Flower's Array of an ndarray, encoded when somebody asks for its bytes.
@@ -46,6 +49,15 @@ def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     for name, value in arrays.items():
         record[name] = HeldArray(value)
     return record
+
+
+def is_within(value: NDArray) -> bool:
+    """Are all its numbers finite, and none larger than any weight may be?"""
+    flat = value.ravel()
+    if value.dtype.kind != "f":
+        return bool(((flat >= -MOST_COUNT) & (flat <= MOST_COUNT)).all())
+    with np.errstate(all="ignore"):  # the squares' sum tells it at once of almost any model
+        return bool(flat @ flat <= MOST_WEIGHT**2 or (np.abs(flat) <= MOST_WEIGHT).all())
 
 
 def decode(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:

@@ -5,16 +5,15 @@ Under record-level DP it comes after the noise, so it costs no epsilon and promi
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
-from pydantic import Field
 
 from clients.training.arrays import HeldArray, decode, held
 from privacy.cipher import Key, Stream
-from privacy.settings import Section
+from privacy.settings import Range, Section
 
 Weights = Mapping[str, NDArray]
 CODES, SCALES = "codes", "scales"
@@ -33,7 +32,7 @@ class Compression(Section):
     """
 
     bits: Literal[1, 2, 4, 8, 32] = 32
-    block: int = Field(default=256, ge=8)
+    block: Annotated[int, Range(8, 1 << 20)] = 256
 
     def pack(self, before: Weights, after: Weights, key: Key) -> ArrayRecord:
         """What to send of the weights `after`, trained from `before`.

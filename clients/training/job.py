@@ -1,17 +1,19 @@
 """Job: the sections that a device may see."""
 
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from clients.arithmetic import Arithmetic
 from clients.data.sets import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from privacy.dp.budget import Budget
-from privacy.errors import SettingsError
-from privacy.settings import Section
+from privacy.settings import Range, Section, parse_json
+
+MOST_SEED = (1 << 63) - 1  # what TOML and a message hold
+MOST_WEIGHTS = 1 << 28  # of a model: 1 GiB in float32
 
 
 class Training(Section):
@@ -33,14 +35,14 @@ class Training(Section):
             of their own, and `seeded` in a simulation.
     """
 
-    sample_rate: float = Field(default=0.1, gt=0, le=1)
-    local_steps: int = Field(default=10, ge=1)
-    learning_rate: float = Field(default=0.1, gt=0)
+    sample_rate: Annotated[float, Range(1e-9, 1.0)] = 0.1
+    local_steps: Annotated[int, Range(1, 1_000_000)] = 10
+    learning_rate: Annotated[float, Range(1e-9, 1e6)] = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    momentum: float = Field(default=0.0, ge=0, lt=1)
+    momentum: Annotated[float, Range(1e-6, 0.9999, or_zero=True)] = 0.0
     optimizer: Literal["sgd", "adam"] = "sgd"
-    distortion: float = Field(default=0.0, ge=0, le=1)
-    gradient_norm: float = Field(default=0.0, ge=0)
+    distortion: Annotated[float, Range(1e-6, 1.0, or_zero=True)] = 0.0
+    gradient_norm: Annotated[float, Range(1e-6, 1e6, or_zero=True)] = 0.0
     noise: Literal["auto", "seeded", "secure"] = "auto"
     per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
 
@@ -48,7 +50,7 @@ class Training(Section):
 class Job(Section):
     """What the server tells a device to do. Nothing of the server's own is in it."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Annotated[int, Range(0, MOST_SEED)] = 0
     data: Data = Data()
     model: Model = Model()
     arithmetic: Arithmetic = Arithmetic()
@@ -73,7 +75,4 @@ class Job(Section):
         Raises:
             SettingsError: it is not a job.
         """
-        try:
-            return cls.model_validate_json(text)
-        except ValueError as error:
-            raise SettingsError(f"job from the server: {error}") from None
+        return parse_json(cls, text, "job from the server")

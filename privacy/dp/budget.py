@@ -1,11 +1,13 @@
 """[budget]: what may be learned about one record, or about one client."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from privacy.dp.ledger import solve_noise_multiplier
-from privacy.settings import Section
+from privacy.settings import Range, Section
+
+LEAST_NOISE, MOST_NOISE = 1e-3, 1e6  # over `clip`; less is as good as none
 
 
 class Budget(Section):
@@ -24,10 +26,11 @@ class Budget(Section):
     """
 
     unit: Literal["record", "client", "none"] = "record"
-    epsilon: float | None = Field(default=None, gt=0)
-    delta: float = Field(default=1e-5, gt=0, lt=1)
-    noise_multiplier: float | None = Field(default=None, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    epsilon: Annotated[float, Range(1e-6, 1e9)] | None = None
+    # Below 1e-12 the accountant's own float64 sums of probabilities are no better than delta.
+    delta: Annotated[float, Range(1e-12, 0.5)] = 1e-5
+    noise_multiplier: Annotated[float, Range(LEAST_NOISE, MOST_NOISE, or_zero=True)] | None = None
+    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
 
     @model_validator(mode="after")
     def _promise_is_stated(self) -> "Budget":
@@ -45,4 +48,4 @@ class Budget(Section):
         if self.unit == "none" or self.noise_multiplier is not None or self.epsilon is None:
             return self
         sigma = solve_noise_multiplier(self.epsilon, self.delta, sample_rate, steps)
-        return self.model_copy(update={"noise_multiplier": sigma})
+        return self.model_copy(update={"noise_multiplier": max(sigma, LEAST_NOISE)})

@@ -3,15 +3,17 @@
 One JSON line for each noisy release, written and on disk before anything is computed, and another
 when its result is on disk and may leave. Lines are only ever appended, under a lock, and form a
 chain: each is sealed with HMAC-SHA256 (RFC 2104) over itself and the seal before it, under a key in
-a file beside; a third file holds the number of lines and the last seal.
+a file beside; a third file, the end, holds the number of lines and the last seal, and a seal of its
+own. A key comes with an end of no lines, so that from then on each file misses the others.
 
-What that detects: a line changed, removed, added or out of order, and a file cut short, by who
-cannot read the key or does not know of the third file. What it cannot: somebody with the rights of
-the device itself, who can put back all three files as they were on another day. Then only a copy
+What that detects, by who cannot read the key: a line changed, removed, added or out of order; a
+file cut short, emptied or removed, the end too, and an end written anew. What it cannot: the ledger
+and its end put back as they were together on another day, and all files removed. Then only a copy
 kept elsewhere helps.
 """
 
 import fcntl
+import glob
 import hashlib
 import hmac
 import json
@@ -164,8 +166,7 @@ class Journal:
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
-            if self._end_path.exists():
-                raise self._damaged("is gone, but its end is there")
+            self._require_unwritten()
             return []
         text = self.path.read_bytes()
         whole = text.rfind(b"\n") + 1
@@ -181,14 +182,8 @@ class Journal:
                 raise self._damaged(f"line {number} is not what was written") from None
             seal = found
             lines.append(body | {"seal": found})
-        try:
-            num, last = (
-                json.loads(self._end_path.read_bytes()) if self._end_path.exists() else (0, START)
-            )
-            kept = len(lines) >= num and (lines[num - 1]["seal"] if num else START) == last
-        except (ValueError, TypeError, OSError):
-            kept = False
-        if not kept:
+        num, last = self._read_end()
+        if len(lines) < num or (lines[num - 1]["seal"] if num else START) != last:
             raise self._damaged("was cut short, or put back")
         if whole < len(text):  # a line that was being written when the power failed: of no effect
             os.truncate(self.path, whole)
@@ -208,8 +203,32 @@ class Journal:
                 f"{self.path}: cannot be written: {error.strerror}; nothing was computed"
             ) from None
         lines.append(body | {"seal": seal})
+        self._write_end(len(lines), seal, self._key())
+
+    def _require_unwritten(self) -> None:
+        """There is no ledger: then nothing beside it may speak of lines."""
+        if any(self.path.parent.glob(f"{glob.escape(self.path.name)}.*.release")):
+            raise self._damaged("is gone, but what it released is there")
+        if self._key_path.exists():
+            written = self._read_end() != (0, START)
+        else:  # a first line may have been about to be written when the power failed
+            written = self._end_path.exists() and not self._end_path.read_bytes().startswith(b"[0,")
+        if written:
+            raise self._damaged("is gone, but its end is there")
+
+    def _read_end(self) -> tuple[int, str]:
+        """The number of lines that are there at least, and the seal of the last of them."""
+        try:
+            num, last, seal = json.loads(self._end_path.read_bytes())
+            if not hmac.compare_digest(seal, _seal(self._key(), last, {"lines": num})):
+                raise ValueError
+        except (ValueError, TypeError, OSError):
+            raise self._damaged("has lost its end, or has another's") from None
+        return num, last
+
+    def _write_end(self, num: int, last: str, key: bytes) -> None:
         with write_atomically(self._end_path) as end:
-            end.write(json.dumps([len(lines), seal]).encode())
+            end.write(json.dumps([num, last, _seal(key, last, {"lines": num})]).encode())
 
     def _key(self) -> bytes:
         try:
@@ -217,12 +236,17 @@ class Journal:
         except FileNotFoundError:
             if self.path.exists():
                 raise self._damaged("has lost its key") from None
-        descriptor = os.open(self._key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        key = secrets.token_bytes(32)
+        new = self._key_path.with_name(f".{self._key_path.name}.new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
+            file.write(key)
             file.flush()
             os.fsync(file.fileno())
-        return self._key_path.read_bytes()
+        self._write_end(0, START, key)
+        new.rename(self._key_path)  # a key that is here was never without an end
+        return key
 
     def _damaged(self, how: str) -> LedgerError:
         return LedgerError(

@@ -250,7 +250,7 @@ def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, ste
         if not sigma < MAX_NOISE_MULTIPLIER:
             break
         spent = epsilon_spent((Spent(sigma, sample_rate, steps),), delta)
-        excess = math.log(spent / epsilon)
+        excess = math.log(max(spent, 1e-12) / epsilon)
         if -2e-3 < excess <= 0:
             _WITHIN[sigma, sample_rate, delta, epsilon] = steps
             return sigma

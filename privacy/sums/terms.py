@@ -8,19 +8,21 @@ nothing of one sum is of use in another.
 import hashlib
 import math
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from scipy.stats import hypergeom
 
 from privacy.errors import SecureSumFailed
-from privacy.settings import Section
+from privacy.settings import Range, Section
 from privacy.sums.fixed_point import FixedPoint
 
 FEWEST = 3  # members: of the sum of two each knows the other's part
 FEW = 32  # up to so many are all neighbours of each other
 LOSS = 0.3  # share of members whose loss a graph is made to bear
 CHANCE = 1e-3  # that it does not
+MOST_MEMBERS = 1 << 20
+MOST_NUMBERS = 1 << 28  # of an update
 
 
 class Secure(Section):
@@ -43,11 +45,11 @@ class Secure(Section):
 
     survivors: float = Field(default=0.6, gt=0.5, le=1)
     threshold: float = Field(default=0.5, ge=0.5, lt=1)
-    neighbours: int = Field(default=0, ge=0)
+    neighbours: Annotated[int, Range(0, MOST_MEMBERS)] = 0
     bits: Literal[32, 64] = 32
-    value_range: float = Field(default=4.0, gt=0)
-    most_examples: int = Field(default=1 << 16, ge=1, lt=1 << 24)
-    dishonest: int = Field(default=0, ge=0)
+    value_range: Annotated[float, Range(1e-6, 1e6)] = 4.0
+    most_examples: Annotated[int, Range(1, (1 << 24) - 1)] = 1 << 16
+    dishonest: Annotated[int, Range(0, MOST_MEMBERS)] = 0
 
     @model_validator(mode="after")
     def _degree_is_even(self) -> "Secure":
@@ -112,19 +114,19 @@ class Terms(Section):
 
     scheme: Literal["masks", "ckks"]
     run: str
-    round: int
+    round: Annotated[int, Range(0, 1_000_000)]
     nonce: str = Field(min_length=32, max_length=32)
-    members: tuple[int, ...]
-    degree: int
-    needed: int
-    survivors: int
-    length: int = Field(ge=1)
+    members: tuple[Annotated[int, Range(0, MOST_MEMBERS)], ...] = Field(max_length=MOST_MEMBERS)
+    degree: Annotated[int, Range(0, MOST_MEMBERS)]
+    needed: Annotated[int, Range(0, MOST_MEMBERS)]
+    survivors: Annotated[int, Range(0, MOST_MEMBERS)]
+    length: Annotated[int, Range(1, MOST_NUMBERS)]
     bits: Literal[32, 64]
-    value_range: float = Field(gt=0)
-    most_examples: int = Field(ge=1, lt=1 << 24)
-    clip: float = Field(default=0.0, ge=0)
-    deviation: int = Field(default=0, ge=0, le=1 << 20)
-    scale: float = Field(gt=0)
+    value_range: Annotated[float, Range(1e-6, 1e6)]
+    most_examples: Annotated[int, Range(1, (1 << 24) - 1)]
+    clip: Annotated[float, Range(1e-6, 1e6, or_zero=True)] = 0.0
+    deviation: Annotated[int, Range(0, 1 << 20)] = 0
+    scale: Annotated[float, Range(1e-18, 1e30)]
 
     @classmethod
     @lru_cache(maxsize=8)

@@ -53,10 +53,10 @@ def check(
         "held_out_records": len(arrays["test_x"]),
         "image": f"{height} x {width}",
         "classes": len(np.unique(arrays["train_y"])),
-        "revealed_each_round": f"the number of training records ({num}), and weights: noisy under "
-        "[budget] unit = 'record', else as they are",
+        "revealed_each_round": f"the number of training records ({num}, or what --records says), "
+        "and weights with noise; as they are only under --allow-unprotected",
         "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "
-        "without noise; refused under --epsilon-limit",
+        "without noise; refused without --allow-unprotected",
     }
     if as_json:
         print(json.dumps(facts, indent=1))

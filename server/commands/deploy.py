@@ -1,5 +1,7 @@
 """`privet keys`, `privet link`, `privet node`: the same federation on machines of their own."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,10 +49,27 @@ def node(
         Path | None, typer.Option(help="PEM file that vouches for the SuperLink; none: no TLS")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="This node's private key")] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Labels are 0 to this less 1; servers may learn it"),
+    ] = None,
+    records: Annotated[
+        int | None,
+        typer.Option(min=1, help="Told as the number of training records; none: the exact one"),
+    ] = None,
     epsilon_limit: Annotated[
-        float, typer.Option(min=0, help="Never spend more, over all runs; 0: no limit")
-    ] = 0.0,
-    delta: Annotated[float, typer.Option(help="At which the limit holds")] = 1e-5,
+        float | None, typer.Option(min=1e-6, max=1e9, help="Never spend more, over all runs")
+    ] = None,
+    no_epsilon_limit: Annotated[
+        bool, typer.Option("--no-epsilon-limit", help="Spend whatever a run allows itself")
+    ] = False,
+    allow_unprotected: Annotated[
+        bool,
+        typer.Option("--allow-unprotected", help="Send weights and statistics without noise"),
+    ] = False,
+    delta: Annotated[
+        float, typer.Option(min=1e-12, max=0.5, help="At which the limit holds")
+    ] = 1e-5,
     allow_seeded: Annotated[
         bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
     ] = False,
@@ -60,29 +79,44 @@ def node(
     port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
-    from clients.data.formats import read_folder
+    from clients.data.schema import state
     from clients.node.machine import NodeSettings, run_node
     from privacy.errors import SettingsError
     from server.engines.submission import flower_environment
     from server.experiment.experiment import LOOPBACK
 
+    if (epsilon_limit is None) != no_epsilon_limit:
+        raise SettingsError(
+            "say what may be spent: either --epsilon-limit EPSILON or --no-epsilon-limit"
+        )
+    if allow_unprotected and not no_epsilon_limit:
+        raise SettingsError(
+            "--allow-unprotected: no limit holds over answers without noise; leave it out, or say "
+            "--no-epsilon-limit with it"
+        )
     if client >= of:
         raise SettingsError(f"--client {client}: must be less than --of {of}")
     if secure_aggregation not in ("none", "masks", "ckks"):
         raise SettingsError(f"--secure-aggregation {secure_aggregation}: masks, ckks or none")
     if authority is None and address.rpartition(":")[0] not in LOOPBACK:
         raise SettingsError(f"--link {address} is another machine: give --authority, its PEM file")
-    read_folder(data)
-    import os
-
+    schema = state(data, classes, records)
+    print(
+        f"privet: of the records in {data} servers may learn: labels under {schema.classes}, "
+        f"images of {schema.height}x{schema.width}, {schema.records} for training",
+        file=sys.stderr,
+    )
     os.environ.update(flower_environment())
     config: dict[str, str | int | float | bool] = {
         "partition-id": client,
         "num-partitions": of,
         "data": str(data.resolve()),
         "ledger": str(ledger.resolve()),
-        "epsilon-limit": float(epsilon_limit),
+        **schema.model_dump(),
+        **({"no-epsilon-limit": True} if epsilon_limit is None else {}),
+        **({} if epsilon_limit is None else {"epsilon-limit": float(epsilon_limit)}),
         "delta": delta,
+        "allow-unprotected": allow_unprotected,
         "allow-seeded": allow_seeded,
         "secure-aggregation": secure_aggregation,
     }

@@ -3,7 +3,7 @@
 import math
 import random
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from clients.training.job import Job
 from privacy.dp.budget import Budget
 from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.dp.ledger import Ledger
-from privacy.settings import Section
+from privacy.settings import Range, Section
 from privacy.sums.terms import Secure
 from server.experiment.strategy import Strategy
 
@@ -45,7 +45,7 @@ class Federation(Section):
 
     clients: int = Field(default=10, ge=1)
     cohort: int = Field(default=0, ge=0)
-    rounds: int = Field(default=10, ge=1)
+    rounds: Annotated[int, Range(1, 1_000_000)] = 10
     evaluate_every: int = Field(default=1, ge=1)
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)

@@ -1,11 +1,11 @@
 """[strategy]: how the server combines what clients send, by name."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from flwr.serverapp import strategy as flower
 from pydantic import Field, field_validator, model_validator
 
-from privacy.settings import Section, suggest
+from privacy.settings import Range, Section, suggest
 
 
 class Known(NamedTuple):
@@ -53,7 +53,7 @@ class Strategy(Section):
     name: str = "fedavg"
     server_learning_rate: float | None = Field(default=None, gt=0)
     server_momentum: float | None = Field(default=None, ge=0, lt=1)
-    proximal_mu: float | None = Field(default=None, ge=0)
+    proximal_mu: Annotated[float, Range(1e-9, 1e6, or_zero=True)] | None = None
     eta: float | None = Field(default=None, gt=0)
     eta_l: float | None = Field(default=None, gt=0)
     tau: float | None = Field(default=None, gt=0)

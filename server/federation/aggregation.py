@@ -14,7 +14,7 @@ from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from clients.seeds import derive
-from clients.training.arrays import decode, held
+from clients.training.arrays import MOST_WEIGHT, decode, held, is_within
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from privacy.dp.ledger import Ledger
@@ -64,20 +64,13 @@ def unpack(reply: Message, expected: Weights, compression: Compression) -> Updat
         weights = {}
         for name, old in expected.items():  # some of Flower's strategies pair arrays by position
             weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
-            if not _is_finite(value):
-                raise ValueError(f"{name} is not finite")
+            if not is_within(value):
+                raise ValueError(f"{name} is not finite, or beyond {MOST_WEIGHT:g}")
     except (KeyError, ValueError, TypeError, MemoryError) as error:
         raise ValueError(f"rejected: {error}") from None
     if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
         raise ValueError(f"rejected: num-examples = {examples}")
     return Update(weights, examples, metrics, ledger, size_bytes(sent))
-
-
-def _is_finite(value: NDArray) -> bool:
-    """Are all its numbers? Their squares' sum tells at once, unless it is too large itself."""
-    flat = value.ravel()
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(flat @ flat) or np.isfinite(flat).all())
 
 
 class Gathered:

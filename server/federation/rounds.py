@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from clients.node.app import REFUSED
+from clients.node.replies import REFUSED
 from clients.training.arrays import held
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger, Spent, epsilon_path

@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from clients.node.app import REFUSED
+from clients.node.replies import REFUSED
 from clients.node.secure import SUM, flatten
 from privacy.dp.ledger import Ledger
 from privacy.errors import SecureSumFailed

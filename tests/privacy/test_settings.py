@@ -103,7 +103,7 @@ def test_origin_is_named() -> None:
     """A value from the command line is blamed on the command line, the rest on the file."""
     text = line({"oven": {"minutes": 0}}, "budget.epsilon=-3")
     from_file, from_line = sorted(text.split("\n"), reverse=True)
-    assert from_line.startswith("-s budget.epsilon=-3: [budget] epsilon = -3: input should be gre")
+    assert from_line.startswith("-s budget.epsilon=-3: [budget] epsilon = -3: must be from ")
     assert from_file.startswith("cake.toml: [oven] minutes = 0: ")
     assert line({}, "oven.haet=3").startswith("-s oven.haet=3: [oven] haet: unknown key; did you")
 

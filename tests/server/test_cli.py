@@ -63,7 +63,7 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
     [
         (["run", "tinny"], "no such experiment; did you mean tiny?"),
         (["run", "tiny", "-s", "budget.epsilom=3"], "unknown key; did you mean epsilon?"),
-        (["run", "tiny", "-s", "budget.epsilon=-3"], "input should be greater than 0"),
+        (["run", "tiny", "-s", "budget.epsilon=-3"], "must be from 1e-06 to 1e+09"),
         (["run", "tiny", "-s", "budget.epsilon=yes"], "input should be a valid number"),
         (["run", "tiny", "-s", "federation.clients=2000"], "more clients than the 1437 records"),
         (["run", "tiny", "-s", "data.name=idx", "-s", "data.path=/nowhere"], "not there"),
@@ -85,6 +85,52 @@ def test_what_the_user_got_wrong_is_one_line_and_status_2(privet, runs, argument
     assert len(err.splitlines()) == 1
     assert err.startswith("privet: ")
     assert not runs.exists() or not list(runs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--classes 10", "either --epsilon-limit EPSILON or --no-epsilon-limit"),
+        ("--epsilon-limit 3 --no-epsilon-limit --classes 10", "either --epsilon-limit"),
+        ("--epsilon-limit 3 --allow-unprotected --classes 10", "--no-epsilon-limit with it"),
+        ("--epsilon-limit 3", "labels in nodes/node-0 go up to 9: say --classes 10"),
+        ("--epsilon-limit 3 --classes 7", "nodes/node-0 has a label 9; say 10"),
+    ],
+)
+def test_a_node_gives_nothing_that_its_owner_did_not_ask_for_by_name(
+    privet, runs, tmp_path, monkeypatch, options, says
+):
+    monkeypatch.chdir(tmp_path)
+    assert privet("data", "split", "tiny", "nodes", "-s", "federation.clients=3")[0] == 0
+    where = "--data nodes/node-0 --ledger l --client 0 --of 3 --link 127.0.0.1:1"
+    status, out, err = privet("node", *where.split(), *options.split())
+    assert (status, out) == (2, "")
+    assert err.startswith("privet: ")
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_node_tells_its_owner_first_what_servers_may_learn(privet, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("clients.node.machine.run_node", asked.append)
+    monkeypatch.chdir(tmp_path)
+    assert privet("data", "split", "tiny", "nodes", "-s", "federation.clients=3")[0] == 0
+    where = "--data nodes/node-0 --ledger l --client 0 --of 3 --link 127.0.0.1:1 --classes 12"
+    for options, config in {
+        "--epsilon-limit 3": {"epsilon-limit": 3.0, "allow-unprotected": False},
+        "--no-epsilon-limit --allow-unprotected --records 400": {
+            "no-epsilon-limit": True,
+            "allow-unprotected": True,
+        },
+    }.items():
+        status, _, err = privet("node", *where.split(), *options.split())
+        assert status == 0, err
+        records = 400 if "400" in options else 431
+        assert f"labels under 12, images of 8x8, {records} for training" in err
+        told = asked.pop().config
+        assert told.items() >= config.items()
+        assert told.items() >= {"classes": 12, "height": 8, "width": 8, "records": records}.items()
+        assert ("epsilon-limit" in told) != ("no-epsilon-limit" in told)
 
 
 def test_a_run_that_exists_is_not_touched(privet, runs):

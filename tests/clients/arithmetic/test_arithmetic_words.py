@@ -212,11 +212,11 @@ def test_the_range_penalty_pushes_back_what_is_out_of_range():
     ("assignment", "message"),
     [
         ("name=fixd", "did you mean fixed?"),
-        ("bits=9", "[arithmetic] bits = 9: input should be less than or equal to 8"),
-        ("bits=1", "[arithmetic] bits = 1: input should be greater than or equal to 2"),
+        ("bits=9", "[arithmetic] bits = 9: must be from 2 to 8"),
+        ("bits=1", "[arithmetic] bits = 1: must be from 2 to 8"),
         ("activation_bits=16", "a word has 2 to 8 bits, or 32 to leave it in float"),
         ("stream_length=48", "a power of two long, as the period of a register is; use 32 or 64"),
-        ("stream_length=2048", "less than or equal to 1024"),
+        ("stream_length=2048", "must be from 1 to 1024"),
         ("lfsr_bits=1", "at least 2 bits; 0 takes what the stream needs"),
     ],
 )

@@ -11,13 +11,15 @@ from flwr.app import Context, RecordDict
 from written import write_idx
 
 from clients.data.formats import read_digits, read_folder
-from clients.data.sets import load
-from clients.node.app import own_records
+from clients.data.schema import state
+from clients.node.app import prepare
 from clients.node.holder import Holder
 from clients.seeds import secret_generator
 from clients.training import train as train_room
+from clients.training.arrays import held
+from clients.training.net import build
 from privacy.dp.journal import Journal
-from privacy.errors import DataError, FederationFailed, RunError
+from privacy.errors import DataError, FederationFailed, RunError, SettingsError
 from server.commands.data import check, split
 from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
@@ -32,9 +34,12 @@ PLAIN = ["federation.clients=3", "federation.rounds=2"]
 def devices(tmp_path, monkeypatch):
     """Three devices in this process, each with a third of tiny's records; their node configs."""
     split("tiny", tmp_path / "nodes", PLAIN)
+    folders = [tmp_path / "nodes" / f"node-{i}" for i in range(3)]
     configs = [
-        {"data": str(tmp_path / "nodes" / f"node-{i}"), "ledger": str(tmp_path / f"{i}.jsonl")}
-        for i in range(3)
+        {"data": str(folder), "ledger": str(tmp_path / f"{i}.jsonl")}
+        | state(folder, 10).model_dump()
+        | {"no-epsilon-limit": True, "allow-seeded": True, "allow-unprotected": False}
+        for i, folder in enumerate(folders)
     ]
     make = CohortGrid._context
 
@@ -45,6 +50,12 @@ def devices(tmp_path, monkeypatch):
 
     monkeypatch.setattr(CohortGrid, "_context", context)
     return configs
+
+
+def limit_to(config, epsilon, **others):
+    """The owner allows so much, and nothing that was allowed before."""
+    del config["no-epsilon-limit"]
+    config.update({"epsilon-limit": epsilon, "allow-seeded": False} | others)
 
 
 def journal_of(config):
@@ -74,7 +85,7 @@ def test_own_records_or_a_share_of_the_same_give_the_same_weights(devices, runs,
 def test_a_second_run_composes_with_the_first_until_the_owner_says_no(devices, runs):
     """However the server names its runs, restarts them, or forgets what was spent."""
     for config in devices:
-        config.update({"epsilon-limit": 8.5, "delta": 1e-5, "allow-seeded": True})
+        limit_to(config, 8.5, **{"delta": 1e-5, "allow-seeded": True})
     run_on(runs)
     before = [journal_of(config).path.read_bytes() for config in devices]
     for seed in ("seed=0", "seed=1"):  # the very same run again; and another
@@ -89,7 +100,7 @@ def test_a_second_run_composes_with_the_first_until_the_owner_says_no(devices, r
 def test_without_the_check_the_owner_would_be_overspent(devices, runs, monkeypatch):
     """The sabotage: a ledger that does not refuse lets the second run through."""
     for config in devices:
-        config.update({"epsilon-limit": 8.5, "allow-seeded": True})
+        limit_to(config, 8.5, **{"allow-seeded": True})
     monkeypatch.setattr("privacy.dp.journal.Limit.require", lambda *_: None)
     run_on(runs)
     run_on(runs, "seed=1")
@@ -107,39 +118,56 @@ def test_without_the_check_the_owner_would_be_overspent(devices, runs, monkeypat
 )
 def test_a_job_that_breaks_the_owners_promise_is_refused(devices, runs, setting, says):
     for config in devices:
-        config.update({"epsilon-limit": 100.0})
+        limit_to(config, 100.0)
     settings = ["training.noise=secure"] * (not setting.startswith("training")) + [setting]
     with pytest.raises(FederationFailed, match=says):
         run_on(runs, *settings)
     assert not any(journal_of(config).path.exists() for config in devices)
 
 
+def initial_weights(job):
+    model = build(job.model, (8, 8), 10, job.arithmetic)
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+
 def test_the_server_cannot_point_a_device_at_other_files(devices):
     context = Context(1, 1, devices[0], RecordDict(), {})
     job = load_experiment("tiny", [*NODES, "data.path=/etc"]).job
-    data, mine = own_records(job, Holder.of(context), 0, 3)
+    holder = Holder.of(context)
+    weights = held(initial_weights(job))
+    data, _ = prepare(job, holder, weights)
     assert data.path == devices[0]["data"]
-    assert len(mine) == len(load(data).train_y) == 431
+    assert len(holder.load(data).train_y) == holder.schema.records == 431
     other = load_experiment("tiny", [*NODES, "data.classes=5"]).job
-    with pytest.raises(DataError, match="more than the 5 classes"):
-        own_records(other, Holder.of(context), 0, 3)
+    with pytest.raises(SettingsError, match=r"classes = 5: this node's owner told of 10"):
+        prepare(other, holder, weights)
 
 
 def test_a_statistic_without_noise_is_refused_under_a_limit(devices, runs):
     for config in devices:
-        config["epsilon-limit"] = 100.0
+        limit_to(config, 100.0)
     settings = ("training.noise=secure", "federation.client_evaluation=true")
     assert run_on(runs, *settings).rounds[-1].client_metrics == {}
     for config in devices:
         del config["epsilon-limit"]
+        config.update({"no-epsilon-limit": True, "allow-unprotected": True})
     assert run_on(runs, *settings).rounds[-1].client_metrics["accuracy"] > 0
 
 
-def test_data_without_a_ledger_are_not_touched(devices, runs):
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("ledger", "ledger: missing"),
+        ("classes", "classes: missing"),
+        ("no-epsilon-limit", "either epsilon-limit = EPSILON or no-epsilon-limit = true"),
+    ],
+)
+def test_data_without_what_goes_with_them_are_not_touched(devices, runs, tmp_path, missing, says):
     for config in devices:
-        del config["ledger"]
-    with pytest.raises(FederationFailed, match="data without ledger"):
+        del config[missing]
+    with pytest.raises(FederationFailed, match=says):
         run_on(runs)
+    assert not list(tmp_path.glob("*.jsonl"))
 
 
 def test_secure_devices_hide_batches_as_well_as_noise(devices, runs, monkeypatch):
@@ -149,9 +177,9 @@ def test_secure_devices_hide_batches_as_well_as_noise(devices, runs, monkeypatch
         train_room, "secret_generator", lambda: asked.append(1) or secret_generator()
     )
     run_on(runs, "training.noise=secure")
-    assert len(asked) == 6
+    assert len(asked) == 12  # each of six rounds is rehearsed on zeros first
     run_on(runs, "training.noise=seeded")
-    assert len(asked) == 6
+    assert len(asked) == 12
 
 
 def test_a_full_disk_while_a_round_is_written(runs, monkeypatch):

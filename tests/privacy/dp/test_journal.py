@@ -15,7 +15,7 @@ from clients.data.formats import read_digits
 from privacy.dp import journal as journal_room
 from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
-from privacy.errors import BudgetExhausted, LedgerError
+from privacy.errors import BudgetExhausted, LedgerError, PrivetError
 
 FREE = Limit(None, 1e-5)
 COST = Spent(1.0, 0.1, 5)
@@ -73,6 +73,20 @@ def edit(change):
     return spoil
 
 
+def beside(path, end):
+    return path.with_name(path.name + end)
+
+
+shorten = edit(lambda lines: lines.pop())
+
+
+def write_end(path):
+    """An end for the lines that are there, by who has seen ends and not the key."""
+    seals = [json.loads(line)["seal"] for line in path.read_bytes().splitlines()]
+    last = seals[-1] if seals else journal_room.START
+    beside(path, ".end").write_text(json.dumps([len(seals), last, last]))
+
+
 SPOILT = {
     "a smaller cost": edit(lambda lines: lines.__setitem__(2, lines[2].replace(b"5]", b"1]"))),
     "another run": edit(lambda lines: lines.__setitem__(0, lines[0].replace(b'"a"', b'"z"'))),
@@ -86,8 +100,19 @@ SPOILT = {
     "removed": Path.unlink,
     "another key": lambda path: path.with_name(path.name + ".key").write_bytes(b"k" * 32),
     "no key": lambda path: path.with_name(path.name + ".key").unlink(),
-    "another end": lambda path: path.with_name(path.name + ".end").write_bytes(b"[1]"),
-}
+    "another end": lambda path: beside(path, ".end").write_bytes(b"[1]"),
+    "no end": lambda path: beside(path, ".end").unlink(),
+    "no end, and a line less": lambda path: (shorten(path), beside(path, ".end").unlink()),
+    "no end, and emptied": lambda path: (path.write_bytes(b""), beside(path, ".end").unlink()),
+    "no end, and removed": lambda path: (path.unlink(), beside(path, ".end").unlink()),
+    "an end written anew, and a line less": lambda path: (shorten(path), write_end(path)),
+    "an end written anew, and emptied": lambda path: (path.write_bytes(b""), write_end(path)),
+    "an end written anew, and removed": lambda path: (write_end(path), path.unlink()),
+    "no ledger and no key": lambda path: (path.unlink(), beside(path, ".key").unlink()),
+    "only what was released": lambda path: [
+        path.unlink(), beside(path, ".key").unlink(), beside(path, ".end").unlink()
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
@@ -110,7 +135,8 @@ def test_a_chain_without_a_key_is_forged_unseen(file, monkeypatch):
         seal = journal_room._seal(b"", seal, body)
         forged.append(json.dumps(body | {"seal": seal}) + "\n")
     file.write_text("".join(forged))
-    file.with_name(file.name + ".end").write_text(json.dumps([len(forged), seal]))
+    end = [len(forged), seal, journal_room._seal(b"", seal, {"lines": len(forged)})]
+    beside(file, ".end").write_text(json.dumps(end))
     with pytest.raises(LedgerError):
         _ = Journal(file).spent
     monkeypatch.setattr(Journal, "_key", lambda self: b"")
@@ -124,6 +150,28 @@ def test_all_files_put_back_is_not_seen(file, tmp_path):
     for name in ("ledger.jsonl", "ledger.jsonl.end"):
         shutil.copy(tmp_path / "copy" / name, file.with_name(name))
     assert Journal(file).spent.entries == (Spent(1.0, 0.1, 15),)
+
+
+@pytest.mark.parametrize("synced", range(4))
+def test_power_that_fails_at_the_first_line_is_no_damage(tmp_path, monkeypatch, synced):
+    """Key, end, line, end: whatever of them is on disk, the next start is a good one."""
+    left = [synced]
+    sync = os.fsync
+
+    def fails(descriptor):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    journal = Journal(tmp_path / "ledger.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises((OSError, PrivetError)):
+            journal.charge("a", "1", COST, FREE)
+    charged = journal.spent.entries
+    journal.charge("a", "2", COST, FREE)
+    assert journal.spent.entries == (Spent(1.0, 0.1, 10 if charged else 5),)
 
 
 def test_a_line_cut_short_by_a_power_cut_counts_for_nothing(file):

@@ -70,7 +70,7 @@ def test_a_device_gets_a_job_and_no_more():
     [
         ("budget.epsilom=3", "-s budget.epsilom=3: [budget] epsilom: unknown key; did you mean ep"),
         ("budgett.epsilon=3", "budgett: unknown key; did you mean budget?"),
-        ("budget.epsilon=-3", "[budget] epsilon = -3: input should be greater than 0"),
+        ("budget.epsilon=-3", "[budget] epsilon = -3: must be from 1e-06 to 1e+09"),
         ("budget.epsilon=abc", "[budget] epsilon = 'abc': input should be a valid number"),
         ("federation.rounds=2.5", "[federation] rounds = 2.5"),
         ("federation.cohort=50", "cohort = 50 is more than clients = 4"),

@@ -90,6 +90,7 @@ def test_a_client_that_would_overspend_refuses(runs, monkeypatch):
     ("spoil", "says"),
     [
         (lambda a: {k: np.full_like(v, np.nan) for k, v in a.items()}, "is not finite"),
+        (lambda a: {k: np.full_like(v, 1.1e6) for k, v in a.items()}, "or beyond 1e+06"),
         (lambda a: {k: v[:1] for k, v in a.items()}, "rejected: 1.bias is float32[1]"),
         (lambda a: {k: v.view(np.int32) for k, v in a.items()}, "rejected: 1.bias is int32"),
         (lambda a: {k: np.repeat(v, 9) for k, v in a.items()}, "bytes long"),

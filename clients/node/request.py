@@ -1,0 +1,131 @@
+"""What a server asks of a device, held against public ranges and what the device's owner told,
+before a record is read and anything is charged."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from flwr.app import ArrayRecord
+from pydantic import Field
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from clients.training.arrays import MOST_WEIGHT, decode, is_within
+from clients.training.job import MOST_WEIGHTS, Job
+from clients.training.net import Net, build
+from clients.training.records import Records
+from clients.training.train import Round, train
+from privacy.dp.ledger import Ledger
+from privacy.errors import ModelError, SettingsError
+from privacy.settings import Range, Section, parse
+
+State = dict[str, Tensor]
+
+# What initial weights are made by, in torch's own layers and in ours.
+DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
+
+
+class Request(Section):
+    """The numbers of one training message beside its job.
+
+    Attributes:
+        number: of the round.
+        learning_rate: of this round, by the job's schedule.
+        proximal: FedProx's mu.
+        run: what the server calls the run; another name is another run, on the same limit.
+    """
+
+    number: Annotated[int, Range(1, 1_000_000)] = Field(alias="server-round")
+    learning_rate: Annotated[float, Range(1e-30, 1e6)] = Field(alias="learning-rate")
+    proximal: Annotated[float, Range(1e-9, 1e6, or_zero=True)] = Field(0.0, alias="proximal-mu")
+    run: str = Field("", max_length=256)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Request":
+        """Read a message's config; what else Flower's strategies put there is not for us.
+
+        Raises:
+            SettingsError: a number is missing or out of its range.
+        """
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        told = {key: value for key, value in config.items() if key in known}
+        return parse(cls, told, "message from the server")
+
+    def round(self, client: int) -> Round:
+        """The round that this client is to train."""
+        return Round(self.number, client, self.learning_rate, self.proximal)
+
+
+def read_weights(arrays: ArrayRecord, like: Mapping[str, Tensor]) -> State:
+    """The weights that a message brings, as numbers that a device computes with.
+
+    Args:
+        like: names, shapes and types as they must be; may be without memory (torch's `meta`).
+
+    Raises:
+        SettingsError: other names, shapes or types, or a weight that is not finite or too large.
+    """
+    if set(arrays) != set(like):
+        raise SettingsError("message from the server: other arrays than the model's")
+    state = {}
+    for name, wanted in like.items():
+        dtype = str(wanted.dtype).removeprefix("torch.")
+        try:
+            value = decode(name, arrays[name], tuple(wanted.shape), dtype)
+        except (ValueError, EOFError) as error:
+            raise SettingsError(f"message from the server: {error}") from None
+        if not is_within(value):
+            raise SettingsError(
+                f"message from the server: {name}: a weight must be from {-MOST_WEIGHT:g} to "
+                f"{MOST_WEIGHT:g}"
+            )
+        state[name] = torch.from_numpy(value)
+    return state
+
+
+class _Shapes(TorchFunctionMode):
+    """Models without memory: initial weights are not drawn, for which torch's `meta` device would
+    import its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def require_fit(job: Job, shape: tuple[int, ...], num_classes: int, arrays: ArrayRecord) -> None:
+    """Refuse a model that cannot be, or other weights, before memory is given to a model.
+
+    Args:
+        shape: of the images, [H, W].
+
+    Raises:
+        ModelError: there is no such model, or it is too large.
+        SettingsError: the weights are not that model's.
+    """
+    with torch.device("meta"), _Shapes():
+        like = build(job.model, shape, num_classes, job.arithmetic).state_dict()
+    if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
+        raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
+    read_weights(arrays, like)
+
+
+def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: int) -> None:
+    """Take one step on two records of zeros, so that a job which must fail fails for free.
+
+    Args:
+        net: loses its weights.
+        inputs: records of which the shape and the type are taken, and nothing else.
+
+    Raises:
+        ModelError: the model cannot be trained so.
+    """
+    x = torch.zeros((2, *inputs.shape), dtype=inputs.x.dtype)
+    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.scale)
+    training = job.training.model_copy(update={"local_steps": 1, "sample_rate": 1.0})
+    budget = job.budget.model_copy(update={"epsilon": None})
+    one_step = job.model_copy(update={"training": training, "budget": budget})
+    train(net, blank, torch.arange(2), one_step, round_, Ledger())
