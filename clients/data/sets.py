@@ -44,6 +44,9 @@ class Data(Section):
         held_out: share of each client's records that it never trains on.
         classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
             the training records have.
+        nominal_records: how many records a client is said to train on, told to devices; 0 is all
+            training records over all clients. Under a budget it stands wherever the client's own
+            number would: that is private, since neighbours differ by a record.
     """
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
@@ -55,6 +58,7 @@ class Data(Section):
     shards: int = Field(default=2, ge=1)
     held_out: float = Field(default=0.1, ge=0, lt=1)
     classes: int = Field(default=0, ge=0)
+    nominal_records: int = Field(default=0, ge=0, le=1 << 32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from clients.seeds import round_key
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
-from clients.training.train import Round, evaluate, net_of, train
+from clients.training.train import Round, evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import BudgetExhausted, DataError, PrivetError
 
@@ -80,14 +80,15 @@ def train_round(message: Message, context: Context) -> Message:
             loss = work(ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        told = nominal_records(job, len(mine))
         if in_sum:
             content = secure.conceal(
-                message.content, context.state, client, job, before, after, len(mine)
+                message.content, context.state, client, job, before, after, told
             )
         else:
             key = round_key(job.seed, "compression", round_.number, round_.client)
             sent = job.compression.pack(before, after, key)
-            metrics = MetricRecord({"num-examples": len(mine)})
+            metrics = MetricRecord({"num-examples": told})
             if loss is not None:
                 metrics["train_loss"] = loss
             content = RecordDict({"arrays": sent, "metrics": metrics})

@@ -2,7 +2,7 @@
 
 `privatize` is the one door to Opacus. What it returns cannot be used in a way that breaks the
 promise without reaching inside: batches are Poisson samples and are charged to the ledger before
-they are handed out; the sum is divided by the *expected* batch size.
+they are handed out; the sum is divided by the batch size *expected* of a public number of records.
 """
 
 from collections.abc import Callable, Iterator
@@ -170,6 +170,7 @@ def privatize(
     num_records: int,
     sampling: Key,
     noise: Key,
+    nominal_records: int | None = None,
     per_sample: str = "onepass",
     before_update: Callable[[], None] | None = None,
 ) -> Private:
@@ -183,6 +184,8 @@ def privatize(
         sample_rate: probability q of each record to be in a batch.
         num_records: size of the private data set.
         sampling, noise: from which batches and noise follow; who knows them, knows those.
+        nominal_records: a public number, by whose share `sample_rate` the sum is divided; without
+            one that of `num_records`, which must then be public itself.
         per_sample: how a model's gradients are clipped: `onepass` (privacy.dp.bookkeeping) or
             Opacus's own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
@@ -200,7 +203,7 @@ def privatize(
         trained = {id(p) for p in model.parameters() if p.requires_grad}
     if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
-    expected = sample_rate * num_records
+    expected = sample_rate * (nominal_records or num_records)
     if isinstance(model, Program) or per_sample == "onepass":
         private: GridOptimizer = OnePassOptimizer(
             model,
