@@ -60,7 +60,7 @@ def train_round(message: Message, context: Context) -> Message:
         job = Job.from_json(str(config["job"]))
         arrays = message.content.array_records["arrays"]
         holder = Holder.of(context)
-        data, mine = own_records(job, holder, client, num_clients)
+        data, mine = own_records(job, holder, client, num_clients, in_sum)
         net = load_net(job, data, arrays)
         round_ = Round(
             number=int(config["server-round"]),
@@ -77,6 +77,9 @@ def train_round(message: Message, context: Context) -> Message:
             loss = None
             ledger = holder.once(str(config["run"]), arrays, job, round_, net, work)
         else:
+            if holder and in_sum and job.budget.unit == "client":
+                digest = secure.digest_of(message.content)
+                ledger = holder.charge_share(str(config["run"]), job, digest)
             loss = work(ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
@@ -168,7 +171,7 @@ def identify(context: Context) -> tuple[int, int]:
 
 
 def own_records(
-    job: Job, holder: Holder | None, client: int, num_clients: int
+    job: Job, holder: Holder | None, client: int, num_clients: int, in_sum: bool = False
 ) -> tuple[Data, NDArray[np.int64]]:
     """Where this device's records are, and which of those it trains on.
 
@@ -180,7 +183,7 @@ def own_records(
         if job.data.partition == "nodes":
             raise DataError("this node has no data: start it with privet node --data DIR")
         return job.data, partition(job.data, num_clients, job.seed).members(client)
-    holder.require_promise(job)
+    holder.require_promise(job, in_sum)
     data = holder.source(job.data)
     labels = load(data).train_y
     if data.classes and labels.max() >= data.classes:

@@ -4,6 +4,7 @@ Under `unit = "record"` devices keep their own ledgers, and the server takes ove
 Under `unit = "client"` it keeps them itself, and keeps within the budget itself.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 from privacy.dp.budget import Budget
@@ -35,6 +36,16 @@ class Spending:
         for client, times in draws.lost(len(done) + 1).items():
             for _ in range(times):
                 self.ledgers[client] = self._after_another(client)
+        # Steps that were lost and made again: what the plan of rounds has not in it.
+        met = Counter(c.client for record in done for c in record.clients)
+        self._beyond_plan = max(
+            (
+                sum(entry.steps for entry in ledger.entries)
+                - met[client] * experiment.steps_per_round
+                for client, ledger in self.ledgers.items()
+            ),
+            default=0,
+        )
         self._epsilon_after = self._epsilon_path()
 
     def of(self, client: int) -> Ledger:
@@ -111,8 +122,6 @@ class Spending:
         assert sigma is not None
         if experiment.shares_noise:
             return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
-        steps = experiment.federation.rounds_per_client * experiment.steps_per_round
-        most = max((sum(e.steps for e in x.entries) for x in self.ledgers.values()), default=0)
-        return epsilon_path(
-            sigma, experiment.sample_rate, max(steps, most), experiment.budget.delta
-        )
+        planned = experiment.federation.rounds_per_client * experiment.steps_per_round
+        steps, delta = planned + max(0, self._beyond_plan), experiment.budget.delta
+        return epsilon_path(sigma, experiment.sample_rate, steps, delta)

@@ -24,7 +24,10 @@ from server.experiment.loading import load_experiment
 from server.federation.grid import CohortGrid
 from server.run.directory import find_run
 
-NODES = ["federation.clients=3", "federation.rounds=2", "data.partition=nodes", "data.classes=10"]
+NODES = [
+    "federation.clients=3", "federation.rounds=2", "data.partition=nodes", "data.classes=10",
+    "data.nominal_records=431",
+]  # fmt: skip
 PLAIN = ["federation.clients=3", "federation.rounds=2"]
 
 
