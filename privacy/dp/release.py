@@ -10,62 +10,42 @@ without a grid). Only then is it divided, by a number that is public.
 
 import hashlib
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.cipher import Key
-from privacy.dp.noise import Noise
+from privacy.dp.grid import Grid
+from privacy.dp.noise import MOST_DEVIATION, Noise
 from privacy.errors import SettingsError
 
-FINENESS = 20  # bits of a number as large as the mean square of a vector at the clip allows
 MARGIN = 2.0**-20  # of the clip: more than float64 loses in the norm of 2^32 numbers
-MOST_DEVIATION = 2.0**52  # steps: beyond it float64 has no whole numbers
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Whole numbers for vectors of one size and clip.
+def most_steps(grid: Grid) -> int:
+    """The clip in steps: a power of two."""
+    return round(grid.clip / grid.step)
 
-    Attributes:
-        clip: L2 norm.
-        size: numbers of a vector.
+
+def whole(vector: NDArray, grid: Grid) -> NDArray[np.int64]:
+    """A vector [size] in steps of a grid, of an L2 norm of at most `most_steps`, exactly.
+
+    The norm is that of the vector over its largest number, so that no square overflows or is
+    lost. A vector that is not finite has no direction, is over any bound, and comes out zero.
+
+    Raises:
+        ValueError: of another size.
     """
-
-    clip: float
-    size: int
-
-    @cached_property
-    def most(self) -> int:
-        """The clip in steps: a power of two, the finer the more numbers share it."""
-        return 1 << (FINENESS + ((max(self.size, 1) - 1).bit_length() + 1) // 2)
-
-    @property
-    def step(self) -> float:
-        """What one stands for."""
-        return self.clip / self.most
-
-    def whole(self, vector: NDArray) -> NDArray[np.int64]:
-        """A vector [size] in steps, of an L2 norm of at most `most`, exactly.
-
-        The norm is that of the vector over its largest number, so that no square overflows or is
-        lost. A vector that is not finite has no direction, is over any bound, and comes out zero.
-
-        Raises:
-            ValueError: of another size.
-        """
-        values = np.asarray(vector, np.float64)
-        if values.shape != (self.size,):
-            raise ValueError(f"a vector of {list(values.shape)}, not [{self.size}]")
-        largest = float(np.abs(values).max(initial=0.0))
-        if largest == 0 or not math.isfinite(largest):
-            return np.zeros(self.size, np.int64)
-        values = values / largest
-        norm = math.sqrt(float(values @ values))
-        share = min(largest / self.clip, (1 - MARGIN) / norm)
-        return np.trunc(values * (share * self.most)).astype(np.int64)
+    values = np.asarray(vector, np.float64)
+    if values.shape != (grid.size,):
+        raise ValueError(f"a vector of {list(values.shape)}, not [{grid.size}]")
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return np.zeros(grid.size, np.int64)
+    values = values / largest
+    norm = math.sqrt(float(values @ values))
+    share = min(largest / grid.clip, (1 - MARGIN) / norm)
+    return np.trunc(values * (share * most_steps(grid))).astype(np.int64)
 
 
 class Sum:
@@ -81,7 +61,7 @@ class Sum:
 
     def add(self, vector: NDArray) -> None:
         """Take a vector [size] in, clipped."""
-        self.total += self.grid.whole(vector)
+        self.total += whole(vector, self.grid)
 
     @property
     def digest(self) -> bytes:
@@ -101,12 +81,12 @@ class Sum:
         """
         noisy = self.total
         if noise_multiplier:
-            deviation = noise_multiplier * self.grid.most
-            if not deviation < MOST_DEVIATION:
+            most = MOST_DEVIATION / most_steps(self.grid)
+            if not noise_multiplier <= most:
                 raise SettingsError(
                     f"[budget] noise_multiplier = {noise_multiplier:g}: too much for a model of "
-                    f"{self.grid.size} numbers; use less than "
-                    f"{MOST_DEVIATION / self.grid.most:g}"
+                    f"{self.grid.size} numbers; use at most {most:g}"
                 )
+            deviation = noise_multiplier * most_steps(self.grid)
             noisy = noisy + Noise(key).integers(deviation, self.grid.size)
         return noisy * (self.grid.step / divisor)

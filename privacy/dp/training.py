@@ -21,11 +21,12 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.sampling import poisson
-from privacy.errors import BudgetExhausted, ModelError
+from privacy.errors import BudgetExhausted, DataError, ModelError
 
 Loss = Callable[[Tensor], Tensor]
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
 PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
 
 
@@ -185,7 +186,8 @@ def privatize(
         num_records: size of the private data set.
         sampling, noise: from which batches and noise follow; who knows them, knows those.
         nominal_records: a public number, by whose share `sample_rate` the sum is divided; without
-            one that of `num_records`, which must then be public itself.
+            one that of `num_records`, which must then be public itself. Those may be up to
+            `MOST_OF_NOMINAL` times as many.
         per_sample: how a model's gradients are clipped: `onepass` (privacy.dp.bookkeeping) or
             Opacus's own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
@@ -193,7 +195,14 @@ def privatize(
 
     Raises:
         ModelError: the model mixes records (BatchNorm), or a layer has no per-sample rule.
+        DataError: many more records than the nominal number: what is counted for rounding would
+            not hold.
     """
+    if nominal_records and num_records > MOST_OF_NOMINAL * nominal_records:
+        raise DataError(
+            f"[data] nominal_records = {nominal_records}: a client has more than "
+            f"{MOST_OF_NOMINAL} times as many; give a number nearer to what clients have"
+        )
     if budget.unit != "record" or budget.noise_multiplier is None:
         raise ValueError("privatize needs unit = 'record' and a solved noise multiplier")
     if isinstance(model, Program):
@@ -211,6 +220,7 @@ def privatize(
             noise_multiplier=budget.noise_multiplier,
             max_grad_norm=budget.clip,
             expected_batch_size=expected,
+            most_expected=expected * (MOST_OF_NOMINAL if nominal_records else 1),
             noise=Noise(noise),
         )
     else:

@@ -20,8 +20,9 @@ from clients.training.arrays import decode, held
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from privacy.cipher import Key
+from privacy.dp.grid import Grid
 from privacy.dp.ledger import Ledger
-from privacy.dp.release import Grid, Sum
+from privacy.dp.release import Sum
 from server.federation.strategies import is_linear
 from server.run.directory import Weights
 
@@ -149,7 +150,7 @@ class Released:
             raise ValueError(f"{type(strategy).__name__} compares single updates")
         self._strategy, self._before, self._job, self._planned = strategy, before, job, planned
         self._start = flatten(before)
-        self._sum = Sum(Grid(job.budget.clip, len(self._start)))
+        self._sum = Sum(Grid.of(job.budget.clip, len(self._start)))
         self.num_updates = 0
 
     def add(self, update: Update) -> None:

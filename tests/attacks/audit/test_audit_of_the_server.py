@@ -5,7 +5,8 @@ import pytest
 from test_audit import failed, steps_uncharged
 
 from privacy.cipher import Key
-from privacy.dp.release import Grid, Sum
+from privacy.dp import release
+from privacy.dp.release import Sum, most_steps
 from server.adversary import auditing
 from server.adversary.auditing import audit_of
 from server.experiment.loading import load_experiment
@@ -38,10 +39,10 @@ def noise_of_the_first_round(monkeypatch):
 
 
 def updates_unclipped(monkeypatch):
-    def whole(self, vector):
-        return np.rint(vector / self.step).astype(np.int64)
+    def whole(vector, grid):
+        return np.rint(vector / grid.step).astype(np.int64)
 
-    monkeypatch.setattr(Grid, "whole", whole)
+    monkeypatch.setattr(release, "whole", whole)
 
 
 def mean_clipped(monkeypatch):
@@ -49,7 +50,7 @@ def mean_clipped(monkeypatch):
     mean = Sum.mean
 
     def clipped(self, sigma, key, num):
-        norm = np.linalg.norm(self.total.astype(float)) / self.grid.most / num
+        norm = np.linalg.norm(self.total.astype(float)) / most_steps(self.grid) / num
         if norm > 1:
             self.total = np.trunc(self.total / norm).astype(np.int64)
         return mean(self, sigma, key, num)
