@@ -34,7 +34,8 @@ def ask(ledger, data, phase=""):
     config = {"data": str(data), "ledger": str(ledger), "epsilon-limit": 50.0}
     config |= {"classes": 10, "height": 8, "width": 8, "records": 200}
     grid._context(1).node_config.update(config)
-    settings = ["data.partition=nodes", "data.classes=10", "training.noise=secure"]
+    settings = ["data.partition=nodes", "data.classes=10", "data.nominal_records=200"]
+    settings += ["training.noise=secure"]
     job = load_experiment("tiny", [*settings, "budget.noise_multiplier=1.0"]).job
     dataset = load(job.data)
     model = build(job.model, dataset.shape, 10, job.arithmetic)

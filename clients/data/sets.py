@@ -47,6 +47,9 @@ class Data(Section):
         held_out: share of each client's records that it never trains on.
         classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
             the training records have.
+        nominal_records: how many records a client is said to train on, told to devices; 0 is all
+            training records over all clients. Under a budget it stands wherever the client's own
+            number would: that is private, since neighbours differ by a record.
     """
 
     name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
@@ -58,6 +61,7 @@ class Data(Section):
     shards: Annotated[int, Range(1, 1_000_000)] = 2
     held_out: Annotated[float, Range(1e-6, 0.999, or_zero=True)] = 0.1
     classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
+    nominal_records: Annotated[int, Range(0, MOST_RECORDS)] = 0
 
 
 @dataclass(frozen=True, eq=False)

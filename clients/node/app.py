@@ -24,7 +24,7 @@ from clients.seeds import round_key
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
-from clients.training.train import evaluate, net_of, train
+from clients.training.train import evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import DataError
 
@@ -59,16 +59,17 @@ def train_round(message: Message, context: Context) -> Message:
         arrays = message.content.array_records["arrays"]
         holder, round_ = Holder.of(context), request.round(client)
         if holder:
-            holder.require_promise(job)
+            holder.require_promise(job, in_sum)
         data, net = prepare(job, holder, arrays)
         training, _ = records(data, job.model)
         if holder:
             rehearse(net, job, round_, training, data.classes)
             net.load(_mine.state)
-            mine, told = np.arange(len(training)), holder.schema.records
+            mine, own = np.arange(len(training)), holder.schema.records
         else:
             mine = partition(data, num_clients, job.seed).members(client)
-            told = len(mine)
+            own = len(mine)
+        told = nominal_records(job, own)
 
         def work(spent: Ledger) -> float | None:
             return train(net, training, torch.from_numpy(mine), job, round_, spent)
@@ -77,6 +78,9 @@ def train_round(message: Message, context: Context) -> Message:
             loss = None
             ledger = holder.once(request.run, arrays, job, round_, net, work)
         else:
+            if holder and in_sum and job.budget.unit == "client":
+                digest = secure.digest_of(message.content)
+                ledger = holder.charge_share(request.run, job, digest)
             loss = work(ledger)
         states = (_mine.state, net.state())
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)

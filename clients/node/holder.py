@@ -114,20 +114,29 @@ class Holder:
         self.schema.verify(dataset, data)
         return dataset
 
-    def require_promise(self, job: Job) -> None:
+    def require_promise(self, job: Job, in_sum: bool = False) -> None:
         """Refuse a job that would not keep the promise which the owner counts on.
 
+        Args:
+            in_sum: the update leaves in a sum that the server cannot take apart.
+
         Raises:
-            BudgetExhausted: a job without DP, or with noise that the server knows, unless the
-                owner has allowed it by name.
+            BudgetExhausted: it would tell the number of records; or a job without DP, or with noise
+                that the server knows, unless the owner has allowed it by name.
             SettingsError: the noise is not solved.
         """
+        if job.budget.unit == "record" and not job.data.nominal_records:
+            raise BudgetExhausted(
+                "[data] nominal_records = 0: the sum would be divided by this device's own number "
+                "of records, which is private; give a public one"
+            )
         if self.allow_unprotected and job.budget.unit != "record":
             return
-        if job.budget.unit != "record":
+        if job.budget.unit != "record" and not (job.budget.unit == "client" and in_sum):
             raise BudgetExhausted(
                 f"[budget] unit = {job.budget.unit!r}: this device's owner allows only noisy "
-                "updates, unit = 'record' (the node was started without allow-unprotected)"
+                "updates: unit = 'record', or 'client' behind secure aggregation (the node was "
+                "started without allow-unprotected)"
             )
         if job.budget.noise_multiplier is None:
             raise SettingsError("job from the server: [budget] noise_multiplier: missing; solve it")
@@ -161,6 +170,9 @@ class Holder:
     ) -> Ledger:
         """Train, charged to the file before; the same request again gets the same answer, free.
 
+        A request that was charged and whose answer was never written is charged again where its
+        noise will be other noise.
+
         Args:
             run: what the server calls it; another name begins another run, on the same limit.
             arrays: the global weights that were asked to be trained.
@@ -176,8 +188,9 @@ class Holder:
         """
         assert job.budget.noise_multiplier is not None
         request = _digest(run, arrays, job, round_)
+        anew = job.training.noise != "seeded"
         with self.journal.turn():
-            ledger = self.journal.spent_in(run, besides=request)
+            ledger = self.journal.spent_in(run, besides="" if anew else request)
             if (again := self.journal.released(run, request)) is not None:
                 net.load(load(again))
                 return ledger
@@ -188,11 +201,36 @@ class Holder:
             Limit(job.budget.epsilon, job.budget.delta).require(
                 planned, "the run's [budget] epsilon ="
             )
-            self.journal.charge(run, request, cost, self.limit)
+            self.journal.charge(run, request, cost, self.limit, anew=anew)
             train(ledger)
             weights = {name: tensor.contiguous() for name, tensor in net.state().items()}
             self.journal.release(run, request, save(weights))
             return self.journal.spent_in(run)
+
+    def charge_share(self, run: str, job: Job, terms_digest: bytes) -> Ledger:
+        """Charge the noise of one sum, before anything is computed for it.
+
+        Every sum has a nonce and noise of its own, so each is charged, whether it comes to be
+        opened or not. What is charged is the noise of the whole sum, of which this device gives
+        its share and counts on the others' (compose/THREATS.md): `clients.node.secure` gives
+        nothing to a sum whose terms say less.
+
+        Returns:
+            What the run has now spent.
+
+        Raises:
+            BudgetExhausted: over the run's budget, or over the owner's limit.
+            LedgerError: the file is damaged.
+        """
+        cost = Spent(job.budget.noise_multiplier or 0.0, 1.0, 1)
+        with self.journal.turn():
+            planned = self.journal.spent_in(run).with_charge(cost.noise_multiplier, 1.0, 1)
+            Limit(job.budget.epsilon, job.budget.delta).require(
+                planned, "the run's [budget] epsilon =", True
+            )
+            request = terms_digest.hex()
+            self.journal.charge(run, request, cost, self.limit, anew=True, shared=True)
+        return planned
 
 
 def _digest(run: str, arrays: ArrayRecord, job: Job, round_: Round) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clients.seeds import round_key
 from clients.training.job import Job
 from privacy.cipher import Key
-from privacy.dp.discrete import discrete_gaussian
+from privacy.dp.discrete import LEAST, discrete_gaussian
 from privacy.errors import SecureSumFailed
 from privacy.sums.boxes import KEY_BYTES, pack_rows, unpack_rows
 from privacy.sums.fixed_point import Words
@@ -95,6 +95,12 @@ def require_sum(content: RecordDict, context_state: RecordDict, node: Fields, cl
     return True
 
 
+def digest_of(content: RecordDict) -> bytes:
+    """Of the terms of the sum that a message is for."""
+    told: Fields = content.config_records[SUM]
+    return bytes(told["digest"])
+
+
 def conceal(
     content: RecordDict, state: RecordDict, client: int, job: Job, before: Weights, after: Weights,
     num_examples: int,
@@ -129,10 +135,10 @@ def _words(
     budget = job.budget
     if budget.unit != "client":
         return terms.grid.encode(update, min(num_examples, terms.most_examples))
-    least = (budget.noise_multiplier or 0.0) * terms.clip * terms.scale
-    if not 0 < terms.clip <= budget.clip or terms.deviation * math.sqrt(terms.survivors) < least * (
-        1 - 1e-9
-    ):
+    least = (budget.noise_multiplier or 0.0) * terms.clip * terms.scale * (1 - 1e-9)
+    short = terms.deviation * math.sqrt(terms.survivors) < least
+    coarse = least and terms.deviation < LEAST  # nothing is proved of sums of coarser noise
+    if not 0 < terms.clip <= budget.clip or short or coarse:
         raise SecureSumFailed("the shares of noise would not add up to what the budget wants")
     if not terms.deviation:
         return terms.grid.encode_noisy(update, terms.clip, np.zeros(len(update), np.int64))

@@ -87,6 +87,7 @@ def train(
         budget=job.budget,
         sample_rate=job.training.sample_rate,
         num_records=len(members),
+        nominal_records=nominal_records(job, len(members)),
         sampling=key.derive("batches"),
         noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
@@ -112,6 +113,15 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     settings = job.model_dump_json(exclude={"data"})
     owned = (records.identity, digest([members]), digest(net.state().values()))
     return round_key(job.seed, settings, *owned, repr(round_))
+
+
+def nominal_records(job: Job, own: int) -> int:
+    """What may be told, and divided by, for the number of records: under a budget a public one.
+
+    Args:
+        own: how many there are; for jobs that no run has resolved.
+    """
+    return own if job.budget.unit == "none" else job.data.nominal_records or own
 
 
 def net_of(model: nn.Module, records: Records, job: Job) -> Net:

@@ -12,5 +12,6 @@ compiled      the same step as one program of kernels
 kernels       what numba compiles
 grid          sums rounded to a public step, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
+release       the mean of clipped vectors: whole numbers, an exact sum, noise, division
 discrete      integer noise that many devices share
 """

@@ -110,6 +110,8 @@ class OnePassOptimizer(GridOptimizer):
     Args:
         model: every trained layer must have a rule in `RULES`; or a compiled program.
         optimizer: over all trained parameters of `model`; or over the program's `flat`.
+        most_expected: records that a batch can be expected to have, if not `expected_batch_size`:
+            what summing them up in float32 adds is counted for so many.
         others: as for `GridOptimizer`.
     """
 
@@ -121,8 +123,10 @@ class OnePassOptimizer(GridOptimizer):
         noise_multiplier: float,
         max_grad_norm: float,
         expected_batch_size: float,
+        most_expected: float | None = None,
         noise: Noise | None = None,
     ) -> None:
+        most_expected = most_expected or expected_batch_size
         self._program = model if isinstance(model, Program) else None
         self._layers = [] if isinstance(model, Program) else list(trained_layers(model))
         self._parameters: list[Any] = [  # Any: Opacus hangs its `summed_grad` on them
@@ -138,7 +142,7 @@ class OnePassOptimizer(GridOptimizer):
             max_grad_norm=max_grad_norm,
             expected_batch_size=expected_batch_size,
             noise=noise,
-            share=self._program.hold_sums(expected_batch_size) if self._program else 0.0,
+            share=self._program.hold_sums(most_expected) if self._program else 0.0,
         )
         for p in self._parameters:
             p.requires_grad_(False)  # no ordinary weight gradient

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privacy.dp.discrete import epsilon_of_sum
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, LedgerError
 from privacy.files import write_atomically
 
 START = "0" * 64  # the seal before the first line
+SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,37 @@ class Limit:
     epsilon: float | None
     delta: float
 
-    def require(self, planned: Ledger, whose: str) -> None:
+    def require(self, planned: Ledger, whose: str, shared: bool = False) -> None:
         """Refuse a plan.
+
+        Args:
+            shared: some of its noise is the sum of many devices' shares.
 
         Raises:
             BudgetExhausted: it would spend more than the limit.
         """
-        if self.epsilon is not None and not planned.within(self.epsilon, self.delta):
+        if self.epsilon is None or (not shared and planned.within(self.epsilon, self.delta)):
+            return
+        epsilon = epsilon_of(planned, self.delta, shared)
+        if not epsilon <= self.epsilon:
             raise BudgetExhausted(
-                f"this round would bring epsilon to {planned.epsilon(self.delta):.4g} at delta "
+                f"this round would bring epsilon to {epsilon:.4g} at delta "
                 f"{self.delta:g}, over {whose} {self.epsilon:g}"
             )
+
+
+def epsilon_of(spent: Ledger, delta: float, shared: bool) -> float:
+    """Epsilon of a ledger, by an accountant that holds for all of its noise.
+
+    Args:
+        shared: some of it is the sum of many devices' shares, of discrete Gaussians. What is
+            proved of those is proved by Renyi orders, and composes with other steps by them.
+    """
+    if not shared:
+        return spent.epsilon(delta)
+    if all(entry.sample_rate == 1 for entry in spent.entries):
+        return epsilon_of_sum(spent.entries, delta)
+    return spent.renyi_epsilon(delta)
 
 
 class Journal:
@@ -85,6 +107,11 @@ class Journal:
         """All that the data have spent."""
         return _sum(self.lines)
 
+    def epsilon(self, delta: float) -> float:
+        """Epsilon of all that the data have spent."""
+        lines = self.lines
+        return epsilon_of(_sum(lines), delta, _shares(lines))
+
     def spent_in(self, run: str, besides: str = "") -> Ledger:
         """What they have spent in one run, `besides` a request that is charged and not released."""
         lines = [e for e in self.lines if e["run"] == run]
@@ -98,11 +125,25 @@ class Journal:
         """From charge to release: one at a time, or two processes would answer one charge."""
         return self._locked(".turn")
 
-    def charge(self, run: str, request: str, cost: Spent, limit: Limit) -> None:
+    def charge(
+        self,
+        run: str,
+        request: str,
+        cost: Spent,
+        limit: Limit,
+        *,
+        anew: bool = False,
+        shared: bool = False,
+    ) -> None:
         """Write down what a request will cost, once, before it is computed.
 
-        A request that was charged, and whose result never left, is not charged again: whatever
-        leaves, leaves once for each charge.
+        A request that was charged, and whose result never left, is not charged again where it
+        will have the same noise: whatever leaves, leaves once for each charge.
+
+        Args:
+            anew: its noise will be other noise. The draw that was lost may have been seen, so
+                that each draw is charged.
+            shared: its noise is the sum of many devices' shares.
 
         Raises:
             BudgetExhausted: over the owner's limit; nothing is written.
@@ -110,11 +151,14 @@ class Journal:
         """
         with self._locked():
             lines = self._read()
-            if _is_pending([e for e in lines if e["run"] == run], request):
+            if not anew and _is_pending([e for e in lines if e["run"] == run], request):
                 return
             planned = _sum(lines).with_charge(cost.noise_multiplier, cost.sample_rate, cost.steps)
-            limit.require(planned, "the limit of this device's owner, epsilon-limit =")
+            whose = "the limit of this device's owner, epsilon-limit ="
+            limit.require(planned, whose, shared or _shares(lines))
             body = {"kind": "charge", "run": run, "request": request}
+            if shared:
+                body["noise"] = SHARED
             cost_row = [cost.noise_multiplier, cost.sample_rate, cost.steps]
             self._append(lines, body | {"cost": cost_row})
 
@@ -263,6 +307,10 @@ def _seal(key: bytes, before: str, body: dict[str, Any]) -> str:
 def _is_pending(lines: list[dict[str, Any]], request: str) -> bool:
     """Does a run end with the charge for `request`, whose result never left?"""
     return bool(lines) and lines[-1]["request"] == request and lines[-1]["kind"] == "charge"
+
+
+def _shares(lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("noise") == SHARED for line in lines)
 
 
 def _sum(lines: Any) -> Ledger:

@@ -91,6 +91,13 @@ class Ledger:
         """The least epsilon that the accountant can prove at `delta`; inf without noise."""
         return epsilon_spent(self.entries, delta)
 
+    def renyi_epsilon(self, delta: float) -> float:
+        """The same by Renyi orders: looser, and true for discrete Gaussians where q = 1."""
+        spent = tuple(entry for entry in self.entries if entry.steps)
+        if any(entry.noise_multiplier == 0 for entry in spent):
+            return math.inf
+        return _rdp_epsilon(spent, delta) if spent else 0.0
+
     def within(self, epsilon: float, delta: float) -> bool:
         """Is `epsilon(delta) <= epsilon`? What held for more like steps is not computed again."""
         entries = self.entries

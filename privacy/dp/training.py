@@ -2,7 +2,7 @@
 
 `privatize` is the one door to Opacus. What it returns cannot be used in a way that breaks the
 promise without reaching inside: batches are Poisson samples and are charged to the ledger before
-they are handed out; the sum is divided by the *expected* batch size.
+they are handed out; the sum is divided by the batch size *expected* of a public number of records.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +21,12 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.sampling import poisson
-from privacy.errors import BudgetExhausted, ModelError
+from privacy.errors import BudgetExhausted, DataError, ModelError
 
 Loss = Callable[[Tensor], Tensor]
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
 PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
 
 
@@ -170,6 +171,7 @@ def privatize(
     num_records: int,
     sampling: Key,
     noise: Key,
+    nominal_records: int | None = None,
     per_sample: str = "onepass",
     before_update: Callable[[], None] | None = None,
 ) -> Private:
@@ -183,6 +185,9 @@ def privatize(
         sample_rate: probability q of each record to be in a batch.
         num_records: size of the private data set.
         sampling, noise: from which batches and noise follow; who knows them, knows those.
+        nominal_records: a public number, by whose share `sample_rate` the sum is divided; without
+            one that of `num_records`, which must then be public itself. Those may be up to
+            `MOST_OF_NOMINAL` times as many.
         per_sample: how a model's gradients are clipped: `onepass` (privacy.dp.bookkeeping) or
             Opacus's own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
@@ -190,7 +195,14 @@ def privatize(
 
     Raises:
         ModelError: the model mixes records (BatchNorm), or a layer has no per-sample rule.
+        DataError: many more records than the nominal number: what is counted for rounding would
+            not hold.
     """
+    if nominal_records and num_records > MOST_OF_NOMINAL * nominal_records:
+        raise DataError(
+            f"[data] nominal_records = {nominal_records}: a client has more than "
+            f"{MOST_OF_NOMINAL} times as many; give a number nearer to what clients have"
+        )
     if budget.unit != "record" or budget.noise_multiplier is None:
         raise ValueError("privatize needs unit = 'record' and a solved noise multiplier")
     if isinstance(model, Program):
@@ -200,7 +212,7 @@ def privatize(
         trained = {id(p) for p in model.parameters() if p.requires_grad}
     if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
-    expected = sample_rate * num_records
+    expected = sample_rate * (nominal_records or num_records)
     if isinstance(model, Program) or per_sample == "onepass":
         private: GridOptimizer = OnePassOptimizer(
             model,
@@ -208,6 +220,7 @@ def privatize(
             noise_multiplier=budget.noise_multiplier,
             max_grad_norm=budget.clip,
             expected_batch_size=expected,
+            most_expected=expected * (MOST_OF_NOMINAL if nominal_records else 1),
             noise=Noise(noise),
         )
     else:

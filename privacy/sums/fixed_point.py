@@ -55,7 +55,8 @@ class FixedPoint:
     def encode_noisy(self, update: NDArray[Any], clip: float, noise: NDArray[np.int64]) -> Words:
         """Words [D + 2] of an update [D] clipped to an L2 norm, with noise [D] in grid units.
 
-        Numbers are rounded towards zero, so that the norm on the grid is at most `clip * scale`.
+        Numbers are rounded towards zero, so that the norm on the grid is at most `clip * scale`:
+        the margin is more than float64 loses in the norm of 2^32 numbers.
         The weight is one, and the count of numbers cut zero: neither would have noise.
 
         Raises:
@@ -65,7 +66,7 @@ class FixedPoint:
             raise SecureSumFailed("the update is not finite")
         values = np.asarray(update, np.float64)
         norm = float(np.linalg.norm(values))
-        factor = self.scale * min(1.0, clip * (1 - 1e-12) / norm) if norm else 0.0
+        factor = self.scale * min(1.0, clip * (1 - 2.0**-20) / norm) if norm else 0.0
         whole = np.trunc(values * factor).astype(np.int64) + noise
         return np.append(whole, (1, 0)).astype(self.dtype)
 

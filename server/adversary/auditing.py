@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from attacks.audit.claim import Asked, Claim, Device
 from attacks.audit.verdict import Audit, audit
 from clients.seeds import derive
-from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.records import Records, records
 from clients.training.train import Round, net_of, train
@@ -24,9 +23,9 @@ from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
 from server.experiment.strategy import Strategy
-from server.federation.aggregation import Gathered, Update, noise_seed
+from server.federation.aggregation import Update, gather
 from server.federation.grid import identify
-from server.federation.rounds import charge_client
+from server.federation.spending import charge_client
 from server.federation.strategies import build_strategy
 from server.run.directory import Run, find_run
 from server.run.logs import silence
@@ -116,6 +115,7 @@ def device(job: Job) -> Device:
             update={
                 "training": job.training.model_copy(update=loop),
                 "budget": job.budget.model_copy(update=noise),
+                "data": job.data.model_copy(update={"nominal_records": len(x)}),
             }
         )
         number, client = asked.path
@@ -132,21 +132,20 @@ def aggregation(job: Job) -> Device:
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
         noise = {"noise_multiplier": asked.noise_multiplier, "epsilon": None}
         budget = job.budget.model_copy(update=noise)
+        twin = job.model_copy(update={"budget": budget})
         identify()
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         number, client = asked.path
         for step in range(asked.steps):
             before = {n: p.detach().numpy().copy() for n, p in parameters.items()}
-            strategy = build_strategy(Strategy(), budget, 1.0)
-            strategy.current_arrays = held(before)  # type: ignore[attr-defined]
-            gathered = Gathered(strategy, equals=True)
+            gathered = gather(build_strategy(Strategy(), 1.0), before, twin, len(x))
             for i in range(len(x)):
                 loss = nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
                 changes = torch.autograd.grad(loss, list(parameters.values()))
                 sent = {n: before[n] - g.numpy() for n, g in zip(before, changes, strict=True)}
                 metrics = MetricRecord({"num-examples": 1})
                 gathered.add(Update(sent, 1, metrics, Ledger(), 0))
-            mean = gathered.aggregate(number * 100 + client * 10 + step, noise_seed(job))
+            mean = gathered.aggregate(number * 100 + client * 10 + step)
             assert mean is not None
             with torch.no_grad():
                 for name, p in parameters.items():

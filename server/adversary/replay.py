@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from attacks.tape import Bools, Recipe, Sample, Tape
 from clients.data.sets import load, partition
 from clients.node.app import identify, load_net
-from clients.seeds import derive
 from clients.training.job import Job
 from clients.training.net import build
 from clients.training.records import Records, records
@@ -35,8 +34,9 @@ from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
 from server.experiment.experiment import Experiment
+from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
-from server.federation.strategies import bounded, build_strategy
+from server.federation.strategies import bounded, build_strategy, configure
 from server.run.directory import Run, Weights
 
 # What does not shape the weights, and so does not part shadows from one another.
@@ -44,7 +44,7 @@ SHAPELESS = {
     "federation": ("workers", "timeout_s", "evaluate_every", "client_evaluation"),
     "training": ("per_sample",),
     "budget": ("epsilon", "delta"),
-    "data": ("held_out",),
+    "data": ("held_out", "nominal_records"),
 }
 
 
@@ -232,7 +232,13 @@ def fit_one(
     whole, _ = records(experiment.data, experiment.model)
     training = _Stoppable(whole.x, whole.y, whole.scale, whole.sha256, stop)
     job = experiment.job.model_copy(update={"seed": seed})
-    job = job.model_copy(update={"budget": job.budget.model_copy(update={"epsilon": None})})
+    job = job.model_copy(
+        update={
+            "budget": job.budget.model_copy(update={"epsilon": None}),
+            # A shadow has other records, and not as many: its own number keeps its steps as long.
+            "data": job.data.model_copy(update={"nominal_records": 0}),
+        }
+    )
     app = ClientApp()
 
     @app.train()
@@ -282,29 +288,28 @@ def simulate(
     """The run's federation, with its own strategy and any clients: each round's global weights."""
     logging.getLogger("flwr").setLevel(logging.ERROR)  # it is not the run that is being logged
     grid = CohortGrid(app, experiment.federation.clients, workers=1)
-    strategy = build_strategy(
-        experiment.strategy, experiment.budget_of_sum, experiment.training.learning_rate
+    strategy = build_strategy(experiment.strategy, experiment.training.learning_rate)
+    seeded = experiment.training.model_copy(update={"noise": "seeded"})
+    job = experiment.job.model_copy(
+        update={"budget": experiment.budget_of_sum, "training": seeded, "seed": seed}
     )
     weights = start
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
         cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
-        messages = strategy.configure_train(number, arrays, config, cohort)
-        replies = list(grid.send_and_receive(messages))
-        if failed := [r for r in replies if r.has_error()]:
-            raise RunError(f"a shadow's client failed: {failed[0].error.reason}")
-        if (bound := experiment.strategy.norm_bound) is not None:
-            for r in replies:
-                after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
-                sent = {k: Array(a) for k, a in bounded(after, weights, bound).items()}
-                r.content["arrays"] = ArrayRecord(sent)
-        if experiment.budget.unit == "client":  # as in the federation: a mean of equals, its noise
-            for r in replies:
-                r.content.metric_records["metrics"]["num-examples"] = 1
-            strategy.num_sampled_clients = len(replies)  # type: ignore[attr-defined]
-            np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
-        aggregated = strategy.aggregate_train(number, replies)[0]
+        gathered = gather(strategy, weights, job, len(clients))
+        for r in grid.send_and_receive(configure(strategy, number, arrays, config, cohort)):
+            if r.has_error():
+                raise RunError(f"a shadow's client failed: {r.error.reason}")
+            after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
+            if (bound := experiment.strategy.norm_bound) is not None:
+                after = bounded(after, weights, bound)
+            metrics = r.content.metric_records["metrics"]
+            examples = metrics["num-examples"]
+            assert isinstance(examples, int)
+            gathered.add(Update(after, examples, metrics, Ledger(), 0))
+        aggregated = gathered.aggregate(number)
         assert aggregated is not None
         weights = {k: aggregated[k].numpy().astype(w.dtype) for k, w in weights.items()}
         yield number, weights

@@ -12,6 +12,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     """Audit the DP-SGD of a run, or of an experiment; exit status 1 if it fails."""
     from server.adversary.auditing import audit_of, subject
     from server.console import out
+    from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
 
     experiment, found_run = subject(run, runs_folder(runs))
@@ -32,6 +33,8 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
             table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
         table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
         out.print(table)
+        if caveat := caveat_of(experiment):
+            out.print(f"epsilon is that of {caveat}", highlight=False, markup=False)
         for check in done.checks:
             if not check.passed:
                 out.print(f"[red]{check.name}[/red]: usually {check.meaning}")

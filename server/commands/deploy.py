@@ -136,5 +136,5 @@ def show_ledger(
     lines = Journal(file).lines
     runs = {line["run"] for line in lines}
     charges = sum(line["kind"] == "charge" for line in lines)
-    epsilon = Journal(file).spent.epsilon(delta)
+    epsilon = Journal(file).epsilon(delta)
     print(f"epsilon {epsilon:.4f} at delta {delta:g}: {charges} releases in {len(runs)} runs")

@@ -92,7 +92,8 @@ def _tell(path: Path) -> None:
     spent = (
         "no privacy was promised"
         if facts.epsilon is None
-        else f"epsilon {facts.epsilon:.3f} at delta {facts.delta:g} for each {facts.unit}"
+        else f"epsilon {facts.epsilon:.3f} at delta {facts.delta:g} for each {facts.unit} "
+        f"({facts.neighbours})" + f"; {facts.caveat}" * bool(facts.caveat)
     )
     accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
     if facts.failures:

@@ -67,7 +67,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
     require_floats(experiment, weights)
-    experiment = experiment.resolve()
+    experiment = experiment.resolve().for_records(len(dataset.train_y))
     if experiment.data.partition == "nodes":
         data = experiment.data.model_copy(update={"classes": dataset.num_classes})
         experiment = experiment.model_copy(update={"data": data})

@@ -150,6 +150,19 @@ class Experiment(Job):
             update["data"] = self.data.model_copy(update={"partition": "nodes"})
         return self.model_copy(update=update)
 
+    def for_records(self, num: int) -> "Experiment":
+        """The same experiment with a nominal number of records a client, if it names none.
+
+        Args:
+            num: all training records of the data set, which are public.
+        """
+        if self.data.nominal_records:
+            return self
+        used = (self.data.limit or num) * (1 - self.data.held_out)
+        nominal = max(1, round(used / self.federation.clients))
+        data = self.data.model_copy(update={"nominal_records": nominal})
+        return self.model_copy(update={"data": data})
+
     @property
     def shares_noise(self) -> bool:
         """Does each client add its share of the noise, since no server may see its update?"""

@@ -5,7 +5,7 @@ from pathlib import Path
 from privacy.errors import SettingsError
 from privacy.settings import Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
-from server.experiment.secrecy import require_sums_only
+from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"
 
@@ -28,10 +28,11 @@ def load_experiment(name: str, assignments: list[str] | None = None) -> Experime
     tables, origins = override(tables, assignments or [])
     tables.setdefault("title", path.stem)
     experiment: Experiment = parse(Experiment, tables, path.name, origins)
-    if experiment.budget.unit == "client" and experiment.strategy.name not in ("fedavg", "fedavgm"):
+    if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
-            f"{path.name}: [strategy] name = {experiment.strategy.name!r}: under unit = 'client' "
-            "the noise is calibrated to a mean of clipped updates; use fedavg"
+            f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
+            "updates, and under [budget] unit = 'client' the noisy mean alone is released; use one "
+            f"of {', '.join(OF_THE_MEAN)}"
         )
     if experiment.budget.unit != "none" and experiment.strategy.name == "qfedavg":
         raise SettingsError(

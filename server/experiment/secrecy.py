@@ -10,9 +10,10 @@ from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.sums.fixed_point import most_of, weighted_scale
 from privacy.sums.terms import FEWEST, Terms, parts_needed
 from server.experiment.experiment import Experiment
+from server.experiment.strategy import STRATEGIES
 
 # They take the mean of all updates, whatever they then do with it.
-OF_THE_MEAN = ("fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad")
+OF_THE_MEAN = tuple(name for name, known in STRATEGIES.items() if known.linear)
 
 
 def require_sums_only(experiment: Experiment, source: str) -> None:
@@ -30,17 +31,20 @@ def require_sums_only(experiment: Experiment, source: str) -> None:
 
 
 def require_floats(experiment: Experiment, weights: dict[str, NDArray]) -> None:
-    """Refuse a model that counts: a sum of updates has a range, and counters leave it.
+    """Refuse a model that counts, where updates are summed as numbers of a grid, or need noise:
+    counters leave the one and cannot have the other.
 
     Raises:
         ModelError: names the array.
     """
-    if experiment.federation.secure_aggregation != "none":
+    central = experiment.budget.unit == "client"
+    if central or experiment.federation.secure_aggregation != "none":
+        under = "[budget] unit = 'client'" if central else "secure_aggregation"
         for name, array in weights.items():
             if array.dtype.kind != "f":
                 raise ModelError(
                     f"{name} is {array.dtype}: integers among the weights cannot be summed under "
-                    "secure_aggregation; use [model] norm = 'group' or 'none'"
+                    f"{under}; use [model] norm = 'group' or 'none'"
                 )
 
 

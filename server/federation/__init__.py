@@ -5,5 +5,6 @@ grid          the in-process grid, and the cohort of a round
 aggregation   what of a cohort's replies may be aggregated
 strategies    Flower's strategies, built, remembered, resumed
 secure        a round behind secure aggregation
+spending      what the clients have spent, as the server knows it
 schemes       the server's half of masks and of CKKS
 """

@@ -2,29 +2,31 @@
 
 Linear strategies use nothing of a cohort but the weighted mean of its updates. They get it as one
 reply, summed up while the replies come in, so that a round of thousands holds a handful of them.
+Under `unit = "client"` that mean is released with noise first: whatever a strategy makes of it
+(learning rates, momentum, its memory) is computed from what has been released.
 """
 
-import secrets
+import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from clients.seeds import derive
+from clients.node.secure import flatten
 from clients.training.arrays import MOST_WEIGHT, decode, held, is_within
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
+from privacy.cipher import Key
+from privacy.dp.grid import Grid
 from privacy.dp.ledger import Ledger
-from privacy.dp.noise import SECURE
-from server.federation.strategies import is_linear, moved
+from privacy.dp.release import Sum
+from server.federation.strategies import is_linear
 from server.run.directory import Weights
 
-CENTRAL = flower.DifferentialPrivacyServerSideFixedClipping
 MOST_EXAMPLES = 1 << 40
-STATE_BYTES = 2496  # of numpy's generator
 
 
 class Update(NamedTuple):
@@ -35,11 +37,6 @@ class Update(NamedTuple):
     metrics: MetricRecord
     ledger: Ledger
     size_bytes: int
-
-
-def noise_seed(job: Job) -> int | None:
-    """Of the server's noise; None where `[training] noise` is to be secure."""
-    return None if job.training.noise == SECURE else job.seed
 
 
 def unpack(reply: Message, expected: Weights, compression: Compression) -> Update:
@@ -73,15 +70,35 @@ def unpack(reply: Message, expected: Weights, compression: Compression) -> Updat
     return Update(weights, examples, metrics, ledger, size_bytes(sent))
 
 
-class Gathered:
-    """The updates of a round, on their way into a strategy.
+class Gathering(Protocol):
+    """The updates of a round, on their way into a strategy; their order is part of the result."""
+
+    num_updates: int
+
+    def add(self, update: Update) -> None:
+        """Take an update in."""
+
+    def aggregate(self, number: int) -> ArrayRecord | None:
+        """The strategy's global weights after round `number`; None if it has none."""
+
+
+def gather(strategy: flower.Strategy, before: Weights, job: Job, planned: int) -> Gathering:
+    """Where a round's updates go, by the unit of the job's budget.
 
     Args:
-        equals: each update counts as one example.
+        before: the global weights that they were trained from.
+        planned: clients of the cohort, whether they answer or not.
     """
+    if job.budget.unit == "client":
+        return Released(strategy, before, job, planned)
+    return Gathered(strategy)
 
-    def __init__(self, strategy: flower.Strategy, *, equals: bool = False) -> None:
-        self._strategy, self._equals = strategy, equals
+
+class Gathered:
+    """Updates as they are: to a linear strategy as their weighted mean."""
+
+    def __init__(self, strategy: flower.Strategy) -> None:
+        self._strategy = strategy
         self._linear = is_linear(strategy)
         self._replies: list[Message] = []
         self._sums: dict[str, NDArray[np.float64]] = {}
@@ -89,42 +106,74 @@ class Gathered:
         self.num_updates = 0
 
     def add(self, update: Update) -> None:
-        """Take an update in; the order of updates is part of the result."""
-        num_examples = 1 if self._equals else update.num_examples
+        """Take an update in."""
         self.num_updates += 1
         if not self._linear:
-            if isinstance(self._strategy, CENTRAL):
-                before = {n: a.numpy() for n, a in self._strategy.current_arrays.items()}
-                update = update._replace(weights=moved(update.weights, before))
-            update.metrics["num-examples"] = num_examples
+            update.metrics["num-examples"] = update.num_examples
             self._replies.append(_reply(update.weights, update.metrics))
             return
-        self._num_examples += num_examples
+        self._num_examples += update.num_examples
         for name, value in update.weights.items():
             if name in self._sums:
-                self._sums[name] += value * np.float64(num_examples)
+                self._sums[name] += value * np.float64(update.num_examples)
             else:
-                self._sums[name] = value * np.float64(num_examples)
+                self._sums[name] = value * np.float64(update.num_examples)
 
-    def aggregate(self, number: int, seed: int | None) -> ArrayRecord | None:
-        """The strategy's global weights after round `number`; None if it has none.
-
-        Under `unit = "client"` with Flower's clip and noise, which numpy's own generator draws.
-
-        Args:
-            seed: of that noise; None for one of the operating system's, which nobody knows.
-        """
-        if isinstance(self._strategy, CENTRAL):
-            self._strategy.num_sampled_clients = self.num_updates
-            if seed is None:
-                np.random.seed(np.frombuffer(secrets.token_bytes(STATE_BYTES), np.uint32))
-            else:
-                np.random.seed(derive(seed, "central-noise", number) % (1 << 32))
+    def aggregate(self, number: int) -> ArrayRecord | None:
+        """The strategy's global weights after round `number`; None if it has none."""
         replies: Iterable[Message] = self._replies
         if self._linear and self.num_updates:
             mean = {name: total / self._num_examples for name, total in self._sums.items()}
             replies = [_reply(mean, MetricRecord({"num-examples": self._num_examples}))]
         return self._strategy.aggregate_train(number, replies)[0]
+
+
+class Released:
+    """Updates under `unit = "client"`: the strategy receives their noisy mean and nothing else.
+
+    Each change of the weights is clipped, their sum is exact, noise for one client is added to it,
+    and the sum is divided by the number of clients that were planned: who fails is a zero.
+
+    Raises:
+        ValueError: the strategy compares single updates, and would have one.
+    """
+
+    def __init__(self, strategy: flower.Strategy, before: Weights, job: Job, planned: int) -> None:
+        if not is_linear(strategy):
+            raise ValueError(f"{type(strategy).__name__} compares single updates")
+        self._strategy, self._before, self._job, self._planned = strategy, before, job, planned
+        self._start = flatten(before)
+        self._sum = Sum(Grid.of(job.budget.clip, len(self._start)))
+        self.num_updates = 0
+
+    def add(self, update: Update) -> None:
+        """Take an update in, clipped; each counts alike."""
+        self.num_updates += 1
+        self._sum.add(flatten(update.weights) - self._start)
+
+    def aggregate(self, number: int) -> ArrayRecord | None:
+        """The strategy's global weights after round `number`, from one noisy mean."""
+        sigma = self._job.budget.noise_multiplier
+        assert sigma is not None
+        mean = self._sum.mean(sigma, self._key(number), self._planned)
+        reply = _reply(self._moved(mean), MetricRecord({"num-examples": self._planned}))
+        return self._strategy.aggregate_train(number, [reply])[0]
+
+    def _key(self, number: int) -> Key:
+        """Of this round's noise. Seeded, it is that of no other job, and of no other sum."""
+        if self._job.training.noise != "seeded":
+            return Key.secret()
+        settings = hashlib.sha256(self._job.model_dump_json().encode()).digest()
+        return Key.of("central noise", self._job.seed, number, settings, self._sum.digest)
+
+    def _moved(self, mean: NDArray[np.float64]) -> Weights:
+        """The weights before, moved by the mean; in float64, as a mean of replies is."""
+        flat, at, moved = self._start + mean, 0, {}
+        for name in sorted(self._before):
+            shape, size = self._before[name].shape, self._before[name].size
+            moved[name] = flat[at : at + size].reshape(shape)
+            at += size
+        return {name: moved[name] for name in self._before}
 
 
 def _reply(weights: Weights, metrics: MetricRecord) -> Message:

@@ -15,17 +15,25 @@ from flwr.serverapp import Grid
 
 from clients.node.replies import REFUSED
 from clients.training.arrays import held
-from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger, Spent, epsilon_path
+from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
 from server.experiment.secrecy import terms_of
-from server.federation.aggregation import Gathered, Update, noise_seed, unpack
+from server.federation.aggregation import (
+    Gathered,
+    Gathering,
+    Released,
+    Update,
+    gather,
+    unpack,
+)
 from server.federation.grid import Cohort
 from server.federation.secure import SecureSum
-from server.federation.strategies import bounded, build_strategy, memory, remember
+from server.federation.spending import Spending
+from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
-from server.run.rounds import ClientRecord, Observe, RoundRecord, ledgers_after
+from server.run.draws import Draws
+from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
 
@@ -69,12 +77,6 @@ def describe(record: RoundRecord) -> str:
     return ", ".join(parts)
 
 
-def charge_client(ledger: Ledger, budget: Budget) -> None:
-    """What a round under `unit = "client"` costs a client of its cohort: no amplification."""
-    assert budget.noise_multiplier is not None
-    ledger.charge(budget.noise_multiplier, 1.0)
-
-
 class _Rounds:
     """The state that lives from round to round; all of it is read back from the run."""
 
@@ -88,18 +90,14 @@ class _Rounds:
     ) -> None:
         self.run, self.grid, self.nodes, self.evaluate = run, grid, nodes, evaluate
         self.experiment: Experiment = run.experiment
-        self.ledgers: dict[int, Ledger] = ledgers_after(done)
-        self.resumed = bool(done)
+        self.spending = Spending(run.experiment, done, Draws(run.path))
+        self.resumed = bool(self.spending.ledgers)  # before the first round, too, if one was lost
         self.weights = run.weights(len(done))
-        budget = self.experiment.budget
-        if self.experiment.shares_noise:  # the devices' work, then
-            budget = Budget(unit="none")
         self.strategy = build_strategy(
-            self.experiment.strategy, budget, self.experiment.training.learning_rate
+            self.experiment.strategy, self.experiment.training.learning_rate
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
-        self.epsilon_after = self._epsilon_path()
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -109,20 +107,29 @@ class _Rounds:
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
         config["run"] = self.run.identity
-        cohort = Cohort(self.grid, {self.nodes[c]: c for c in experiment.cohorts[number - 1]})
+        chosen = experiment.cohorts[number - 1]
+        left_out = {c: self.spending.left_out(c) for c in chosen if not self.spending.affords(c)}
+        clients = [c for c in chosen if c not in left_out]
+        if not clients:
+            raise FederationFailed(f"round {number}: {left_out[chosen[0]].failure}")
+        cohort = Cohort(self.grid, {self.nodes[c]: c for c in clients})
 
-        messages = self.strategy.configure_train(number, arrays, config, cohort)
+        messages = configure(self.strategy, number, arrays, config, cohort)
         messages = sorted(messages, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         if self.resumed:
             messages = [self._with_ledger(m, cohort) for m in messages]
+        if experiment.budget.unit == "record" or experiment.shares_noise:
+            self.spending.note_draw(number, clients)
         seen: dict[str, Any] = {}
         if experiment.federation.secure_aggregation == "none":
             replies = cohort.send_and_receive(messages, timeout=experiment.federation.timeout_s)
             entries, gathered = self._admit(number, replies, cohort)
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
-        seed = noise_seed(experiment.job)
-        aggregated = gathered.aggregate(number, seed) if gathered.num_updates else None
+        if isinstance(gathered, Released):
+            self.spending.note_draw(number, [c for c, e in entries.items() if not e.failure])
+        entries |= left_out
+        aggregated = gathered.aggregate(number) if gathered.num_updates else None
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
@@ -134,7 +141,7 @@ class _Rounds:
             learning_rate=learning_rate,
             seconds=0.0,
             clients=list(entries.values()),
-            epsilon=self._epsilon(),
+            epsilon=self.spending.epsilon(),
             secure=seen,
         )
         federation = experiment.federation
@@ -145,25 +152,26 @@ class _Rounds:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
         self.run.append(record, self.weights, memory(self.strategy))
-        self.run.save_ledgers(self.ledgers)
+        self.run.save_ledgers(self.spending.ledgers)
         return record
 
     def _with_ledger(self, message: Message, cohort: Cohort) -> Message:
         """Tell a simulated device, whose memory went with the process, what it has spent."""
         client = cohort.clients[message.metadata.dst_node_id]
-        if client not in self.ledgers:
+        if client not in self.spending.ledgers:
             return message
         config = ConfigRecord(dict(message.content.config_records["config"]))
-        config["ledger"] = self.ledgers[client].to_json()
+        config["ledger"] = self.spending.of(client).to_json()
         content = RecordDict({**message.content, "config": config})
         return Message(content, message.metadata.dst_node_id, message.metadata.message_type)
 
     def _admit(
         self, number: int, replies: Iterable[Message], cohort: Cohort
-    ) -> tuple[dict[int, ClientRecord], Gathered]:
+    ) -> tuple[dict[int, ClientRecord], Gathering]:
         """A record for each client of the cohort, and what may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
-        gathered = Gathered(self.strategy, equals=self.experiment.budget.unit == "client")
+        planned = self.experiment.federation.cohort_size
+        gathered = gather(self.strategy, self.weights, self.experiment.job, planned)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
@@ -180,13 +188,13 @@ class _Rounds:
             if (bound := self.experiment.strategy.norm_bound) is not None:
                 update = update._replace(weights=bounded(update.weights, self.weights, bound))
             gathered.add(update)
-            self._note_spending(client, update.ledger)
+            self.spending.take_over(client, update.ledger)
         self._close(entries)
         return entries, gathered
 
     def _add_up(
         self, number: int, messages: list[Message], cohort: Cohort
-    ) -> tuple[dict[int, ClientRecord], Gathered, dict[str, Any]]:
+    ) -> tuple[dict[int, ClientRecord], Gathering, dict[str, Any]]:
         """As `_admit`, where the server sees the survivors' sum alone: one update, their mean."""
         nodes = {client: node for node, client in cohort.clients.items()}
         length = sum(array.size for array in self.weights.values())
@@ -200,7 +208,7 @@ class _Rounds:
             failure, refused = one.failures.get(client, (None, False))
             if client in one.replies:
                 spent = one.replies[client].content.config_records["spent"]["ledger"]
-                self._note_spending(client, Ledger.from_json(str(spent)))
+                self.spending.take_over(client, Ledger.from_json(str(spent)))
                 failure = None
             entries[client] = ClientRecord(
                 client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
@@ -215,15 +223,7 @@ class _Rounds:
         """What all data of the cohort have spent by now, the failed clients' included."""
         self._ask_the_failed([c for c, e in entries.items() if e.failure])
         for client, entry in entries.items():
-            entry.ledger = self.ledgers.get(client, Ledger()).to_json()
-
-    def _note_spending(self, client: int, spent: Ledger) -> None:
-        """Take over the device's own ledger; under `unit = "client"` the server keeps it."""
-        budget = self.experiment.budget
-        if budget.unit == "record":
-            self.ledgers[client] = spent
-        elif budget.unit == "client" and budget.noise_multiplier is not None:
-            charge_client(self.ledgers.setdefault(client, Ledger()), budget)
+            entry.ledger = self.spending.of(client).to_json()
 
     def _ask_the_failed(self, clients: list[int]) -> None:
         """A client that failed may have spent some steps: ask; assume all of them if it is mute."""
@@ -237,44 +237,8 @@ class _Rounds:
             if not reply.has_error():
                 about = reply.content.config_records["about"]
                 answers[reply.metadata.src_node_id] = Ledger.from_json(str(about["ledger"]))
-        budget = self.experiment.budget
-        assert budget.noise_multiplier is not None
         for client in clients:
-            ledger = answers.get(self.nodes[client])
-            if ledger is None:
-                ledger = self.ledgers.get(client, Ledger()).with_charge(
-                    budget.noise_multiplier,
-                    self.experiment.sample_rate,
-                    self.experiment.steps_per_round,
-                )
-            else:
-                ledger.restore(self.ledgers.get(client, Ledger()))
-            self.ledgers[client] = ledger
-
-    def _epsilon_path(self) -> Callable[[int], float] | None:
-        experiment = self.experiment
-        if experiment.budget.unit == "none":
-            return None
-        assert experiment.budget.noise_multiplier is not None
-        sigma = experiment.budget.noise_multiplier
-        if experiment.shares_noise:
-            return lambda k: experiment.epsilon_of(Ledger([Spent(sigma, 1.0, k)]))
-        steps = experiment.federation.rounds_per_client * experiment.steps_per_round
-        return epsilon_path(
-            experiment.budget.noise_multiplier,
-            experiment.sample_rate,
-            steps,
-            experiment.budget.delta,
-        )
-
-    def _epsilon(self) -> float | None:
-        """The maximum over clients until now."""
-        if self.epsilon_after is None:
-            return None
-        spent = {ledger.entries for ledger in self.ledgers.values()}
-        if any(len(entries) > 1 for entries in spent):
-            return max(self.experiment.epsilon_of(Ledger(entries)) for entries in spent)
-        return self.epsilon_after(max((e[0].steps for e in spent if e), default=0))
+            self.spending.assume(client, answers.get(self.nodes[client]))
 
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
         messages = self.strategy.configure_evaluate(number, held(self.weights), config, self.grid)

@@ -101,7 +101,9 @@ class SecureSum:
         self.seen.up_bytes = sum(self.up_bytes.values())
         if not 0 < examples <= len(survivors) * self.terms.most_examples:
             raise SecureSumFailed("the sum makes no sense: a member spoilt it")
-        return moved(weights, mean / examples)
+        # A client is there or not: where that is to be hidden, those that were planned are counted.
+        divisor = len(self.terms.members) if self.terms.clip else examples
+        return moved(weights, mean / divisor)
 
     def ask(self, phase: str, told: Mapping[int, Told], read: Callable[[Told], T]) -> dict[int, T]:
         """One `query` to each client; what is read of the answers that are as they should be.

@@ -3,32 +3,38 @@
 import math
 
 import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from privacy.dp.budget import Budget
 from server.experiment.strategy import STRATEGIES, Strategy
 
 Weights = dict[str, NDArray]
 
-LEAST_CHANGE = 1e-12  # of a weight of zero; its square is still a number in float32
 
-
-def build_strategy(strategy: Strategy, budget: Budget, learning_rate: float) -> flower.Strategy:
-    """Flower's strategy, which takes whomever it is shown; under `unit = "client"` inside
-    Flower's own central-DP wrapper (fixed clipping on the server)."""
+def build_strategy(strategy: Strategy, learning_rate: float) -> flower.Strategy:
+    """Flower's strategy, which takes whomever it is shown. It sees no budget: under
+    `unit = "client"` it receives what has been released (server.federation.aggregation)."""
     options = strategy.options
     if strategy.name == "qfedavg":
         options.setdefault("client_learning_rate", learning_rate)
-    inner = STRATEGIES[strategy.name].kind(
+    return STRATEGIES[strategy.name].kind(
         min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **options
     )
-    if budget.unit != "client":
-        return inner
-    assert budget.noise_multiplier is not None
-    return flower.DifferentialPrivacyServerSideFixedClipping(
-        inner, budget.noise_multiplier, budget.clip, num_sampled_clients=1
-    )
+
+
+def configure(
+    strategy: flower.Strategy, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+) -> list[Message]:
+    """The messages of round `number`, to train from `arrays`.
+
+    FedAvgM would go on from weights of its own, in float64; a resumed run has those that were
+    written. So that both are one run, every round begins at the weights that are sent.
+    """
+    if hasattr(strategy, "current_arrays"):
+        strategy.current_arrays = None
+    return list(strategy.configure_train(number, arrays, config, grid))
 
 
 def is_linear(strategy: flower.Strategy) -> bool:
@@ -46,32 +52,17 @@ def bounded(after: Weights, before: Weights, bound: float) -> Weights:
     return {name: scaled.get(name, array) for name, array in after.items()}
 
 
-def moved(after: Weights, before: Weights) -> Weights:
-    """The weights, or where nothing changed, the least beside them: Flower's central clipping
-    divides by the norm of the change, and one idle client would end the run."""
-    if any((after[name] != before[name]).any() for name in after):
-        return after
-    name = next(n for n in after if after[n].dtype.kind == "f")
-    nudged = after[name].copy()
-    nudged.flat[0] += max(np.spacing(abs(nudged.flat[0])), LEAST_CHANGE)
-    return {**after, name: nudged}
-
-
 # What Flower's strategies remember from round to round; all that a resumed run must be told.
 MEMORIES = ("momentum_vector", "m_t", "v_t")
-
-
-def _innermost(strategy: flower.Strategy) -> flower.Strategy:
-    return getattr(strategy, "strategy", strategy)
 
 
 def memory(strategy: flower.Strategy) -> dict[str, NDArray]:
     """What a strategy remembers, as named arrays; lists are keyed by position."""
     arrays: dict[str, NDArray] = {}
     for name in MEMORIES:
-        value = getattr(_innermost(strategy), name, None) or {}
+        value = getattr(strategy, name, None) or {}
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        arrays |= {f"{name}/{key}": np.ascontiguousarray(array) for key, array in items}
+        arrays |= {f"{name}/{key}": np.asarray(array, order="C") for key, array in items}
     return arrays
 
 
@@ -81,4 +72,4 @@ def remember(strategy: flower.Strategy, arrays: dict[str, NDArray]) -> None:
         mine = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(name + "/")}
         if mine:
             in_order = [mine[str(i)] for i in range(len(mine))] if "0" in mine else mine
-            setattr(_innermost(strategy), name, in_order)
+            setattr(strategy, name, in_order)

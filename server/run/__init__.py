@@ -3,6 +3,7 @@
 directory     the only file that knows the names in it
 rounds        one record a round
 logs          log lines off the terminal
+draws         secure noise that was drawn, and what of it was lost
 environment   machine, versions, command
 summary       a run in few numbers
 """

@@ -8,6 +8,7 @@ rounds/000.safetensors    initial weights
 rounds/NNN.safetensors    global weights after round NNN
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
+draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
 cost.json                 what a round costs on the chips last asked for
 inference.json            encrypted inference, for each scheme: times, bytes, accuracy

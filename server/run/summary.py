@@ -5,27 +5,9 @@ from typing import Any
 
 from privacy.dp.ledger import Ledger, Spent
 from server.experiment.experiment import Experiment
+from server.experiment.promise import caveat_of, neighbours_of, sampling_of, trust_of
 from server.run.directory import Run
 from server.run.rounds import ledgers_after
-
-TRUST = {
-    "record": "each record is protected, also from the server, which may read every update; "
-    "each device samples, clips and adds noise itself",
-    "client": "each client is protected from those who see the models; the server is trusted: it "
-    "sees every update in the clear, clips it and adds the noise",
-    "none": "no promise: what leaves the device is not protected",
-}
-SUMS = (
-    "each client is protected from those who see the models and from the server, which sees "
-    "sums only; counted on are {honest} clients of a round who survive and add their noise"
-)
-SAMPLING = {
-    "record": "Poisson sampling of records within a client; no amplification from which clients "
-    "take part; neighbours differ by one record added or removed",
-    "client": "every participation counts in full (q = 1), no amplification by sampling; "
-    "neighbours differ by one client's update being there or zero",
-    "none": "",
-}
 
 
 @dataclass(frozen=True)
@@ -35,6 +17,8 @@ class Summary:
     Attributes:
         epsilon: the maximum over clients of what their ledgers say.
         epsilon_full_participation: of a client that took part in every round.
+        neighbours: between which epsilon holds.
+        caveat: for whom it does not: see server.experiment.promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
     """
 
@@ -56,6 +40,8 @@ class Summary:
     delta: float | None
     noise_multiplier: float | None
     clip: float | None
+    neighbours: str
+    caveat: str
     accountant: str
     sampling: str
     trust: str
@@ -102,8 +88,10 @@ def summarise(run: Run) -> Summary:
         noise_multiplier=budget.noise_multiplier if private else None,
         clip=budget.clip if private else None,
         accountant=_accountant(experiment) if private else "",
-        sampling=SAMPLING[budget.unit],
-        trust=_trust(experiment),
+        neighbours=neighbours_of(experiment),
+        caveat=caveat_of(experiment),
+        sampling=sampling_of(experiment),
+        trust=trust_of(experiment),
         secure_aggregation=federation.secure_aggregation,
         single_updates_seen=sum(
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
@@ -116,17 +104,6 @@ def _accountant(experiment: Experiment) -> str:
     return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
 
 
-def _trust(experiment: Experiment) -> str:
-    if experiment.shares_noise:
-        honest = experiment.secure.honest(experiment.federation.cohort_size)
-        return SUMS.format(honest=honest)
-    told = TRUST[experiment.budget.unit]
-    if experiment.federation.secure_aggregation != "none":
-        told = told.replace(", which may read every update", "")
-        told += "; behind secure aggregation the server sees sums only"
-    return told
-
-
 def headline(summary: Summary) -> dict[str, Any]:
     """What fits a row of `privet list`."""
     return {
@@ -137,6 +114,12 @@ def headline(summary: Summary) -> dict[str, Any]:
         "model": summary.model,
         "clients": summary.clients,
         "accuracy": "-" if summary.accuracy is None else f"{summary.accuracy:.2%}",
-        "epsilon": "none" if summary.epsilon is None else f"{summary.epsilon:.3f}",
+        "epsilon": _epsilon(summary),
         "unit": summary.unit,
     }
+
+
+def _epsilon(summary: Summary) -> str:
+    if summary.epsilon is None:
+        return "none"
+    return f"{summary.epsilon:.3f}" + " (simulation)" * bool(summary.caveat)

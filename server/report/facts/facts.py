@@ -76,6 +76,7 @@ class RunFacts:
     arithmetic: str
     unit: str
     trust: str
+    caveat: str
     sampling: str
     accountant: str
     secure_aggregation: str

@@ -127,6 +127,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         arithmetic=arithmetic_name(experiment),
         unit=summary.unit,
         trust=summary.trust,
+        caveat=summary.caveat,
         sampling=summary.sampling,
         accountant=summary.accountant,
         secure_aggregation=summary.secure_aggregation,

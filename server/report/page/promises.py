@@ -55,6 +55,9 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
     else:
         blocks.append(Prose("No run was audited: the claims below stand alone.", "note"))
         blocks.append(_claims(private))
+    for caveat in sorted({run.caveat for run in private if run.caveat}):
+        whose = ", ".join(run.label for run in private if run.caveat == caveat)
+        blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
     for run in private:
         for reason in contradictions(run):
             blocks.append(Prose(f"{run.label}: {reason}.", "note"))

@@ -1,18 +1,18 @@
 """The noise of the server, under `unit = "client"`: sabotaged, it is caught."""
 
+import numpy as np
 import pytest
 from test_audit import failed, steps_uncharged
 
+from privacy.cipher import Key
+from privacy.dp import release
+from privacy.dp.release import Sum, most_steps
 from server.adversary import auditing
 from server.adversary.auditing import audit_of
 from server.experiment.loading import load_experiment
-from server.federation import aggregation
+from server.federation.aggregation import Released
 
 CENTRAL = load_experiment("tiny", ["budget.unit=client", "federation.clients=20"]).resolve()
-
-
-AGGREGATION = "flwr.serverapp.strategy.dp_fixed_clipping"
-
 
 # ---- the server's noise, under unit = "client"
 
@@ -25,28 +25,38 @@ def test_the_servers_noise_is_green():
 
 
 def unnoised(monkeypatch):
-    monkeypatch.setattr(f"{AGGREGATION}.add_gaussian_noise_inplace", lambda arrays, std: None)
+    mean = Sum.mean
+    monkeypatch.setattr(Sum, "mean", lambda self, sigma, key, num: mean(self, 0.0, key, num))
 
 
 def noise_of_twice_the_clients(monkeypatch):
-    from flwr.serverapp.strategy import dp_fixed_clipping
-
-    right = dp_fixed_clipping.compute_stdv
-    monkeypatch.setattr(f"{AGGREGATION}.compute_stdv", lambda z, c, num: right(z, c, 2 * num))
+    mean = Sum.mean
+    monkeypatch.setattr(Sum, "mean", lambda self, sigma, key, num: mean(self, sigma / 2, key, num))
 
 
 def noise_of_the_first_round(monkeypatch):
-    derive = aggregation.derive
-    monkeypatch.setattr(aggregation, "derive", lambda seed, purpose, _: derive(seed, purpose, 1))
+    monkeypatch.setattr(Released, "_key", lambda self, number: Key.of("central noise"))
 
 
 def updates_unclipped(monkeypatch):
-    monkeypatch.setattr(f"{AGGREGATION}.compute_clip_model_update", lambda **_: None)
+    def whole(vector, grid):
+        return np.rint(vector / grid.step).astype(np.int64)
+
+    monkeypatch.setattr(release, "whole", whole)
 
 
 def mean_clipped(monkeypatch):
-    """Updates are averaged first, and the mean is clipped."""
-    monkeypatch.setattr(aggregation, "is_linear", lambda strategy: True)
+    """Updates are added up first, and the sum is clipped."""
+    mean = Sum.mean
+
+    def clipped(self, sigma, key, num):
+        norm = np.linalg.norm(self.total.astype(float)) / most_steps(self.grid) / num
+        if norm > 1:
+            self.total = np.trunc(self.total / norm).astype(np.int64)
+        return mean(self, sigma, key, num)
+
+    updates_unclipped(monkeypatch)
+    monkeypatch.setattr(Sum, "mean", clipped)
 
 
 CENTRAL_SABOTAGES = {

@@ -14,10 +14,10 @@ from clients.data.formats import read_digits, read_folder
 from clients.data.schema import state
 from clients.node.app import prepare
 from clients.node.holder import Holder
-from clients.seeds import secret_generator
 from clients.training import train as train_room
 from clients.training.arrays import held
 from clients.training.net import build
+from privacy.cipher import Key
 from privacy.dp.journal import Journal
 from privacy.errors import DataError, FederationFailed, RunError, SettingsError
 from server.commands.data import check, split
@@ -26,7 +26,10 @@ from server.experiment.loading import load_experiment
 from server.federation.grid import CohortGrid
 from server.run.directory import find_run
 
-NODES = ["federation.clients=3", "federation.rounds=2", "data.partition=nodes", "data.classes=10"]
+NODES = [
+    "federation.clients=3", "federation.rounds=2", "data.partition=nodes", "data.classes=10",
+    "data.nominal_records=431",
+]  # fmt: skip
 PLAIN = ["federation.clients=3", "federation.rounds=2"]
 
 
@@ -173,9 +176,14 @@ def test_data_without_what_goes_with_them_are_not_touched(devices, runs, tmp_pat
 def test_secure_devices_hide_batches_as_well_as_noise(devices, runs, monkeypatch):
     """The accountant counts on batches that the server does not know."""
     asked = []
-    monkeypatch.setattr(
-        train_room, "secret_generator", lambda: asked.append(1) or secret_generator()
-    )
+
+    class Secrets:
+        @staticmethod
+        def secret():
+            asked.append(1)
+            return Key.secret()
+
+    monkeypatch.setattr(train_room, "Key", Secrets)
     run_on(runs, "training.noise=secure")
     assert len(asked) == 12  # each of six rounds is rehearsed on zeros first
     run_on(runs, "training.noise=seeded")

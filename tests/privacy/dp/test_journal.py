@@ -13,6 +13,7 @@ import pytest
 
 from clients.data.formats import read_digits
 from privacy.dp import journal as journal_room
+from privacy.dp.discrete import epsilon_of_sum
 from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, LedgerError, PrivetError
@@ -51,6 +52,34 @@ def test_a_request_is_charged_once_and_answered_alike(file):
     assert journal.released("a", "3") is None  # an older answer is not kept,
     journal.charge("a", "3", COST, FREE)  # and giving it anew is spending anew
     assert journal.spent_in("a").entries == (Spent(1.0, 0.1, 20),)
+
+
+def test_other_noise_is_charged_each_time_it_is_drawn(file):
+    """Secure noise: the same request again is another draw, and the first may have been seen."""
+    journal = Journal(file)
+    for _ in range(2):
+        journal.charge("a", "4", COST, FREE, anew=True)
+    assert journal.spent_in("a").entries == (Spent(1.0, 0.1, 20),)
+
+
+def test_shares_of_noise_are_counted_by_what_is_proved_of_them(file):
+    """Discrete Gaussians: by Renyi orders, alone and together with other steps."""
+    cost = Spent(20.0, 1.0, 1)
+    alone = Journal(file.with_name("alone.jsonl"))
+    for _ in range(3):
+        alone.charge("a", "1", cost, FREE, anew=True, shared=True)
+    assert alone.epsilon(1e-5) == epsilon_of_sum([Spent(20.0, 1.0, 3)], 1e-5)
+    both = Journal(file)
+    steps = both.epsilon(1e-5)
+    assert steps == both.spent.epsilon(1e-5)
+    both.charge("c", "1", cost, FREE, anew=True, shared=True)
+    assert both.epsilon(1e-5) > max(steps, epsilon_of_sum([cost], 1e-5))
+    assert both.epsilon(1e-5) >= both.spent.epsilon(1e-5)  # what holds for the continuous one alone
+    over = Limit(both.epsilon(1e-5) * 1.0001, 1e-5)
+    with pytest.raises(BudgetExhausted, match="limit of this device's owner"):
+        both.charge("c", "2", cost, over, anew=True, shared=True)
+    with pytest.raises(BudgetExhausted, match="limit of this device's owner"):
+        both.charge("a", "9", COST, over)
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"other"), Path.unlink])
@@ -206,7 +235,8 @@ def test_a_full_disk_stops_the_round_before_it_computes(file, monkeypatch):
 
 
 def test_a_device_killed_in_each_phase_never_under_counts(tmp_path):
-    """kill -9: whatever left was charged before, and asking again costs nothing more."""
+    """kill -9: whatever left was charged before. A draw of noise that was lost has been spent; an
+    answer that is on disk costs nothing more."""
     (tmp_path / "data").mkdir()
     digits = read_digits()
     np.savez(tmp_path / "data" / "data.npz", **{k: v[:200] for k, v in digits.items()})
@@ -218,9 +248,10 @@ def test_a_device_killed_in_each_phase_never_under_counts(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     charge, both = ["charge"], ["charge", "release"]
+    again = charge + both
     assert json.loads(done.stdout) == {
         "before the charge": {"killed": True, "ledger": [[], both, both], "same": True},
-        "charged": {"killed": True, "ledger": [charge, both, both], "same": True},
-        "computed": {"killed": True, "ledger": [charge, both, both], "same": True},
+        "charged": {"killed": True, "ledger": [charge, again, again], "same": True},
+        "computed": {"killed": True, "ledger": [charge, again, again], "same": True},
         "released": {"killed": True, "ledger": [both, both, both], "same": True},
     }

@@ -14,6 +14,7 @@ from privacy.errors import SettingsError
 from privacy.settings import parse
 from server.experiment.experiment import Experiment, Federation
 from server.experiment.loading import load_experiment, ready_experiments
+from server.experiment.strategy import STRATEGIES
 
 
 @pytest.mark.parametrize("name", ready_experiments())
@@ -91,9 +92,26 @@ def test_bad_settings_are_one_line(assignment, says):
     assert "\n" not in str(caught.value)
 
 
-def test_client_level_privacy_needs_a_mean():
-    with pytest.raises(SettingsError, match="mean of clipped updates"):
-        load_experiment("tiny", ["budget.unit=client", "strategy.name=krum"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_client_level_privacy_needs_a_strategy_of_the_mean(name):
+    """Whatever is computed of one noisy mean may be; what compares updates would have one."""
+    chosen = ["budget.unit=client", f"strategy.name={name}"]
+    chosen += ["strategy.proximal_mu=0.1"] * (name == "fedprox")
+    if STRATEGIES[name].linear:
+        load_experiment("tiny", chosen)
+        return
+    with pytest.raises(SettingsError, match=rf"\[strategy\] name = '{name}': .* use one of fedavg"):
+        load_experiment("tiny", chosen)
+
+
+def test_the_nominal_number_of_records_is_made_of_public_ones():
+    """All training records over all clients, whoever has them; or what the file says."""
+    tiny = load_experiment("tiny", ["federation.clients=10", "data.held_out=0.2"])
+    assert tiny.for_records(1437).data.nominal_records == round(1437 * 0.8 / 10)
+    few = load_experiment("tiny", ["federation.clients=10", "data.limit=500"])
+    assert few.for_records(1437).data.nominal_records == 45
+    named = load_experiment("tiny", ["data.nominal_records=77"])
+    assert named.for_records(1437).data.nominal_records == 77
 
 
 def test_an_experiment_is_a_name_or_a_file(tmp_path):

@@ -6,12 +6,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 
 from clients.training.arrays import held
-from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
-from server.experiment.loading import load_experiment
 from server.experiment.strategy import STRATEGIES, Strategy
-from server.federation.aggregation import Gathered, Update, noise_seed
-from server.federation.grid import CohortGrid, identify
+from server.federation.aggregation import Gathered, Update
+from server.federation.grid import CohortGrid
 from server.federation.strategies import build_strategy
 
 NEEDS = {"fedprox": {"proximal_mu": 0.1}}
@@ -36,7 +34,7 @@ def replies(some):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_result_is_that_of_flowers_strategy_on_all_replies(name):
     settings = Strategy(name=name, **NEEDS.get(name, {}))
-    ours, flowers = (build_strategy(settings, Budget(unit="none"), 0.1) for _ in range(2))
+    ours, flowers = (build_strategy(settings, 0.1) for _ in range(2))
     grid = CohortGrid(ClientApp(), num_clients=9, workers=1)
     start = {k: np.zeros_like(v) for k, v in next(updates(1)).weights.items()}
     for number in (1, 2):
@@ -45,7 +43,7 @@ def test_the_result_is_that_of_flowers_strategy_on_all_replies(name):
         gathered = Gathered(ours)
         for update in updates(9, seed=number):
             gathered.add(update)
-        found = gathered.aggregate(number, 0)
+        found = gathered.aggregate(number)
         expected = flowers.aggregate_train(number, list(replies(updates(9, seed=number))))[0]
         assert list(found) == list(expected)
         for key, array in expected.items():
@@ -71,29 +69,3 @@ def test_only_a_handful_of_replies_is_alive():
         order.append(reply.metadata.src_node_id)
     assert order == list(range(1, 51))
     assert most <= 8
-
-
-def test_the_servers_noise_is_known_by_its_seed_alone():
-    """Two runs with one seed are alike; without one no two rounds are."""
-    identify()
-    found = []
-    for seed in (1, 1, 2, None, None):
-        budget = Budget(unit="client", noise_multiplier=1.0)
-        strategy = build_strategy(Strategy(), budget, 0.1)
-        strategy.current_arrays = held(next(updates(1)).weights)
-        gathered = Gathered(strategy, equals=True)
-        for update in updates(3):
-            gathered.add(update)
-        found.append(gathered.aggregate(1, seed)["w"].numpy())
-    assert np.array_equal(found[0], found[1])
-    for i in range(1, 5):
-        assert not any(np.allclose(found[i], other) for other in found[i + 1 :])
-
-
-def test_secure_noise_has_no_seed():
-    """What `[training] noise` says holds for the server's noise too."""
-    seeds = {}
-    for noise in ("seeded", "secure"):
-        chosen = ["budget.unit=client", f"training.noise={noise}", "seed=5"]
-        seeds[noise] = noise_seed(load_experiment("tiny", chosen).resolve().job)
-    assert seeds == {"seeded": 5, "secure": None}

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord
 from server.engines import choice as engines
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
-from server.federation.strategies import bounded, moved
+from server.federation.strategies import bounded
 
 HONEST = (
     "budget.unit=none", "federation.clients=10", "training.learning_rate=0.5",
@@ -87,18 +87,8 @@ def test_a_bound_scales_and_leaves_counters_alone():
 
 
 def test_idle_clients_do_not_end_a_run_under_central_dp(runs, monkeypatch):
-    """Flower divides by the norm of a change; what a client that sends none adds is nothing."""
+    """A clip divides by the norm of a change; what a client that sends none adds is nothing."""
     lying(monkeypatch, 0.0)
     run = launch(load_experiment("tiny", [*HONEST, "budget.unit=client"]), runs)
     assert len(run.rounds) == 6
     assert not any(client.failure for client in run.rounds[-1].clients)
-
-
-def test_the_least_change_is_beside_nothing():
-    before = {"w": np.zeros((2, 2), np.float32), "n": np.array(3)}
-    nudged = moved({name: array.copy() for name, array in before.items()}, before)
-    assert 0 < np.linalg.norm(nudged["w"] - before["w"]) < 1e-11
-    assert nudged["n"] == 3
-    assert moved(nudged, before) is nudged
-    large = {"w": np.full(3, 1e3, np.float32)}
-    assert 0 < np.linalg.norm(moved(large, large)["w"] - large["w"]) < 1e-3

@@ -1,0 +1,69 @@
+"""What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
+
+from server.experiment.experiment import Experiment
+
+SIMULATION = (
+    'a simulation: who knows the seed can take the noise away; deploy, or `noise = "secure"`'
+)
+TRUST = {
+    "record": "each record is protected, also from the server, which may read every update",
+    "client": "each client is protected from those who see the models",
+    "none": "no promise: what leaves the device is not protected",
+}
+WORK = {
+    "record": "each device samples, clips and adds noise itself",
+    "client": "the server is trusted: it sees every update in the clear, clips it and adds the "
+    "noise",
+    "none": "",
+}
+SUMS = "each client is protected from those who see the models and from the server"
+SHARES = (
+    "the server sees sums only; counted on are {honest} clients of a round who survive and add "
+    "their noise"
+)
+NEIGHBOURS = {
+    "record": "add or remove one record",
+    "client": "add or remove one client",
+    "none": "",
+}
+SAMPLING = {
+    "record": "Poisson sampling of records within a client; no amplification from which clients "
+    "take part",
+    "client": "every participation counts in full (q = 1), no amplification by sampling",
+    "none": "",
+}
+
+
+def caveat_of(experiment: Experiment) -> str:
+    """For whom an epsilon does not hold; to be said wherever one is shown. Empty if for nobody.
+
+    Seeded noise can be repeated, by whoever knows the seed: the server, and who reads the run.
+    """
+    seeded = experiment.training.noise == "seeded"
+    return SIMULATION if seeded and experiment.budget.unit != "none" else ""
+
+
+def neighbours_of(experiment: Experiment) -> str:
+    """Between which data sets epsilon tells nobody which it was."""
+    return NEIGHBOURS[experiment.budget.unit]
+
+
+def sampling_of(experiment: Experiment) -> str:
+    """What is counted of sampling, and the neighbours."""
+    told = SAMPLING[experiment.budget.unit]
+    return f"{told}; neighbours: {neighbours_of(experiment)}" if told else ""
+
+
+def trust_of(experiment: Experiment) -> str:
+    """Who is protected from whom, and who does the work of it."""
+    unit = experiment.budget.unit
+    who, work = TRUST[unit], WORK[unit]
+    if experiment.shares_noise:
+        honest = experiment.secure.honest(experiment.federation.cohort_size)
+        who, work = SUMS, SHARES.format(honest=honest)
+    elif experiment.federation.secure_aggregation != "none":
+        who = who.replace(", which may read every update", "")
+        work = "; ".join(
+            filter(None, [work, "behind secure aggregation the server sees sums only"])
+        )
+    return "; ".join(filter(None, [caveat_of(experiment) or who, work]))
