@@ -14,8 +14,8 @@ from clients.data.formats import read_digits, read_folder
 from clients.data.sets import load
 from clients.node.app import own_records
 from clients.node.holder import Holder
-from clients.seeds import secret_generator
 from clients.training import train as train_room
+from privacy.cipher import Key
 from privacy.dp.journal import Journal
 from privacy.errors import DataError, FederationFailed, RunError
 from server.commands.data import check, split
@@ -148,9 +148,8 @@ def test_data_without_a_ledger_are_not_touched(devices, runs):
 def test_secure_devices_hide_batches_as_well_as_noise(devices, runs, monkeypatch):
     """The accountant counts on batches that the server does not know."""
     asked = []
-    monkeypatch.setattr(
-        train_room, "secret_generator", lambda: asked.append(1) or secret_generator()
-    )
+    secret = Key.secret
+    monkeypatch.setattr(train_room.Key, "secret", lambda: asked.append(1) or secret())
     run_on(runs, "training.noise=secure")
     assert len(asked) == 6
     run_on(runs, "training.noise=seeded")
