@@ -44,7 +44,7 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
                 key="claimed",
                 title="Epsilon claimed, and epsilon proven",
                 figure=figures.claimed_and_audited(shown),
-                caption="The claim is an upper bound on what may leak, the marks below it are lower "
+                caption="The claim is an upper bound on what may leak, marks below it are lower "
                 "bounds on what does, at 95 % confidence. A mark to the right of its claim would "
                 "refute it; a mark at 0 proves nothing. The audit takes at most 400 steps, so its "
                 f"claim can be smaller than that of the whole run.{rest}",
