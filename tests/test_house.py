@@ -25,7 +25,7 @@ def test_nothing_is_unpickled():
 
 
 # numba notices a change of one file only: it says more on top.
-LONGER = {"privacy/dp/kernels.py": 460}
+LONGER = {"privacy/dp/kernels.py": 480}
 
 
 def test_files_stay_small_and_well_named():

@@ -20,26 +20,27 @@ TRANSFORM_VERSION = 1  # of all transforms: raise it when one changes, and cache
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Inputs in a compact type [N, ...], labels int64 [N].
-
-    Attributes:
-        sha256: of the data set; made from inputs and labels if it is not given.
-    """
+    """Inputs in a compact type [N, ...], labels int64 [N]."""
 
     x: Tensor
     y: Tensor
     scale: float = 1.0
-    sha256: bytes = b""
 
     def inputs(self, indices: Tensor) -> Tensor:
         """Inputs of some records, float32 [B, ...]."""
         chosen = self.x[indices].float()
         return chosen.div_(self.scale) if self.scale != 1 else chosen
 
+    def digest(self, indices: Tensor) -> bytes:
+        """SHA-256 of some records, in their order."""
+        key = digest([indices])
+        if key not in self._digests:
+            self._digests[key] = digest([self.x[indices], self.y[indices]])
+        return self._digests[key]
+
     @cached_property
-    def identity(self) -> bytes:
-        """By which these records are known from others."""
-        return self.sha256 or digest([self.x, self.y])
+    def _digests(self) -> dict[bytes, bytes]:
+        return {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,8 +66,7 @@ def _records(data_name: str, path: str, crop: int, model_name: str) -> tuple[Rec
     else:
         features, scale = _features(dataset, model_name), 1.0
         x = (features[: len(y[0])], features[len(y[0]) :])
-    sha256 = bytes.fromhex(dataset.sha256)
-    return Records(x[0], y[0], scale, sha256), Records(x[1], y[1], scale, sha256)
+    return Records(x[0], y[0], scale), Records(x[1], y[1], scale)
 
 
 def _features(dataset: Dataset, model_name: str) -> Tensor:

@@ -111,8 +111,8 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
     settings = job.model_dump_json(exclude={"data"})
-    owned = (records.identity, digest([members]), digest(net.state().values()))
-    return round_key(job.seed, settings, *owned, repr(round_))
+    weights = digest(net.state().values())
+    return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
 
 
 def nominal_records(job: Job, own: int) -> int:

@@ -10,8 +10,7 @@ bookkeeping   per-record norms and clipped sums in one pass, layer by layer
 rules         what each kind of layer adds to a record's norm and to the sum
 compiled      the same step as one program of kernels
 kernels       what numba compiles
-grid          sums rounded to a public step, and what rounding adds to a record's influence
+grid          sums in whole steps of a public size, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
-release       the mean of clipped vectors: whole numbers, an exact sum, noise, division
 discrete      integer noise that many devices share
 """

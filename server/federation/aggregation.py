@@ -20,9 +20,8 @@ from clients.training.arrays import MOST_WEIGHT, decode, held, is_within
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from privacy.cipher import Key
-from privacy.dp.grid import Grid
+from privacy.dp.grid import Grid, Sum
 from privacy.dp.ledger import Ledger
-from privacy.dp.release import Sum
 from server.federation.strategies import is_linear
 from server.run.directory import Weights
 

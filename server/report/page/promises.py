@@ -44,8 +44,7 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
                 key="claimed",
                 title="Epsilon claimed, and epsilon proven",
                 figure=figures.claimed_and_audited(shown),
-                caption="The claim is an upper bound on what may leak, the marks below it are "
-                "lower "
+                caption="The claim is an upper bound on what may leak, marks below it are lower "
                 "bounds on what does, at 95 % confidence. A mark to the right of its claim would "
                 "refute it; a mark at 0 proves nothing. The audit takes at most 400 steps, so its "
                 f"claim can be smaller than that of the whole run.{rest}",
@@ -56,7 +55,8 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
         blocks.append(Prose("No run was audited: the claims below stand alone.", "note"))
         blocks.append(_claims(private))
     for caveat in sorted({run.caveat for run in private if run.caveat}):
-        whose = ", ".join(run.label for run in private if run.caveat == caveat)
+        of = [run.label for run in private if run.caveat == caveat]
+        whose = ", ".join(of) if len(of) <= DETAIL else f"{len(of)} of {len(private)} runs"
         blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
     for run in private:
         for reason in contradictions(run):

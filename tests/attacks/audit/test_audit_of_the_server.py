@@ -5,8 +5,8 @@ import pytest
 from test_audit import failed, steps_uncharged
 
 from privacy.cipher import Key
-from privacy.dp import release
-from privacy.dp.release import Sum, most_steps
+from privacy.dp import grid as grid_room
+from privacy.dp.grid import Sum, most_steps
 from server.adversary import auditing
 from server.adversary.auditing import audit_of
 from server.experiment.loading import load_experiment
@@ -42,7 +42,7 @@ def updates_unclipped(monkeypatch):
     def whole(vector, grid):
         return np.rint(vector / grid.step).astype(np.int64)
 
-    monkeypatch.setattr(release, "whole", whole)
+    monkeypatch.setattr(grid_room, "whole", whole)
 
 
 def mean_clipped(monkeypatch):

@@ -8,8 +8,8 @@ from flwr.serverapp import strategy as flower
 
 from clients.training.arrays import held
 from privacy.cipher import Key
+from privacy.dp.grid import most_steps
 from privacy.dp.ledger import Ledger
-from privacy.dp.release import most_steps
 from privacy.errors import ModelError
 from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
