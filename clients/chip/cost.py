@@ -24,6 +24,7 @@ from clients.chip.dataflows.sparsity import density, packed
 from clients.chip.energy import PARTS, PJ, price, word_bits
 from clients.chip.hardware import Chip
 from clients.chip.memory.peak import Memory, peak
+from clients.chip.memory.peak import in_turn as peaks_in_turn
 from clients.chip.precision import Precision
 from clients.chip.rates import lane_seconds, passes_for, peak_rate
 from clients.chip.workloads.networks import reference
@@ -161,6 +162,12 @@ def estimate(
     """
     network = reference(model) if isinstance(model, str) else model
     return _estimate(network, chip, workload, arithmetic, batch)
+
+
+def in_turn(first: Cost, then: Cost, chip: Chip) -> Cost:
+    """Two inferences on the same records, one after the other: a fixed transform and its model."""
+    memory = peaks_in_turn(first.memory, then.memory, chip)
+    return Cost(then.network, then.chip, then.batch, first.rows + then.rows, memory)
 
 
 @lru_cache(maxsize=1024)
