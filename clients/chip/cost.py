@@ -176,7 +176,7 @@ def _estimate(
 ) -> Cost:
     if batch < 0:
         raise ValueError(f"batch = {batch}: must not be negative")
-    if precision.kind not in chip.kinds or (precision.kind == "float" and not _has_floats(chip)):
+    if precision.kind not in chip.kinds:
         raise SettingsError(
             f"chip {chip.title!r} does not compute {precision.kind} arithmetic; it has "
             f"{', '.join(chip.kinds)}"
@@ -190,10 +190,6 @@ def _estimate(
         rows.append(_cost(task, chip, workload, precision))
     memory = peak(network, chip, workload, precision, batch)
     return Cost(network.name, chip.title, batch, tuple(rows), memory)
-
-
-def _has_floats(chip: Chip) -> bool:
-    return chip.energy.float_mac is not None
 
 
 def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> PhaseCost:

@@ -10,8 +10,8 @@ cycles:
 
 A fold of a remainder takes as long as a whole one: its operands pass all of the array. Folds, and
 groups, do not overlap. These are durations; SCALE-Sim reports the number of a layer's last cycle,
-counted from 0, which is one less. Not modelled here: bank conflicts, and stalls (buffer and DRAM are rates that bound the whole layer:
-clients.chip.cost).
+counted from 0, which is one less. Not modelled here: bank conflicts, and stalls (buffer and DRAM
+are rates that bound the whole layer: clients.chip.cost).
 """
 
 from math import ceil

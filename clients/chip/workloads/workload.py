@@ -126,7 +126,9 @@ class Layer:
     @property
     def stored(self) -> int:
         """Words of weights and bias in memory."""
-        return 0 if self.weights == "shared" else (self.nest.weights if self.nest else 0) + self.bias
+        if self.weights == "shared":
+            return 0
+        return (self.nest.weights if self.nest else 0) + self.bias
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Cycles that were worked out by hand, for each dataflow: the arithmetic stands beside each case."""
+"""Cycles worked out by hand, for each dataflow; the arithmetic stands beside each case."""
 
 from dataclasses import replace
 
@@ -136,7 +136,7 @@ def test_multiplexed(nest, side, bits, cycles):
     [
         (product(1, 1, 1), 1, 8),  # 16 bits in digits to 2
         (product(4, 4, 4), 1, 4 * 4 * 4 * 8),
-        (product(4, 4, 4), 4, 4 * 8),  # columns are outputs: 4 at once; rows are products: 4 at once
+        (product(4, 4, 4), 4, 4 * 8),  # 4 columns are outputs, of 4 products each
         (product(4, 4, 5), 4, 4 * 2 * 8),  # 5 products on 4 rows
         (product(5, 1, 4), 4, 2 * 8),  # 5 outputs on 4 columns
         (depthwise(2, 2, 3), 4, 2 * 3 * 8),  # 9 products on 4 rows, 4 outputs at once

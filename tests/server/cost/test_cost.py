@@ -5,7 +5,9 @@ import json
 import pytest
 
 from clients.chip import Workload, estimate, fixed, load_chip
-from server.cost import cost_of_run, find_network, network_of, workload_of
+from server.cost import cost_of_run
+from server.cost.reports import workload_of
+from server.cost.subjects import find_subject, subject_of
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
@@ -20,7 +22,7 @@ def test_a_ready_model(privet):
     status, out, _ = privet("cost", "convnet", "--chip", "eyeriss", "--json")
     (report,) = json.loads(out)
     assert status == 0
-    cost = estimate(find_network("convnet"), load_chip("eyeriss"), Workload(), fixed(16), 1)
+    cost = estimate(find_subject("convnet").network, load_chip("eyeriss"), Workload(), fixed(16), 1)
     assert report["inference"]["latency_s"] == cost.latency_s
     assert report["inference"]["energy_j"] == pytest.approx(cost.energy_j)
     assert report["step"]["memory"]["gradient_bytes"] == 4 * 32 * 26_010
@@ -55,7 +57,7 @@ def test_a_run_reads_its_experiment(privet, runs):
         assert report["step"]["batch"] == expected
         assert report["round"]["steps"] == experiment.training.local_steps
         assert report["round"]["step"]["batch_99"] > expected
-        assert report["round"]["upload_bytes"] == 4 * network_of(experiment).parameters
+        assert report["round"]["upload_bytes"] == 4 * subject_of(experiment).network.parameters
 
 
 def test_without_a_budget_a_device_runs_sgd(runs):
@@ -73,7 +75,7 @@ def test_without_a_budget_a_device_runs_sgd(runs):
 def test_hooks_hold_every_records_gradient(runs):
     run = small(runs, "training.per_sample=hooks")
     report = cost_of_run(run, load_chip("tpu"))
-    parameters = network_of(run.experiment).parameters
+    parameters = subject_of(run.experiment).network.parameters
     assert report.step.memory.gradient_bytes == 4 * report.step.batch * parameters
 
 
