@@ -91,11 +91,45 @@ def test_what_is_wrong_is_said_in_one_line(privet):
         (("cost", "convnet", "--chip", "eyeris"), "did you mean eyeriss"),
         (("cost", "nothing"), "nothing"),
         (("cost", "convnet", "--batch", "0"), "batch"),
+        (("cost", "convnet", "--batch", "-1"), "batch"),
+        (("cost", "convnet", "--batch", "1.5"), "batch"),
+        (("cost", "convnet", "--batch", "nan"), "batch"),
+        (("cost", "convnet", "--batch", "1" + "0" * 30), "batch"),
     ):
         status, out, err = privet(*arguments)
         assert (status, out) == (2, "")
         assert said in err
         assert len(err.splitlines()) == 1
+
+
+def test_the_largest_batch_is_priced_in_numbers(privet):
+    status, out, _ = privet("cost", "convnet", "--batch", "1000000000", "--json")
+    assert status == 0
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    (report,) = json.loads(out, parse_constant=refuse)
+    assert report["step"]["batch"] == 10**9
+    assert not report["step"]["memory"]["fits"] or not report["step"]["memory"]["limit_bytes"]
+
+
+def test_a_batch_of_a_run_is_its_own(privet, runs):
+    small(runs)
+    status, out, err = privet("cost", "latest", "--batch", "8")
+    assert (status, out) == (2, "")
+    assert "--batch 8" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("rate", ["1e-9", "1.0"])
+@pytest.mark.parametrize("chip", ["stm32h743", "edgetpu"])
+def test_the_rarest_and_the_fullest_batch_are_numbers(runs, rate, chip):
+    noise = ["training.local_steps=1", "budget.noise_multiplier=20.0"]
+    run = small(runs, f"training.sample_rate={rate}", *noise)
+    run.save_costs([cost_of_run(run, load_chip(chip)).as_dict()])
+    (report,) = run.costs
+    assert report["round"]["latency_99_s"] >= report["round"]["radio_s"] > 0
 
 
 def test_a_run_without_costs_has_none(runs):
