@@ -6,7 +6,7 @@ import numpy as np
 
 
 def systolic(a, b, rows, columns, stationary):
-    """Multiply a [m, k] by b [k, n] on a simulated array; returns the product and the last cycle.
+    """Multiply a [m, k] by b [k, n] on a simulated array; returns the product and the cycles.
 
     Every register of every element is shifted every cycle. Unused elements hold zeros, and take
     part in the timing as they do in hardware.
@@ -15,8 +15,8 @@ def systolic(a, b, rows, columns, stationary):
     n = b.shape[1]
     product, clock = np.zeros((m, n)), 0
     if stationary == "inputs":  # the same array with the operands' parts exchanged
-        out, last = systolic(b.T, a.T, rows, columns, "weights")
-        return out.T, last
+        out, cycles = systolic(b.T, a.T, rows, columns, "weights")
+        return out.T, cycles
     if stationary == "outputs":
         for i, j in itertools.product(range(0, m, rows), range(0, n, columns)):
             left = _pad(a[i : i + rows], rows, k)
@@ -33,7 +33,7 @@ def systolic(a, b, rows, columns, stationary):
             sums, cycles = _weights_stay(held, stream)
             product[:, j : j + columns] += sums[:, : n - j]
             clock += cycles
-    return product, clock - 1
+    return product, clock
 
 
 def _pad(operand, count, length):

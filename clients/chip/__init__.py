@@ -20,7 +20,7 @@ roofline     operations against bytes
 federated    a round on one device
 """
 
-from clients.chip.cost import Cost, PhaseCost, estimate
+from clients.chip.cost import Cost, PhaseCost, estimate, in_turn
 from clients.chip.hardware import Chip, load_chip, ready_chips
 from clients.chip.memory.peak import Memory
 from clients.chip.precision import BINARY, FLOAT, TERNARY, Precision, fixed, stochastic
@@ -44,6 +44,7 @@ __all__ = [
     "estimate",
     "figure",
     "fixed",
+    "in_turn",
     "load_chip",
     "ready_chips",
     "reference",

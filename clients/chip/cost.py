@@ -24,6 +24,7 @@ from clients.chip.dataflows.sparsity import density, packed
 from clients.chip.energy import PARTS, PJ, price, word_bits
 from clients.chip.hardware import Chip
 from clients.chip.memory.peak import Memory, peak
+from clients.chip.memory.peak import in_turn as peaks_in_turn
 from clients.chip.precision import Precision
 from clients.chip.rates import lane_seconds, passes_for, peak_rate
 from clients.chip.workloads.networks import reference
@@ -163,13 +164,19 @@ def estimate(
     return _estimate(network, chip, workload, arithmetic, batch)
 
 
+def in_turn(first: Cost, then: Cost, chip: Chip) -> Cost:
+    """Two inferences on the same records, one after the other: a fixed transform and its model."""
+    memory = peaks_in_turn(first.memory, then.memory, chip)
+    return Cost(then.network, then.chip, then.batch, first.rows + then.rows, memory)
+
+
 @lru_cache(maxsize=1024)
 def _estimate(
     network: Network, chip: Chip, workload: Workload, precision: Precision, batch: int
 ) -> Cost:
     if batch < 0:
         raise ValueError(f"batch = {batch}: must not be negative")
-    if precision.kind not in chip.kinds or (precision.kind == "float" and not _has_floats(chip)):
+    if precision.kind not in chip.kinds:
         raise SettingsError(
             f"chip {chip.title!r} does not compute {precision.kind} arithmetic; it has "
             f"{', '.join(chip.kinds)}"
@@ -183,10 +190,6 @@ def _estimate(
         rows.append(_cost(task, chip, workload, precision))
     memory = peak(network, chip, workload, precision, batch)
     return Cost(network.name, chip.title, batch, tuple(rows), memory)
-
-
-def _has_floats(chip: Chip) -> bool:
-    return chip.energy.float_mac is not None
 
 
 def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> PhaseCost:

@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from privacy.errors import SettingsError
 from privacy.settings import Section, parse, read_toml, suggest
@@ -23,6 +23,20 @@ Dataflow = Literal[
 ]
 
 
+def _none_or_some(value: float) -> float:
+    if 0 < value < LEAST:
+        raise ValueError(f"must be 0 or at least {LEAST:g}")
+    return value
+
+
+# Wider than any chip, and narrow enough that no figure of any network overflows, or is no number.
+LEAST, MOST = 1e-12, 1e18
+Amount = Annotated[float, Field(ge=LEAST, le=MOST)]
+AmountOrNone = Annotated[float, Field(ge=0, le=MOST), AfterValidator(_none_or_some)]
+Count = Annotated[int, Field(ge=1, le=2**48)]
+CountOrNone = Annotated[int, Field(ge=0, le=2**48)]
+
+
 class Constant(Section):
     """An energy, and where it is from.
 
@@ -31,7 +45,7 @@ class Constant(Section):
         source: publication, or how it was derived.
     """
 
-    pj: float = Field(ge=0)
+    pj: AmountOrNone
     source: str = Field(min_length=8)
 
 
@@ -68,7 +82,7 @@ class Energy(Section):
     dac: Constant | None = None
     cell: Constant | None = None
     cell_write: Constant | None = None
-    static_w: float = Field(default=0.0, ge=0)
+    static_w: AmountOrNone = 0.0
 
 
 class Array(Section):
@@ -85,15 +99,15 @@ class Array(Section):
         group: elements that wait for one another where zeros are skipped.
     """
 
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
-    lanes: int = Field(default=1, ge=1)
-    gaussians_per_cycle: float = Field(default=1.0, gt=0)
-    vector_bits: int = Field(default=0, ge=0)
+    rows: Count
+    columns: Count
+    lanes: Count = 1
+    gaussians_per_cycle: Amount = 1.0
+    vector_bits: CountOrNone = 0
     skips: Literal["none", "activations", "weights", "both"] = "none"
     gates: bool = False
     compresses: bool = False
-    group: int = Field(default=1, ge=1)
+    group: Count = 1
 
     @property
     def elements(self) -> int:
@@ -113,12 +127,12 @@ class Memory(Section):
         inputs are stored with their zeros. drains_alone: outputs go to DRAM while the array waits.
     """
 
-    buffer_bytes: int = Field(ge=1)
-    weight_buffer_bytes: int = Field(default=0, ge=0)
-    bank_bytes: int = Field(default=1, ge=1)
-    buffer_words_per_cycle: float = Field(default=0.0, ge=0)
-    dram_bytes_per_s: float = Field(default=0.0, ge=0)
-    dram_bytes: int = Field(default=0, ge=0)
+    buffer_bytes: Count
+    weight_buffer_bytes: CountOrNone = 0
+    bank_bytes: Count = 1
+    buffer_words_per_cycle: AmountOrNone = 0.0
+    dram_bytes_per_s: AmountOrNone = 0.0
+    dram_bytes: CountOrNone = 0
     stores_padding: bool = False
     drains_alone: bool = False
 
@@ -132,13 +146,13 @@ class Scratchpads(Section):
         images: of a pass, at most (n).
     """
 
-    input_words: int = Field(ge=1)
-    weight_words: int = Field(ge=1)
-    sum_words: int = Field(ge=1)
-    input_bus: float = Field(gt=0)
-    weight_bus: float = Field(gt=0)
-    sum_bus: float = Field(gt=0)
-    images: int = Field(default=4, ge=1)
+    input_words: Count
+    weight_words: Count
+    sum_words: Count
+    input_bus: Amount
+    weight_bus: Amount
+    sum_bus: Amount
+    images: int = Field(default=4, ge=1, le=64)
 
 
 class Microcontroller(Section):
@@ -153,14 +167,14 @@ class Microcontroller(Section):
         source: of all these.
     """
 
-    pointwise: float = Field(gt=0)
-    depthwise: float = Field(gt=0)
-    convolution: float = Field(gt=0)
-    dense: float = Field(gt=0)
-    element: float = Field(ge=0)
-    float_mac: float = Field(gt=0)
-    gaussian: float = Field(gt=0)
-    runtime_bytes: int = Field(ge=0)
+    pointwise: Amount
+    depthwise: Amount
+    convolution: Amount
+    dense: Amount
+    element: AmountOrNone
+    float_mac: Amount
+    gaussian: Amount
+    runtime_bytes: CountOrNone
     source: str = Field(min_length=8)
 
 
@@ -174,8 +188,8 @@ class Stochastic(Section):
         shares_generators: one random source for all streams of a kind.
     """
 
-    bits_per_cycle: int = Field(default=1, ge=1)
-    levels: int = Field(default=1, ge=1)
+    bits_per_cycle: Count = 1
+    levels: Count = 1
     shares_generators: bool = True
 
 
@@ -189,12 +203,12 @@ class Crossbar(Section):
         read_s: one read of a crossbar, conversions included. `write_s`: one row written.
     """
 
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
-    cell_bits: int = Field(ge=1)
-    dac_bits: int = Field(ge=1)
-    read_s: float = Field(gt=0)
-    write_s: float = Field(gt=0)
+    rows: Count
+    columns: Count
+    cell_bits: Count
+    dac_bits: Count
+    read_s: Amount
+    write_s: Amount
 
 
 class Radio(Section):
@@ -206,10 +220,10 @@ class Radio(Section):
         source: of these.
     """
 
-    upload_bits_per_s: float = Field(gt=0)
-    download_bits_per_s: float = Field(gt=0)
-    upload_nj_per_bit: float = Field(ge=0)
-    download_nj_per_bit: float = Field(ge=0)
+    upload_bits_per_s: Amount
+    download_bits_per_s: Amount
+    upload_nj_per_bit: AmountOrNone
+    download_nj_per_bit: AmountOrNone
     source: str = Field(min_length=8)
 
 
@@ -228,11 +242,11 @@ class Chip(Section):
 
     title: str = Field(min_length=1)
     dataflow: Dataflow
-    clock_hz: float = Field(gt=0)
+    clock_hz: Amount
     word_bits: int = Field(ge=1, le=64)
     sum_bits: int = Field(ge=1, le=64)
     kinds: tuple[Literal["float", "fixed", "ternary", "binary", "stochastic"], ...] = Field(
-        strict=False
+        strict=False, min_length=1
     )
     array: Array
     memory: Memory
@@ -257,6 +271,14 @@ class Chip(Section):
             raise ValueError(
                 f"dataflow = {self.dataflow!r} needs [energy] {', '.join(missing)}; add it"
             )
+        streams = self.dataflow == "stochastic"
+        if ("stochastic" in self.kinds) != streams or (streams and len(self.kinds) > 1):
+            raise ValueError(
+                "dataflow = 'stochastic' and kinds = ['stochastic'] belong together: it computes "
+                "streams and nothing else, and no other dataflow does"
+            )
+        if "float" in self.kinds and self.energy.float_mac is None:
+            raise ValueError("kinds with 'float' need [energy] float_mac; add it")
         if self.dataflow == "multiplexed" and self.array.vector_bits < self.word_bits:
             raise ValueError("dataflow = 'multiplexed' needs [array] vector_bits of a word or more")
         return self

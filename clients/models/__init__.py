@@ -2,7 +2,7 @@
 
 A new model is a function `(settings, shape, num_classes, layers) -> nn.Module` entered in `MODELS`,
 built of the `layers` of an arithmetic; if it stands on a fixed transform of the images, that is
-entered with it and cached for each data set.
+entered with it, with the steps that a chip is asked to do, and cached for each data set.
 
 settings     [model]
 perceptron   dense layers on pixels
@@ -10,11 +10,12 @@ convnet      two convolutions and two dense layers
 strided      one strided convolution, squares between
 scatter      a linear head on a fixed scattering transform
 scattering   that transform
+transform    a fixed transform before a model, step by step
 """
 
 from clients.models.convnet import build_convnet
 from clients.models.perceptron import build_perceptron
-from clients.models.scatter import build_scatter, scatter_features
+from clients.models.scatter import SCATTERING, build_scatter
 from clients.models.settings import MODELS, Architecture, Model
 from clients.models.strided import build_strided
 
@@ -23,6 +24,6 @@ __all__ = ["MODELS", "Architecture", "Model"]
 MODELS |= {
     "perceptron": Architecture(build_perceptron),
     "convnet": Architecture(build_convnet),
-    "scatter": Architecture(build_scatter, scatter_features),
+    "scatter": Architecture(build_scatter, SCATTERING),
     "strided": Architecture(build_strided),
 }

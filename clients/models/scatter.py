@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clients.models.scattering import scatter
+from clients.models.scattering import BLOCK, scatter, scattering_steps
 from clients.models.settings import Model
+from clients.models.transform import Step, Transform
 from clients.protocol import Layers
 from privacy.errors import ModelError
 
@@ -32,6 +33,15 @@ def scatter_features(images: Tensor) -> Tensor:
     except ValueError as error:
         raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
     return F.group_norm(coefficients, GROUPS).flatten(1).to(torch.float16)
+
+
+def scatter_steps(shape: tuple[int, ...]) -> list[Step]:
+    """What `scatter_features` does to one image."""
+    steps = scattering_steps(*shape)
+    return [*steps, Step("normalise", (len(steps) - 1,), steps[-1].size)]
+
+
+SCATTERING = Transform(scatter_features, scatter_steps, BLOCK)
 
 
 def build_scatter(

@@ -24,8 +24,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from clients.models.transform import Product, Step
 
-def scatter(images: Tensor, *, scales: int = 2, orientations: int = 8, block: int = 32) -> Tensor:
+BLOCK = 32  # images worked on at a time
+
+
+def scatter(
+    images: Tensor, *, scales: int = 2, orientations: int = 8, block: int = BLOCK
+) -> Tensor:
     """Scattering coefficients of float32 `images` [N, H, W] in [0, 1].
 
     Returns float32 [N, C, H / 2^J, W / 2^J] with J = `scales`, L = `orientations` and
@@ -101,6 +107,90 @@ class _Bank:
     average_image: tuple[Tensor, Tensor]  # phi_J along rows and columns, image -> output
     average: list[tuple[Tensor, Tensor]]  # the same, padded grid sampled every 2^j -> output
     wavelets: dict[tuple[int, int | None], _Wavelets]  # (j, None) on images, (j2, j1) on U1[j1]
+
+
+# ---- what it costs
+
+
+def scattering_steps(
+    height: int, width: int, *, scales: int = 2, orientations: int = 8
+) -> list[Step]:
+    """The products of `scatter` and what stands between them, for one image, in its order.
+
+    The last step gathers the coefficients, C x H / 2^J x W / 2^J of them. Copies between
+    products are not among the steps, as views are not.
+    """
+    bank = _bank(height, width, scales, orientations)
+    plan = _Plan()
+    gathered = [plan.low_pass("S0", -1, (height, 1, width), *bank.average_image)]
+    repeated: set[int] = set()  # scales whose average is in memory already
+
+    def average(name: str, source: int, sides: tuple[int, int, int], j: int, turned: bool) -> int:
+        matrices = bank.average[j][::-1] if turned else bank.average[j]
+        at = plan.low_pass(name, source, sides, *matrices, repeated=j in repeated)
+        repeated.add(j)
+        return at
+
+    for j1 in range(scales):
+        u1, sides = plan.wavelets(f"U1.{j1}", -1, (height, 1, width), bank.wavelets[j1, None])
+        gathered.append(average(f"S1.{j1}", u1, sides, j1, True))
+        for j2 in range(j1 + 1, scales):
+            u2, deeper = plan.wavelets(f"U2.{j1}{j2}", u1, sides, bank.wavelets[j2, j1])
+            gathered.append(average(f"S2.{j1}{j2}", u2, deeper, j2, False))
+    plan.add("gather", tuple(gathered), sum(plan.steps[at].size for at in gathered))
+    return plan.steps
+
+
+class _Plan:
+    """Steps being written down; maps are [P, n, Q], and each method gives the index of its last."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def add(
+        self, name: str, reads: tuple[int, ...], size: int, product: Product | None = None
+    ) -> int:
+        self.steps.append(Step(name, reads, size, product))
+        return len(self.steps) - 1
+
+    def multiply(self, name: str, source: int, product: Product) -> int:
+        size = product.groups * product.positions * product.outputs
+        return self.add(name, (source,), size, product)
+
+    def low_pass(
+        self,
+        name: str,
+        source: int,
+        sides: tuple[int, int, int],
+        left: Tensor,
+        right: Tensor,
+        repeated: bool = False,
+    ) -> int:
+        """As `_low_pass`."""
+        (p, n, q), (rows, columns) = sides, (len(left), len(right))
+        down = self.multiply(f"{name} rows", source, Product(1, n * q, p, rows, repeated))
+        across = Product(1, rows * n, q, columns, repeated)
+        return self.multiply(f"{name} columns", down, across)
+
+    def wavelets(
+        self, name: str, source: int, sides: tuple[int, int, int], bank: _Wavelets
+    ) -> tuple[int, tuple[int, int, int]]:
+        """As `_Wavelets`; also the sides of its maps."""
+        (p, n, q), (out, parts, depth, width) = sides, bank.filter.shape
+        spectrum = Product(1, p * n, q, bank.analyse.shape[1])
+        waves = self.multiply(f"{name} analyse", source, spectrum)
+        filtered = [
+            self.multiply(f"{name} filter, {part}", waves, Product(out, n, depth, width))
+            for part in ("real", "imaginary")
+        ]
+        maps = n * width
+        inverse = Product(1, maps, parts * out, 2 * out)
+        whole = self.add(f"{name} synthesise", tuple(filtered), maps * 2 * out, inverse)
+        modulus = self.add(f"{name} modulus", (whole,), maps * out)
+        return modulus, (out, maps // bank.samples, bank.samples)
+
+
+# ---- the matrices
 
 
 @lru_cache(maxsize=8)

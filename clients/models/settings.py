@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import nn
 
+from clients.models.transform import Transform
 from clients.protocol import Layers
 from privacy.settings import Range, Section, suggest
 
@@ -14,7 +15,7 @@ class Architecture(NamedTuple):
     """How to build a model, and what it reads instead of pixels."""
 
     build: "Callable[[Model, tuple[int, ...], int, Layers], nn.Module]"
-    transform: Callable[[Tensor], Tensor] | None = None
+    transform: Transform | None = None
 
 
 MOST_HIDDEN = 16  # layers

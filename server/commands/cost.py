@@ -8,37 +8,49 @@ from rich.table import Table
 
 from server.commands.options import AsJson, Runs
 
+BATCH, MOST_RECORDS = 32, 1_000_000_000
+
 if TYPE_CHECKING:
-    from clients.chip import Cost
+    from clients.chip import Cost, Memory
     from server.cost import Report
 
 Chips = Annotated[
     list[str] | None, typer.Option("--chip", help="A ready chip or a TOML file; may be repeated")
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST_RECORDS, help="Of a model: 32 if not given; a run has its own"),
 ]
 
 
 def cost(
     subject: Annotated[str, typer.Argument(help="A run, 'latest', or a model's name")],
     chip: Chips = None,
-    batch: Annotated[int, typer.Option(min=1, help="Of a model; a run has its own")] = 32,
+    batch: Batch = None,
     as_json: AsJson = False,
     runs: Runs = None,
 ) -> None:
     """Latency, energy and memory on a chip, for each layer and phase."""
     from clients.chip import NETWORKS, Workload, load_chip
     from clients.models import MODELS
+    from privacy.errors import SettingsError
     from server.cost import cost_of_model, cost_of_run
     from server.run.directory import find_run, runs_folder
 
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS:
-        reports = [cost_of_model(subject, one, Workload("dp-sgd"), batch) for one in chips]
+        records, work = batch or BATCH, Workload("dp-sgd")
+        reports = [cost_of_model(subject, one, work, records) for one in chips]
     else:
         run = find_run(subject, runs_folder(runs))
+        if batch is not None:
+            raise SettingsError(
+                f"--batch {batch}: {subject} is a run, which has its own; leave it out"
+            )
         reports = [cost_of_run(run, one) for one in chips]
         run.save_costs([report.as_dict() for report in reports])
     if as_json:
-        print(json.dumps([report.as_dict() for report in reports], indent=1))
+        print(json.dumps([report.as_dict() for report in reports], indent=1, allow_nan=False))
         return
     for report in reports:
         _tell(report)
@@ -46,19 +58,22 @@ def cost(
 
 def _tell(report: "Report") -> None:
     from server.console import fact_table, out
+    from server.cost.subjects import name_of
 
-    width = report.arithmetic
     out.print(f"\n[bold]{report.subject}[/bold] on {report.chip}", highlight=False)
-    out.print(
-        _rows(f"inference of 1 record, {width.kind} {width.weight_bits} bit", report.inference)
-    )
+    title = f"inference of 1 record, {name_of(report.arithmetic)}"
+    if report.transform:
+        title += f", after a fixed transform, {name_of(report.transform)}"
+    out.print(_rows(title, report.inference))
     out.print(_rows(f"training step of {report.step.batch} records", report.step))
     facts: dict[str, object] = {}
     for name, cost in (("inference", report.inference), ("step", report.step)):
-        held = cost.memory
-        facts[name] = (
-            f"{_si(cost.latency_s, 's')}, {_si(cost.energy_j, 'J')}, peak "
-            f"{_si(held.peak_bytes, 'B')}{'' if held.fits else ': OUT OF MEMORY'}"
+        facts[name] = f"{_si(cost.latency_s, 's')}, {_si(cost.energy_j, 'J')}, {_held(cost.memory)}"
+    if report.preparation:
+        p = report.preparation
+        facts["before"] = (
+            f"transform of {p.records:,} records, once: {_si(p.latency_s, 's')}, "
+            f"{_si(p.energy_j, 'J')}, {_held(p.block.memory)}; {_si(p.kept_bytes, 'B')} kept"
         )
     if report.round:
         r = report.round
@@ -72,7 +87,14 @@ def _tell(report: "Report") -> None:
             f"{_si(r.upload_bytes, 'B')} up, {_si(r.download_bytes, 'B')} down: "
             f"{_si(r.radio_s, 's')}, {_si(r.radio_j, 'J')}"
         )
+    for number, note in enumerate(report.notes, 1):
+        facts["note" if len(report.notes) == 1 else f"note_{number}"] = note
     out.print(fact_table("", facts))
+
+
+def _held(memory: "Memory") -> str:
+    found = f"peak {_si(memory.peak_bytes, 'B')}, weights {_si(memory.weight_bytes, 'B')}"
+    return found if memory.fits else f"{found}: OUT OF MEMORY"
 
 
 def _rows(title: str, cost: "Cost") -> Table:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from privacy.errors import PrivetError
 from server.commands.options import Runs
 
 
@@ -19,25 +20,38 @@ class Form(StrEnum):
     json = "json"
 
 
+class Incomplete(PrivetError):
+    """The page is written, and something that it was to tell of failed or is not there."""
+
+
 def report(
     subjects: Annotated[list[str], typer.Argument(help="Runs, sweeps, or 'latest'")],
     output: Annotated[
         str, typer.Option("--output", "-o", help="File; - is stdout [report.html, or stdout]")
     ] = "",
     form: Annotated[Form, typer.Option("--format", help="html, md or json")] = Form.html,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Exit status 1 if a cell failed or is not there")
+    ] = False,
     runs: Runs = None,
 ) -> None:
     """Tell what privacy cost, and whether it held: one file, made to be read by others."""
     from privacy.files import write_atomically
-    from server.report import FORMATS, gather
+    from server.report import FORMATS, gather, is_there
     from server.run.directory import runs_folder
 
-    facts = gather(subjects, runs_folder(runs), shlex.join(["privet", *sys.argv[1:]]))
+    folder = runs_folder(runs)
+    absent = [name for name in subjects if complete and not is_there(name, folder)]
+    there = [name for name in subjects if name not in absent] or subjects
+    facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
     told = FORMATS[form](facts)
     target = output or ("report.html" if form is Form.html else "-")
     if target == "-":
         sys.stdout.write(told)
-        return
-    with write_atomically(Path(target)) as file:
-        file.write(told.encode())
-    print(Path(target))
+    else:
+        with write_atomically(Path(target)) as file:
+            file.write(told.encode())
+        print(Path(target), flush=True)
+    failed = [*facts.unfinished, *(f"{name} (is not there)" for name in absent)]
+    if complete and failed:
+        raise Incomplete(f"not complete: {'; '.join(failed)}")

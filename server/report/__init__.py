@@ -13,7 +13,7 @@ page/      its sections, and its forms
 from server.report import figures
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.groups import groups_of
-from server.report.facts.reading import gather
+from server.report.facts.reading import gather, is_there
 from server.report.page.data import to_json
 from server.report.page.html import to_html
 from server.report.page.markdown import to_markdown
@@ -28,6 +28,7 @@ __all__ = [
     "figures",
     "gather",
     "groups_of",
+    "is_there",
     "to_html",
     "to_json",
     "to_markdown",

@@ -274,7 +274,7 @@ class Run:
 
     def save_costs(self, reports: list[dict[str, Any]]) -> None:
         """Keep what the run costs on some chips."""
-        self._write("cost.json", json.dumps(reports, indent=1).encode())
+        self._write("cost.json", json.dumps(reports, indent=1, allow_nan=False).encode())
 
     @property
     def costs(self) -> list[dict[str, Any]]:

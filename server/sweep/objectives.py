@@ -20,7 +20,7 @@ FIGURES: dict[str, Callable[[Report], float]] = {
     "energy_j": lambda report: report.inference.energy_j,
     "round_latency_s": lambda report: _round(report).latency_s,
     "round_energy_j": lambda report: _round(report).energy_j,
-    "peak_bytes": lambda report: _round(report).step.memory_99.peak_bytes,
+    "peak_bytes": lambda report: report.peak_bytes,
     "upload_bytes": lambda report: _round(report).upload_bytes,
 }
 
@@ -99,7 +99,7 @@ def parse_limit(text: str, chips: Sequence[str]) -> Limit:
         limit = Limit(figure, math.nan, "")
     except IndexError:
         raise SettingsError(f"--limit {text}: of which chip? {text}@stm32h743") from None
-    if not limit.bound > 0:
-        raise SettingsError(f"--limit {text}: must be {figure}=NUMBER@CHIP, above 0")
+    if not 0 < limit.bound < math.inf:
+        raise SettingsError(f"--limit {text}: must be {figure}=NUMBER@CHIP, above 0 and finite")
     load_chip(limit.chip)
     return limit

@@ -21,7 +21,8 @@ from clients.chip.workloads.workload import Nest, Network
 
 def class_of(nest: Nest) -> str:
     """The kernel that runs a nest: pointwise, depthwise, convolution or dense."""
-    if nest.groups > 1 and nest.channels == nest.filters == 1:
+    channels = nest.batch if nest.records_summed else nest.channels
+    if nest.groups > 1 and channels == 1:  # also with several filters a channel
         return "depthwise"
     if nest.rows * nest.columns == 1 and nest.kernel_rows * nest.kernel_columns == 1:
         return "dense"

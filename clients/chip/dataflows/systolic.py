@@ -1,4 +1,4 @@
-"""Systolic arrays: weight-, input- and output-stationary, cycle for cycle as SCALE-Sim 3 counts.
+"""Systolic arrays: weight-, input- and output-stationary, cycle for cycle as SCALE-Sim 3 runs them.
 
 Samajdar et al., ISPASS 2020. A group's product [M, K] x [K, N] is folded on R x C elements.
 Stationary operands are shifted in over R cycles, then T rows stream through, skewed by R + C - 2
@@ -8,9 +8,10 @@ cycles:
     inputs stay:    R folds of K, C folds of M, T = N     cycles a fold 2R + C + T - 2
     outputs stay:   R folds of M, C folds of N, T = K     cycles a fold R + C + T - 2
 
-and SCALE-Sim reports the number of the last cycle, counted from 0. Folds do not overlap. Not
-modelled here: bank conflicts, and stalls (buffer and DRAM are rates that bound the whole layer:
-clients.chip.cost).
+A fold of a remainder takes as long as a whole one: its operands pass all of the array. Folds, and
+groups, do not overlap. These are durations; SCALE-Sim reports the number of a layer's last cycle,
+counted from 0, which is one less. Not modelled here: bank conflicts, and stalls (buffer and DRAM
+are rates that bound the whole layer: clients.chip.cost).
 """
 
 from math import ceil
@@ -37,7 +38,7 @@ def count_cycles(m: int, n: int, k: int, rows: int, columns: int, stationary: st
     }[stationary]
     folds = ceil(on_rows / rows) * ceil(on_columns / columns)
     shifted_in = 0 if stationary == "outputs" else rows
-    return folds * (shifted_in + rows + columns + streamed - 2) - 1
+    return folds * (shifted_in + rows + columns + streamed - 2)
 
 
 def run(nest: Nest, chip: Chip, precision: Precision) -> Execution:

@@ -24,7 +24,8 @@ class Memory:
 
     Attributes:
         peak_bytes: all of it, of the memory that is written (a microcontroller's SRAM; else DRAM).
-        weight_bytes: of the weights; in flash on a microcontroller that only infers.
+        weight_bytes: of the weights, fixed ones too; in flash on a microcontroller that only
+            infers.
         gradient_bytes: of gradients, 4 bytes a word.
         limit_bytes: what there is; 0 is no limit.
         fits: the verdict: False is out of memory.
@@ -41,20 +42,34 @@ def peak(
     network: Network, chip: Chip, workload: Workload, precision: Precision, batch: int
 ) -> Memory:
     """Peak memory of a step on a batch."""
-    weights = _bytes(network.parameters, precision.weight_bits)
+    weights = _bytes(network.stored, precision.weight_bits)
     gradients = GRADIENT_BYTES * gradient_words(network, workload, batch)
     word = precision.activation_bits / 8
     if workload.step == "inference":
         live = ceil(_arena(network) * word) * max(batch, 1)
     else:
         live = int(batch * network.activations * word)
-    kernels, limit, flash = chip.microcontroller, chip.memory.dram_bytes, 0
-    if kernels is None:
+    if chip.microcontroller is None:
         total = weights + gradients + live
     else:
-        limit, flash = chip.memory.buffer_bytes, chip.memory.dram_bytes
         stored = 0 if workload.step == "inference" else weights
-        total = kernels.runtime_bytes + stored + gradients + live
+        total = chip.microcontroller.runtime_bytes + stored + gradients + live
+    return _judged(total, weights, gradients, chip)
+
+
+def in_turn(first: Memory, then: Memory, chip: Chip) -> Memory:
+    """Of two networks that infer one after the other: both weights stay, all else takes turns."""
+    weights = first.weight_bytes + then.weight_bytes
+    if chip.microcontroller is None:
+        live = max(part.peak_bytes - part.weight_bytes for part in (first, then))
+        return _judged(weights + live, weights, 0, chip)
+    return _judged(max(first.peak_bytes, then.peak_bytes), weights, 0, chip)
+
+
+def _judged(total: int, weights: int, gradients: int, chip: Chip) -> Memory:
+    limit, flash = chip.memory.dram_bytes, 0
+    if chip.microcontroller:
+        limit, flash = chip.memory.buffer_bytes, chip.memory.dram_bytes
     fits = (not limit or total <= limit) and (not flash or weights <= flash)
     return Memory(total, weights, gradients, limit, fits)
 

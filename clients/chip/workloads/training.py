@@ -55,9 +55,9 @@ def tasks(network: Network, workload: Workload, batch: int) -> list[Task]:
             )
     if workload.step == "inference":
         return found
-    weighted = [layer for layer in network.layers if layer.nest]
+    weighted = [layer for layer in network.layers if layer.parameters]
     for layer in reversed(weighted):
-        if layer is not weighted[0]:  # no gradient for the data
+        if layer is not weighted[0]:  # no gradient for the data, nor for what is fixed
             found.append(Task(layer.name, "input gradient", _input_gradient(layer, batch)))
         if workload.clips:
             found += CLIPPING[workload.clipping](layer, batch, layer is weighted[0])

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 Kind = Literal["conv", "dense", "pool", "add", "elementwise"]
+Weights = Literal["trained", "fixed", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class Layer:
         inputs: indices of the layers whose outputs it reads; -1 is the network's input.
         size: words of its output for one record.
         bias: words of bias.
+        weights: `trained`; `fixed`, in memory and never updated; or `shared`: fixed, and in memory
+            as those of an earlier layer.
     """
 
     name: str
@@ -113,10 +116,18 @@ class Layer:
     inputs: tuple[int, ...]
     nest: Nest | None = None
     bias: int = 0
+    weights: Weights = "trained"
 
     @property
     def parameters(self) -> int:
         """Trained words."""
+        return self.stored if self.weights == "trained" else 0
+
+    @property
+    def stored(self) -> int:
+        """Words of weights and bias in memory."""
+        if self.weights == "shared":
+            return 0
         return (self.nest.weights if self.nest else 0) + self.bias
 
 
@@ -136,6 +147,11 @@ class Network:
     def parameters(self) -> int:
         """Trained words."""
         return sum(layer.parameters for layer in self.layers)
+
+    @cached_property
+    def stored(self) -> int:
+        """Words of weights in memory, trained and fixed."""
+        return sum(layer.stored for layer in self.layers)
 
     @cached_property
     def macs(self) -> int:

@@ -19,6 +19,7 @@ from server.report.facts.findings import (
     Leakage,
     Likeness,
     Phase,
+    Preparation,
     Round,
     Step,
 )
@@ -198,14 +199,33 @@ def audit(found: Document) -> Audit:
 
 def cost(found: Document) -> Cost:
     """One report of cost.json."""
-    a, about = found["arithmetic"], found.get("round")
-    width = f"L = {a['stream_length']}" if a.get("stream_length") else f"{a['weight_bits']} bit"
+    about, transform, before = map(found.get, ("round", "transform", "preparation"))
     return Cost(
         chip=str(found["chip"]),
-        arithmetic=f"{a['kind']}, {width}",
+        arithmetic=_numbers(found["arithmetic"]),
         inference=_step(found["inference"]),
         step=_step(found["step"]),
         round=about and _round(about),
+        transform=_numbers(transform) if transform else "",
+        preparation=before and _preparation(before),
+        notes=tuple(map(str, found.get("notes", ()))),
+    )
+
+
+def _numbers(about: Document) -> str:
+    length = about.get("stream_length")
+    return f"{about['kind']}, " + (f"L = {length}" if length else f"{about['weight_bits']} bit")
+
+
+def _preparation(about: Document) -> Preparation:
+    held = about["block"]["memory"]
+    return Preparation(
+        records=int(about["records"]),
+        latency_s=number(about["latency_s"]),
+        energy_j=number(about["energy_j"]),
+        peak_bytes=number(held["peak_bytes"]),
+        fits=held["fits"] is True,
+        kept_bytes=number(about["kept_bytes"]),
     )
 
 

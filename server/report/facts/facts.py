@@ -149,6 +149,17 @@ class Facts:
     missing: tuple[Missing, ...]
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """What ought to be told and cannot be, each with its reason: cells, then runs."""
+        cells = tuple(
+            f"{cell.sweep}: {cell.settings or 'its only cell'}, seed {cell.seed} "
+            f"({cell.error or cell.status})"
+            for cell in self.cells
+            if cell.status not in ("done", "pruned")
+        )
+        return cells + tuple(f"{name} ({reason})" for name, reason in self.unreadable)
+
+    @property
     def failed_cells(self) -> tuple[Cell, ...]:
         """Cells that ended in an error."""
         return tuple(c for c in self.cells if c.status == "failed")

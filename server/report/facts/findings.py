@@ -180,19 +180,49 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """A fixed transform of a device's records, once before the first round.
+
+    Attributes:
+        peak_bytes: while it is computed. `kept_bytes`: of what it gave, until the last round.
+    """
+
+    records: int
+    latency_s: float
+    energy_j: float
+    peak_bytes: float
+    fits: bool
+    kept_bytes: float
+
+
+@dataclass(frozen=True)
 class Cost:
-    """What `privet cost` found for one chip."""
+    """What `privet cost` found for one chip.
+
+    Attributes:
+        arithmetic: of the model. `transform`: of the fixed transform before it; empty without one.
+        notes: where what is priced is not what was trained.
+    """
 
     chip: str
     arithmetic: str
     inference: Step
     step: Step
     round: Round | None
+    transform: str = ""
+    preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def short(self) -> str:
         """The chip's name without its description."""
         return self.chip.partition(":")[0]
+
+    @property
+    def too_large(self) -> tuple[str, ...]:
+        """What of it the device's memory does not hold."""
+        parts = {"inference": self.inference, "step": self.step, "transform": self.preparation}
+        return tuple(name for name, part in parts.items() if part and not part.fits)
 
     @property
     def latency_s(self) -> float:

@@ -80,6 +80,14 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
     )
 
 
+def is_there(name: str, runs: Path) -> bool:
+    """Is it the name of a run or a sweep, as `gather` takes it?"""
+    try:
+        return bool(sweep_folder(name, runs) or find_run(name, runs))
+    except RunError:
+        return False
+
+
 def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFacts:
     """The facts of one run, not yet labelled.
 

@@ -26,7 +26,9 @@ def costs(runs: Sequence[RunFacts]) -> Section:
             "noisy step of the client with the most records; a round is its local steps and the "
             "radio, whose 99th percentile is over batches of random size."
         ),
+        *(Prose(note, "note") for note in _notes(costed)),
         _steps(costed),
+        *_preparations(costed),
         _rounds(costed),
         Prose("Chips: " + "; ".join(dict.fromkeys(cost.chip for _, cost in costed)) + "."),
     ]
@@ -38,6 +40,44 @@ def costs(runs: Sequence[RunFacts]) -> Section:
     if len(shown) > COSTED:
         blocks.append(Prose(f"{COSTED} of {len(shown)} pairs of run and chip are told by layer."))
     return Section("cost", title, tuple(blocks))
+
+
+def _notes(costed: Sequence[tuple[RunFacts, Cost]]) -> list[str]:
+    """Each note once, with the runs and chips that it is about."""
+    about: dict[str, list[str]] = {}
+    for run, cost in costed:
+        for note in cost.notes:
+            about.setdefault(note, []).append(f"{run.label} on {cost.short}")
+    return [f"{'; '.join(names)}: {note}." for note, names in about.items()]
+
+
+def _preparations(costed: Sequence[tuple[RunFacts, Cost]]) -> list[Block]:
+    """What a fixed transform costs before the first round."""
+    rows = tuple(
+        (
+            run.label,
+            cost.short,
+            cost.transform,
+            count(p.records),
+            si(p.latency_s, "s"),
+            si(p.energy_j, "J"),
+            si(p.peak_bytes, "B"),
+            si(p.kept_bytes, "B"),
+        )
+        for run, cost in costed
+        if (p := cost.preparation)
+    )
+    if not rows:
+        return []
+    columns = (
+        "run", "chip", "computes in", "records", "latency", "energy", "peak memory", "kept",
+    )  # fmt: skip
+    said = (
+        "A fixed transform stands before these models. A device computes it once for each of its "
+        "training records, before the first round, and keeps what it gives, where it keeps its "
+        "records: steps and rounds begin there. An inference begins with the transform."
+    )
+    return [Prose(said), Table("Before the first round", columns, rows, folded=len(rows) > 24)]
 
 
 def _steps(costed: Sequence[tuple[RunFacts, Cost]]) -> Table:
@@ -52,7 +92,7 @@ def _steps(costed: Sequence[tuple[RunFacts, Cost]]) -> Table:
             si(cost.step.latency_s, "s"),
             si(cost.step.energy_j, "J"),
             si(cost.step.peak_bytes, "B"),
-            "yes" if cost.step.fits else "NO: out of memory",
+            f"NO: out of memory ({', '.join(cost.too_large)})" if cost.too_large else "yes",
         )
         for run, cost in costed
     )

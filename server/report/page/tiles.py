@@ -50,7 +50,10 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
         cost = run.costs[0]
         energy = cost.round.energy_j if cost.round else cost.step.energy_j
         what = "A round on the device" if cost.round else "A step on the device"
-        tiles.append(Tile(what, si(cost.latency_s, "s"), f"{text(si(energy, 'J'))}, {cost.short}"))
+        about = f"{text(si(energy, 'J'))}, {cost.short}"
+        if before := cost.preparation:
+            about += f"; before the first {text(si(before.latency_s, 's'))}"
+        tiles.append(Tile(what, si(cost.latency_s, "s"), about))
     else:
         tiles.append(Tile("A round on the device", "not measured", ""))
     asked = [(r, e) for r in facts.runs for e in r.encrypted]

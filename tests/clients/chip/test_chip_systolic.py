@@ -28,9 +28,9 @@ def test_cycles_are_those_of_an_array_that_gets_the_product_right(
 ):
     random = np.random.default_rng(seed)
     a, b = random.integers(-4, 5, (m, k)), random.integers(-4, 5, (k, n))
-    product, last = systolic(a, b, rows, columns, stationary)
+    product, cycles = systolic(a, b, rows, columns, stationary)
     np.testing.assert_array_equal(product, a @ b)
-    assert count_cycles(m, n, k, rows, columns, stationary) == last
+    assert count_cycles(m, n, k, rows, columns, stationary) == cycles
 
 
 def test_scale_sim_counts_the_same(tmp_path, monkeypatch):

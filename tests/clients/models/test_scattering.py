@@ -6,8 +6,9 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from clients.models.scattering import scatter
+from clients.models.scattering import _bank, scatter, scattering_steps
 
 
 def random_images(*shape: int) -> torch.Tensor:
@@ -97,3 +98,67 @@ def test_refuses_what_is_no_stack_of_images() -> None:
         scatter(torch.zeros(2, 1, 8, 8))
     with pytest.raises(ValueError, match="block >= 1"):
         scatter(torch.zeros(1, 8, 8), block=0)
+
+
+# ---- what it costs
+
+
+class Products(TorchDispatchMode):
+    """Counts every matrix product that torch carries out, by its operands."""
+
+    def __init__(self):
+        super().__init__()
+        self.macs: list[int] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+            (*batch, m, k), (*_, n) = args[0].shape, args[1].shape
+            self.macs.append(int(np.prod(batch)) * m * k * n)
+        else:
+            assert "mm" not in str(function), function  # nor by another name
+            assert "conv" not in str(function), function
+            assert "fft" not in str(function), function
+        return out
+
+
+@pytest.mark.parametrize(
+    ("size", "scales", "orientations"),
+    [((28, 28), 2, 8), ((12, 20), 2, 8), ((24, 16), 3, 2), ((24, 16), 1, 4)],
+)
+def test_its_steps_are_the_products_that_torch_carries_out(size, scales, orientations) -> None:
+    scatter(random_images(1, *size), scales=scales, orientations=orientations)  # makes the bank
+    steps = scattering_steps(*size, scales=scales, orientations=orientations)
+    told = [p.groups * p.positions * p.depth * p.outputs for step in steps if (p := step.product)]
+    for count in (1, 3):
+        with Products() as done:
+            scatter(random_images(count, *size), scales=scales, orientations=orientations)
+        assert sorted(done.macs) == sorted(count * macs for macs in told)
+    found = scatter(random_images(1, *size), scales=scales, orientations=orientations)
+    assert steps[-1].size == found.numel()
+    for step in steps:
+        size_of_inputs = sum(steps[at].size for at in step.reads if at >= 0)
+        if step.product is None:
+            assert step.size in (size_of_inputs, size_of_inputs / 2)  # a modulus of two parts
+
+
+def test_its_weights_are_those_of_the_bank() -> None:
+    bank = _bank(28, 28, 2, 8)
+    matrices = [*bank.average_image, *(m for pair in bank.average for m in pair)]
+    for wavelets in bank.wavelets.values():
+        matrices += [wavelets.analyse, wavelets.filter, wavelets.synthesise]
+    products = [step.product for step in scattering_steps(28, 28) if step.product]
+    told = sum(p.groups * p.depth * p.outputs for p in products if not p.repeated)
+    assert told == sum(matrix.numel() for matrix in matrices) == 2_503_868
+
+
+def test_the_products_of_one_digit() -> None:
+    """28 x 28, padded to 36 x 36, and 18 x 18 at the second scale; 8 orientations, 7 x 7 out."""
+    first = 28 * 28 * 72 + 2 * 36 * 56 * 288 + 72 * 288 * 72  # of the image: 36 x 2 parts
+    second = 28 * 28 * 72 + 2 * 18 * 112 * 144 + 36 * 144 * 36  # at twice the scale
+    deeper = 288 * 36 * 72 + 2 * 18 * 8 * 144 * 144 + 36 * 1152 * 36  # of 8 maps of the first
+    averages = (7 * 28 * 28 + 7 * 28 * 7) + (7 * 36 * 288 + 56 * 36 * 7)
+    averages += (7 * 18 * 1152 + 448 * 18 * 7) + (7 * 18 * 144 + 56 * 18 * 7)
+    products = [step.product for step in scattering_steps(28, 28) if step.product]
+    told = sum(p.groups * p.positions * p.depth * p.outputs for p in products)
+    assert told == first + second + deeper + averages == 12_066_140

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from clients.chip import Workload, estimate, fixed, load_chip
-from server.cost import cost_of_run, find_network, network_of, workload_of
+from server.cost import cost_of_run
+from server.cost.reports import workload_of
+from server.cost.subjects import find_subject, subject_of
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
@@ -20,7 +22,7 @@ def test_a_ready_model(privet):
     status, out, _ = privet("cost", "convnet", "--chip", "eyeriss", "--json")
     (report,) = json.loads(out)
     assert status == 0
-    cost = estimate(find_network("convnet"), load_chip("eyeriss"), Workload(), fixed(16), 1)
+    cost = estimate(find_subject("convnet").network, load_chip("eyeriss"), Workload(), fixed(16), 1)
     assert report["inference"]["latency_s"] == cost.latency_s
     assert report["inference"]["energy_j"] == pytest.approx(cost.energy_j)
     assert report["step"]["memory"]["gradient_bytes"] == 4 * 32 * 26_010
@@ -55,7 +57,7 @@ def test_a_run_reads_its_experiment(privet, runs):
         assert report["step"]["batch"] == expected
         assert report["round"]["steps"] == experiment.training.local_steps
         assert report["round"]["step"]["batch_99"] > expected
-        assert report["round"]["upload_bytes"] == 4 * network_of(experiment).parameters
+        assert report["round"]["upload_bytes"] == 4 * subject_of(experiment).network.parameters
 
 
 def test_without_a_budget_a_device_runs_sgd(runs):
@@ -73,7 +75,7 @@ def test_without_a_budget_a_device_runs_sgd(runs):
 def test_hooks_hold_every_records_gradient(runs):
     run = small(runs, "training.per_sample=hooks")
     report = cost_of_run(run, load_chip("tpu"))
-    parameters = network_of(run.experiment).parameters
+    parameters = subject_of(run.experiment).network.parameters
     assert report.step.memory.gradient_bytes == 4 * report.step.batch * parameters
 
 
@@ -89,11 +91,45 @@ def test_what_is_wrong_is_said_in_one_line(privet):
         (("cost", "convnet", "--chip", "eyeris"), "did you mean eyeriss"),
         (("cost", "nothing"), "nothing"),
         (("cost", "convnet", "--batch", "0"), "batch"),
+        (("cost", "convnet", "--batch", "-1"), "batch"),
+        (("cost", "convnet", "--batch", "1.5"), "batch"),
+        (("cost", "convnet", "--batch", "nan"), "batch"),
+        (("cost", "convnet", "--batch", "1" + "0" * 30), "batch"),
     ):
         status, out, err = privet(*arguments)
         assert (status, out) == (2, "")
         assert said in err
         assert len(err.splitlines()) == 1
+
+
+def test_the_largest_batch_is_priced_in_numbers(privet):
+    status, out, _ = privet("cost", "convnet", "--batch", "1000000000", "--json")
+    assert status == 0
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    (report,) = json.loads(out, parse_constant=refuse)
+    assert report["step"]["batch"] == 10**9
+    assert not report["step"]["memory"]["fits"] or not report["step"]["memory"]["limit_bytes"]
+
+
+def test_a_batch_of_a_run_is_its_own(privet, runs):
+    small(runs)
+    status, out, err = privet("cost", "latest", "--batch", "8")
+    assert (status, out) == (2, "")
+    assert "--batch 8" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("rate", ["1e-9", "1.0"])
+@pytest.mark.parametrize("chip", ["stm32h743", "edgetpu"])
+def test_the_rarest_and_the_fullest_batch_are_numbers(runs, rate, chip):
+    noise = ["training.local_steps=1", "budget.noise_multiplier=20.0"]
+    run = small(runs, f"training.sample_rate={rate}", *noise)
+    run.save_costs([cost_of_run(run, load_chip(chip)).as_dict()])
+    (report,) = run.costs
+    assert report["round"]["latency_99_s"] >= report["round"]["radio_s"] > 0
 
 
 def test_a_run_without_costs_has_none(runs):

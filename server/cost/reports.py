@@ -1,41 +1,48 @@
-"""What a run, or a ready model, costs on a chip: inference, a training step, a federated round."""
+"""Latency, energy and memory of a run or a model on a chip, as data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from clients.chip import (
-    Chip,
-    Cost,
-    Network,
-    Precision,
-    Workload,
-    estimate,
-    fixed,
-    reference,
-    stochastic,
-)
+from clients.chip import Chip, Cost, Precision, Workload, estimate, in_turn
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
-from clients.chip.workloads.networks import NETWORKS
-from clients.chip.workloads.trace import trace
-from clients.data.sets import Partition, load, partition
-from clients.models import MODELS, Model
-from clients.training.net import build
-from privacy.errors import RunError, SettingsError
-from privacy.settings import suggest
+from clients.data.sets import Partition, partition
+from privacy.errors import RunError
+from server.cost.subjects import (
+    Subject,
+    arithmetic_of,
+    default_arithmetic,
+    find_subject,
+    notes_on,
+    subject_of,
+    transform_arithmetic,
+)
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
-SHAPE, CLASSES = (28, 28), 10  # of a ready model costed without a run: MNIST's
 # [training] per_sample -> Workload.clipping
 CLIPPING: dict[str, Literal["onepass", "per-sample"]] = {
     "compiled": "onepass",
     "onepass": "onepass",
     "hooks": "per-sample",
 }
-STREAM_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A fixed transform of a device's training records: once, before its first round.
+
+    Attributes:
+        block: the cost of as many records as are worked on together.
+        kept_bytes: of all that is kept until the last round, on whatever holds the records.
+    """
+
+    records: int
+    latency_s: float
+    energy_j: float
+    kept_bytes: int
+    block: Cost
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,13 @@ class Report:
     """Costs of one subject on one chip.
 
     Attributes:
-        inference: of one record.
-        step: of a training step; a round's `step` where there is a round.
+        arithmetic: in which the network is priced. `transform`: in which its fixed transform is.
+        inference: of one record, with the transform.
+        step: of a training step, which reads what the transform gave before; a round's `step` where
+            there is a round.
         round: with the radio; None for a model without a run.
+        preparation: of the records of a run, where there is a transform.
+        notes: where what is priced is not what was trained, one sentence each.
     """
 
     subject: str
@@ -54,6 +65,16 @@ class Report:
     inference: Cost
     step: Cost
     round: RoundCost | None = None
+    transform: Precision | None = None
+    preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that training holds, in 99 of 100 steps, and before the first."""
+        step = self.round.step.memory_99 if self.round else self.step.memory
+        before = self.preparation.block.memory.peak_bytes if self.preparation else 0
+        return max(step.peak_bytes, before)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, with totals."""
@@ -61,9 +82,15 @@ class Report:
             "subject": self.subject,
             "chip": self.chip,
             "arithmetic": asdict(self.arithmetic),
+            "notes": list(self.notes),
             "inference": plain(self.inference),
             "step": plain(self.step),
         }
+        if self.transform:
+            found["transform"] = asdict(self.transform)
+        if self.preparation:
+            block = plain(self.preparation.block)
+            found["preparation"] = asdict(self.preparation) | {"block": block}
         if self.round:
             parts = asdict(self.round)
             parts["step"] = {k: v for k, v in parts["step"].items() if k != "typical"}
@@ -89,34 +116,21 @@ def plain(cost: Cost) -> dict[str, Any]:
     }
 
 
-def default_arithmetic(chip: Chip) -> Precision:
-    """Fixed point of the chip's word, or streams on a chip that has nothing else."""
-    return fixed(chip.word_bits) if "fixed" in chip.kinds else stochastic(STREAM_LENGTH)
-
-
-def arithmetic_of(experiment: Experiment, chip: Chip) -> Precision:
-    """The run's own, where the chip has it."""
-    f = experiment.arithmetic.formats
-    if f.kind == "float" or f.kind not in chip.kinds:
-        return default_arithmetic(chip)
-    length = f.stream_length if f.kind == "stochastic" else 0
-    return Precision(f.kind, f.weight_bits, f.activation_bits, length)
-
-
 def cost_of_model(name: str, chip: Chip, workload: Workload, batch: int) -> Report:
     """A reference network, or a model of clients.models on images of MNIST's size.
 
     Raises:
         SettingsError: no such model.
     """
-    network = find_network(name)
-    arithmetic = default_arithmetic(chip)
+    subject, arithmetic = find_subject(name), default_arithmetic(chip)
     return Report(
         subject=name,
         chip=chip.title,
         arithmetic=arithmetic,
-        inference=estimate(network, chip, Workload(), arithmetic, 1),
-        step=estimate(network, chip, workload, arithmetic, batch),
+        inference=_inference(subject, chip, arithmetic),
+        step=estimate(subject.network, chip, workload, arithmetic, batch),
+        transform=transform_arithmetic(chip) if subject.transform else None,
+        notes=notes_on(subject, chip, "", arithmetic),
     )
 
 
@@ -135,9 +149,9 @@ def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
     return _cost(experiment, split, chip, experiment.title)
 
 
-def _cost(experiment: Experiment, split: Partition, chip: Chip, subject: str) -> Report:
-    network = network_of(experiment)
-    arithmetic = arithmetic_of(experiment, chip)
+def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str) -> Report:
+    subject = subject_of(experiment)
+    network, arithmetic = subject.network, arithmetic_of(experiment, chip)
     records, rate = _most_records(split), experiment.training.sample_rate
     workload = workload_of(experiment)
     if workload.step == "dp-sgd":
@@ -146,12 +160,42 @@ def _cost(experiment: Experiment, split: Partition, chip: Chip, subject: str) ->
         batch = min(records, max(1, round(rate * records)))
         step = fixed_step(network, chip, workload, arithmetic, batch)
     return Report(
-        subject=subject,
+        subject=title,
         chip=chip.title,
         arithmetic=arithmetic,
-        inference=estimate(network, chip, Workload(), arithmetic, 1),
+        inference=_inference(subject, chip, arithmetic),
         step=step.typical,
         round=estimate_round(network, chip, step, experiment.training.local_steps),
+        transform=transform_arithmetic(chip) if subject.transform else None,
+        preparation=_preparation(subject, chip, records),
+        notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic),
+    )
+
+
+def _inference(subject: Subject, chip: Chip, arithmetic: Precision) -> Cost:
+    """Of one record: the transform, which nobody did before, and the network."""
+    network = estimate(subject.network, chip, Workload(), arithmetic, 1)
+    if subject.transform is None:
+        return network
+    before = estimate(subject.transform, chip, Workload(), transform_arithmetic(chip), 1)
+    return in_turn(before, network, chip)
+
+
+def _preparation(subject: Subject, chip: Chip, records: int) -> Preparation | None:
+    if subject.transform is None:
+        return None
+    whole, rest = divmod(records, subject.block)
+    arithmetic = transform_arithmetic(chip)
+    block, last = (
+        estimate(subject.transform, chip, Workload(), arithmetic, size)
+        for size in (min(subject.block, records), rest)
+    )
+    return Preparation(
+        records=records,
+        latency_s=whole * block.latency_s + last.latency_s,
+        energy_j=whole * block.energy_j + last.energy_j,
+        kept_bytes=records * subject.kept_bytes,
+        block=block,
     )
 
 
@@ -162,33 +206,6 @@ def workload_of(experiment: Experiment) -> Workload:
         return Workload("sgd")
     clipping = CLIPPING[experiment.training.per_sample]
     return Workload("dp-sgd", clipping, budget.clip, budget.noise_multiplier or 0.0)
-
-
-def network_of(experiment: Experiment) -> Network:
-    """The loop nests of an experiment's model, without the fixed transform before it."""
-    dataset = load(experiment.data)
-    return _trace(experiment.model, dataset.shape, dataset.num_classes)
-
-
-def find_network(name: str) -> Network:
-    """A network by its name: a reference network, or a model that privet trains.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    if name in NETWORKS:
-        return reference(name)
-    if name in MODELS:
-        return _trace(Model(name=name), SHAPE, CLASSES)
-    raise SettingsError(f"{name}: no such model{suggest(name, [*MODELS, *NETWORKS])}")
-
-
-def _trace(model: Model, shape: tuple[int, ...], num_classes: int) -> Network:
-    transform = MODELS[model.name].transform
-    if transform is not None:
-        features = transform(torch.zeros(1, *shape))
-        return trace(build(model, shape, num_classes), tuple(features.shape[1:]), model.name)
-    return trace(build(model, shape, num_classes), shape, model.name)
 
 
 def _most_records(split: Partition) -> int:

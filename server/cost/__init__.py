@@ -1,0 +1,13 @@
+"""What a run, or a ready model, costs on a chip: inference, a training step, a federated round.
+
+A model that stands on a fixed transform is priced with it. A device computes the transform of its
+records once, before its first round, and keeps what it gives: that is the preparation, and a step
+begins there. An inference is of a new record, so it begins with the transform.
+
+reports    latency, energy and memory, as data
+subjects   what is priced, and in which numbers
+"""
+
+from server.cost.reports import Report, cost_of_experiment, cost_of_model, cost_of_run
+
+__all__ = ["Report", "cost_of_experiment", "cost_of_model", "cost_of_run"]
