@@ -175,7 +175,8 @@ class Program:
         for p, view in zip(parameters, self.flat.data.split(sizes_p), strict=True):
             p.data = view.view(p.shape)
         numbers = 2 * sizes.values + sizes.patches + sizes.places
-        self._block = min(max(WORKSPACE // (4 * numbers), 1), MOST_RECORDS)
+        self._most_block = min(max(WORKSPACE // (4 * numbers), 1), MOST_RECORDS)
+        self._block = self._most_block
         self._buffers: Buffers | None = None
 
     @classmethod
@@ -228,9 +229,12 @@ class Program:
         Returns:
             What summing up in float32 adds to a record's influence, as a share of the clip.
         """
-        while self._block > 1 and sum_share(num_records, self._block) > MOST_SUM_SHARE:
-            self._block, self._buffers = max(self._block // 2, 1), None
-        return sum_share(num_records, self._block)
+        block = self._most_block
+        while block > 1 and sum_share(num_records, block) > MOST_SUM_SHARE:
+            block //= 2
+        if block != self._block:
+            self._block, self._buffers = block, None
+        return sum_share(num_records, block)
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
