@@ -53,8 +53,8 @@ ROUNDING = fhe.ApproximateRoundingConfig(
     reduce_precision_after_approximate_clipping=False,
     symetrize_deltas=False,
 )
-SHOWN = 4  # drawn inputs on which a new circuit is simulated
-SLACK_BYTES = 1024  # of an envelope round ciphertexts
+SHOWN = 2  # drawn inputs on which a new circuit is simulated
+ENVELOPE_BYTES, SLACK_BYTES = 248, 64  # round serialized ciphertexts; by which it may differ
 
 
 class Lattice(NamedTuple):
@@ -73,7 +73,7 @@ class Compiled:
         p_error: that a bootstrap, or the decryption of a logit, errs.
         error_rate: that any of them does in an answer, at most.
         complexity: Concrete's estimate of its cost.
-        input_bytes: of an encrypted image, its envelope not included.
+        input_bytes: of an encrypted image.
     """
 
     circuit: Any
@@ -129,9 +129,8 @@ def compile_net(net: BinaryNet, accumulator_bits: int = 0, p_error: float = 0.0)
     _require_security(lattices(specs))
     _require_right(net, circuit, sum_bits)
     rate = chances * circuit.p_error
-    return Compiled(
-        circuit, sum_bits, circuit.p_error, rate, circuit.complexity, circuit.size_of_inputs
-    )
+    input_bytes = circuit.size_of_inputs + ENVELOPE_BYTES
+    return Compiled(circuit, sum_bits, circuit.p_error, rate, circuit.complexity, input_bytes)
 
 
 def _compile(net: BinaryNet, sum_bits: int, p_error: float) -> Any:
@@ -238,7 +237,7 @@ class Circuit:
     def __init__(self, path: Path, input_bytes: int) -> None:
         """Args:
         path: of `server.zip`.
-        input_bytes: what an encrypted image takes, its envelope not included.
+        input_bytes: what an encrypted image takes: all take the same.
         """
         self._server = fhe.Server.load(path)
         self._input_bytes = input_bytes
@@ -262,7 +261,7 @@ class Circuit:
         Raises:
             CiphertextError: the upload is not what a client of this model sends.
         """
-        if len(parts) != 1 or not 0 <= len(parts[0]) - self._input_bytes <= SLACK_BYTES:
+        if len(parts) != 1 or abs(len(parts[0]) - self._input_bytes) > SLACK_BYTES:
             raise CiphertextError(f"not an encrypted image of about {self._input_bytes} bytes")
         try:
             answer = self._server.run(fhe.Value.deserialize(parts[0]), evaluation_keys=keys)
