@@ -32,7 +32,7 @@ class Poison(np.ndarray):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "settings"), (("ckks", served.SQUARES), ("boolean", served.SIGNS))
+    ("scheme", "settings"), [("ckks", served.SQUARES), ("boolean", served.SIGNS)]
 )
 def test_no_training_record_is_read_to_compile(tmp_path, monkeypatch, scheme, settings):
     """Each file is the same to the byte with the records poisoned, labels but their number too."""
@@ -64,7 +64,7 @@ def test_no_training_record_is_read_to_compile(tmp_path, monkeypatch, scheme, se
 
 @pytest.mark.parametrize(
     ("scheme", "settings", "said"),
-    (("ckks", served.SQUARES, "synthetic images"), ("boolean", served.SIGNS, "the weights")),
+    [("ckks", served.SQUARES, "synthetic images"), ("boolean", served.SIGNS, "the weights")],
 )
 def test_the_offer_says_on_what_a_service_was_calibrated(tmp_path_factory, scheme, settings, said):
     _, folder = served.compiled(tmp_path_factory, scheme, *settings)
