@@ -235,9 +235,9 @@ def test_offsets_beyond_the_width_do_not_widen_the_circuit():
     """Constants wrap round like sums: a dead unit's would make every bootstrap dearer."""
     net = random_net(np.random.default_rng(7))
     b = net.b.copy()
-    b[0] += 2 * (1 << 6)  # t by a whole turn
+    b[0] += 2 * (1 << 5)  # t by a whole turn of five bits
     turned = BinaryNet(net.w, b, net.v, net.c, net.shape, net.pool, net.threshold)
-    one, other = (compile_net(n, accumulator_bits=5) for n in (net, turned))
+    one, other = (compile_net(n, accumulator_bits=4) for n in (net, turned))
     assert one.complexity == other.complexity
     bits = np.random.default_rng(8).integers(0, 2, (2, 16))
     for record in with_parity(bits):
