@@ -272,7 +272,7 @@ def test_the_perceptron_of_the_arithmetic_room_compiles_unchanged(trained, tmp_p
     unit = float(last.projection(last.weight, training=False).abs().max())
     best = logits.topk(2).values / unit
     clear = (best[:, 0] - best[:, 1] > 1 / STEPS).numpy()  # the last biases are rounded to steps
-    assert clear.sum() > 90
+    assert clear.sum() > 60
     found = net.logits(net.bits(images)).argmax(1)
     assert np.array_equal(found[clear], logits.argmax(1).numpy()[clear])
     compiled = compile_net(net)
