@@ -13,6 +13,7 @@ import tenseal.sealapi as seal
 
 from privacy.errors import CiphertextError, ModelError
 from privacy.sealed import inflate
+from privacy.security import require_modulus
 
 MOST_BYTES = 1 << 28  # of an object whose size is not known better
 SLACK_BYTES = 1024  # for headers within an object
@@ -62,11 +63,12 @@ def from_bytes(native: Any, context: Any, content: bytes, most_bytes: int = MOST
 
 
 def make_context(degree: int, prime_bits: tuple[int, ...], special_bits: int) -> Any:
-    """A SEAL context at 128-bit security.
+    """A SEAL context at 128-bit security, by a newer table than SEAL's own.
 
     Raises:
-        ModelError: SEAL refuses the parameters, or finds them weaker than that.
+        ModelError: SEAL refuses the parameters, or they are weaker than that.
     """
+    require_modulus(degree, sum(prime_bits) + special_bits)
     parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
     parameters.set_poly_modulus_degree(degree)
     try:

@@ -7,6 +7,8 @@ plan           a net as a program: products, rotations, levels
 ckks           PUBLIC: a planned program on ciphertexts
 batch          PUBLIC: many inputs at once, one number in each ciphertext
 programs       a program as files
+synthetic      images that nobody took, on which ranges are measured
+signs          a binarized net: integers
 boolean        PUBLIC: a binarized net as a circuit
 wire           frames and offers between client and service
 keys           SECRET: CKKS

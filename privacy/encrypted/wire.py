@@ -139,6 +139,7 @@ class Offer(Section):
         input_bits: log2 of the scale at which slots are encoded.
         rotations: the Galois keys that the server needs.
         logit_divisor: the logits come divided by this.
+        calibration: from what the ranges were taken.
         batch: how to ask for many images at once, if the service lets.
     """
 
@@ -154,13 +155,17 @@ class Offer(Section):
     input_bits: float = Field(ge=1, le=60)
     rotations: tuple[int, ...] = Field(strict=False, max_length=32768)
     logit_divisor: float = Field(gt=0)
+    calibration: str = Field(max_length=200)
     batch: BatchOffer | None = None
 
     @property
     def security(self) -> str:
         """In words."""
         bits = sum(self.prime_bits) + self.special_bits
-        return f"CKKS, ring of degree {self.degree}, modulus of {bits} bits: 128-bit security"
+        return (
+            f"CKKS, ring of degree {self.degree}, modulus of {bits} bits: 128-bit security; "
+            f"calibrated on {self.calibration}"
+        )
 
     @property
     def digest(self) -> bytes:
@@ -176,7 +181,10 @@ class BooleanOffer(Section):
         shape, pool: as in `Offer`.
         threshold: a pixel that reaches it is a one.
         specs: Concrete's specification of the client's parameters, base64.
+        sum_bits: the width of the circuit's sums.
         p_error: of one bootstrap.
+        error_rate: that noise changes anything of an answer, at most.
+        calibration: from what the widths were taken.
     """
 
     scheme: Literal["boolean"] = "boolean"
@@ -186,12 +194,18 @@ class BooleanOffer(Section):
     threshold: float = Field(ge=0, lt=1)
     num_classes: int = Field(ge=2, le=32768)
     specs: str = Field(max_length=1 << 24)
+    sum_bits: int = Field(ge=2, le=16)
     p_error: float = Field(gt=0, lt=1)
+    error_rate: float = Field(gt=0, lt=1)
+    calibration: str = Field(max_length=200)
 
     @property
     def security(self) -> str:
         """In words."""
-        return f"TFHE by Concrete, 128-bit security, p_error {self.p_error:.2g} a bootstrap"
+        return (
+            f"TFHE by Concrete: 128-bit security; sums of {self.sum_bits} bits, an answer wrong by "
+            f"noise once in {1 / self.error_rate:,.0f} at most; calibrated on {self.calibration}"
+        )
 
     @property
     def digest(self) -> bytes:

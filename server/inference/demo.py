@@ -144,6 +144,7 @@ class Demo:
             "download_bytes": answers[0].bytes_down,
             "scheme": offer.scheme,
             "security": offer.security,
+            "calibration": offer.calibration,
         }
 
     def _print_costs(self, answers: Sequence[Answer]) -> None:

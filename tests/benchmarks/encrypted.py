@@ -27,7 +27,7 @@ from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
 from server.inference.demo import wilson
 from server.inference.loopback import loopback
-from server.inference.program import VALIDATION, binary_net_of, evenly, net_of, trained_model
+from server.inference.program import binary_net_of, net_of, trained_model
 from server.run.directory import Run
 
 MNIST = Data(name="mnist")
@@ -179,24 +179,26 @@ def accuracy() -> dict:
 def boolean(num_fhe: int = 200, num_simulated: int = 10_000) -> dict:
     """The boolean row: encrypted accuracy, simulated and real, times and bytes."""
     from privacy.encrypted.boolean import compile_net
+    from privacy.encrypted.signs import with_parity
 
     run = trained("encrypted-binary")
     dataset = load(run.experiment.data)
     told = ask(run, "boolean", num_fhe, threads=2)
     net = binary_net_of(trained_model(run), run.experiment)
-    chosen = evenly(len(dataset.train_x), VALIDATION)
-    bits = net.bits(dataset.train_x[chosen] / 255.0)
-    compiled = compile_net(net, bits, dataset.train_y[chosen])
+    compiled = compile_net(net, run.experiment.arithmetic.accumulator_bits)
     places = test_places(num_simulated)
     shown = net.bits(dataset.test_x[places] / 255.0)
-    simulated = np.array([compiled.circuit.simulate(b) for b in shown]).argmax(1)
-    right = int((simulated == dataset.test_y[places]).sum())
-    uncompressed = uncompressed_bytes(net, bits)
+    simulated = np.array([compiled.circuit.simulate(b) for b in with_parity(shown)])
+    plain = net.logits(shown)
+    right = int((simulated.argmax(1) == dataset.test_y[places]).sum())
+    uncompressed = uncompressed_bytes(net, shown[:500])
     return told | {
-        "choice": compiled.choice._asdict(),
+        "error_rate_at_most": compiled.error_rate,
         "simulated_images": num_simulated,
         "simulated_accuracy": right / num_simulated,
         "simulated_accuracy_interval": wilson(right, num_simulated),
+        "simulated_agreement": float((simulated.argmax(1) == plain.argmax(1)).mean()),
+        "answers_with_any_number_wrong": int((simulated != plain).any(1).sum()),
         "upload_uncompressed_bytes": uncompressed,
         "input_ratio": uncompressed / told["upload_bytes"],
     }
