@@ -1,5 +1,6 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
+from privacy.dp.noise import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
 
 SIMULATION = (
@@ -34,6 +35,10 @@ SAMPLING = {
 }
 
 
+# Of all draws that anybody could make, 2^80, times what the sampler may be off in each.
+SAMPLER = f"the noise's sampler adds less than {2.0**80 * TOTAL_VARIATION:.0e} to delta"
+
+
 def caveat_of(experiment: Experiment) -> str:
     """For whom an epsilon does not hold; to be said wherever one is shown. Empty if for nobody.
 
@@ -49,9 +54,9 @@ def neighbours_of(experiment: Experiment) -> str:
 
 
 def sampling_of(experiment: Experiment) -> str:
-    """What is counted of sampling, and the neighbours."""
+    """What is counted of sampling, the neighbours, and how near the noise is to its law."""
     told = SAMPLING[experiment.budget.unit]
-    return f"{told}; neighbours: {neighbours_of(experiment)}" if told else ""
+    return f"{told}; neighbours: {neighbours_of(experiment)}; {SAMPLER}" if told else ""
 
 
 def trust_of(experiment: Experiment) -> str:
