@@ -9,7 +9,7 @@ from server.commands.options import AsJson, RunName, Runs
 
 
 def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
-    """Audit the DP-SGD of a run, or of an experiment; exit status 1 if it fails."""
+    """Audit the DP of a run, or of an experiment, by its own code; exit status 1 if it fails."""
     from server.adversary.auditing import audit_of, subject
     from server.console import out
     from server.experiment.promise import caveat_of
@@ -35,6 +35,8 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
         out.print(table)
         if caveat := caveat_of(experiment):
             out.print(f"epsilon is that of {caveat}", highlight=False, markup=False)
+        for line in done.not_examined:
+            out.print(f"not examined: {line}", highlight=False, markup=False)
         for check in done.checks:
             if not check.passed:
                 out.print(f"[red]{check.name}[/red]: usually {check.meaning}")
