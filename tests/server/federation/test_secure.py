@@ -137,8 +137,8 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
         reply = deliver(message)
         if message.metadata.message_type == "query.unmask":
             told = reply.content["sum"]
-            survivors = unpack_rows(message.content["sum"]["survivors"], 0)
-            for member in unpack_rows(told["parts"], PART_BYTES):
+            survivors = unpack_rows(message.content["sum"]["survivors"], 0, 10)
+            for member in unpack_rows(told["parts"], PART_BYTES, 10):
                 key = (message.metadata.dst_node_id, bytes(message.content["sum"]["digest"]))
                 kinds.setdefault((key, member), set()).add(member in survivors)
         return reply
@@ -173,7 +173,15 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
         (["record.masked=true"], "under 'masks' only"),
         ([MASKS, "secure.survivors=0.5"], "greater than 0.5"),
         ([MASKS, "secure.threshold=0.4"], "greater than or equal to 0.5"),
-        ([MASKS, "secure.neighbours=5"], "an even number from 4 up, or 0"),
+        ([MASKS, "secure.neighbours=2"], "clients accept no fewer than 3 among 4"),
+        (
+            [MASKS, "secure.neighbours=34", "federation.clients=60"],
+            "clients accept no fewer than 36 among 60",
+        ),
+        ([MASKS, "secure.groups=2", "federation.clients=8"], "two cannot tell which of them lies"),
+        ([MASKS, "secure.groups=4", "federation.clients=9"], "of 2 clients each; a sum hides"),
+        ([MASKS, "secure.groups=3", "federation.clients=9", "budget.unit=client"], "one sum of al"),
+        ([MASKS, "secure.groups=3", "federation.clients=9", "secure.neighbours=8"], "neighbours ="),
         ([MASKS, "federation.clients=5000", "secure.most_examples=9999999"], "would wrap"),
         ([MASKS, "federation.clients=65000"], "bits are too few|would wrap"),
         (["federation.secure_aggregation=mask"], "did you mean masks"),
