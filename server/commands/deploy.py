@@ -114,6 +114,14 @@ def node(
         )
     if members is not None and key is None:
         raise SettingsError("--members: give --key too, which signs this node's keys for a sum")
+    known: dict[str, str | int | float | bool] = {}
+    if members is not None and key is not None:
+        num = len(read_roster(members, key, client, fewest_members).members)
+        known = {"members": str(members.resolve()), "key": str(key.resolve())}
+        known["fewest-members"] = fewest_members
+        print(f"privet: {num} members are known by their keys", file=sys.stderr)
+    else:
+        print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
     schema = state(data, classes, records)
     print(
         f"privet: of the records in {data} servers may learn: labels under {schema.classes}, "
@@ -133,14 +141,8 @@ def node(
         "allow-unprotected": allow_unprotected,
         "allow-seeded": allow_seeded,
         "secure-aggregation": secure_aggregation,
+        **known,
     }
-    if members is not None and key is not None:
-        roster = read_roster(members, key, client, fewest_members)
-        print(f"privet: {len(roster.members)} members are known by their keys", file=sys.stderr)
-        config |= {"members": str(members.resolve()), "key": str(key.resolve())}
-        config["fewest-members"] = fewest_members
-    else:
-        print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
     run_node(NodeSettings(address, config, authority, key, port))
 
 

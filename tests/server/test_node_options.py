@@ -24,7 +24,8 @@ def start(privet, tmp_path, monkeypatch):
         started.clear()
         status, _, said = privet(
             "node", "--data", str(tmp_path / "nodes" / "node-1"), "--link", "127.0.0.1:9",
-            "--ledger", str(tmp_path / "ledger.jsonl"), "--client", "1", "--of", "4", *options,
+            "--ledger", str(tmp_path / "ledger.jsonl"), "--client", "1", "--of", "4",
+            "--classes", "10", "--epsilon-limit", "8", *options,
         )  # fmt: skip
         assert bool(started) == (status == 0)
         return (started[0].config if started else status), said

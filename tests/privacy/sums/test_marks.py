@@ -1,5 +1,6 @@
 """A step of a sum is taken once, by whichever of two processes comes first."""
 
+import fcntl
 import multiprocessing
 
 import pytest
@@ -36,6 +37,21 @@ def test_of_many_processes_one_list_is_answered(tmp_path):
         assert won.empty()
         assert path.read_text() == f"{TERMS.digest.hex()} unmask {first.hex()}\n"
         won.close()
+
+
+def test_who_comes_second_waits_for_the_first(tmp_path):
+    """Between looking and marking nobody else looks."""
+    path, context = tmp_path / "ledger.sums", multiprocessing.get_context("fork")
+    gate, won = context.Barrier(1), context.SimpleQueue()
+    second = context.Process(target=try_to_take, args=(path, b"2", gate, won))
+    with path.open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second.start()
+        second.join(0.5)
+        assert won.empty()
+        first.write(f"{TERMS.digest.hex()} unmask {b'1'.hex()}\n")
+    second.join()
+    assert won.empty()
 
 
 def test_a_step_is_taken_once_in_each_sum(tmp_path):

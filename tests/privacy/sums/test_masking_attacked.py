@@ -8,7 +8,7 @@ from test_masking import D, added, looks_uniform, random_words
 from privacy.errors import SecureSumFailed
 from privacy.sums.masking import Member
 from privacy.sums.masks import PART_BYTES, own_mask
-from privacy.sums.terms import degree_for
+from privacy.sums.terms import Secure, degree_for
 
 # ---- other models for other clients
 
@@ -85,6 +85,14 @@ def test_a_server_cannot_thin_out_the_neighbours_of_a_victim():
     few = [m for m in there if m not in drawn[terms.needed - 2 :]]
     with pytest.raises(SecureSumFailed, match=f"has {terms.needed - 2} neighbours left"):
         one.members[0].conceal(one.words[0], few, boxes, proofs)
+
+
+def test_a_sum_has_three_survivors_or_more():
+    """Of the sum of two, each knows what the other said."""
+    assert [Secure().fewest(members) for members in (3, 4, 5, 10)] == [3, 3, 3, 6]
+    terms = terms_for(range(3), D).model_copy(update={"survivors": 2})
+    with pytest.raises(SecureSumFailed, match="a sum of 2 tells each what the other said"):
+        member(terms, 0, np.random.default_rng(0)).advertise()
 
 
 @pytest.mark.parametrize("clients", [10, 60])

@@ -31,8 +31,9 @@ def greatest(terms, told):
 
 
 def senseless(terms, told):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, np.iinfo(told.dtype).max, len(told), told.dtype)
+    """Of the right weight, so that nothing else gives them away."""
+    drawn = np.random.default_rng(0).integers(0, np.iinfo(told.dtype).max, len(told), told.dtype)
+    return np.append(drawn[:-2], told[-2:])
 
 
 @pytest.fixture(scope="module")
