@@ -38,6 +38,7 @@ MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
 SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
+GROUPS = "the server saw a sum of each group: more than the mean of all, and the run kept none"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
 Found = dict[str, Any]
@@ -53,7 +54,7 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
     tape = replay(run)
     stages: dict[str, Callable[[], Found]] = {
         "models": lambda: on_models(tape, shadows_of(run, tape, settings, tell), settings),
-        "updates": lambda: on_updates(tape, settings),
+        "updates": lambda: on_updates(tape, settings) | _unread_sums(run),
         "reconstruction": lambda: reconstruct(run, tape, settings, tell),
         "robustness": lambda: on_answers(run, tape),
     }
@@ -187,6 +188,13 @@ def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
 
 
 # ---- the adversary who sees updates
+
+
+def _unread_sums(run: Run) -> Found:
+    """What is not measured where the server saw sums of groups: only their mean is kept."""
+    federation, secure = run.experiment.federation, run.experiment.secure
+    grouped = federation.secure_aggregation != "none" and secure.groups > 1
+    return {"secure_sum": {"left_out": GROUPS}} if grouped else {}
 
 
 def on_updates(tape: Tape, settings: Attack) -> Found:

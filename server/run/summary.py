@@ -7,7 +7,7 @@ from privacy.dp.ledger import Ledger, Spent
 from server.experiment.experiment import Experiment
 from server.experiment.promise import caveat_of, neighbours_of, sampling_of, trust_of
 from server.run.directory import Run
-from server.run.rounds import ledgers_after
+from server.run.rounds import RoundRecord, ledgers_after
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def summarise(run: Run) -> Summary:
         neighbours=neighbours_of(experiment),
         caveat=caveat_of(experiment),
         sampling=sampling_of(experiment),
-        trust=trust_of(experiment),
+        trust=trust_of(experiment) + _vouching(rounds),
         secure_aggregation=federation.secure_aggregation,
         single_updates_seen=sum(
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
@@ -102,6 +102,14 @@ def summarise(run: Run) -> Summary:
 
 def _accountant(experiment: Experiment) -> str:
     return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
+
+
+def _vouching(rounds: list[RoundRecord]) -> str:
+    """Who says who the members of sums were?"""
+    sums = [record.secure for record in rounds if record.secure]
+    if all(seen.get("signed") == seen["members"] for seen in sums):
+        return ""
+    return "; who is in a sum is the server's word, for members signed no keys"
 
 
 def headline(summary: Summary) -> dict[str, Any]:
