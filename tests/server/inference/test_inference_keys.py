@@ -17,6 +17,7 @@ from privacy.encrypted.wire import read_frame
 from privacy.errors import ServiceError
 from privacy.sealed import inflate
 from server.inference import service as inference
+from server.inference.limits import Limits
 from server.inference.listen import listen
 from server.inference.loopback import loopback
 
@@ -36,13 +37,12 @@ def test_keys_give_way_to_newer_ones_and_are_uploaded_again(model):
             await Asker.begin(http)  # the second's were used least lately
             assert (await second.ask(second.question())).status_code == 404
             await first.require_right()
-            health = (await http.get("/health")).json()
-            assert health["stored_keys"] == 2
-            assert health["stored_keys_bytes"] <= 2.5 * size
-            files = list(service._scratch.iterdir())
-            assert len(files) == 2
+            folder = service._store.folder
+            assert service._store.size_bytes <= 2.5 * size
+            files = list(folder.iterdir())
+            assert len(files) == len(service._store) == 2
             assert {f.name for f in files} >= {first.frame.identity.hex()}
-        assert not service._scratch.exists()
+        assert not folder.parent.exists()
 
     served.run(story())
 
@@ -62,14 +62,16 @@ def memory_of(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
-def test_no_process_or_file_of_the_server_holds_the_secret_key(model):
+def test_no_process_or_file_of_the_server_holds_the_secret_key(model, tmp_path):
     """The secret polynomial's words are looked for; the search must find what is public."""
     run, _ = model
-    with loopback(run.path, "ckks", workers=1) as url:
-        client = Client(httpx.Client(base_url=url, timeout=60))
+    path, tokens = served.tokens_file(tmp_path, "operator")
+    with loopback(run.path, "ckks", options=["--tokens", str(path)]) as url:
+        http = httpx.Client(base_url=url, timeout=60, headers=served.bearer(tokens["operator"]))
+        client = Client(http)
         data = load(Data())
         client.ask(data.test_x[0] / data.scale)
-        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+        pids = [w["pid"] for w in http.get("/status").json()["workers"]]
         parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
         keys_folder = Path(Path(f"/proc/{pids[0]}/cmdline").read_text().split("\0")[4])
         assert len(list(keys_folder.iterdir())) == 1
@@ -124,6 +126,6 @@ def test_a_port_that_is_taken_is_told():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"{port}: .* choose another --port"):
-            listen(FastAPI(), "127.0.0.1", port)
+            listen(FastAPI(), "127.0.0.1", port, Limits())
     with pytest.raises(ServiceError, match="refused"):
         Client(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))
