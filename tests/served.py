@@ -10,9 +10,9 @@ import httpx
 
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
-from server.inference.program import compile_run
 from server.inference.gate.stores import scratch
 from server.inference.limits import Limits
+from server.inference.program import compile_run
 from server.inference.service import Service
 
 SQUARES = [

@@ -1,4 +1,4 @@
-"""The worker processes of a service: each place in the pool is kept filled, by whatever it takes."""
+"""The worker processes of a service: each place in the pool is kept filled."""
 
 import asyncio
 import time

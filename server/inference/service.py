@@ -7,9 +7,9 @@
     POST /v1/answers   a frame with an encrypted image; the answer is a frame
     POST /v1/batches   a frame with many images, one pixel a ciphertext
 
-Frames are checked in this process, in Python, as they come; what is in them is parsed in a worker's.
-What is wrong with a request is told in one line with a 4xx; what can be asked again has a
-`retry-after`.
+Frames are checked in this process, in Python, as they come; what is in them is parsed in a
+worker's. What is wrong with a request is told in one line with a 4xx; what can be asked again has
+a `retry-after`.
 """
 
 import asyncio
@@ -60,8 +60,8 @@ class Service:
         self._offer_json = (folder / "offer.json").read_bytes()
         offer = read_offer(self._offer_json)
         self._model = offer.digest
-        batched = isinstance(offer, Offer) and offer.batch is not None
-        self._answers = {"image": 1, "batch": offer.batch.images if batched else 1}
+        batch = offer.batch if isinstance(offer, Offer) else None
+        self._answers = {"image": 1, "batch": batch.images if batch else 1}
         self._accounts = Accounts(tokens, limits.answers_per_day)
         self._most_bytes = {
             "keys": limits.keys_bytes,

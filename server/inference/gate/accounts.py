@@ -133,7 +133,7 @@ class Accounts:
         Raises:
             Refusal: 429.
         """
-        crashes = self._crashes.get(who, ())
+        crashes = self._crashes.get(who, deque())
         if len(crashes) == MOST_CRASHES:
             wait_s = crashes[0] + CRASHES_WITHIN_S - time.monotonic()
             if wait_s > 0:

@@ -131,7 +131,7 @@ class Punctual(H11Protocol):
             self._expect("header", self._limits.header_s)
 
     def on_response_complete(self) -> None:
-        """What the client still sends or does not read may take a moment; another request longer."""
+        """What the client still sends may take a moment, its next request longer."""
         if self.conn.their_state is h11.SEND_BODY:
             self._expect("end", LINGER_S)
         else:

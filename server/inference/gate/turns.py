@@ -40,15 +40,18 @@ class Turns(Generic[Free]):
         """
         self._used_s[who] = max(self._used_s.get(who, 0.0), self._now_s)
         if self._free and not self.waiting:
+            self._now_s = max(self._now_s, self._used_s[who])
             return self._free.popleft()
         place = self._line_up(who)
         try:
-            return await asyncio.wait_for(place, patience_s)
-        except TimeoutError:
-            raise Refusal(f"no worker was free within {patience_s:g} s; try again", 504) from None
-        except asyncio.CancelledError:
+            async with asyncio.timeout(patience_s):
+                return await place
+        except BaseException as error:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self.give(place.result())
+                self.give(place.result())  # its turn came at the very moment at which it left
+            if isinstance(error, TimeoutError):
+                told = f"no worker was free within {patience_s:g} s; try again"
+                raise Refusal(told, 504) from None
             raise
         finally:
             self._leave(who, place)
