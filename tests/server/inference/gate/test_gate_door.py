@@ -104,11 +104,15 @@ def test_bytes_that_drip_put_nothing_off(capsys, start):
     length = b"content-length: 1000000\r\n\r\n" if b"PUT" in start else b""
     with listening(capsys) as port, connect(port) as connection:
         connection.sendall(start + length)
-        begun = time.monotonic()
         with pytest.raises(OSError):  # noqa: PT011
-            while time.monotonic() < begun + PATIENCE_S:
-                connection.sendall(b"x")
-                time.sleep(0.05)
+            drip(connection)
+
+
+def drip(connection):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        connection.sendall(b"x")
+        time.sleep(0.05)
 
 
 def test_an_answer_that_nobody_reads_is_dropped(capsys):

@@ -124,10 +124,14 @@ def test_a_frame_in_pieces_is_the_frame(size):
     assert (head.identity, head.keys) == (frame.identity, frame.keys)
     assert (head.size_bytes, head.nonce) == (len(content), content[24:40])
     for damaged in (content[:-1], content + b"x", content[:200] + b"!" + content[201:]):
-        arriving = Arriving("keys", MODEL, len(content) + 1)
         with pytest.raises(WireError):
-            arriving.feed(damaged)
-            arriving.finish()
+            take_in(damaged, len(content) + 1)
+
+
+def take_in(content, most_bytes):
+    arriving = Arriving("keys", MODEL, most_bytes)
+    arriving.feed(content)
+    return arriving.finish()
 
 
 def test_a_client_that_leaves_leaves_nothing(tmp_path):
