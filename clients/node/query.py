@@ -140,23 +140,21 @@ class Client:
         those whom it turned away do not come back together; each time under a new nonce.
         """
         deadline, wait_s = time.monotonic() + self._patience_s, FIRST_WAIT_S
-        uploads = 0
         while True:
             response, reason, begun = self._try(method, path, frame)
             if response is not None and response.status_code == 200:
                 return response, begun
             status = None if response is None else response.status_code
-            if status == 404 and frame is not None and frame.kind == "image" and not uploads:
-                self._upload_keys()  # ours gave way to others'
-                uploads += 1
-                continue
-            told_s = _retry_after_s(response)
-            pause_s = max(told_s, random.uniform(wait_s / 2, wait_s))
-            if status not in (None, *BUSY) or time.monotonic() + pause_s > deadline:
+            gave_way = status == 404 and frame is not None and frame.kind == "image"
+            pause_s = max(_retry_after_s(response), random.uniform(wait_s / 2, wait_s))
+            in_time = time.monotonic() + pause_s <= deadline
+            if not in_time or not (gave_way or status in (None, *BUSY)):
                 raise ServiceError(f"{self._http.base_url}: {reason}")
-            uploads = 0  # a worker may have ended since, and the keys with it
+            if gave_way:  # our keys did, to others', or with a worker that ended
+                self._upload_keys()
+            else:
+                time.sleep(pause_s)
             wait_s = min(2 * wait_s, MOST_WAIT_S)
-            time.sleep(pause_s)
 
     def _try(
         self, method: str, path: str, frame: Frame | None

@@ -30,6 +30,9 @@ def serve(
     keys_mb: Annotated[
         int, typer.Option(min=1, help="Megabytes of clients' keys to keep, at most")
     ] = 2048,
+    scratch_folder: Annotated[
+        Path | None, typer.Option("--scratch", help="For what clients send; else in memory")
+    ] = None,
     proxy: Annotated[
         list[str] | None, typer.Option(help="Address or network of a proxy, which tells for whom")
     ] = None,
@@ -65,7 +68,7 @@ def serve(
         answers_per_day=answers_per_day,
         stored_keys_bytes=keys_mb << 20,
     )
-    place = roomiest(limits.stored_keys_bytes + limits.in_flight_bytes)
+    place = scratch_folder or roomiest(limits.stored_keys_bytes + limits.in_flight_bytes)
     with (
         ended_in_order(),
         scratch("privet-model-", Path(tempfile.gettempdir())) as folder,

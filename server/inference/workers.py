@@ -138,8 +138,10 @@ class Worker:
 
     async def kill(self) -> None:
         """End it now."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        if self.alive:
+            with suppress(ProcessLookupError):
+                # `Process.kill` reaps what has ended already, and its exit status is lost
+                os.kill(self.pid, signal.SIGKILL)
         await self._process.wait()
 
     async def end(self) -> None:

@@ -1,24 +1,52 @@
 """Keys that no circuit can use: refused before they are kept, at the price of no worker or one."""
 
+import base64
+import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import served
 
-from clients.data.sets import Data, load
+from privacy.encrypted.boolean import BinaryNet, Choice, compile_net
 from privacy.encrypted.boolean_keys import BooleanKeys
-from privacy.encrypted.wire import Frame, read_frame, read_offer
-from server.inference.program import compile_run
+from privacy.encrypted.programs import digest
+from privacy.encrypted.trial import circuit_files
+from privacy.encrypted.wire import BooleanOffer, Frame, read_frame, read_offer
+
+IMAGE = np.random.default_rng(7).random((4, 4))
+
+
+def compile_small(folder, hidden):
+    """A small circuit as a service has it: in a second, where a trained one takes longer."""
+    rng = np.random.default_rng(5)
+    w, v = rng.choice([-1, 1], (hidden, 16)), rng.choice([-1, 1], (3, hidden))
+    net = BinaryNet(w, np.zeros(hidden), v, np.zeros(3), (4, 4), 1, 0.5)
+    bits = net.bits(rng.random((60, 4, 4)))
+    compiled = compile_net(net, bits, net.logits(bits).argmax(1), (Choice(0, 0, 2.0**-20),))
+    content, specs = compiled.server_bytes(), base64.b64encode(compiled.client_specs()).decode()
+    offer = BooleanOffer(
+        model=digest(content), shape=(4, 4), pool=1, threshold=0.5, num_classes=3, specs=specs,
+        p_error=2.0**-20,
+    )  # fmt: skip
+    about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
+    files = circuit_files(compiled.circuit, bits[0]) | {
+        "server.zip": content,
+        "offer.json": offer.model_dump_json().encode(),
+        "scheme.json": json.dumps(about).encode(),
+    }
+    folder.mkdir()
+    for name, written in files.items():
+        (folder / name).write_bytes(written)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def circuits(tmp_path_factory):
     """Two of the same scheme, for other nets."""
-    first = served.compiled(tmp_path_factory, "boolean", *served.SIGNS)
-    other = served.train(tmp_path_factory.mktemp("other"), *served.SIGNS, "model.hidden=[3]")
-    compile_run(other, "boolean", other.path / "served")
-    return first[1], other.path / "served"
+    folder = tmp_path_factory.mktemp("circuits")
+    return compile_small(folder / "small", 2), compile_small(folder / "other", 3)
 
 
 def keys_of(folder):
@@ -42,7 +70,6 @@ def test_keys_of_no_use_are_refused_and_kill_nobody(circuits):
         "more than one": (sound, sound),
         "longer": (sound + bytes(8),),
     }
-    data = load(Data())
 
     async def story():
         async with served.serving(circuits[0]) as (service, http):
@@ -58,7 +85,7 @@ def test_keys_of_no_use_are_refused_and_kill_nobody(circuits):
             assert len(service._store) == 0
             assert [w.pid for w in service.pool.workers] == pids
             assert (await put((sound,))).status_code == 200
-            parts = keys.encrypt(data.test_x[0] / data.scale)
+            parts = keys.encrypt(IMAGE)
             identity = Frame("keys", offer.digest, (sound,)).identity
             frame = Frame("image", offer.digest, parts, identity)
             response = await http.post("/v1/answers", content=frame.to_bytes())

@@ -128,7 +128,7 @@ def serve(run):
 
 
 def test_whatever_end_it_takes_nothing_is_left(model, tmp_path, monkeypatch):
-    """kill -9 and a new start; then SIGTERM while a request waits; each with a worker that hangs."""
+    """kill -9, a new start, and SIGTERM while a request waits; each with a worker that hangs."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process, _, worker = serve(model[0])
     process.kill()
