@@ -3,9 +3,9 @@
 run as: python tests/acceptance/fuzz.py [--number 20000] [--seed 7]
 
 In process, so that it is fast; seeded, so that a failure can be repeated: whatever breaks a promise
-is kept in `--kept`, a file for each. Prints JSON; exit status 1 if a promise was broken: a status of
-500 or above, an answer that grows, a worker that ends, memory that grows, a service that no longer
-answers what is sound.
+is kept in `--kept`, a file for each. Prints JSON; exit status 1 if a promise was broken: a status
+of 500 or above, an answer that grows, a worker that ends, memory that grows, a service that does
+not answer what is sound any more.
 """
 
 import argparse
