@@ -231,6 +231,8 @@ def test_the_page_calls_privet_as_it_is():
         "run",
         "resume",
         "ledger",
+        "serve",
+        "infer",
     }
     known = typer.main.get_command(app).commands
     for call in calls:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -22,6 +23,7 @@ from server.inference.gate.door import Door, Loop, Network, Punctual
 from server.inference.limits import Limits
 
 MOST_HEADER_BYTES = 1 << 14
+DESCRIPTORS = 4
 CLOSE_S = 4.0  # for workers, once requests have ended
 
 
@@ -141,6 +143,11 @@ def listen(
     Raises:
         ServiceError: the port is taken, the app did not start, or cannot go on.
     """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS * limits.connections  # a connection has a socket and a file
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = Door(family, limits, proxy_networks(proxies))
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
