@@ -1,5 +1,6 @@
 """Keys of the service: replaced, in no process of the server, asked for again."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from test_inference import Asker
 
 from clients.data.sets import Data, load
 from clients.node.query import Client
+from privacy import seal
 from privacy.encrypted.wire import read_frame
 from privacy.errors import ServiceError
 from privacy.sealed import inflate
@@ -102,6 +104,16 @@ def test_the_service_imports_no_secret_key_code():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memory files")
+def test_what_seal_writes_is_gone_with_its_process():
+    """A worker that is killed leaves no client's ciphertext in a folder."""
+    with seal._scratch() as path:
+        Path(path).write_bytes(b"of a client")
+        assert Path(path).read_bytes() == b"of a client"
+        assert "memfd" in str(Path(path).readlink())
+    assert not Path(path).exists()
 
 
 def test_nonces_are_forgotten_in_order(model, monkeypatch):
