@@ -1,8 +1,10 @@
 """The door to SEAL: contexts at 128-bit security, and its objects as bytes.
 
-SEAL reads and writes files only, so bytes go through a folder in memory where there is one.
+SEAL reads and writes files only, so bytes go through a file that has no name where the system has
+such: it lives in memory, and is gone with its process however that ends.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,6 @@ from privacy.security import require_modulus
 
 MOST_BYTES = 1 << 28  # of an object whose size is not known better
 SLACK_BYTES = 1024  # for headers within an object
-MEMORY = Path("/dev/shm")  # a folder that is not on a disk, on Linux
 
 
 class Native(Protocol):
@@ -29,8 +30,15 @@ class Native(Protocol):
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(dir=MEMORY if MEMORY.is_dir() else None) as file:
-        yield file.name
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as file:
+            yield file.name
+        return
+    descriptor = os.memfd_create("seal", os.MFD_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def to_bytes(native: Native) -> bytes:

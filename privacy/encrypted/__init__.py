@@ -10,6 +10,7 @@ programs       a program as files
 synthetic      images that nobody took, on which ranges are measured
 signs          a binarized net: integers
 boolean        PUBLIC: a binarized net as a circuit
+trial          PUBLIC: what foreign keys are held against before they are kept
 wire           frames and offers between client and service
 keys           SECRET: CKKS
 boolean_keys   SECRET: boolean FHE

@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.data.sets import load
-from clients.node.query import Answer, connect
+from clients.node.query import Answer, Client, connect
 from privacy.encrypted.keys import flood as flood_logits
 from privacy.encrypted.net import Array
 from server.console import err, fact_table, out
@@ -39,7 +38,7 @@ def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]
         `run.inference[scheme]`.
     """
     with nullcontext(url) if url else loopback(run.path, scheme) as at:
-        Demo(run, at, None).evaluate(images)
+        Demo(run, connect(at)).evaluate(images)
     kept: dict[str, Any] = run.inference[scheme]
     return kept
 
@@ -47,10 +46,10 @@ def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]
 class Demo:
     """A client of a service, and the same model in the clear to compare with."""
 
-    def __init__(self, run: Run, url: str, key: Path | None) -> None:
+    def __init__(self, run: Run, client: Client) -> None:
         self._run = run
         self._dataset = load(run.experiment.data)
-        self._client = connect(url, key)
+        self._client = client
         self._model = trained_model(run)
 
     def _image(self, index: int) -> Array:

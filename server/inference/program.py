@@ -169,6 +169,7 @@ def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
 def _compile_boolean(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.boolean import CALIBRATION, compile_net
     from privacy.encrypted.programs import digest
+    from privacy.encrypted.trial import circuit_files
 
     net = binary_net_of(trained_model(run), run.experiment)
     compiled = compile_net(net, run.experiment.arithmetic.accumulator_bits)
@@ -187,6 +188,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
     )
     about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
     return {
+        **circuit_files(compiled.circuit, bits[0]),
         "server.zip": content,
         "offer.json": offer.model_dump_json().encode(),
         "scheme.json": json.dumps(about).encode(),

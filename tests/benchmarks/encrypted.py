@@ -7,17 +7,20 @@ Peers: TenSEAL's tutorial 4 (a convolution by `conv2d_im2col`, products by `mm`;
 [31, 26 x 6, 31]) as it is written, and with our convnet's weights.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 from peer_tenseal import random_tutorial, tutorial
 
@@ -106,7 +109,7 @@ def weights_of(run: Run) -> dict[str, np.ndarray]:
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_core() -> Iterator[None]:
     """Client, service and peer all on one core: none of them wanders to a cold one."""
     before = os.sched_getaffinity(0)
@@ -263,8 +266,8 @@ def service() -> dict:
 
     def throughput(url: str, clients: int, requests: int) -> float:
         image, failed = images(1, run.experiment.data)[0], []
-        known = [connect(url) for _ in range(clients)]
-        for client in known:
+        asking = [connect(url, token_file=file) for _ in range(clients)]
+        for client in asking:
             client.ask(image)
 
         def work(client) -> None:
@@ -274,7 +277,7 @@ def service() -> dict:
             except Exception as error:
                 failed.append(error)
 
-        threads = [threading.Thread(target=work, args=(client,)) for client in known]
+        threads = [threading.Thread(target=work, args=(client,)) for client in asking]
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -284,27 +287,29 @@ def service() -> dict:
             raise failed[0]
         return requests / (time.perf_counter() - start)
 
-    import httpx
-
-    def memory_mb(url: str) -> float:
-        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+    def memory_mb() -> float:
+        pids = [w["pid"] for w in operator.get("/status").json()["workers"]]
         status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status) / 1024
 
-    with loopback(run.path, "ckks", workers=2) as url:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        file, token = Path(folder) / "tokens", secrets.token_hex(16)
+        file.touch(0o600)
+        file.write_text(f"operator {token}")
+        served = loopback(run.path, "ckks", workers=2, options=["--tokens", str(file)])
+        url, known = stack.enter_context(served), {"authorization": f"Bearer {token}"}
+        operator = stack.enter_context(httpx.Client(base_url=url, headers=known))
         one = throughput(url, 1, 200)
         throughput(url, CLIENTS, 400)  # workers keep the parsed keys of eight clients, no more
-        begun = memory_mb(url)
-        eight = throughput(url, CLIENTS, REQUESTS)
-        ended = memory_mb(url)
-        health = httpx.get(f"{url}/health").json()
+        begun, eight = memory_mb(), throughput(url, CLIENTS, REQUESTS)
+        ended, status = memory_mb(), operator.get("/status").json()
     return {
         "one_client_per_s": one,
         "eight_clients_per_s": eight,
         "ratio": eight / one,
         "memory_mb": [begun, ended],
-        "answers_by_status": health["answers_by_status"],
-        "workers_replaced": health["workers_replaced"],
+        "answers_by_status": status["answers_by_status"],
+        "workers_replaced": status["workers_replaced"],
     }
 
 
