@@ -7,7 +7,6 @@ plan           a net as a program: products, rotations, levels
 ckks           PUBLIC: a planned program on ciphertexts
 batch          PUBLIC: many inputs at once, one number in each ciphertext
 programs       a program as files
-synthetic      images that nobody took, on which ranges are measured
 signs          a binarized net: integers
 boolean        PUBLIC: a binarized net as a circuit
 trial          PUBLIC: what foreign keys are held against before they are kept

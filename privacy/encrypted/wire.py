@@ -74,11 +74,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Head:
-    """What a service must know of a frame whose parts it does not look into.
-
-    Attributes:
-        identity: as `Frame.identity`.
-    """
+    """What a service must know of a frame whose parts it does not look into."""
 
     keys: bytes
     nonce: bytes
@@ -90,13 +86,10 @@ class Arriving:
     """A frame that comes piece by piece and is kept elsewhere: checked and hashed on its way.
 
     What is of another kind, for another model or too large is refused as soon as its header is
-    there, before its parts are.
+    there, before its parts are. `most_bytes` is of the whole frame.
     """
 
     def __init__(self, kind: Kind, model: bytes, most_bytes: int) -> None:
-        """Args:
-        most_bytes: of the whole frame.
-        """
         self._kind, self._model, self._most_bytes = kind, model, most_bytes
         self._start = bytearray()  # the header and the lengths, until they are whole
         self._lengths: list[int] | None = None  # of the parts that are still to come

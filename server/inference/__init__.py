@@ -1,6 +1,7 @@
 """A run's model as a service on encrypted inputs.
 
 program    a run compiled for a scheme
+synthetic  images that nobody took, on which a plan's ranges are measured
 limits     what clients may do
 gate/      what stands between them and the workers
 service    the HTTP service

@@ -20,7 +20,7 @@ from clients.data.sets import load
 from clients.layers import AddChannel, Square
 from clients.training.net import build
 from privacy.encrypted.net import Array, Convolution, Dense, Net
-from privacy.encrypted.signs import BinaryNet
+from privacy.encrypted.signs import BinaryNet, with_parity
 from privacy.encrypted.wire import BooleanOffer
 from privacy.errors import ModelError, SettingsError
 from privacy.files import write_atomically
@@ -128,7 +128,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.ckks import correct_rounding
     from privacy.encrypted.plan import plan
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
-    from privacy.encrypted.synthetic import CALIBRATION, synthetic_images
+    from server.inference.synthetic import CALIBRATION, synthetic_images
 
     net = net_of(trained_model(run), load(run.experiment.data).shape)
     images = synthetic_images(net.shape, DRAWN)
@@ -187,8 +187,9 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
         calibration=CALIBRATION,
     )
     about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
+    blank = np.zeros((1, net.w.shape[1]), np.int64)
     return {
-        **circuit_files(compiled.circuit, bits[0]),
+        **circuit_files(compiled.circuit, with_parity(blank)[0]),
         "server.zip": content,
         "offer.json": offer.model_dump_json().encode(),
         "scheme.json": json.dumps(about).encode(),

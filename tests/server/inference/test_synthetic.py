@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clients.data.sets import Data, load
-from privacy.encrypted.synthetic import synthetic_images
+from server.inference.synthetic import synthetic_images
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (22, 22), (20, 31)])
