@@ -314,12 +314,7 @@ def service() -> dict:
 
 
 PARTS = {
-    "convnet": convnet,
-    "perceptron": perceptron,
-    "accuracy": accuracy,
-    "service": service,
-    "boolean": boolean,
-    "concrete_ml": concrete_ml,
+    part.__name__: part for part in (convnet, perceptron, accuracy, service, boolean, concrete_ml)
 }
 
 
