@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.data.distort import distort
-from clients.seeds import digest, round_key, row_seeds
+from clients.seeds import round_key, row_seeds
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.optimizers import optimizer_of
@@ -23,12 +23,19 @@ from privacy.dp.training import privatize
 
 @dataclass(frozen=True)
 class Round:
-    """What differs from round to round, and the client's own number."""
+    """What differs from round to round, and the client's own number.
+
+    Attributes:
+        proximal: FedProx's mu.
+        plan: by which this federation is known from others of the same job: of seeded runs, they
+            have then no noise in common.
+    """
 
     number: int
     client: int
     learning_rate: float
-    proximal: float = 0.0  # FedProx's mu
+    proximal: float = 0.0
+    plan: str = ""
 
 
 def train(
@@ -53,7 +60,7 @@ def train(
         BudgetExhausted: the round would overspend; nothing was computed.
         ModelError: the model cannot be trained under the budget.
     """
-    key = _key(net, records, members, job, round_)
+    key = _key(records, members, job, round_)
     net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
     pull = _proximal_pull(net.parameters, round_.proximal)
@@ -102,7 +109,7 @@ def train(
     return None
 
 
-def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -> Key:
+def _key(records: Records, members: Tensor, job: Job, round_: Round) -> Key:
     """Of all that is drawn at random in a round.
 
     Under record-level DP it is secret, unless the job wants it seeded: who knows the noise can take
@@ -110,9 +117,9 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     """
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
-    settings = job.model_dump_json(exclude={"data"})
-    weights = digest(net.state().values())
-    return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
+    no_shape = {"data": True, "training": {"per_sample"}, "budget": {"epsilon", "delta"}}
+    settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
+    return round_key(job.seed, settings, records.digest(members), repr(round_))
 
 
 def nominal_records(job: Job, own: int) -> int:

@@ -266,6 +266,7 @@ def train_as_asked(
         client=client,
         learning_rate=float(config["learning-rate"]),
         proximal=float(config.get("proximal-mu", 0.0)),
+        plan=str(config.get("plan", "")),
     )
     loss = train(net, training, mine, job, round_, Ledger())
     return reply(message, net.module, len(mine), loss or 0.0)
@@ -297,6 +298,7 @@ def simulate(
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
+        config["plan"] = experiment.plan
         cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
         gathered = gather(strategy, weights, job, len(clients))
         for r in grid.send_and_receive(configure(strategy, number, arrays, config, cohort)):

@@ -108,7 +108,7 @@ class _Rounds:
         arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
-        config["run"] = self.run.identity
+        config["run"], config["plan"] = self.run.identity, experiment.plan
         chosen = experiment.cohorts[number - 1]
         left_out = {c: self.spending.left_out(c) for c in chosen if not self.spending.affords(c)}
         clients = [c for c in chosen if c not in left_out]
