@@ -145,7 +145,7 @@ class Planted:
         worst = max(self._bounds(LEVEL), key=lambda b: b.epsilon)
         return Check(
             "canaries",
-            worst.epsilon <= self.epsilon,
+            bool(worst.epsilon <= self.epsilon),
             f"in {self.where}, epsilon is at least {worst.epsilon:.2f} ({worst.name}), all but "
             f"certainly (1 in {1 / LEVEL:,.0f})",
             f"at most {self.epsilon:.2f}, which is claimed for {self.steps} steps",

@@ -45,7 +45,7 @@ def repetition(claim: Claim, seed: int) -> Check:
     measured = f"likeness of {worst:.2f} of what chance allows in those most alike ({where})"
     return Check(
         "noise repetition",
-        worst <= 1,
+        bool(worst <= 1),
         measured,
         f"at most 1, among {len(rows)} releases",
         "noise is seeded alike in each round, on each client, or for other data or settings: a "

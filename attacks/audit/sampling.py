@@ -44,7 +44,8 @@ def sampling(claim: Claim, planted: Planted, seed: int) -> Check:
 def rare(claim: Claim, seed: int) -> Check:
     """At a rate of one in 10^12, none of hundreds of millions may be drawn."""
     model = claim.build(seed)
-    asked = Asked(RARE_STEPS, RARE, 0.0, (1, 0), seed=seed, crowd=CROWD)
+    # A secret key, for a seeded one is made of every record.
+    asked = Asked(RARE_STEPS, RARE, 0.0, (1, 0), seed=seed, secret=True, crowd=CROWD)
     release, _ = descent(claim, model, claim.x[:1], claim.y[:1], asked, scale=1 / claim.clip)
     still = not bool(flat(release).any())
     draws = CROWD * RARE_STEPS

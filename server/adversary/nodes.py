@@ -66,9 +66,10 @@ class Node:
         data = experiment.data.model_copy(
             update={**HELD, "partition": part, "path": str(folder), "classes": dataset.num_classes}
         )
-        self.job = experiment.job.model_copy(
-            update={"data": Data.model_validate(data.model_dump())}
-        )
+        # The run's budget may be for fewer rounds than the auditor asks for.
+        budget = experiment.budget.model_copy(update={"epsilon": None})
+        data = Data.model_validate(data.model_dump())
+        self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
         self._weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
         self._quiet = {n for n, p in model.named_parameters() if p.requires_grad}
         config: dict[str, Any] = {"partition-id": 0, "num-partitions": 1}
@@ -186,7 +187,7 @@ def _noisy(name: str, job: Job, answers: list[Answer], *, silent: bool) -> Check
     worst = min(chances, key=lambda k: chances[k])
     return Check(
         f"node noise: {name}",
-        chances[worst] > LEVEL / (4 * ROUNDS),
+        bool(chances[worst] > LEVEL / (4 * ROUNDS)),
         f"{np.sqrt(total / size):.4f} of what is charged; p = {chances[worst]:.2g} ({worst})",
         "1, Gaussian and new in each round, within what chance allows",
         "what leaves the node is not what its step released: less noise, or the same again",

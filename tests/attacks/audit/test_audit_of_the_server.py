@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from privacy.dp.release import Sum, most_steps
 from sabotaged import (
     half_the_noise,
     key_of_32_bits,
@@ -16,7 +15,8 @@ from sabotaged import (
 
 from attacks.audit.verdict import CHECKS, Evidence
 from privacy.cipher import Key
-from privacy.dp import release
+from privacy.dp import grid as grid_room
+from privacy.dp.grid import Sum, most_steps
 from server.adversary import auditing, servers
 from server.adversary.auditing import audit_of, claim_of
 from server.experiment.loading import load_experiment
@@ -89,7 +89,7 @@ def updates_unclipped(monkeypatch):
     def whole(vector, grid):
         return np.rint(np.clip(vector / grid.step, -(2**62), 2**62)).astype(np.int64)
 
-    monkeypatch.setattr(release, "whole", whole)
+    monkeypatch.setattr(grid_room, "whole", whole)
 
 
 def first_update_unclipped(monkeypatch):
