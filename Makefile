@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo story test check bench clean
+.PHONY: demo story test check accept bench clean
 
 # What privacy costs, and whether it holds: the commands that a user would type. A cell that fails
 # does not stop the story; the report tells it, and then `demo` fails. FAST=1 tells less, in 4 minutes.
@@ -60,6 +60,11 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What takes too long for a test, as JSON: ACCEPT="accuracy" names the parts to run.
+accept: .venv/installed
+	$(BIN)/privet data fetch mnist
+	$(BIN)/python tests/acceptance $(ACCEPT)
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks
