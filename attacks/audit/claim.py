@@ -11,6 +11,7 @@ from privacy.dp.ledger import Ledger
 
 LEVEL = 1e-4  # of each check, shared among what it compares
 HUGE = 1e4  # by which a record is scaled to be clipped wherever it can be
+RARE = 1e-12  # a rate at which nobody is drawn
 CERTAIN = 110.0  # a bias after which softmax is exactly 1, and every gradient exactly 0
 
 Release = dict[str, Tensor]

@@ -50,8 +50,10 @@ def width(claim: Claim, seed: int) -> Check:
         if float((heard(place)[0] == base).double().mean()) > 0.5
     ]
     with generators_used() as narrow:
-        silence.hear(claim, replace(asked, ledger=Ledger()))
-        silence.hear(claim, replace(asked, secret=claim.secure, ledger=Ledger()))
+        for rate in (claim.sample_rate, 1.0):  # who is drawn, and what is drawn for them
+            for secret in (True, claim.secure):
+                one = replace(asked, sample_rate=rate, secret=secret, ledger=Ledger())
+                silence.hear(claim, one)
     said = [f"{num_bytes} bytes of the operating system's, {len(unused)} of which alter nothing"]
     said += sorted(narrow)
     if not torch.equal(base, again):

@@ -5,11 +5,10 @@ import math
 import numpy as np
 from scipy.stats import binom, chi2, norm
 
-from attacks.audit.claim import LEVEL, Asked, Check, Claim, descent, flat
+from attacks.audit.claim import LEVEL, RARE, Asked, Check, Claim, descent, flat
 from attacks.audit.planted import Planted, shown_by
 
 ROUNDS = 40  # without noise, in which is counted who was drawn
-RARE = 1e-12  # a rate at which nobody is drawn
 CROWD, RARE_STEPS = 1 << 21, 160  # together 20 times the 2^24 draws that float32 tells apart
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from attacks.audit.claim import (
     CERTAIN,
     HUGE,
+    RARE,
     Asked,
     Check,
     Claim,
@@ -70,30 +71,37 @@ def sensitivity(claim: Claim, seed: int) -> Check:
     )
 
 
-def divisor(claim: Claim, seed: int) -> Check:
+def divisor(claim: Claim, seed: int) -> list[Check]:
     """Where records teach nothing, one more of them may change nothing, down to the last bit.
 
     So the noisy sum is divided by a public number: by their own it would tell how many there are
-    (Opacus's issues 571 and 819).
+    (Opacus's issues 571 and 819). Records that teach something all the same are not drawn.
+
+    Returns:
+        No check, where records teach something and are all there, as clients are.
     """
-    silence = Silence.of(claim, seed, (1,))
+    silence, rate = Silence.of(claim, seed, (1,)), claim.sample_rate
+    quiet = flat(silence.quiet[1])
+    if not quiet.all():
+        rate = RARE
+    if rate == RARE and claim.twins:
+        return []
     rows = []
     for num in (FEW, FEW + 1, 2 * FEW):
         y = torch.zeros(num, dtype=torch.int64)
-        asked = Asked(
-            1, claim.sample_rate, claim.noise_multiplier, (1, 0), secret=True, nominal=2 * FEW
-        )
+        asked = Asked(1, rate, claim.noise_multiplier, (1, 0), secret=True, nominal=2 * FEW)
         with given(Entropy(seed)):
             release, _ = replace(silence, x=claim.x[:num], y=y).hear(claim, asked)
-        rows.append(flat(release)[flat(silence.quiet[1])])
+        rows.append(flat(release))
     apart = sum(not torch.equal(rows[0], row) for row in rows[1:])
-    return Check(
+    check = Check(
         "public divisor",
         not apart,
         f"{apart} of {len(rows) - 1} releases change with the number of silent records",
         "none",
         "the sum is divided by the private number of records, which the noise's size then tells",
     )
+    return [check]
 
 
 def cases(claim: Claim, seed: int) -> Iterator[Case]:

@@ -80,7 +80,7 @@ CHECKS: dict[str, Callable[[Evidence], list[Check]]] = {
     "noise repetition": lambda e: [repetition(e.claim, e.seed)],
     "key width": lambda e: [width(e.claim, e.seed)],
     "sensitivity": lambda e: [sensitivity(e.claim, e.seed)],
-    "public divisor": lambda e: [divisor(e.claim, e.seed)],
+    "public divisor": lambda e: divisor(e.claim, e.seed),
     "sampling": lambda e: [sampling(e.claim, e.planted, e.seed)],
     "sampling of the rare": lambda e: [rare(e.claim, e.seed)] if e.claim.sample_rate < 1 else [],
     "charging": lambda e: [charging(e.claim, e.seed)],
