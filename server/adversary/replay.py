@@ -301,7 +301,10 @@ def simulate(
         config["plan"] = experiment.plan
         cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
         gathered = gather(strategy, weights, job, len(clients))
-        for r in grid.send_and_receive(configure(strategy, number, arrays, config, cohort)):
+        asked = configure(strategy, number, arrays, config, cohort)
+        asked = sorted(asked, key=lambda m: cohort.clients[m.metadata.dst_node_id])
+        answers = {r.metadata.src_node_id: r for r in grid.send_and_receive(asked)}
+        for r in (answers[m.metadata.dst_node_id] for m in asked):  # sums are ordered as in the run
             if r.has_error():
                 raise RunError(f"a shadow's client failed: {r.error.reason}")
             after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}
