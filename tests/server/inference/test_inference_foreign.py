@@ -119,9 +119,11 @@ def test_keys_that_crash_a_worker_do_so_once(circuits):
         async with served.serving(circuits[0]) as (service, http):
             worker = service.pool.workers[0]
             os.kill(worker.pid, signal.SIGSTOP)  # so that it crashes of just this request
+            asked, ask = asyncio.Event(), worker.ask
+            worker.ask = lambda *request: asked.set() or ask(*request)
             first = asyncio.ensure_future(http.put("/v1/keys", content=content))
-            await asyncio.sleep(0.2)
-            os.kill(worker.pid, signal.SIGABRT)
+            await asyncio.wait_for(asked.wait(), 60)
+            os.kill(worker.pid, signal.SIGVTALRM)  # LLVM has handlers of its own for a crash's
             os.kill(worker.pid, signal.SIGCONT)
             assert (await first).status_code == 503
             second = await http.put("/v1/keys", content=content)
