@@ -9,7 +9,7 @@ from rich.table import Table
 
 from privacy.errors import SettingsError
 from privacy.settings import suggest
-from server.commands.options import AsJson, Runs, Settings
+from server.commands.options import AsJson, Runs, Settings, refuse_idle
 
 if TYPE_CHECKING:
     from server.sweep.axes import Axis
@@ -81,6 +81,7 @@ def sweep(
     from server.sweep.stages import Order, require_possible
     from server.sweep.sweep import Sweep
 
+    refuse_idle({"budget": "" if search else "a grid trains every cell; it is for --search"})
     axes = parse_axes(over or [])
     sought = _search(axes, search, budget, limit or [], cost or [], seeds)
     order = Order(
