@@ -43,6 +43,7 @@ def infer(
     reasons = {"images": measured, "logits": measured, "flood": hidden, "scheme": asked}
     refuse_idle(reasons | {"authority": here, "token": here})
     found = find_run(run, runs_folder(runs))
+    found.require_same_data()
     if logits:
         err.print(
             "A CKKS decryption holds noise from which its secret key can be computed by whoever "

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings
@@ -56,7 +55,7 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
 
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
-    from server.console import out
+    from server.console import Columns, out
     from server.experiment.loading import ready_experiments
     from server.run.directory import list_runs as find_runs
     from server.run.directory import runs_folder
@@ -72,11 +71,12 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
         print(json.dumps({"runs": rows, "experiments": ready_experiments()}, indent=1))
         return
     if rows:
-        table = Table(*rows[0] if len(rows[0]) > 2 else ("run", "status"))
+        headings = max(rows, key=len)  # of a damaged run less is known
+        table = Columns(*headings)
         for row in rows:
-            table.add_row(*map(str, row.values()))
+            table.add_row(*(str(row.get(heading, "")) for heading in headings))
         out.print(table)
-    ready = Table("experiment", "what it is")
+    ready = Columns("experiment", "what it is")
     for name, title in ready_experiments().items():
         ready.add_row(name, title)
     out.print(ready)
@@ -101,5 +101,6 @@ def _tell(path: Path) -> None:
     err.print(
         f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {accuracy}{spent}",
         highlight=False,
+        soft_wrap=True,
     )
     print(path)

@@ -144,12 +144,13 @@ EFFECTS: dict[str, Effect] = {
         _SIMULATED,
     ),
     "data.nominal_records": _PROMISE,
-    **{f"model.{key}": _of_models(key) for key in ("hidden", "norm", "channels", "kernel", "stride")},
+    **{
+        f"model.{key}": _of_models(key)
+        for key in ("hidden", "norm", "channels", "kernel", "stride")
+    },
     "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
-        lambda e: (
-            _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e)
-        ),
+        lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),
         "hidden layers of a model that does not choose its own activation, of more than one bit",
         ("model.name", "model.hidden", "arithmetic.name", "arithmetic.activation_bits"),
     ),
