@@ -50,6 +50,7 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
         facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
     for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
+    facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
 
 
@@ -86,14 +87,16 @@ def _tell(path: Path) -> None:
     """The path for programs; one sentence for people."""
     from server.console import err
     from server.run.directory import Run
-    from server.run.summary import summarise
+    from server.run.summary import exposes, summarise
 
     facts = summarise(Run(path))
     spent = (
         "no privacy was promised"
         if facts.epsilon is None
         else f"epsilon {facts.epsilon:.3f} at delta {facts.delta:g} for each {facts.unit} "
-        f"({facts.neighbours})" + f"; {facts.caveat}" * bool(facts.caveat)
+        f"({facts.neighbours})"
+        + f"; {facts.caveat}" * bool(facts.caveat)
+        + f"; outside it: {facts.outside[0]}" * exposes(facts)
     )
     accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
     if facts.failures:

@@ -100,6 +100,7 @@ class Run:
         dataset = load(experiment.data)
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
+        about["test_records"] = str(len(dataset.test_y))
         arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
@@ -128,18 +129,23 @@ class Run:
         arrays = self._load("manifest.safetensors")
         return Partition(arrays["owner"], arrays["held_out"].astype(bool))
 
+    @property
+    def data_told(self) -> dict[str, str]:
+        """What the manifest says: dataset, sha256, test_records; raises RunError."""
+        path = self.path / "manifest.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as manifest:
+                return dict(manifest.metadata() or {})
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from None
+
     def require_same_data(self) -> None:
         """Refuse to go on with other data than the run began with.
 
         Raises:
             RunError: the data set has changed since, or the manifest is damaged.
         """
-        path = self.path / "manifest.safetensors"
-        try:
-            with safe_open(path, framework="numpy") as manifest:
-                began_with = (manifest.metadata() or {}).get("sha256", "")
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from None
+        path, began_with = self.path / "manifest.safetensors", self.data_told.get("sha256", "")
         dataset = load(self.experiment.data)
         if dataset.sha256 != began_with:
             raise RunError(

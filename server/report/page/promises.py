@@ -22,7 +22,7 @@ WHO = {
     "secure_sum": ("a server behind secure aggregation", "the sum of the updates of each round"),
     "malicious_client": ("one of the clients", "every global model, and its own share in it"),
 }
-HELD = {True: "held", False: "BROKEN", None: "not audited"}
+HELD = {True: "held", False: "BROKEN", None: "not audited and attacked"}
 
 
 def claimed(runs: Sequence[RunFacts]) -> Section:
@@ -58,6 +58,10 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
         of = [run.label for run in private if run.caveat == caveat]
         whose = ", ".join(of) if len(of) <= DETAIL else f"{len(of)} of {len(private)} runs"
         blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
+    for outside in dict.fromkeys(one for run in private for one in run.outside):
+        of = [run.label for run in private if outside in run.outside]
+        whose = ", ".join(of) if len(of) <= DETAIL else f"{len(of)} of {len(private)} runs"
+        blocks.append(Prose(f"Outside the promise of {whose}: {outside}.", "note"))
     for run in private:
         for reason in contradictions(run):
             blocks.append(Prose(f"{run.label}: {reason}.", "note"))

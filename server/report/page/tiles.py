@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.experiment.promise import EVALUATED
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.findings import Adversary
 from server.report.page.devices import SCHEMES
@@ -29,6 +30,7 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
         delta = f"δ = {text(number(run.delta))}, for each {run.unit}"
         delta += f"; {run.caveat}" * bool(run.caveat)
         tiles.append(Tile("ε claimed", number(run.epsilon), delta))
+        delta += f"; outside it: {EVALUATED}" * (EVALUATED in run.outside)
         best = run.audit.best if run.audit else None
         tiles.append(
             Tile("ε proven, at least", number(best.epsilon), "by canaries, 95 % confidence")
