@@ -2,7 +2,7 @@
 
 What no protection depends on (first weights, partitions, who takes part) follows from a run's seed
 by `derive`. What a release depends on follows from one key a round: a secret one, or one that is
-made of the seed, the data and all settings that shape the release, so that the same experiment
+made of the seed and of all that shapes the release, records and weights too. So the same experiment
 gives the same weights, and two others have no noise, batch or dice in common.
 
 What is drawn for a record in training follows from the step and the record alone (`row_seeds`):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.data.distort import distort
-from clients.seeds import round_key, row_seeds
+from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.optimizers import optimizer_of
@@ -60,7 +60,7 @@ def train(
         BudgetExhausted: the round would overspend; nothing was computed.
         ModelError: the model cannot be trained under the budget.
     """
-    key = _key(records, members, job, round_)
+    key = _key(net, records, members, job, round_)
     net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
     pull = _proximal_pull(net.parameters, round_.proximal)
@@ -109,7 +109,7 @@ def train(
     return None
 
 
-def _key(records: Records, members: Tensor, job: Job, round_: Round) -> Key:
+def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -> Key:
     """Of all that is drawn at random in a round.
 
     Under record-level DP it is secret, unless the job wants it seeded: who knows the noise can take
@@ -117,9 +117,10 @@ def _key(records: Records, members: Tensor, job: Job, round_: Round) -> Key:
     """
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
-    no_shape = {"data": True, "training": {"per_sample"}, "budget": {"epsilon", "delta"}}
+    no_shape = {"data": True, "training": {"per_sample"}, "budget": {"epsilon"}}
     settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
-    return round_key(job.seed, settings, records.digest(members), repr(round_))
+    weights = digest(net.state().values())
+    return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
 
 
 def nominal_records(job: Job, own: int) -> int:

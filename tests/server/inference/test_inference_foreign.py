@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import served
 
-from privacy.encrypted.boolean import BinaryNet, Choice, compile_net
+from privacy.encrypted.boolean import CALIBRATION, compile_net
 from privacy.encrypted.boolean_keys import BooleanKeys
 from privacy.encrypted.programs import digest
+from privacy.encrypted.signs import BinaryNet, with_parity
 from privacy.encrypted.trial import circuit_files
 from privacy.encrypted.wire import BooleanOffer, Frame, read_frame, read_offer
 
@@ -23,15 +24,15 @@ def compile_small(folder, hidden):
     rng = np.random.default_rng(5)
     w, v = rng.choice([-1, 1], (hidden, 16)), rng.choice([-1, 1], (3, hidden))
     net = BinaryNet(w, np.zeros(hidden), v, np.zeros(3), (4, 4), 1, 0.5)
-    bits = net.bits(rng.random((60, 4, 4)))
-    compiled = compile_net(net, bits, net.logits(bits).argmax(1), (Choice(0, 0, 2.0**-20),))
+    compiled = compile_net(net)
     content, specs = compiled.server_bytes(), base64.b64encode(compiled.client_specs()).decode()
     offer = BooleanOffer(
         model=digest(content), shape=(4, 4), pool=1, threshold=0.5, num_classes=3, specs=specs,
-        p_error=2.0**-20,
+        sum_bits=compiled.sum_bits, p_error=compiled.p_error, error_rate=compiled.error_rate,
+        calibration=CALIBRATION,
     )  # fmt: skip
     about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
-    files = circuit_files(compiled.circuit, bits[0]) | {
+    files = circuit_files(compiled.circuit, with_parity(np.zeros((1, 16), np.int64))[0]) | {
         "server.zip": content,
         "offer.json": offer.model_dump_json().encode(),
         "scheme.json": json.dumps(about).encode(),
