@@ -59,7 +59,7 @@ def test_a_damaged_oldest_run_leaves_the_headings(four, privet):
 def test_any_encoding(four, encoding):
     """What a terminal has no sign for is spelled out; JSON and pages are what they always are."""
     for command in (["show", NAMES[2]], ["show", "nothing-[ü]"]):
-        status, out, err = ask(*command, PRIVET_RUNS=str(four), PYTHONIOENCODING=encoding)
+        status, _, err = ask(*command, PRIVET_RUNS=str(four), PYTHONIOENCODING=encoding)
         assert b"Traceback" not in err
         assert b"UnicodeEncodeError" not in err
         assert status == (2 if "nothing" in command[-1] else 0)

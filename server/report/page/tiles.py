@@ -29,8 +29,8 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
     if run.private:
         delta = f"δ = {text(number(run.delta))}, for each {run.unit}"
         delta += f"; {run.caveat}" * bool(run.caveat)
-        tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         delta += f"; outside it: {EVALUATED}" * (EVALUATED in run.outside)
+        tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         best = run.audit.best if run.audit else None
         tiles.append(
             Tile("ε proven, at least", number(best.epsilon), "by canaries, 95 % confidence")
