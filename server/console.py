@@ -31,7 +31,7 @@ class Screen(Console):
         super().__init__(stderr=stderr, markup=False, emoji=False)
 
     @property
-    def size(self) -> ConsoleDimensions:
+    def size(self) -> ConsoleDimensions:  # type: ignore[misc]
         """Of the terminal, if it is one."""
         return super().size if self.is_terminal else ConsoleDimensions(ENDLESS, 25)
 

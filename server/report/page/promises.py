@@ -97,19 +97,10 @@ def _claims(runs: Sequence[RunFacts]) -> Table:
             )
         )
     columns = (
-        "run",
-        "unit",
-        "ε promised",
-        "ε spent",
-        "ε, had a client joined every round",
-        "δ",
-        "noise multiplier",
-        "clip",
-        "ε claimed for the audited steps",
-        "ε proven by canaries, at least",
-        "ε proven by attacks, at least",
-        "verdict",
-    )
+        "run", "unit", "ε promised", "ε spent", "ε, had a client joined every round", "δ",
+        "noise multiplier", "clip", "ε claimed for the audited steps",
+        "ε proven by canaries, at least", "ε proven by attacks, at least", "verdict",
+    )  # fmt: skip
     return Table("What was promised, spent and proven", columns, tuple(rows))
 
 
