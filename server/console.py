@@ -30,8 +30,8 @@ class Screen(Console):
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False)
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
         """Of the terminal, if it is one."""
         return super().size if self.is_terminal else ConsoleDimensions(ENDLESS, 25)
 

@@ -32,7 +32,7 @@ from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
-from server.experiment.effects import require_effect
+from server.experiment.idle import require_effect
 from server.run.directory import Run
 
 MAX_ROUNDS_READ = 20

@@ -10,8 +10,9 @@ def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Ru
     """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
     from privacy.settings import override, parse
     from server.engines.app import test_evaluator
-    from server.experiment.effects import BACKWARD, require_effect
+    from server.experiment.effects import BACKWARD
     from server.experiment.experiment import Experiment
+    from server.experiment.idle import require_effect
     from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))

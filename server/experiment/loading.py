@@ -5,8 +5,8 @@ from pathlib import Path
 from privacy.errors import SettingsError
 from privacy.files import is_file, require_name
 from privacy.settings import Tables, override, parse, read_toml, suggest
-from server.experiment.effects import in_force, keys_of
 from server.experiment.experiment import Experiment
+from server.experiment.idle import in_force, keys_of
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"

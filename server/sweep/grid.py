@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clients.data.sets import load
 from privacy.errors import SettingsError
-from server.experiment.effects import idle_of
 from server.experiment.experiment import Experiment
+from server.experiment.idle import idle_of
 from server.sweep.axes import Axis, Point, Settings, grid
 from server.sweep.document import Cell
 from server.sweep.stages import Order, stages_of

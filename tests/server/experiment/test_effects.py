@@ -7,8 +7,9 @@ import pytest
 from privacy.errors import SettingsError
 from privacy.settings import Section
 from server.engines.launch import launch
-from server.experiment.effects import ALWAYS, BACKWARD, EFFECTS, RESOLVED, default_of
+from server.experiment.effects import ALWAYS, BACKWARD, EFFECTS, RESOLVED
 from server.experiment.experiment import Experiment
+from server.experiment.idle import default_of
 from server.experiment.loading import load_experiment
 
 # One other value of each, within its range.
