@@ -26,7 +26,7 @@ ROUNDS := 15
 IMAGES := 10
 STREAMS := --attack
 endif
-OPEN := training.learning_rate=2+arithmetic.slope=10+training.sample_rate=0.02+training.local_steps=50
+OPEN := training.gradient_norm=1.0+training.learning_rate=2+arithmetic.slope=10+training.sample_rate=0.02+training.local_steps=50
 LOOK := --audit --cost stm32h743
 
 PAGE := runs/report.html
@@ -42,7 +42,8 @@ story: .venv/installed
 	@rm -f $(TOLD)
 	$(BIN)/privet data fetch mnist
 	-$(BIN)/privet sweep story --over arithmetic.name=$(ARITHMETIC) \
-		--over budget.epsilon=$(EPSILON),none --attack $(LOOK) --cost edgetpu $(LESS) --name $(STORY)
+		--over budget.epsilon=$(EPSILON),none+training.gradient_norm=0.1 \
+		--attack $(LOOK) --cost edgetpu $(LESS) --name $(STORY)
 	-$(BIN)/privet sweep story-streams --over budget.epsilon=$(EPSILON),none+$(OPEN) \
 		$(LOOK) --cost integral-sc $(STREAMS) --name $(STORY)-streams
 	-$(BIN)/privet sweep encrypted-perceptron -s federation.rounds=$(ROUNDS) \

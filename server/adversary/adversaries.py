@@ -32,6 +32,7 @@ from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
+from server.experiment.idle import require_effect
 from server.run.directory import Run
 
 MAX_ROUNDS_READ = 20
@@ -308,10 +309,12 @@ def settings_of(run: Run, assignments: list[str] | None) -> Attack:
     """The run's [attack], with what the command line sets: `-s attack.shadows=16`.
 
     Raises:
-        SettingsError: no such key, or a wrong value.
+        SettingsError: no such key, a wrong value, or one that would change nothing.
     """
     tables, origins = override({"attack": run.experiment.attack.model_dump()}, assignments or [])
-    return parse(Means, tables, "privet attack", origins).attack
+    means = parse(Means, tables, "privet attack", origins).attack
+    require_effect(run.experiment.model_copy(update={"attack": means}), origins)
+    return means
 
 
 class Means(Section):

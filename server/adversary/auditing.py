@@ -68,7 +68,10 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
 
     Raises:
         SettingsError: the experiment promises no DP, or its noise is shared by its devices.
+        RunError: the run's data are not those it began with.
     """
+    if run:
+        run.require_same_data()
     claim = claim_of(experiment, run, seed)
     missing: list[str] = []
     threads = torch.get_num_threads()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import AsJson, RunName, Runs, Scheme
+from server.commands.options import AsJson, RunName, Runs, Scheme, refuse_idle
 
 
 def infer(
@@ -36,7 +36,14 @@ def infer(
     from server.inference.loopback import loopback
     from server.run.directory import find_run, runs_folder
 
+    measured = "--evaluate tells figures, and shows no image" if evaluate else ""
+    hidden = "" if logits else "it is for --logits"
+    here = "" if url else "it is for a service at --url"
+    asked = "the service at --url has its own" if url else ""
+    reasons = {"images": measured, "logits": measured, "flood": hidden, "scheme": asked}
+    refuse_idle(reasons | {"authority": here, "token": here})
     found = find_run(run, runs_folder(runs))
+    found.require_same_data()
     if logits:
         err.print(
             "A CKKS decryption holds noise from which its secret key can be computed by whoever "

@@ -48,6 +48,22 @@ def caveat_of(experiment: Experiment) -> str:
     return SIMULATION if seeded and experiment.budget.unit != "none" else ""
 
 
+# What is told without noise, and so is outside of any promise.
+EVALUATED = (
+    "loss and accuracy of each client's held-out records, and their number, leave without noise "
+    "([federation] client_evaluation)"
+)
+ANSWERED = "when a device answers, whether and why it fails, and its ledger, are told as they are"
+
+
+def outside_of(experiment: Experiment) -> tuple[str, ...]:
+    """What leaves a device and is not inside the promise; to be said wherever that stands."""
+    if experiment.budget.unit == "none":
+        return ()
+    evaluated = (EVALUATED,) * experiment.federation.client_evaluation
+    return (*evaluated, ANSWERED)
+
+
 def neighbours_of(experiment: Experiment) -> str:
     """Between which data sets epsilon tells nobody which it was."""
     return NEIGHBOURS[experiment.budget.unit]
@@ -71,4 +87,6 @@ def trust_of(experiment: Experiment) -> str:
         work = "; ".join(
             filter(None, [work, "behind secure aggregation the server sees sums only"])
         )
-    return "; ".join(filter(None, [caveat_of(experiment) or who, work]))
+    outside = " and ".join(outside_of(experiment))
+    beside = f"outside the promise: {outside}" if outside else ""
+    return "; ".join(filter(None, [caveat_of(experiment) or who, work, beside]))

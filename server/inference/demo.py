@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from rich.table import Table
 from rich.text import Text
 
 from clients.data.sets import load
 from clients.node.query import Answer, Client, connect
 from privacy.encrypted.keys import flood as flood_logits
 from privacy.encrypted.net import Array
-from server.console import err, fact_table, out
+from server.console import Columns, err, fact_table, out
 from server.inference.loopback import loopback
 from server.inference.program import trained_model
 from server.run.directory import Run
@@ -71,11 +70,9 @@ class Demo:
             rows.append(row)
             if not quiet:
                 out.print(draw(self._image(index), colour=out.color_system is not None))
-                out.print(
-                    f"encrypted answer [bold]{row['encrypted']}[/bold], in the clear "
-                    f"{row['plain']}, it is {row['truth']}",
-                    highlight=False,
-                )
+                answered = (str(row["encrypted"]), "bold")
+                rest = f", in the clear {row['plain']}, it is {row['truth']}"
+                out.print(Text.assemble("encrypted answer ", answered, rest))
                 if logits:
                     out.print("logits", row["logits"])
         if not quiet:
@@ -122,7 +119,7 @@ class Demo:
 
     def print_evaluation(self, told: dict[str, Any]) -> None:
         """The shares with their intervals, then the costs."""
-        table = Table("on " + str(told["images"]) + " test images", "share", "95 % interval")
+        table = Columns("on " + str(told["images"]) + " test images", "share", "95 % interval")
         for name in SHARES:
             low, high = told[f"{name}_interval"]
             table.add_row(name.replace("_", " "), f"{told[name]:.2%}", f"{low:.2%} to {high:.2%}")
@@ -153,7 +150,7 @@ class Demo:
             "upload": costs["upload_bytes"],
             "download": costs["download_bytes"],
         }
-        table = Table("step", "ms, median", "bytes", title=costs["security"], title_justify="left")
+        table = Columns("step", "ms, median", "bytes", title=costs["security"])
         for name, value in costs.items():
             if name.endswith("_ms"):
                 step = name.removesuffix("_ms").replace("_", " ")

@@ -68,7 +68,12 @@ def compile_run(run: Run, scheme: str, folder: Path) -> None:
 
 
 def trained_model(run: Run) -> nn.Module:
-    """The model after the last round."""
+    """The model after the last round.
+
+    Raises:
+        RunError: it has no weights, or its data are not those it began with.
+    """
+    run.require_same_data()
     dataset = load(run.experiment.data)
     chosen = run.experiment
     model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)

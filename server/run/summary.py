@@ -5,7 +5,14 @@ from typing import Any
 
 from privacy.dp.ledger import Ledger, Spent
 from server.experiment.experiment import Experiment
-from server.experiment.promise import caveat_of, neighbours_of, sampling_of, trust_of
+from server.experiment.promise import (
+    EVALUATED,
+    caveat_of,
+    neighbours_of,
+    outside_of,
+    sampling_of,
+    trust_of,
+)
 from server.run.directory import Run
 from server.run.rounds import RoundRecord, ledgers_after
 
@@ -19,6 +26,7 @@ class Summary:
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
+        outside: what leaves a device and is not inside the promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
     """
 
@@ -45,6 +53,7 @@ class Summary:
     accountant: str
     sampling: str
     trust: str
+    outside: tuple[str, ...]
     secure_aggregation: str
     single_updates_seen: int
 
@@ -92,6 +101,7 @@ def summarise(run: Run) -> Summary:
         caveat=caveat_of(experiment),
         sampling=sampling_of(experiment),
         trust=trust_of(experiment) + _vouching(rounds),
+        outside=outside_of(experiment),
         secure_aggregation=federation.secure_aggregation,
         single_updates_seen=sum(
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
@@ -130,4 +140,10 @@ def headline(summary: Summary) -> dict[str, Any]:
 def _epsilon(summary: Summary) -> str:
     if summary.epsilon is None:
         return "none"
-    return f"{summary.epsilon:.3f}" + " (simulation)" * bool(summary.caveat)
+    beside = ["simulation"] * bool(summary.caveat) + ["not of evaluations"] * exposes(summary)
+    return f"{summary.epsilon:.3f}" + f" ({', '.join(beside)})" * bool(beside)
+
+
+def exposes(summary: Summary) -> bool:
+    """Do figures of records leave without noise beside the promise?"""
+    return EVALUATED in summary.outside

@@ -169,7 +169,7 @@ def test_a_client_is_never_asked_for_both_of_its_neighbours_secrets(runs, monkey
         ([MASKS, "compression.bits=8"], "masked numbers cannot be packed; use bits = 32"),
         ([MASKS, "federation.clients=2"], "a cohort of 2: a sum hides a client among 3 or more"),
         ([MASKS, "federation.cohort=2"], "a cohort of 2"),
-        ([MASKS, "secure.dishonest=9"], "no honest survivor"),
+        ([MASKS, "budget.unit=client", "secure.dishonest=9"], "no honest survivor"),
         ([CKKS, "secure.bits=64"], "a slot of CKKS holds 32"),
         ([CKKS, "record.masked=true"], "under 'masks' only"),
         (["record.masked=true"], "under 'masks' only"),
