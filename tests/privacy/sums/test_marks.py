@@ -50,6 +50,8 @@ def test_who_comes_second_waits_for_the_first(tmp_path):
         second.join(0.5)
         assert won.empty()
         first.write(f"{TERMS.digest.hex()} unmask {b'1'.hex()}\n")
+        first.flush()
+        fcntl.flock(first, fcntl.LOCK_UN)  # closing is not enough: the child has it open too
     second.join()
     assert won.empty()
 
