@@ -160,6 +160,7 @@ def listen(
     url = f"{'https' if tls else 'http'}://{shown}:{door.getsockname()[1]}"
     config = uvicorn.Config(
         app,
+        log_config=None,  # uvicorn's own shuts every handler there is, and absl's its stream
         log_level="error",
         access_log=False,
         server_header=False,
