@@ -24,7 +24,11 @@ Shapes: B records, I inputs, H hidden units, R classes.
 """
 
 import json
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +46,7 @@ from privacy.security import BIT_DEVIATION, SECURITY_BITS, estimate_bits, least_
 ERROR_RATE = 1e-3  # chance that noise changes any number of an answer, at most
 SPARE_BITS = 1  # of a sum, above the width that training was told to keep to
 LEAST_SUM_BITS = 4  # what Concrete makes tables for
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT)
 CALIBRATION = "bounds derived from the weights, no record of any data set"
 # Concrete's optimizer reckons rings of many small polynomials cheap, but their keys are six times
 # as large, and reading them at each bootstrap takes more time than the operations do.
@@ -96,6 +101,22 @@ class Compiled:
         return specs if isinstance(specs, bytes) else specs.encode()
 
 
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """LLVM's compiler installs handlers of its own; give the process back those that it had.
+
+    That of SIGPIPE ends the process: a client that closes its connection would end the service.
+    """
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGPIPE)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@own_signals()
 def compile_net(net: BinaryNet, accumulator_bits: int = 0, p_error: float = 0.0) -> Compiled:
     """Compile, from the weights alone, and check what came out.
 

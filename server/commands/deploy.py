@@ -120,9 +120,9 @@ def node(
         known = {"members": str(members.resolve()), "key": str(key.resolve())}
         known["fewest-members"] = fewest_members
         print(f"privet: {num} members are known by their keys", file=sys.stderr)
-    else:
-        print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
     schema = state(data, classes, records)
+    if not known:
+        print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
     print(
         f"privet: of the records in {data} servers may learn: labels under {schema.classes}, "
         f"images of {schema.height}x{schema.width}, {schema.records} for training",

@@ -1,6 +1,9 @@
 """The boolean circuit computes the binarized net, and errs no more than arithmetic says."""
 
+import contextlib
 import json
+import multiprocessing
+import socket
 
 import numpy as np
 import pytest
@@ -147,6 +150,25 @@ def test_a_circuit_that_computes_wrongly_is_not_served(monkeypatch):
     monkeypatch.setattr(boolean, "_compile", lambda *a: Broken(compile_circuit(*a)))
     with pytest.raises(ModelError, match="computes wrongly"):
         compile_net(random_net(np.random.default_rng(5)))
+
+
+@pytest.mark.parametrize("cared_for", [True, False])
+def test_a_client_that_leaves_does_not_end_who_compiled(cared_for):
+    """LLVM catches SIGPIPE, and ends the process: which it does, twin, without our care."""
+    child = multiprocessing.get_context("spawn").Process(target=be_left, args=(cared_for,))
+    child.start()
+    child.join()
+    assert (child.exitcode == 0) == cared_for
+
+
+def be_left(cared_for):
+    """Compile, then write to somebody who has left."""
+    compiling = compile_net if cared_for else compile_net.__wrapped__
+    compiling(random_net(np.random.default_rng(0)))
+    here, there = socket.socketpair()
+    there.close()
+    with contextlib.suppress(BrokenPipeError):
+        here.sendall(b"x")
 
 
 def test_to_compile_is_no_trial(monkeypatch):
