@@ -161,7 +161,7 @@ def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
     found = int(labels[-1]) + 1
     if told and found > told:
         raise DataError(
-            f"{where}: has a label {found - 1}, and [data] classes = {told} are 0 to {told - 1}; "
+            f"{where}: a label is {found - 1}, and [data] classes = {told} are 0 to {told - 1}; "
             f"say -s data.classes={found}, or number the labels from 0"
         )
     if not told and 2 * len(labels) < found:

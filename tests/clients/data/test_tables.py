@@ -146,7 +146,7 @@ def test_classes_are_counted_once_for_all(tmp_path):
     path = folder_of(tmp_path, [0, 1, 2], [3, 4])
     assert load(Data(name="idx", path=path)).num_classes == 5
     assert load(Data(name="idx", path=path, classes=7)).num_classes == 7
-    with pytest.raises(DataError, match=r"label 4.*classes = 4 are 0 to 3; say -s data.classes=5"):
+    with pytest.raises(DataError, match=r"label is 4.*are 0 to 3; say -s data.classes=5"):
         load(Data(name="idx", path=path, classes=4))
 
 
