@@ -2,8 +2,8 @@
 
 What no protection depends on (first weights, partitions, who takes part) follows from a run's seed
 by `derive`. What a release depends on follows from one key a round: a secret one, or one that is
-made of the seed and of all that shapes the release, so that the same experiment gives the same
-weights, and two others have no noise, batch or dice in common.
+made of the seed and of all that shapes the release, records and weights too. So the same experiment
+gives the same weights, and two others have no noise, batch or dice in common.
 
 What is drawn for a record in training follows from the step and the record alone (`row_seeds`):
 were it drawn by place in the batch, one record more would change what all others add to the sum.

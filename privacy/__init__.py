@@ -11,6 +11,7 @@ errors       all that can go wrong, each with its exit status
 settings     TOML tables as frozen sections, with located errors
 files        written whole or not at all, held by one process
 authority    who may take part: keys and certificates
+security     how hard the lattices are: tables, and an estimate
 seal         the door to SEAL: contexts, and its objects as bytes
 sealed       the envelope of SEAL's files, checked before SEAL sees it
 """

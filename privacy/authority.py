@@ -34,7 +34,8 @@ def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[P
     Args:
         folder: made with mode 0700, as are the folders in it: one for each machine, with all that
             it needs, and nothing else's secrets. Private keys have mode 0600. The authority's own,
-            `authority.key`, is for no machine.
+            `authority.key`, is for no machine; `members`, the nodes' public keys, is for every
+            owner, so that the members of a sum know each other (privacy.sums.roster).
         hosts: names and IP addresses under which nodes reach the server.
 
     Returns:
@@ -73,9 +74,9 @@ def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[P
     }
     for number in range(num_nodes):
         key = _new_key()
-        files[f"server/node-{number}.pub"] = key.public_key().public_bytes(
-            Encoding.OpenSSH, PublicFormat.OpenSSH
-        )
+        public_key = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        files[f"server/node-{number}.pub"] = public_key
+        files[f"members/node-{number}.pub"] = public_key
         files[f"node-{number}/authority.pem"] = public
         files[f"node-{number}/node.key"] = _private(key, PrivateFormat.OpenSSH)
     try:

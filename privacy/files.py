@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from privacy.errors import RunError
 
+MOST_NAME_BYTES = 120  # a file system takes 255, and ours have times and endings besides
+
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
@@ -50,3 +52,36 @@ def held(folder: Path, what: str) -> Iterator[None]:
         raise RunError(f"{folder}: another process is writing this {what}") from None
     except PermissionError:
         raise RunError(f"{folder}: cannot be written: permission denied") from None
+
+
+def require_name(what: str, name: str) -> None:
+    """Refuse what cannot be the name of one folder on any machine.
+
+    Args:
+        what: it is, for the error: `--name`.
+
+    Raises:
+        RunError: it is empty, hidden, a path, not text, or too long.
+    """
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        length = 0
+    why = ""
+    if not length or not name.isprintable() or name != name.strip():
+        why = "text without line breaks, or spaces at its ends"
+    elif name[0] in ".-" or any(sign in name for sign in '/\\:*?"<>|'):
+        why = 'without / \\ : * ? " < > | and no dot or dash at its start'
+    elif length > MOST_NAME_BYTES:
+        why = f"of no more than {MOST_NAME_BYTES} bytes, these are {length}"
+    if why:
+        told = ascii(name) if len(name) <= MOST_NAME_BYTES else f"{name[:20]!a}..."
+        raise RunError(f"{what} {told}: must be one plain folder name, {why}")
+
+
+def is_file(path: Path) -> bool:
+    """Is it a file? Of a name that no file can have: no."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

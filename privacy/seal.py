@@ -1,8 +1,10 @@
 """The door to SEAL: contexts at 128-bit security, and its objects as bytes.
 
-SEAL reads and writes files only, so bytes go through a folder in memory where there is one.
+SEAL reads and writes files only, so bytes go through a file that has no name where the system has
+such: it lives in memory, and is gone with its process however that ends.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +15,10 @@ import tenseal.sealapi as seal
 
 from privacy.errors import CiphertextError, ModelError
 from privacy.sealed import inflate
+from privacy.security import require_modulus
 
 MOST_BYTES = 1 << 28  # of an object whose size is not known better
 SLACK_BYTES = 1024  # for headers within an object
-MEMORY = Path("/dev/shm")  # a folder that is not on a disk, on Linux
 
 
 class Native(Protocol):
@@ -28,8 +30,15 @@ class Native(Protocol):
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(dir=MEMORY if MEMORY.is_dir() else None) as file:
-        yield file.name
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as file:
+            yield file.name
+        return
+    descriptor = os.memfd_create("seal", os.MFD_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def to_bytes(native: Native) -> bytes:
@@ -62,11 +71,12 @@ def from_bytes(native: Any, context: Any, content: bytes, most_bytes: int = MOST
 
 
 def make_context(degree: int, prime_bits: tuple[int, ...], special_bits: int) -> Any:
-    """A SEAL context at 128-bit security.
+    """A SEAL context at 128-bit security, by a newer table than SEAL's own.
 
     Raises:
-        ModelError: SEAL refuses the parameters, or finds them weaker than that.
+        ModelError: SEAL refuses the parameters, or they are weaker than that.
     """
+    require_modulus(degree, sum(prime_bits) + special_bits)
     parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
     parameters.set_poly_modulus_degree(degree)
     try:

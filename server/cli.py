@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+import io
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -68,8 +70,14 @@ def main() -> None:
     """Entry point: errors in one line, exit status 2 for what the user got wrong."""
     gc.set_threshold(100_000, 50, 100)  # imports make many objects, and drop few
     atexit.register(gc.freeze)  # or the interpreter looks through all of torch once more: a second
+    for stream in (sys.stdout, sys.stderr):  # a sign that a terminal lacks is spelled out
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False))
+    except BrokenPipeError:  # whoever reads has seen enough: `privet list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except PrivetError as error:
         _fail(error, str(error), error.exit_status)
     except Exception as error:

@@ -1,11 +1,14 @@
-"""What people see: progress on stderr, quiet when it is not a terminal; tables on stdout."""
+"""What people see: progress on stderr, quiet when it is not a terminal; tables on stdout.
+
+Whatever is printed is text, and brackets in it are brackets: styles are given as `Text` or `style`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,8 +21,32 @@ from rich.table import Table
 from server.run.directory import Run
 from server.run.rounds import Observe, RoundRecord
 
-err = Console(stderr=True)
-out = Console()
+ENDLESS = 1 << 14  # columns of what is no terminal: there, nothing is cut or broken
+
+
+class Screen(Console):
+    """A console without markup; lines into a file or a pipe are as long as they are."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
+        """Of the terminal, if it is one."""
+        return super().size if self.is_terminal else ConsoleDimensions(ENDLESS, 25)
+
+
+class Columns(Table):
+    """A table of which nothing is left out: what is too wide for the terminal goes on below."""
+
+    def __init__(self, *headings: str, title: str | None = None) -> None:
+        super().__init__(title=title, title_justify="left")
+        for heading in headings:
+            self.add_column(heading, overflow="fold")
+
+
+err = Screen(stderr=True)
+out = Screen()
 _watcher: ContextVar[Observe | None] = ContextVar("watcher", default=None)
 
 
@@ -44,10 +71,10 @@ def observer(run: Run) -> Iterator[Observe]:
         return
     total = run.experiment.federation.rounds
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[reached]}"),
+        TextColumn("{task.fields[reached]}", markup=False),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
@@ -62,7 +89,7 @@ def observer(run: Run) -> Iterator[Observe]:
             if record.epsilon is not None:
                 parts.append(f"epsilon {record.epsilon:.2f}")
             if failed := sum(c.failure is not None for c in record.clients):
-                parts.append(f"[red]{failed} failed[/red]")
+                parts.append(f"{failed} failed")
             progress.update(task, completed=record.round, reached="  ".join(parts))
 
         yield observe

@@ -55,6 +55,7 @@ def tiny(**sections):
     settings = ["data.partition=nodes", "data.classes=10", "training.noise=secure"]
     job = load_experiment("tiny", [*settings, "budget.noise_multiplier=1.0"]).job
     told = json.loads(job.model_dump_json())
+    told["data"]["nominal_records"] = 200
     for name, change in sections.items():
         told[name] = told[name] | change if isinstance(change, dict) else change
     return told

@@ -2,15 +2,17 @@
 
 import numpy as np
 
+from privacy.sums.boxes import KEY_BYTES
 from privacy.sums.fixed_point import TRAILER, weighted_scale
 from privacy.sums.masking import Member
 from privacy.sums.terms import Secure, Terms, parts_needed
-from privacy.sums.unmasking import Unmasking
+from privacy.sums.unmasking import Shared, Unmasking
 
 PHASES = ("keys", "shares", "train", "unmask")
 
 
-def terms_for(members, length, scheme="masks", secure=None, nonce="0" * 32, round_number=1):
+def terms_for(members, length, scheme="masks", secure=None, nonce="0" * 32, round_number=1,
+              task="0" * 64):  # fmt: skip
     """Terms as server.experiment.secrecy makes them."""
     secure = secure or Secure()
     num = len(members)
@@ -20,6 +22,7 @@ def terms_for(members, length, scheme="masks", secure=None, nonce="0" * 32, roun
         run="test",
         round=round_number,
         nonce=nonce,
+        task=task,
         members=tuple(members),
         degree=degree,
         needed=parts_needed(degree + 1, secure.threshold),
@@ -64,17 +67,31 @@ class Sum:
     def keys(self):
         self.publics = {c: self.members[c].advertise() for c in self._lose("keys")}
 
+    def neighbours(self, client):
+        """Who is there of those that it drew, and of those that drew it."""
+        near = self.members[client].drawn | {
+            c for c, one in self.members.items() if client in one.drawn
+        }
+        return near & set(self.publics)
+
     def shares(self):
-        self.boxes, self.commitments = {}, {}
+        self.dealt = {}
         for c in self._lose("shares"):
-            near = {m: self.publics[m] for m in self.terms.neighbours(c) if m in self.publics}
-            self.boxes[c], self.commitments[c] = self.members[c].share(near)
+            near = {m: self.publics[m] for m in self.neighbours(c)}
+            self.dealt[c] = self.members[c].share(near)
+
+    def boxes_for(self, client):
+        """Who shared, the sealed parts for a client, and their proofs."""
+        there = self.neighbours(client) & set(self.dealt)
+        boxes = {m: self.dealt[m].boxes[client] for m in there if client in self.dealt[m].boxes}
+        return sorted(there), boxes, {m: self.dealt[m].proofs[client] for m in boxes}
 
     def mask(self):
-        self.masked = {}
+        self.masked, self.refused = {}, {}
         for c in self._lose("train"):
-            boxes = {m: self.boxes[m][c] for m in self.terms.neighbours(c) if m in self.boxes}
-            self.masked[c] = self.members[c].conceal(self.words[c], boxes)
+            self.masked[c], refused = self.members[c].conceal(self.words[c], *self.boxes_for(c))
+            for dealer in refused:
+                self.refused.setdefault(dealer, set()).add(c)
         self.total = np.zeros(self.terms.length + TRAILER, self.terms.grid.dtype)
         for words in self.masked.values():
             self.total += words
@@ -82,6 +99,10 @@ class Sum:
     def unmask(self):
         survivors = sorted(self.masked)
         told = {c: self.members[c].reveal(survivors) for c in self._lose("unmask")}
-        mask_keys = {c: self.publics[c][1] for c in self.boxes}
-        unmasking = Unmasking(self.terms, mask_keys, self.commitments)
-        return unmasking.unmask(self.total, set(survivors), told)
+        shared = {
+            c: Shared(self.publics[c][KEY_BYTES:], dealt.commitment, dealt.proofs,
+                      self.neighbours(c) & set(self.dealt))
+            for c, dealt in self.dealt.items()
+        }  # fmt: skip
+        self.unmasking = Unmasking(self.terms, shared, self.refused)
+        return self.unmasking.unmask(self.total, set(survivors), told)

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from server.cli import app
+from server.inference.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 FILES = ("compose.yml", "inference.yml")
@@ -38,6 +39,7 @@ SERVICE = {
         "security_opt": {"const": ["no-new-privileges:true"]},
         "restart": {"const": "unless-stopped"},
         "init": {"const": True},
+        "shm_size": {"type": "string", "pattern": r"^\d+[mg]$"},
         "ports": {
             "type": "array",
             "items": {"type": "string", "pattern": r"^\$\{PRIVET_INTERFACE:-127.0.0.1\}:\d+:\d+$"},
@@ -47,7 +49,7 @@ SERVICE = {
             "type": "array",
             "items": {
                 "type": "string",
-                "pattern": r"^\$\{PRIVET_HOME:-\.\}(/[a-z0-9-]+)+:(/[a-z]+)+(:ro)?$",
+                "pattern": r"^\$\{PRIVET_HOME:-\.\}(/[A-Za-z0-9-]+)+:(/[A-Za-z]+)+(:ro)?$",
             },
         },
         "healthcheck": {
@@ -88,6 +90,15 @@ SERVICE = {
         },
     },
 }  # fmt: skip
+FRONT = {  # of others' making, and held as hard
+    **SERVICE,
+    "required": [name for name in SERVICE["required"] if name != "build"],
+    "properties": {
+        **SERVICE["properties"],
+        "image": {"type": "string", "pattern": r"^caddy:\d+\.\d+\.\d+$"},
+        "environment": {"const": {"HOME": "/tmp"}},
+    },
+}
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -95,7 +106,12 @@ SCHEMA = {
     "patternProperties": {"^x-": {}},
     "properties": {
         "name": WORD,
-        "services": {"type": "object", "additionalProperties": SERVICE, "minProperties": 1},
+        "services": {
+            "type": "object",
+            "properties": {"front": FRONT},
+            "additionalProperties": SERVICE,
+            "minProperties": 1,
+        },
         "networks": {"type": "object", "additionalProperties": {"type": "object"}},
     },
 }
@@ -105,10 +121,15 @@ def read(name):
     return yaml.safe_load((ROOT / "compose" / name).read_text())
 
 
+def ours(name):
+    """Its services of privet's own image."""
+    return [about for about in read(name)["services"].values() if "build" in about]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_have_the_form_and_the_hardening(name):
     jsonschema.validate(read(name), SCHEMA)
-    for service in read(name)["services"].values():
+    for service in ours(name):
         assert (ROOT / "compose" / service["build"]["context"]).resolve() == ROOT
         assert (ROOT / service["build"]["dockerfile"]).is_file()
 
@@ -139,7 +160,7 @@ def options_of(command):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_command_is_one_of_privets(name):
-    for service in read(name)["services"].values():
+    for service in ours(name):
         command, *rest = service["command"]
         asked = {word for word in rest if word.startswith("--")}
         assert asked <= options_of(command), command
@@ -150,15 +171,35 @@ def test_each_node_sees_its_own_folders_and_no_others():
     nodes = {name: about for name, about in services.items() if name.startswith("node-")}
     assert set(nodes) == {"node-0", "node-1", "node-2"}
     for name, about in nodes.items():
-        for volume in about["volumes"]:
+        everyones = "${PRIVET_HOME:-.}/keys/members:/members:ro"
+        for volume in set(about["volumes"]) - {everyones}:
             assert f"/{name}:" in volume
-        assert [v.endswith(":ro") for v in about["volumes"]] == [True, True, False]  # the ledger
+        written = [volume for volume in about["volumes"] if not volume.endswith(":ro")]
+        assert [volume.partition(":/")[2] for volume in written] == ["ledger"]
         assert about["command"][about["command"].index("--client") + 1] == name[-1]
         assert "ports" not in about
     server = " ".join(services["superlink"]["volumes"])
     assert "nodes" not in server
     assert "ledgers" not in server
     assert "authority.key" not in (ROOT / "compose" / "compose.yml").read_text()
+
+
+def test_strangers_reach_the_service_through_the_front_alone():
+    """Its network has no way out; what it holds in shared memory is there; it is not believed
+    to be well as long as no worker lives."""
+    read_here = read("inference.yml")
+    inference, front = (read_here["services"][name] for name in ("inference", "front"))
+    assert "ports" not in inference
+    assert inference["networks"] == ["inside"]
+    assert read_here["networks"]["inside"]["internal"]
+    assert {"--tokens", "--proxy"} <= set(inference["command"])
+    (subnet,) = read_here["networks"]["inside"]["ipam"]["config"]
+    assert subnet["subnet"] in inference["command"]
+    assert "urlopen('http://127.0.0.1:8470/health'" in inference["healthcheck"]["test"][-1]
+    keys_mb = int(inference["command"][inference["command"].index("--keys-mb") + 1])
+    needed_bytes = (keys_mb << 20) + Limits().in_flight_bytes
+    assert needed_bytes <= int(inference["shm_size"].removesuffix("g")) << 30
+    assert front["volumes"][0].startswith("${PRIVET_HOME:-.}/compose/Caddyfile:")
 
 
 def test_the_image_is_made_of_what_is_here_and_does_not_run_as_root():
@@ -192,6 +233,8 @@ def test_the_page_calls_privet_as_it_is():
         "run",
         "resume",
         "ledger",
+        "serve",
+        "infer",
     }
     known = typer.main.get_command(app).commands
     for call in calls:

@@ -92,7 +92,7 @@ def test_a_chip(runs, tmp_path, monkeypatch, capsys):
 
 def test_an_attack(runs, monkeypatch):
     settings = ["budget.unit=none", "federation.rounds=3", "attack.reconstruct=false"]
-    settings += ["attack.shadows=4", "attack.candidates=100"]
+    settings += ["attack.shadows=4"]
     run = launch(load_experiment("tiny", settings), runs)
     add("attack")
     monkeypatch.setattr(membership.Portfolio, "choose", lambda self, key: "margin")

@@ -1,7 +1,14 @@
 """Does the mechanism do what it claims?
 
-claim      what a training step promises, and the rounds that the auditor lets it run
-noise      tests of the noise's law
-canaries   lower bounds of epsilon from planted records
-verdict    all tests together
+claim         what is promised of a step, and the rounds that the auditor lets it run
+noise         its deviation, law and grid, heard where there is nothing else
+repetition    is any of it used twice?
+keys          are there 256 bits behind it?
+entropy       the auditor in the operating system's place
+sensitivity   what one record can move, wherever it stands
+sampling      are batches drawn as is charged?
+planted       canaries through the shipped step, from the model's worst start
+canaries      lower bounds of epsilon from what they showed
+tradeoff      how little noise there must be, for an adversary to err so seldom
+verdict       all tests together
 """

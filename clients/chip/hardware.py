@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from privacy.errors import SettingsError
+from privacy.files import is_file
 from privacy.settings import Section, parse, read_toml, suggest
 
 READY = Path(__file__).parent / "chips"
@@ -297,7 +298,7 @@ def load_chip(name: str) -> Chip:
         SettingsError: no such chip, or something wrong in its file: one line for each.
     """
     path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         if name.endswith(".toml"):
             raise SettingsError(f"{name}: no such file")
         raise SettingsError(f"--chip {name}: no such chip{suggest(name, ready_chips())}")

@@ -29,7 +29,8 @@ def distort(images: Tensor, strength: float, seeds: LongWords) -> Tensor:
             of the side, and warps smoothly; less is less of each.
     """
     num, height, width = images.shape
-
+    if not num:  # an empty Poisson batch, of which torch makes no grid
+        return images
     draws = torch.from_numpy(uniforms(seeds, 6 + 4 * KNOTS**2))
     even = 2 * draws[:, :6] - 1
     angle = even[:, 0] * TURN * strength

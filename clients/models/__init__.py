@@ -2,7 +2,8 @@
 
 A new model is a function `(settings, shape, num_classes, layers) -> nn.Module` entered in `MODELS`,
 built of the `layers` of an arithmetic; if it stands on a fixed transform of the images, that is
-entered with it, with the steps that a chip is asked to do, and cached for each data set.
+entered with it, with the steps that a chip is asked to do, and cached for each data set. What it
+`reads` of the settings is entered too, so that a setting it does not read is refused.
 
 settings     [model]
 perceptron   dense layers on pixels
@@ -22,8 +23,8 @@ from clients.models.strided import build_strided
 __all__ = ["MODELS", "Architecture", "Model"]
 
 MODELS |= {
-    "perceptron": Architecture(build_perceptron),
-    "convnet": Architecture(build_convnet),
-    "scatter": Architecture(build_scatter, SCATTERING),
-    "strided": Architecture(build_strided),
+    "perceptron": Architecture(build_perceptron, reads=("hidden", "activation")),
+    "convnet": Architecture(build_convnet, reads=("activation", "norm")),
+    "scatter": Architecture(build_scatter, SCATTERING, reads=()),
+    "strided": Architecture(build_strided, reads=("hidden", "channels", "kernel", "stride")),
 }

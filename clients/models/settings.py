@@ -12,10 +12,16 @@ from privacy.settings import Range, Section, suggest
 
 
 class Architecture(NamedTuple):
-    """How to build a model, and what it reads instead of pixels."""
+    """How to build a model, and what it reads.
+
+    Attributes:
+        transform: what it reads instead of pixels.
+        reads: keys of `Model` beside its name; None if nobody says, and then all are taken.
+    """
 
     build: "Callable[[Model, tuple[int, ...], int, Layers], nn.Module]"
     transform: Transform | None = None
+    reads: tuple[str, ...] | None = None
 
 
 MOST_HIDDEN = 16  # layers

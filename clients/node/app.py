@@ -26,6 +26,7 @@ from clients.training.net import Net, build
 from clients.training.records import records
 from clients.training.train import evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
+from privacy.dp.noise import SEEDED
 from privacy.errors import DataError
 
 app = ClientApp()
@@ -54,12 +55,15 @@ def train_round(message: Message, context: Context) -> Message:
         if "ledger" in config:  # a resumed run tells a simulated device what it knew
             ledger.restore(Ledger.from_json(str(config["ledger"])))
         client, num_clients = identify(context)
-        in_sum = secure.require_sum(message.content, context.state, context.node_config, client)
+        place = secure.Place.of(context)
+        in_sum = secure.require_sum(message.content, context.state, place)
         request, job = Request.of(config), Job.from_json(str(config["job"]))
         arrays = message.content.array_records["arrays"]
         holder, round_ = Holder.of(context), request.round(client)
         if holder:
             holder.require_promise(job, in_sum)
+        elif in_sum and job.training.noise == SEEDED:
+            ledger = secure.ledger_before(context.state, message.content, ledger)
         data, net = prepare(job, holder, arrays)
         training, _ = records(data, job.model)
         if holder:
@@ -86,7 +90,7 @@ def train_round(message: Message, context: Context) -> Message:
         before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
         if in_sum:
             content = secure.conceal(
-                message.content, context.state, client, job, before, after, told
+                message.content, context.state, place, job, before, after, told
             )
         else:
             key = round_key(job.seed, "compression", round_.number, round_.client)
@@ -146,8 +150,7 @@ def answer_phase(step: secure.Phase) -> Handler:
     """A phase of a secure sum, as a handler of messages."""
 
     def answer(message: Message, context: Context) -> Message:
-        client, _ = identify(context)
-        told = step(message.content, context.state, client)
+        told = step(message.content, context.state, secure.Place.of(context))
         return Message(RecordDict({secure.SUM: ConfigRecord(dict(told))}), reply_to=message)
 
     return answered(answer)

@@ -1,5 +1,8 @@
 """A client of encrypted inference: make or load keys, encrypt, ask, decrypt, release the label."""
 
+import ipaddress
+import random
+import ssl
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +13,13 @@ import numpy as np
 from privacy.encrypted.keys import CkksKeys, load_secret, make_keys, save_secret
 from privacy.encrypted.net import Array
 from privacy.encrypted.wire import Frame, read_frame, read_offer
-from privacy.errors import CiphertextError, ModelError, ServiceError
+from privacy.errors import CiphertextError, KeysError, ModelError, ServiceError
 
 TIMEOUT_S = 120.0
+PATIENCE_S = 60.0  # with a service that is busy, for one request
+FIRST_WAIT_S, MOST_WAIT_S = 0.25, 8.0  # before it is asked again, doubled each time
+BUSY = (429, 502, 503, 504, 507)
+CUT = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 @dataclass(frozen=True)
@@ -34,18 +41,21 @@ class Answer:
 class Client:
     """A client with a key, known to a service."""
 
-    def __init__(self, http: httpx.Client, secret: bytes | None = None) -> None:
+    def __init__(
+        self, http: httpx.Client, secret: bytes | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         """Fetch the offer, make keys (or take a secret key) and upload the evaluation keys.
 
         Args:
             http: with the service's base URL.
+            patience_s: how long one request is tried again while the service is busy.
 
         Raises:
             ServiceError: the service cannot be reached, or refuses.
             WireError: its offer is not one.
             ModelError: its offer is below 128-bit security.
         """
-        self._http = http
+        self._http, self._patience_s = http, patience_s
         self.offer = read_offer(self._ask("GET", "/v1/offer")[0].content)
         start = time.perf_counter()
         self.keys = make_keys(self.offer, secret)
@@ -58,7 +68,7 @@ class Client:
         self.key_upload_s = time.perf_counter() - start
 
     def _upload_keys(self) -> None:
-        told, _ = self._ask("PUT", "/v1/keys", self._frame.to_bytes())
+        told, _ = self._ask("PUT", "/v1/keys", self._frame)
         if self._frame.identity.hex() not in told.text:
             raise ServiceError("the service knows these keys by another name: it is not to be used")
 
@@ -72,9 +82,8 @@ class Client:
         start = time.perf_counter()
         parts = self.keys.encrypt(image)
         frame = Frame("image", self.offer.digest, parts, self._frame.identity)
-        content = frame.to_bytes()
         encrypted = time.perf_counter()
-        response, begun = self._ask("POST", "/v1/answers", content, retry=frame)
+        response, begun = self._ask("POST", "/v1/answers", frame)
         received = time.perf_counter()
         answer = read_frame(response.content, "answer", self.offer.digest)
         if answer.keys != self._frame.identity:
@@ -92,7 +101,7 @@ class Client:
                 "download": received - begun,
                 "decrypt": decrypted - received,
             },
-            bytes_up=len(content),
+            bytes_up=len(frame.to_bytes()),
             bytes_down=len(response.content),
         )
 
@@ -107,9 +116,8 @@ class Client:
             raise ModelError("a boolean service takes no batches; ask image by image")
         start = time.perf_counter()
         frame = Frame("batch", self.offer.digest, self.keys.encrypt_batch(images))
-        content = frame.to_bytes()
         encrypted = time.perf_counter()
-        response, begun = self._ask("POST", "/v1/batches", content)
+        response, begun = self._ask("POST", "/v1/batches", frame)
         received = time.perf_counter()
         answer = read_frame(response.content, "answer", self.offer.digest)
         logits = self.keys.decrypt_batch(answer.parts, len(images))
@@ -124,25 +132,50 @@ class Client:
         return logits.argmax(1), times_s
 
     def _ask(
-        self, method: str, path: str, content: bytes = b"", retry: Frame | None = None
+        self, method: str, path: str, frame: Frame | None = None
     ) -> tuple[httpx.Response, float]:
-        """A response, whole, and when its first bytes were there."""
+        """A response, whole, and when its first bytes were there.
+
+        While the service is busy it is asked again, later each time, at random times, so that
+        those whom it turned away do not come back together; each time under a new nonce.
+        """
+        deadline, wait_s = time.monotonic() + self._patience_s, FIRST_WAIT_S
+        while True:
+            response, reason, begun = self._try(method, path, frame)
+            if response is not None and response.status_code == 200:
+                return response, begun
+            status = None if response is None else response.status_code
+            gave_way = status == 404 and frame is not None and frame.kind == "image"
+            pause_s = max(_retry_after_s(response), random.uniform(wait_s / 2, wait_s))
+            in_time = time.monotonic() + pause_s <= deadline
+            if not in_time or not (gave_way or status in (None, *BUSY)):
+                raise ServiceError(f"{self._http.base_url}: {reason}")
+            if gave_way:  # our keys did, to others', or with a worker that ended
+                self._upload_keys()
+            else:
+                time.sleep(pause_s)
+            wait_s = min(2 * wait_s, MOST_WAIT_S)
+
+    def _try(
+        self, method: str, path: str, frame: Frame | None
+    ) -> tuple[httpx.Response | None, str, float]:
+        """One attempt: the response (None: the connection was cut), why not 200, and when."""
+        content = frame.to_bytes() if frame is not None else b""
         try:
             with self._http.stream(method, path, content=content) as response:
                 begun = time.perf_counter()
                 response.read()
+        except CUT as error:
+            return None, str(error), time.perf_counter()
         except httpx.HTTPError as error:
             raise ServiceError(f"{self._http.base_url}: {error}") from None
-        if response.status_code == 404 and retry is not None:  # our keys gave way to others'
-            self._upload_keys()
-            again = Frame(retry.kind, retry.model, retry.parts, retry.keys)
-            return self._ask(method, path, again.to_bytes())
-        if response.status_code != 200:
-            reason = response.text.strip().splitlines()
-            raise ServiceError(
-                f"{self._http.base_url}: {response.status_code}: {reason[0] if reason else ''}"
-            )
-        return response, begun
+        reason = response.text.strip().splitlines() if response.status_code != 200 else []
+        return response, f"{response.status_code}: {reason[0] if reason else ''}", begun
+
+
+def _retry_after_s(response: httpx.Response | None) -> float:
+    told = response.headers.get("retry-after", "") if response is not None else ""
+    return float(told) if told.isdigit() else 0.0
 
 
 def _server_s(response: httpx.Response) -> float:
@@ -153,13 +186,34 @@ def _server_s(response: httpx.Response) -> float:
         return 0.0
 
 
-def connect(url: str, key_file: Path | None = None) -> Client:
+def connect(
+    url: str,
+    key_file: Path | None = None,
+    authority: Path | None = None,
+    token_file: Path | None = None,
+) -> Client:
     """A client of the service at `url`, with the secret key in a file, or a new one kept there.
 
+    Args:
+        authority: PEM file of who vouches for the service; none: those whom the system trusts.
+        token_file: the bearer token by which the service knows us.
+
     Raises:
-        KeysError: others may read the file.
+        KeysError: others may read a file of secrets, or one is not what it should be.
     """
-    http = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    headers = {}
+    if token_file is not None:
+        if not _is_private(httpx.URL(url)):
+            raise KeysError(f"{url}: a token goes over https only, or not beyond this machine")
+        words = load_secret(token_file).decode("ascii", "replace").split()
+        if not words:
+            raise KeysError(f"{token_file}: no token in it")
+        headers["authorization"] = f"Bearer {words[-1]}"  # a line of the service's file will do
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        raise KeysError(f"{authority}: not an authority's PEM file: {error}") from None
+    http = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers, verify=context)
     if key_file is None:
         return Client(http)
     if key_file.exists():
@@ -167,3 +221,11 @@ def connect(url: str, key_file: Path | None = None) -> Client:
     client = Client(http)
     save_secret(key_file, client.keys.secret_bytes())
     return client
+
+
+def _is_private(url: httpx.URL) -> bool:
+    """Can nobody on the way read what goes there?"""
+    try:
+        return url.scheme == "https" or ipaddress.ip_address(url.host).is_loopback
+    except ValueError:
+        return url.host == "localhost"

@@ -32,6 +32,7 @@ class Request(Section):
         number: of the round.
         learning_rate: of this round, by the job's schedule.
         proximal: FedProx's mu.
+        plan: as `Round.plan`.
         run: what the server calls the run; another name is another run, on the same limit.
     """
 
@@ -39,6 +40,7 @@ class Request(Section):
     learning_rate: Annotated[float, Range(1e-30, 1e6)] = Field(alias="learning-rate")
     proximal: Annotated[float, Range(1e-9, 1e6, or_zero=True)] = Field(0.0, alias="proximal-mu")
     run: str = Field("", max_length=256)
+    plan: str = Field("", max_length=64)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Request":
@@ -53,7 +55,7 @@ class Request(Section):
 
     def round(self, client: int) -> Round:
         """The round that this client is to train."""
-        return Round(self.number, client, self.learning_rate, self.proximal)
+        return Round(self.number, client, self.learning_rate, self.proximal, self.plan)
 
 
 def read_weights(arrays: ArrayRecord, like: Mapping[str, Tensor]) -> State:

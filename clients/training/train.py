@@ -23,12 +23,19 @@ from privacy.dp.training import privatize
 
 @dataclass(frozen=True)
 class Round:
-    """What differs from round to round, and the client's own number."""
+    """What differs from round to round, and the client's own number.
+
+    Attributes:
+        proximal: FedProx's mu.
+        plan: by which this federation is known from others of the same job: of seeded runs, they
+            have then no noise in common.
+    """
 
     number: int
     client: int
     learning_rate: float
-    proximal: float = 0.0  # FedProx's mu
+    proximal: float = 0.0
+    plan: str = ""
 
 
 def train(
@@ -110,7 +117,8 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     """
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
-    settings = job.model_dump_json(exclude={"data"})
+    no_shape = {"data": True, "training": {"per_sample"}, "budget": {"epsilon"}}
+    settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
     weights = digest(net.state().values())
     return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
 

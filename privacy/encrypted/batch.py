@@ -23,7 +23,7 @@ from privacy.errors import CiphertextError, ModelError
 from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.sealed import ENVELOPE, inflate, plain_envelope
 
-DEGREE, PRIME_BITS, SPECIAL_BITS = 4096, (27, 27, 27), 27
+DEGREE, PRIME_BITS, SPECIAL_BITS = 4096, (27, 27, 27), 25  # no key is switched
 INPUT_BITS, WEIGHT_BITS = 20, (11, 12)
 HEADROOM_BITS = 2  # above the calibration's largest logit, sign included
 EXACT_BITS = 53  # integers that float64 holds

@@ -1,7 +1,7 @@
 """The SECRET side of boolean FHE: make keys, encrypt, decrypt. No server imports it.
 
-A bootstrap may err, more often the nearer a sum is to its threshold, so an answer depends on secret
-noise (eprint 2024/127): decryptions stay on the client, and only the label is released.
+An answer depends on secret noise, if only once in `error_rate` times (eprint 2024/127): decryptions
+stay on the client, and only the label is released.
 """
 
 import base64
@@ -9,8 +9,8 @@ import base64
 import numpy as np
 from concrete import fhe
 
-from privacy.encrypted.boolean import binarize
 from privacy.encrypted.net import Array
+from privacy.encrypted.signs import binarize, with_parity
 from privacy.encrypted.wire import BooleanOffer
 from privacy.errors import CiphertextError
 
@@ -40,12 +40,12 @@ class BooleanKeys:
         return (self._client.evaluation_keys.serialize(),)
 
     def encrypt(self, image: Array) -> tuple[bytes, ...]:
-        """An image [H, W] in [0, 1] -> its bits, encrypted and compressed."""
-        bits = binarize(image[None], self.offer.pool, self.offer.threshold)[0]
+        """An image [H, W] in [0, 1] -> its bits and their parity, encrypted and compressed."""
+        bits = with_parity(binarize(image[None], self.offer.pool, self.offer.threshold))[0]
         return (self._client.encrypt(bits).serialize(),)
 
     def decrypt(self, answer: tuple[bytes, ...]) -> Array:
-        """Logits [classes], integers, in which bootstraps may have erred.
+        """Logits [classes], integers, wrong with a chance of `error_rate` at most.
 
         Raises:
             CiphertextError: the answer does not decrypt under this key.

@@ -2,22 +2,25 @@
 
 `tenseal.sealapi` exposes SEAL's evaluator and encoder; there the weights are encoded once, a
 product's diagonals are summed before anything is rescaled, and only the rotations in use have keys.
-SEAL enforces 128-bit security on every context made here. Nothing here can decrypt.
+Every context made here has 128-bit security (`privacy.security`). Nothing here can decrypt.
 
 SEAL holds Python's lock while it computes: for two answers at once take two processes.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tenseal.sealapi as seal
 
+from privacy.encrypted.layout import power_of_two
 from privacy.encrypted.net import Array
 from privacy.encrypted.plan import Plan
 from privacy.encrypted.recipes import Recipe
 from privacy.errors import CiphertextError, ModelError
 from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
+from privacy.security import ERROR_DEVIATION
 
 
 def context_of(recipe: Recipe) -> Any:
@@ -34,18 +37,24 @@ def galois_elements(rotations: list[int], degree: int) -> list[int]:
 
 
 def correct_rounding(plan: Plan, images: Array) -> Plan:
-    """Take from the last bias what the rounding of encoded weights adds to the mean logits.
+    """Take from the last bias what rounded weights and fresh noise add to the mean logits.
 
-    Activations after a square are positive, so a rounded weight shifts a logit on every image: a
-    fifth of the error's variance at the scales of the shallow recipes. (Bias correction, Nagel et
-    al. 2019, section 4.2, measured instead of derived.)
+    Activations after a square are positive: a rounded weight shifts a logit on every image, and so
+    does the square of an input's noise. (Bias correction, Nagel et al. 2019, section 4.2, measured
+    instead of derived.)
 
     Args:
-        images: training images [B, H, W] in [0, 1].
+        images: public images [B, H, W] in [0, 1].
     """
     x, last = plan.pack(images), plan.products[-1]
-    shift = Program(plan).rounded().simulate(x)[0].mean(0) - plan.simulate(x)[0].mean(0)
-    corrected = replace(last, bias=last.bias - shift.real)
+    # in a slot's real and imaginary part, the noise of the ring's coefficients
+    deviation = ERROR_DEVIATION * math.sqrt(plan.recipe.degree / 2) / 2**plan.recipe.input_bits
+    drawn = np.random.default_rng(0).normal(0, deviation, (2, *x.shape))
+    noisy = x + drawn[0] + 1j * drawn[1]
+    shift = Program(plan).rounded().simulate(noisy)[0].mean(0) - plan.simulate(x)[0].mean(0)
+    period = power_of_two(plan.num_classes)  # after which the logits repeat
+    each = shift.real.reshape(-1, period).mean(0)
+    corrected = replace(last, bias=last.bias - np.tile(each, len(shift) // period))
     return replace(plan, products=(*plan.products[:-1], corrected))
 
 

@@ -209,7 +209,7 @@ def plan(net: Net, calibration: Array) -> Plan:
     """Plan a net's encrypted evaluation: depth, layouts, scales and ranges, before anything runs.
 
     Args:
-        calibration: training images [B, H, W] in [0, 1], from which ranges are taken.
+        calibration: public images [B, H, W] in [0, 1], from which ranges are taken.
 
     Raises:
         ModelError: the net is too deep or too wide for any ring, or would overflow; the error says

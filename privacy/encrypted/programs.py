@@ -88,7 +88,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def offer_of(plan: Plan, model: str, batch: BatchOffer | None = None) -> Offer:
+def offer_of(plan: Plan, model: str, calibration: str, batch: BatchOffer | None = None) -> Offer:
     """What a client is told: how to pack and to encrypt, nothing of the weights."""
     recipe = plan.recipe
     return Offer(
@@ -103,5 +103,6 @@ def offer_of(plan: Plan, model: str, batch: BatchOffer | None = None) -> Offer:
         input_bits=float(recipe.input_bits),
         rotations=tuple(plan.rotations),
         logit_divisor=plan.logit_divisor,
+        calibration=calibration,
         batch=batch,
     )

@@ -1,4 +1,4 @@
-"""Rings, moduli and scales for a depth, at 128-bit security: tuned on validation records.
+"""Rings, moduli and scales for a depth, at 128-bit security: tuned on public data, see `security`.
 
 The bits of the modulus are all there is to spend. A scale too small drowns in noise: an input's in
 that of its encryption, weights' in their rounding, and what is rotated at a small scale in that of
@@ -8,12 +8,14 @@ the rotation, unless the special prime is larger than the others.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from privacy.security import MOST_MODULUS_BITS
+
 LARGEST_DEGREE = 32768
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A ring and a modulus, and how the scale is split: tuned on validation records.
+    """A ring and a modulus, and how the scale is split: tuned on public data.
 
     Attributes:
         degree: of the ring, twice the number of slots.
@@ -30,13 +32,18 @@ class Recipe:
     weight_bits: tuple[float, ...]
     rescale: frozenset[tuple[str, int]]
 
+    @property
+    def modulus_bits(self) -> int:
+        """Of all primes, on which security depends."""
+        return sum(self.prime_bits) + self.special_bits
+
 
 def recipes(num_squares: int) -> Iterator[Recipe]:
     """Recipes for a depth, the fastest first. One and two squares: few large primes, late drops."""
     if num_squares == 0:
-        yield Recipe(4096, (35, 35), 38, 22, (22,), frozenset())
+        yield Recipe(4096, (35, 35), 36, 22, (22,), frozenset())
     if num_squares == 1:
-        yield Recipe(4096, (36, 38), 35, 15, (15.5, 11.4), frozenset({("square", 0)}))
+        yield Recipe(4096, (36, 37), 33, 15, (15, 11.4), frozenset({("square", 0)}))
     if num_squares == 2:
         yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
     levels = 2 * num_squares + 1
@@ -44,6 +51,6 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
         [("product", i) for i in range(num_squares + 1)]
         + [("square", i) for i in range(num_squares)]
     )
-    for degree, most_bits in ((8192, 218), (16384, 438), (32768, 881)):
-        if 120 + 40 * levels <= most_bits:
+    for degree in (8192, 16384, 32768):
+        if 120 + 40 * levels <= MOST_MODULUS_BITS[degree]:
             yield Recipe(degree, (60, *[40] * levels), 60, 40, (40,) * (num_squares + 1), always)

@@ -72,6 +72,111 @@ class Frame:
         return total.digest()
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a service must know of a frame whose parts it does not look into."""
+
+    keys: bytes
+    nonce: bytes
+    identity: bytes
+    size_bytes: int
+
+
+class Arriving:
+    """A frame that comes piece by piece and is kept elsewhere: checked and hashed on its way.
+
+    What is of another kind, for another model or too large is refused as soon as its header is
+    there, before its parts are. `most_bytes` is of the whole frame.
+    """
+
+    def __init__(self, kind: Kind, model: bytes, most_bytes: int) -> None:
+        self._kind, self._model, self._most_bytes = kind, model, most_bytes
+        self._start = bytearray()  # the header and the lengths, until they are whole
+        self._lengths: list[int] | None = None  # of the parts that are still to come
+        self._left = 0  # of the part that comes
+        self._size_bytes = 0
+        self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
+        self._identity = hashlib.sha256()
+        self._end = bytearray()
+        self._keys = self._nonce = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            WireError: what is known by now is not what it should be; 413, it will be too large.
+        """
+        rest = memoryview(piece)
+        if self._lengths is None:
+            self._start += piece
+            rest = self._read_start()
+        while rest and self._lengths is not None:
+            if not self._left and self._lengths:
+                self._left = self._lengths.pop()
+                self._identity.update(struct.pack("<Q", self._left))
+            elif self._left:
+                taken, rest = rest[: self._left], rest[self._left :]
+                self._left -= len(taken)
+                self._identity.update(taken)
+                self._checksum.update(taken)
+            else:
+                self._end += rest
+                rest = rest[:0]
+                if len(self._end) > CHECKSUM_BYTES:
+                    raise WireError("the lengths of the parts do not add up: more came")
+
+    def _read_start(self) -> memoryview:
+        """Check the header once it is whole; what came after it."""
+        nothing = memoryview(b"")
+        if len(self._start) < HEADER.size:
+            return nothing
+        num_parts, self._nonce, self._keys = _read_header(self._start, self._kind, self._model)
+        end = HEADER.size + 8 * num_parts
+        if end + CHECKSUM_BYTES > self._most_bytes:
+            raise WireError(f"{num_parts} parts; {self._most_bytes} bytes are the most", 413)
+        if len(self._start) < end:
+            return nothing
+        lengths = list(struct.unpack_from(f"<{num_parts}Q", self._start, HEADER.size))
+        self._size_bytes = end + sum(lengths) + CHECKSUM_BYTES
+        if self._size_bytes > self._most_bytes:
+            raise WireError(f"{self._size_bytes} bytes; {self._most_bytes} are the most", 413)
+        self._lengths = lengths[::-1]
+        self._checksum.update(bytes(self._start[:end]))
+        return memoryview(bytes(self._start[end:]))
+
+    def finish(self) -> Head:
+        """The head of the whole frame.
+
+        Raises:
+            WireError: it is not whole, or damaged.
+        """
+        if self._lengths is None or self._left or len(self._end) != CHECKSUM_BYTES:
+            raise WireError("a damaged frame: cut short")
+        if bytes(self._end) != self._checksum.digest():
+            raise WireError("a damaged frame: its checksum does not hold")
+        return Head(self._keys, self._nonce, self._identity.digest(), self._size_bytes)
+
+
+def _read_header(content: bytes | bytearray, kind: Kind, model: bytes) -> tuple[int, bytes, bytes]:
+    """The number of parts, the nonce and the identity of keys.
+
+    Raises:
+        WireError: it is not the header of such a frame for this model.
+    """
+    magic, version, number, num_parts, digest, nonce, keys = HEADER.unpack_from(content)
+    if magic != MAGIC:
+        raise WireError("not a frame of privet")
+    if version != VERSION:
+        raise WireError(f"version {version} of the wire format; this speaks {VERSION}")
+    if number != KINDS[kind]:
+        raise WireError(f"a frame of kind {number} where {kind} ({KINDS[kind]}) belongs")
+    if digest != model:
+        raise WireError("the frame is for another model; ask for the offer again", 409)
+    if num_parts > MOST_PARTS:
+        raise WireError(f"{num_parts} parts do not fit the frame")
+    return num_parts, nonce, keys
+
+
 def read_frame(content: bytes, kind: Kind, model: bytes) -> Frame:
     """Parse a frame that should be of a kind and for a model.
 
@@ -81,19 +186,11 @@ def read_frame(content: bytes, kind: Kind, model: bytes) -> Frame:
     least = HEADER.size + CHECKSUM_BYTES
     if len(content) < least:
         raise WireError(f"a frame of {len(content)} bytes: cut short")
-    magic, version, number, num_parts, digest, nonce, keys = HEADER.unpack_from(content)
-    if magic != MAGIC:
-        raise WireError("not a frame of privet")
-    if version != VERSION:
-        raise WireError(f"version {version} of the wire format; this speaks {VERSION}")
+    num_parts, nonce, keys = _read_header(content, kind, model)
     if _checksum(memoryview(content)[:-CHECKSUM_BYTES]) != content[-CHECKSUM_BYTES:]:
         raise WireError("a damaged frame: its checksum does not hold")
-    if number != KINDS[kind]:
-        raise WireError(f"a frame of kind {number} where {kind} ({KINDS[kind]}) belongs")
-    if digest != model:
-        raise WireError("the frame is for another model; ask for the offer again", 409)
     start = HEADER.size + 8 * num_parts
-    if num_parts > MOST_PARTS or start + CHECKSUM_BYTES > len(content):
+    if start + CHECKSUM_BYTES > len(content):
         raise WireError(f"{num_parts} parts do not fit the frame")
     lengths = struct.unpack_from(f"<{num_parts}Q", content, HEADER.size)
     if start + sum(lengths) + CHECKSUM_BYTES != len(content):
@@ -102,7 +199,7 @@ def read_frame(content: bytes, kind: Kind, model: bytes) -> Frame:
     for length in lengths:
         parts.append(content[start : start + length])
         start += length
-    return Frame(kind, digest, tuple(parts), keys, nonce)
+    return Frame(kind, model, tuple(parts), keys, nonce)
 
 
 def _checksum(content: bytes | memoryview) -> bytes:
@@ -139,6 +236,7 @@ class Offer(Section):
         input_bits: log2 of the scale at which slots are encoded.
         rotations: the Galois keys that the server needs.
         logit_divisor: the logits come divided by this.
+        calibration: from what the ranges were taken.
         batch: how to ask for many images at once, if the service lets.
     """
 
@@ -154,13 +252,17 @@ class Offer(Section):
     input_bits: float = Field(ge=1, le=60)
     rotations: tuple[int, ...] = Field(strict=False, max_length=32768)
     logit_divisor: float = Field(gt=0)
+    calibration: str = Field(max_length=200)
     batch: BatchOffer | None = None
 
     @property
     def security(self) -> str:
         """In words."""
         bits = sum(self.prime_bits) + self.special_bits
-        return f"CKKS, ring of degree {self.degree}, modulus of {bits} bits: 128-bit security"
+        return (
+            f"CKKS, ring of degree {self.degree}, modulus of {bits} bits: 128-bit security; "
+            f"calibrated on {self.calibration}"
+        )
 
     @property
     def digest(self) -> bytes:
@@ -176,7 +278,10 @@ class BooleanOffer(Section):
         shape, pool: as in `Offer`.
         threshold: a pixel that reaches it is a one.
         specs: Concrete's specification of the client's parameters, base64.
+        sum_bits: the width of the circuit's sums.
         p_error: of one bootstrap.
+        error_rate: that noise changes anything of an answer, at most.
+        calibration: from what the widths were taken.
     """
 
     scheme: Literal["boolean"] = "boolean"
@@ -186,12 +291,18 @@ class BooleanOffer(Section):
     threshold: float = Field(ge=0, lt=1)
     num_classes: int = Field(ge=2, le=32768)
     specs: str = Field(max_length=1 << 24)
+    sum_bits: int = Field(ge=2, le=16)
     p_error: float = Field(gt=0, lt=1)
+    error_rate: float = Field(gt=0, lt=1)
+    calibration: str = Field(max_length=200)
 
     @property
     def security(self) -> str:
         """In words."""
-        return f"TFHE by Concrete, 128-bit security, p_error {self.p_error:.2g} a bootstrap"
+        return (
+            f"TFHE by Concrete: 128-bit security; sums of {self.sum_bits} bits, an answer wrong by "
+            f"noise once in {1 / self.error_rate:,.0f} at most; calibrated on {self.calibration}"
+        )
 
     @property
     def digest(self) -> bytes:

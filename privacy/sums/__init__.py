@@ -1,6 +1,8 @@
 """Sums that a server cannot open.
 
 terms           what the members of a sum agree on
+roster          who they are, by their node keys
+marks           SECRET: the steps that a device took, on disk
 fixed_point     numbers as words that add without rounding
 boxes           messages between members that the server passes on
 shares          a secret in parts

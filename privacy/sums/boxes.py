@@ -5,7 +5,7 @@ sum's terms, its sender and its holder; AES-GCM seals it.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from privacy.errors import SecureSumFailed
 from privacy.sums.terms import Terms
 
-KEY_BYTES, TAG_BYTES = 32, 16
+KEY_BYTES, TAG_BYTES, SIGNATURE_BYTES = 32, 16, 96
 ZERO_NONCE = bytes(12)  # each key seals one message
 
 
@@ -80,16 +80,29 @@ def pack_rows(rows: Mapping[int, bytes]) -> bytes:
     return b"".join(member.to_bytes(4, "big") + value for member, value in rows.items())
 
 
-def unpack_rows(table: bytes, size_bytes: int) -> dict[int, bytes]:
+def pack_list(members: Iterable[int]) -> bytes:
+    """Members alone, as a table without values."""
+    return pack_rows(dict.fromkeys(sorted(members), b""))
+
+
+def unpack_rows(table: bytes, size_bytes: int, most: int) -> dict[int, bytes]:
     """The inverse of `pack_rows`, for values of so many bytes.
 
+    Args:
+        most: rows; a longer table is not read.
+
     Raises:
-        SecureSumFailed: it is no such table.
+        SecureSumFailed: it is no such table, or names a member twice.
     """
     step = 4 + size_bytes
     if not isinstance(table, bytes) or len(table) % step:
         raise SecureSumFailed(f"not a table of {size_bytes} bytes a member")
-    return {
+    if len(table) > most * step:
+        raise SecureSumFailed(f"a table of {len(table) // step} rows, where there are {most}")
+    rows = {
         int.from_bytes(table[at : at + 4], "big"): table[at + 4 : at + step]
         for at in range(0, len(table), step)
     }
+    if len(rows) * step != len(table):
+        raise SecureSumFailed("a table that names a member twice")
+    return rows

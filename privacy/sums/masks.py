@@ -2,17 +2,36 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.cipher import LANES, WORDS, compiled, keystream, stream
-from privacy.sums.boxes import KEY_BYTES, expand_key
+from privacy.sums.boxes import KEY_BYTES, TAG_BYTES, expand_key
 from privacy.sums.fixed_point import Words
 from privacy.sums.shares import part_bytes
 from privacy.sums.terms import Terms
 
 PART_BYTES = part_bytes(KEY_BYTES)
+PROOF_BYTES = 16  # to find another part for it is 2^128 work
+BOX_BYTES = 2 * PART_BYTES + TAG_BYTES
+PUBLIC_BYTES = 2 * KEY_BYTES  # of a member: the channel's key, then that of masks
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """What a member gives out of its secrets.
+
+    Attributes:
+        boxes: a sealed pair of parts for each neighbour.
+        proofs: of the parts, by holder, itself among them: the seed's, then the mask key's.
+        commitment: to its seed.
+    """
+
+    boxes: dict[int, bytes]
+    proofs: dict[int, bytes]
+    commitment: bytes
 
 
 def add_masks(words: Words, me: int, agreed: Mapping[int, bytes], terms: Terms) -> None:
@@ -66,6 +85,15 @@ def expand(key: bytes, like: Words) -> Words:
 def commitment(seed: bytes) -> bytes:
     """By which a seed put together from parts is known for the right one."""
     return hashlib.sha256(b"privet seed" + seed).digest()
+
+
+def proof(terms: Terms, dealer: int, holder: int, part: bytes) -> bytes:
+    """By which a part that a holder tells is known for the one that it was dealt.
+
+    A part is uniform for who has fewer than are needed, so its hash tells nothing of it.
+    """
+    about = b"privet part" + terms.digest + dealer.to_bytes(8, "big") + holder.to_bytes(8, "big")
+    return hashlib.sha256(about + part).digest()[:PROOF_BYTES]
 
 
 def point_of(member: int) -> int:

@@ -42,14 +42,14 @@ class KeyHolder:
     channel: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES), repr=False)
     key: bytes = field(default=b"", repr=False)
 
-    def advertise(self) -> tuple[bytes]:
+    def advertise(self) -> bytes:
         """Phase 1: the public half of its channel key.
 
         Raises:
             SecureSumFailed: under these terms its update could be read.
         """
         self.terms.require_safe(self.me)
-        return (public_of(self.channel),)
+        return public_of(self.channel)
 
     def deal(self, publics: Mapping[int, bytes]) -> dict[int, bytes]:
         """Phase 2, by one member: make the key, and seal it for every other.

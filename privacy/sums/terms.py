@@ -10,19 +10,20 @@ import math
 from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from scipy.stats import hypergeom
 
 from privacy.errors import SecureSumFailed
 from privacy.settings import Range, Section
 from privacy.sums.fixed_point import FixedPoint
 
-FEWEST = 3  # members: of the sum of two each knows the other's part
+FEWEST = 3  # survivors: of the sum of two each knows the other's part
 FEW = 32  # up to so many are all neighbours of each other
 LOSS = 0.3  # share of members whose loss a graph is made to bear
 CHANCE = 1e-3  # that it does not
 MOST_MEMBERS = 1 << 20
 MOST_NUMBERS = 1 << 28  # of an update
+MOST_TEXT = 1 << 20  # characters of terms: some hundred thousand members
 
 
 class Secure(Section):
@@ -34,13 +35,15 @@ class Secure(Section):
         threshold: share of those who hold a part of a client's seed, more than which can tell it.
             From a half up: so two lists of survivors alone cannot open a client; a server that lies
             and has c of the holders on its side cannot, from (1 + c / holders) / 2 up.
-        neighbours: clients with which each shares masks and parts (Bell et al. 2020); 0 chooses, by
-            the number of clients.
+        neighbours: clients to which each gives parts of its secrets (Bell et al. 2020); 0 is the
+            least that clients accept, by their number.
         bits: of a masked number. 64 cost twice the bytes.
         value_range: the largest change of a weight that can be told; larger ones are cut, and how
             many were is part of the sum.
         most_examples: the weight of a client with more records is that of so many.
         dishonest: clients among the survivors who may leave out their noise, or tell it.
+        groups: into which a cohort is drawn, each with a sum of its own, so that sums can be
+            compared where single updates cannot. A client then hides in its group only.
     """
 
     survivors: float = Field(default=0.6, gt=0.5, le=1)
@@ -50,25 +53,19 @@ class Secure(Section):
     value_range: Annotated[float, Range(1e-6, 1e6)] = 4.0
     most_examples: Annotated[int, Range(1, (1 << 24) - 1)] = 1 << 16
     dishonest: Annotated[int, Range(0, MOST_MEMBERS)] = 0
-
-    @model_validator(mode="after")
-    def _degree_is_even(self) -> "Secure":
-        if self.neighbours % 2 or self.neighbours == 2:
-            raise ValueError(f"neighbours = {self.neighbours}: an even number from 4 up, or 0")
-        return self
+    groups: Annotated[int, Range(1, MOST_MEMBERS)] = 1
 
     def fewest(self, members: int) -> int:
         """Survivors without whom there is no sum."""
-        return math.ceil(self.survivors * members - 1e-9)
+        return max(math.ceil(self.survivors * members - 1e-9), FEWEST)
 
     def honest(self, members: int) -> int:
         """Survivors whose noise is counted on."""
         return self.fewest(members) - self.dishonest
 
     def degree(self, members: int) -> int:
-        """Neighbours of each member: all others where they are few."""
-        wanted = self.neighbours or degree_for(members, self.threshold)
-        return members - 1 if wanted >= members - 1 else wanted
+        """Neighbours that each member draws: all others where they are few."""
+        return min(self.neighbours or degree_for(members, self.threshold), members - 1)
 
 
 def parts_needed(holders: int, threshold: float) -> int:
@@ -82,7 +79,8 @@ def degree_for(members: int, threshold: float) -> int:
 
     A member's neighbours are a random subset; each seed that must be told fails with the lower tail
     of the hypergeometric distribution, and all of them with at most the sum of these (Bell et al.
-    2020, section 3).
+    2020, section 3). Where a fifth of the members collude, that of one member's holders enough do
+    to read it has, at this degree, a chance below 2^-47 in a sum (the upper tail).
     """
     if members <= FEW:
         return members - 1
@@ -101,8 +99,10 @@ class Terms(Section):
     Attributes:
         scheme: `masks` or `ckks`.
         run, round, nonce: which sum this is; the nonce is fresh with each attempt.
+        task: of what every member is sent to train, from `clients.node.secure.task_of`: weights
+            and job. A member checks it, so that whoever was sent something else has other terms.
         members: client numbers, ascending.
-        degree: neighbours of each member.
+        degree: neighbours that each member draws.
         needed: holders who can tell a seed.
         survivors: without so many there is no sum.
         length: numbers of an update.
@@ -116,6 +116,7 @@ class Terms(Section):
     run: str
     round: Annotated[int, Range(0, 1_000_000)]
     nonce: str = Field(min_length=32, max_length=32)
+    task: str = Field(min_length=64, max_length=64)
     members: tuple[Annotated[int, Range(0, MOST_MEMBERS)], ...] = Field(max_length=MOST_MEMBERS)
     degree: Annotated[int, Range(0, MOST_MEMBERS)]
     needed: Annotated[int, Range(0, MOST_MEMBERS)]
@@ -136,6 +137,8 @@ class Terms(Section):
         Raises:
             SecureSumFailed: it is not the terms of a sum.
         """
+        if len(text) > MOST_TEXT:
+            raise SecureSumFailed(f"terms of a sum: {len(text)} characters")
         try:
             return cls.model_validate_json(text)
         except ValueError as error:
@@ -151,28 +154,6 @@ class Terms(Section):
         """The numbers that are added."""
         return FixedPoint(self.bits, self.scale, self.value_range, len(self.members))
 
-    @cached_property
-    def ring(self) -> tuple[int, ...]:
-        """The members in an order that the nonce shuffles: neighbours stand near each other."""
-        return tuple(
-            sorted(
-                self.members, key=lambda m: hashlib.sha256(f"{self.nonce}/{m}".encode()).digest()
-            )
-        )
-
-    @cached_property
-    def _places(self) -> dict[int, int]:
-        return {member: place for place, member in enumerate(self.ring)}
-
-    def neighbours(self, member: int) -> tuple[int, ...]:
-        """Of a random Harary graph: those up to `degree / 2` places away, either side."""
-        num = len(self.members)
-        if self.degree >= num - 1:
-            return tuple(m for m in self.members if m != member)
-        place, reach = self._places[member], self.degree // 2
-        near = [*range(place - reach, place), *range(place + 1, place + reach + 1)]
-        return tuple(sorted(self.ring[i % num] for i in near))
-
     def require_safe(self, me: int) -> None:
         """What a member wants before it takes part, whatever the server says.
 
@@ -182,10 +163,18 @@ class Terms(Section):
         num = len(self.members)
         if me not in self.members or len(set(self.members)) != num or num < FEWEST:
             raise SecureSumFailed(f"client {me} is no member, or there are fewer than {FEWEST}")
-        if self.scheme == "masks" and not 2 * self.needed > min(self.degree, num - 1) + 1:
-            raise SecureSumFailed(
-                f"{self.needed} holders could tell a seed: no more than half of them"
-            )
+        if self.survivors < FEWEST:
+            raise SecureSumFailed(f"a sum of {self.survivors} tells each what the other said")
+        if self.scheme == "masks":
+            least = degree_for(num, 0.5)  # a greater threshold has a greater one
+            if not least <= self.degree < num:
+                raise SecureSumFailed(
+                    f"{self.degree} neighbours among {num} members: {least} are the least"
+                )
+            if not self.degree + 1 >= self.needed > (self.degree + 1) / 2:
+                raise SecureSumFailed(
+                    f"{self.needed} holders could tell a seed: no more than half of them"
+                )
         if not 2 * self.survivors > num:
             raise SecureSumFailed(f"a sum of {self.survivors} of {num}: no more than half of them")
         if self.clip and self.clip * self.scale > self.grid.most:

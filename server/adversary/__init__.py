@@ -8,4 +8,7 @@ inversions        from one record's gradient
 generators        from what a generator learns of a victim
 victims           what both share
 auditing          a run's mechanism before the auditor
+devices           its device's training, as the auditor calls it
+servers           its server's release and strategy, too
+nodes             the node's own process, from message to reply
 """

@@ -32,12 +32,14 @@ from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
+from server.experiment.idle import require_effect
 from server.run.directory import Run
 
 MAX_ROUNDS_READ = 20
 ANSWERS = 500  # images that are altered
 FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
 SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
+GROUPS = "the server saw a sum of each group: more than the mean of all, and the run kept none"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
 
 Found = dict[str, Any]
@@ -53,7 +55,7 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
     tape = replay(run)
     stages: dict[str, Callable[[], Found]] = {
         "models": lambda: on_models(tape, shadows_of(run, tape, settings, tell), settings),
-        "updates": lambda: on_updates(tape, settings),
+        "updates": lambda: on_updates(tape, settings) | _unread_sums(run),
         "reconstruction": lambda: reconstruct(run, tape, settings, tell),
         "robustness": lambda: on_answers(run, tape),
     }
@@ -189,6 +191,13 @@ def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
 # ---- the adversary who sees updates
 
 
+def _unread_sums(run: Run) -> Found:
+    """What is not measured where the server saw sums of groups: only their mean is kept."""
+    federation, secure = run.experiment.federation, run.experiment.secure
+    grouped = federation.secure_aggregation != "none" and secure.groups > 1
+    return {"secure_sum": {"left_out": GROUPS}} if grouped else {}
+
+
 def on_updates(tape: Tape, settings: Attack) -> Found:
     """Membership from each client's updates, from their sum, and by one of the clients."""
     if not federated.reads(tape.build(0)):
@@ -300,10 +309,12 @@ def settings_of(run: Run, assignments: list[str] | None) -> Attack:
     """The run's [attack], with what the command line sets: `-s attack.shadows=16`.
 
     Raises:
-        SettingsError: no such key, or a wrong value.
+        SettingsError: no such key, a wrong value, or one that would change nothing.
     """
     tables, origins = override({"attack": run.experiment.attack.model_dump()}, assignments or [])
-    return parse(Means, tables, "privet attack", origins).attack
+    means = parse(Means, tables, "privet attack", origins).attack
+    require_effect(run.experiment.model_copy(update={"attack": means}), origins)
+    return means
 
 
 class Means(Section):

@@ -1,37 +1,34 @@
 """Run or experiment -> Audit: the shipped code that adds the noise, handed to the auditor.
 
-Under `unit = "record"` that is a device's training, under `unit = "client"` the server's
-aggregation: there a record of the auditor's is a whole client, whose update is its gradient.
+Under `unit = "record"` that is a device's training and the process around it, under
+`unit = "client"` the server's aggregation and the strategy after it.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from flwr.app import MetricRecord
-from torch import Tensor, nn
+from torch import Tensor
 
-from attacks.audit.claim import Asked, Claim, Device
+from attacks.audit.claim import Claim
+from attacks.audit.planted import MAX_STEPS
 from attacks.audit.verdict import Audit, audit
 from clients.seeds import derive
-from clients.training.job import Job
-from clients.training.records import Records, records
-from clients.training.train import Round, net_of, train
+from clients.training.records import records
 from privacy.dp.ledger import Ledger
+from privacy.dp.noise import SECURE
 from privacy.errors import RunError, SettingsError
+from server.adversary import devices, nodes, servers
 from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
-from server.experiment.strategy import Strategy
-from server.federation.aggregation import Update, gather
-from server.federation.grid import identify
-from server.federation.spending import charge_client
-from server.federation.strategies import build_strategy
 from server.run.directory import Run, find_run
 from server.run.logs import silence
 
 RECORDS = 200  # of the data set, that the auditor trains on
-CLIENTS = 1000  # that it makes up: each sends a whole model
+CANARIES = {"record": 1000, "client": 400}  # that it makes up in a linear model, by unit
+CALLS = {"record": 1500, "client": 200}  # of the shipped step, for all runs of canaries
 
 
 def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
@@ -71,89 +68,118 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
 
     Raises:
         SettingsError: the experiment promises no DP, or its noise is shared by its devices.
+        RunError: the run's data are not those it began with.
     """
-    budget, job = experiment.budget, experiment.job
-    if reason := why_not(experiment):
-        raise SettingsError(f"{experiment.title}: {reason}")
-    assert budget.noise_multiplier is not None
-    by_client = budget.unit == "client"
-    local_steps = 1 if by_client else job.training.local_steps
-    job = job.model_copy(update={"seed": seed})
-    training, _ = records(job.data, job.model)
-    toss = torch.Generator().manual_seed(derive(seed, "audit"))
-    chosen = torch.randperm(len(training), generator=toss)[:RECORDS]
-    claim = Claim(
-        device=aggregation(job) if by_client else device(job),
-        build=builder(experiment),
-        x=training.inputs(chosen),
-        y=training.y[chosen],
-        clip=budget.clip,
-        noise_multiplier=budget.noise_multiplier,
-        sample_rate=1.0 if by_client else job.training.sample_rate,
-        steps=experiment.federation.rounds_per_client * local_steps,
-        delta=budget.delta,
-        spent=_spent(run, local_steps) if run else (),
-        epsilon=run.rounds[-1].epsilon if run and run.rounds else None,
-        canaries=CLIENTS if by_client else Claim.canaries,
-    )
+    if run:
+        run.require_same_data()
+    claim = claim_of(experiment, run, seed)
+    missing: list[str] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as on a device
     try:
         with silence("flwr"):
-            return audit(claim, seed)
+            if experiment.budget.unit == "client":
+                beside = [servers.afterwards(experiment, claim.build(seed), seed)]
+            else:
+                beside, missing = nodes.checks(experiment, seed)
+            done = audit(replace(claim, beside=tuple(beside)), seed)
     finally:
         torch.set_num_threads(threads)
+    return replace(done, not_examined=[*not_examined(experiment, run), *missing])
 
 
-def device(job: Job) -> Device:
-    """`clients.training.train.train`, on whatever the auditor brings."""
+def claim_of(experiment: Experiment, run: Run | None = None, seed: int = 0) -> Claim:
+    """What the experiment promises, with the shipped code that is to keep it.
 
-    def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
-        loop = {"local_steps": asked.steps, "sample_rate": asked.sample_rate, "momentum": 0.0}
-        noise = {"noise_multiplier": asked.noise_multiplier, "epsilon": None}
-        twin = job.model_copy(
-            update={
-                "training": job.training.model_copy(update=loop),
-                "budget": job.budget.model_copy(update=noise),
-                "data": job.data.model_copy(update={"nominal_records": len(x)}),
-            }
-        )
-        number, client = asked.path
-        round_ = Round(number=number, client=client, learning_rate=asked.learning_rate)
-        mine = Records(x, y)
-        train(net_of(model, mine, twin), mine, torch.arange(len(x)), twin, round_, asked.ledger)
+    Raises:
+        SettingsError: it promises no DP, or its noise is shared by its devices.
+    """
+    if reason := why_not(experiment):
+        raise SettingsError(f"{experiment.title}: {reason}")
+    training, _ = records(experiment.data, experiment.model)
+    order = torch.Generator().manual_seed(derive(seed, "audit"))
+    chosen = torch.randperm(len(training), generator=order)[:RECORDS]
+    of = _of_server if experiment.budget.unit == "client" else _of_device
+    return replace(
+        of(experiment, training.inputs(chosen), training.y[chosen]),
+        canaries=CANARIES[experiment.budget.unit],
+        calls=CALLS[experiment.budget.unit],
+        spent=_spent(run, experiment.steps_per_round) if run else (),
+        epsilon=run.rounds[-1].epsilon if run and run.rounds else None,
+    )
 
-    return one_round
+
+def _of_device(experiment: Experiment, x: Tensor, y: Tensor) -> Claim:
+    """What a device's training promises each of its records."""
+    job = experiment.job
+    proximal = experiment.strategy.proximal_mu or 0.0
+    budget, training = job.budget, job.training
+    assert budget.noise_multiplier is not None
+    return Claim(
+        device=devices.device(job, proximal),
+        others={n: devices.device(j, proximal) for n, j in devices.variants(job).items()},
+        build=builder(experiment),
+        x=x,
+        y=y,
+        clip=budget.clip,
+        noise_multiplier=budget.noise_multiplier,
+        sample_rate=training.sample_rate,
+        steps=experiment.federation.rounds_per_client * training.local_steps,
+        delta=budget.delta,
+        momentum=training.momentum if training.optimizer == "sgd" else 0.0,
+        proximal=proximal,
+        secure=training.noise == SECURE,
+        step=devices.step,
+    )
 
 
-def aggregation(job: Job) -> Device:
-    """`server.federation.aggregation`, on updates of the auditor's choice; one step is a round."""
+def _of_server(experiment: Experiment, x: Tensor, y: Tensor) -> Claim:
+    """What the server's aggregation promises each client."""
+    budget = experiment.budget
+    assert budget.noise_multiplier is not None
+    return Claim(
+        device=servers.aggregation(experiment),
+        build=builder(experiment),
+        x=x,
+        y=y,
+        clip=budget.clip,
+        noise_multiplier=budget.noise_multiplier,
+        sample_rate=1.0,
+        steps=experiment.federation.rounds_per_client,
+        delta=budget.delta,
+        secure=experiment.training.noise == SECURE,
+        twins=True,
+        step=devices.step,
+    )
 
-    def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
-        noise = {"noise_multiplier": asked.noise_multiplier, "epsilon": None}
-        budget = job.budget.model_copy(update=noise)
-        twin = job.model_copy(update={"budget": budget})
-        identify()
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        number, client = asked.path
-        for step in range(asked.steps):
-            before = {n: p.detach().numpy().copy() for n, p in parameters.items()}
-            gathered = gather(build_strategy(Strategy(), 1.0), before, twin, len(x))
-            for i in range(len(x)):
-                loss = nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
-                changes = torch.autograd.grad(loss, list(parameters.values()))
-                sent = {n: before[n] - g.numpy() for n, g in zip(before, changes, strict=True)}
-                metrics = MetricRecord({"num-examples": 1})
-                gathered.add(Update(sent, 1, metrics, Ledger(), 0))
-            mean = gathered.aggregate(number * 100 + client * 10 + step)
-            assert mean is not None
-            with torch.no_grad():
-                for name, p in parameters.items():
-                    after = torch.from_numpy(mean[name].numpy())
-                    p.add_(asked.learning_rate * (after - p))
-            charge_client(asked.ledger, budget)
 
-    return one_round
+def not_examined(experiment: Experiment, run: Run | None) -> list[str]:
+    """What the audit of such an experiment cannot run, or leaves out."""
+    training, federation = experiment.training, experiment.federation
+    steps = experiment.federation.rounds_per_client * experiment.steps_per_round
+    by_record = experiment.budget.unit == "record"
+    reasons = {
+        "what was drawn in the run: the code that is installed is run anew": run is not None,
+        f"canaries in more than {MAX_STEPS} of the {steps:,} steps": steps > MAX_STEPS,
+        f"[training] optimizer = {training.optimizer!r}: it sees noisy gradients only, and is left "
+        "out": by_record and training.optimizer != "sgd",
+        f"[training] distortion = {training.distortion:g} under canaries, which are taken as they "
+        "are": by_record and training.distortion > 0,
+        f"[compression] bits = {experiment.compression.bits}: what leaves a node is held to the "
+        "least of noise only; rounding comes after it": by_record
+        and experiment.compression.bits < 32,
+        f"[arithmetic] name = {experiment.arithmetic.name!r}: the noise of layers whose gradient "
+        "is never silent is held to what records could add": by_record
+        and experiment.arithmetic.name == "stochastic",
+        f"[federation] secure_aggregation = {federation.secure_aggregation!r}: the sum, which adds "
+        "no noise": federation.secure_aggregation != "none",
+        "[strategy] norm_bound: what is cut before the clip": experiment.strategy.norm_bound
+        is not None,
+        f"[federation] engine = {federation.engine!r}: the wire and the machines": federation.engine
+        != "cohort",
+        "the clients' own training, which under unit = 'client' may be anything": not by_record,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def _spent(run: Run, local_steps: int) -> tuple[tuple[Ledger, int], ...]:

@@ -266,6 +266,7 @@ def train_as_asked(
         client=client,
         learning_rate=float(config["learning-rate"]),
         proximal=float(config.get("proximal-mu", 0.0)),
+        plan=str(config.get("plan", "")),
     )
     loss = train(net, training, mine, job, round_, Ledger())
     return reply(message, net.module, len(mine), loss or 0.0)
@@ -297,9 +298,13 @@ def simulate(
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
+        config["plan"] = experiment.plan
         cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
         gathered = gather(strategy, weights, job, len(clients))
-        for r in grid.send_and_receive(configure(strategy, number, arrays, config, cohort)):
+        asked = configure(strategy, number, arrays, config, cohort)
+        asked = sorted(asked, key=lambda m: cohort.clients[m.metadata.dst_node_id])
+        answers = {r.metadata.src_node_id: r for r in grid.send_and_receive(asked)}
+        for r in (answers[m.metadata.dst_node_id] for m in asked):  # sums are ordered as in the run
             if r.has_error():
                 raise RunError(f"a shadow's client failed: {r.error.reason}")
             after = {k: a.numpy() for k, a in r.content.array_records["arrays"].items()}

@@ -1,11 +1,12 @@
 """`privet attack`: what five adversaries learn from a run."""
 
 import json
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from server.commands.options import AsJson, RunName, Runs, Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs = None) -> None:
@@ -26,12 +27,14 @@ def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs
     if "robustness" not in found["left_out"]:
         out.print(robustness_table(found["robustness"]))
     for name, reason in found["left_out"].items():
-        err.print(f"left out: {name}: {reason}", highlight=False, markup=False)
+        err.print(f"left out: {name}: {reason}", highlight=False)
 
 
-def membership_table(found: dict[str, Any]) -> Table:
+def membership_table(found: dict[str, Any]) -> "Table":
     """One line for each adversary: the attack that was reported, and its figures."""
-    table = Table(
+    from server.console import Columns
+
+    table = Columns(
         "adversary", "attack", "AUC", "TPR at 1 % FPR", title="Membership, 95 % intervals"
     )
     for name in ("final_model", "all_rounds", "server", "secure_sum", "malicious_client"):
@@ -53,10 +56,12 @@ def membership_table(found: dict[str, Any]) -> Table:
     return table
 
 
-def reconstruction_table(found: dict[str, Any]) -> Table:
+def reconstruction_table(found: dict[str, Any]) -> "Table":
     """One line for each way to draw a victim's images: how near they come to whose."""
+    from server.console import Columns
+
     title = "Reconstruction, PSNR in dB; pictures are in attack/"
-    table = Table("by", "to the victim's", "to strangers'", "p", title=title)
+    table = Columns("by", "to the victim's", "to strangers'", "p", title=title)
     rows = {}
     if "reconstruction" in (drawn := found["inversion"]):
         near, far = (drawn[key]["psnr_db"] for key in ("reconstruction", "nearest_stranger"))
@@ -70,10 +75,12 @@ def reconstruction_table(found: dict[str, Any]) -> Table:
     return table
 
 
-def robustness_table(robustness: dict[str, Any]) -> Table:
+def robustness_table(robustness: dict[str, Any]) -> "Table":
     """Accuracy on adversarial examples, one line for each form of the model."""
+    from server.console import Columns
+
     kinds = robustness["as trained"]
-    table = Table("form", *kinds, title="Accuracy on adversarial examples, %")
+    table = Columns("form", *kinds, title="Accuracy on adversarial examples, %")
     for form, figures in robustness.items():
         table.add_row(form, *(f"{100 * figures[kind]['value']:.1f}" for kind in kinds))
     return table

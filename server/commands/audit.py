@@ -3,15 +3,15 @@
 import json
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from server.commands.options import AsJson, RunName, Runs
 
 
 def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
-    """Audit the DP-SGD of a run, or of an experiment; exit status 1 if it fails."""
+    """Audit the DP of a run, or of an experiment, by its own code; exit status 1 if it fails."""
     from server.adversary.auditing import audit_of, subject
-    from server.console import out
+    from server.console import Columns, out
     from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
 
@@ -23,20 +23,22 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        table = Table("check", "", "measured", "should be")
+        table = Columns("check", "", "measured", "should be")
         for check in done.checks:
-            verdict = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
+            verdict = Text("passed", "green") if check.passed else Text("FAILED", "red")
             table.add_row(check.name, verdict, check.measured, check.expected)
         out.print(table)
-        table = Table("lower bound", "epsilon", "assumes")
+        table = Columns("lower bound", "epsilon", "assumes")
         for bound in done.bounds:
             table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
         table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
         out.print(table)
         if caveat := caveat_of(experiment):
-            out.print(f"epsilon is that of {caveat}", highlight=False, markup=False)
+            out.print(f"epsilon is that of {caveat}", highlight=False)
+        for line in done.not_examined:
+            out.print(f"not examined: {line}", highlight=False)
         for check in done.checks:
             if not check.passed:
-                out.print(f"[red]{check.name}[/red]: usually {check.meaning}")
+                out.print(Text.assemble((check.name, "red"), f": usually {check.meaning}"))
     if not done.passed:
         raise typer.Exit(1)

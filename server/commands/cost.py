@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from server.commands.options import AsJson, Runs
 
@@ -60,7 +61,7 @@ def _tell(report: "Report") -> None:
     from server.console import fact_table, out
     from server.cost.subjects import name_of
 
-    out.print(f"\n[bold]{report.subject}[/bold] on {report.chip}", highlight=False)
+    out.print(Text.assemble("\n", (report.subject, "bold"), f" on {report.chip}"))
     title = f"inference of 1 record, {name_of(report.arithmetic)}"
     if report.transform:
         title += f", after a fixed transform, {name_of(report.transform)}"

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from server.commands.options import AsJson, Settings
 
@@ -23,13 +22,13 @@ def fetch(
 def list_data(as_json: AsJson = False) -> None:
     """The data sets, and whether they are here."""
     from clients.data.sets import availability
-    from server.console import out
+    from server.console import Columns, out
 
     found = availability()
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    table = Table("data set", "where")
+    table = Columns("data set", "where")
     for name, where in found.items():
         table.add_row(name, where)
     out.print(table)

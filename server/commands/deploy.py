@@ -76,12 +76,19 @@ def node(
     secure_aggregation: Annotated[
         str, typer.Option(help="masks or ckks: train behind it only, never in the clear")
     ] = "none",
+    members: Annotated[
+        Path | None, typer.Option(help="Folder of all members' public keys: only they are summed")
+    ] = None,
+    fewest_members: Annotated[
+        int, typer.Option(min=3, help="Take part in sums of so many members at least")
+    ] = 3,
     port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
     from clients.data.schema import state
     from clients.node.machine import NodeSettings, run_node
     from privacy.errors import SettingsError
+    from privacy.sums.roster import read_roster
     from server.engines.submission import flower_environment
     from server.experiment.experiment import LOOPBACK
 
@@ -100,7 +107,22 @@ def node(
         raise SettingsError(f"--secure-aggregation {secure_aggregation}: masks, ckks or none")
     if authority is None and address.rpartition(":")[0] not in LOOPBACK:
         raise SettingsError(f"--link {address} is another machine: give --authority, its PEM file")
+    if secure_aggregation != "none" and members is None:
+        raise SettingsError(
+            f"--secure-aggregation {secure_aggregation}: give --members, a folder of the members' "
+            "public keys (keys/members of privet keys new), or the server could invent them"
+        )
+    if members is not None and key is None:
+        raise SettingsError("--members: give --key too, which signs this node's keys for a sum")
+    known: dict[str, str | int | float | bool] = {}
+    if members is not None and key is not None:
+        num = len(read_roster(members, key, client, fewest_members).members)
+        known = {"members": str(members.resolve()), "key": str(key.resolve())}
+        known["fewest-members"] = fewest_members
+        print(f"privet: {num} members are known by their keys", file=sys.stderr)
     schema = state(data, classes, records)
+    if not known:
+        print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
     print(
         f"privet: of the records in {data} servers may learn: labels under {schema.classes}, "
         f"images of {schema.height}x{schema.width}, {schema.records} for training",
@@ -119,6 +141,7 @@ def node(
         "allow-unprotected": allow_unprotected,
         "allow-seeded": allow_seeded,
         "secure-aggregation": secure_aggregation,
+        **known,
     }
     run_node(NodeSettings(address, config, authority, key, port))
 

@@ -10,7 +10,9 @@ def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Ru
     """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
     from privacy.settings import override, parse
     from server.engines.app import test_evaluator
+    from server.experiment.effects import BACKWARD
     from server.experiment.experiment import Experiment
+    from server.experiment.idle import require_effect
     from server.run.directory import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
@@ -18,7 +20,11 @@ def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Ru
     for key, origin in origins.items():
         if not key.startswith("arithmetic."):
             raise SettingsError(f"{origin}: only [arithmetic] can differ from what was trained")
+        if key in BACKWARD:
+            raise SettingsError(f"{origin}: would change nothing: it is read in training only")
     experiment = parse(Experiment, tables, str(found.path), origins)
+    require_effect(experiment, origins)
+    found.require_same_data()
     last = len(found.rounds)
     loss, accuracy = test_evaluator(experiment)(found.weights(last))
     facts = {"run": str(found.path), "round": last, "accuracy": accuracy, "loss": loss}

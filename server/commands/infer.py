@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import AsJson, RunName, Runs, Scheme
+from server.commands.options import AsJson, RunName, Runs, Scheme, refuse_idle
 
 
 def infer(
@@ -16,6 +16,12 @@ def infer(
     evaluate: Annotated[int, typer.Option(min=0, help="Test images to measure on instead")] = 0,
     url: Annotated[str, typer.Option(help="Of a running service; else one is started here")] = "",
     key: Annotated[Path | None, typer.Option(help="File of the secret key; made if absent")] = None,
+    authority: Annotated[
+        Path | None, typer.Option(help="PEM file that vouches for the service at --url")
+    ] = None,
+    token: Annotated[
+        Path | None, typer.Option(help="File with the token by which it knows you")
+    ] = None,
     logits: Annotated[bool, typer.Option("--logits", help="Release noisy logits as well")] = False,
     flood: Annotated[int, typer.Option(min=0, help="Noise over logits: 2^N times theirs")] = 3,
     as_json: AsJson = False,
@@ -24,12 +30,20 @@ def infer(
     """Classify test images that the service never sees."""
     from contextlib import nullcontext
 
+    from clients.node.query import connect
     from server.console import err
     from server.inference.demo import Demo
     from server.inference.loopback import loopback
     from server.run.directory import find_run, runs_folder
 
+    measured = "--evaluate tells figures, and shows no image" if evaluate else ""
+    hidden = "" if logits else "it is for --logits"
+    here = "" if url else "it is for a service at --url"
+    asked = "the service at --url has its own" if url else ""
+    reasons = {"images": measured, "logits": measured, "flood": hidden, "scheme": asked}
+    refuse_idle(reasons | {"authority": here, "token": here})
     found = find_run(run, runs_folder(runs))
+    found.require_same_data()
     if logits:
         err.print(
             "A CKKS decryption holds noise from which its secret key can be computed by whoever "
@@ -39,7 +53,7 @@ def infer(
         )
     service = nullcontext(url) if url else loopback(found.path, scheme)
     with service as at:
-        demo = Demo(found, at, key)
+        demo = Demo(found, connect(at, key, authority, token))
         told = demo.evaluate(evaluate) if evaluate else demo.show(images, logits, flood, as_json)
     if as_json:
         print(json.dumps(told, indent=1))

@@ -1,9 +1,14 @@
 """Options that several commands share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+from click.core import ParameterSource
+
+from privacy.errors import SettingsError
 
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs [$PRIVET_RUNS, runs]")]
 Settings = Annotated[
@@ -12,3 +17,19 @@ Settings = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 RunName = Annotated[str, typer.Argument(help="A run's name or path, or 'latest'")]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
+
+
+def refuse_idle(reasons: Mapping[str, str]) -> None:
+    """Refuse an option of the command line that would change nothing.
+
+    Args:
+        reasons: by the name of a parameter, why it would not; empty where it does.
+
+    Raises:
+        SettingsError: names the first that was given.
+    """
+    context = click.get_current_context(silent=True)
+    for name, reason in reasons.items():
+        given = context and context.get_parameter_source(name)
+        if reason and given is ParameterSource.COMMANDLINE:
+            raise SettingsError(f"--{name.replace('_', '-')}: would change nothing: {reason}")

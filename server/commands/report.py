@@ -46,8 +46,10 @@ def report(
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
     told = FORMATS[form](facts)
     target = output or ("report.html" if form is Form.html else "-")
-    if target == "-":
-        sys.stdout.write(told)
+    if target == "-":  # the same bytes as in a file, whatever the terminal's encoding
+        sys.stdout.flush()
+        sys.stdout.buffer.write(told.encode())
+        sys.stdout.flush()
     else:
         with write_atomically(Path(target)) as file:
             file.write(told.encode())

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings
@@ -51,12 +50,13 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
         facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
     for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
+    facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
 
 
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
-    from server.console import out
+    from server.console import Columns, out
     from server.experiment.loading import ready_experiments
     from server.run.directory import list_runs as find_runs
     from server.run.directory import runs_folder
@@ -72,11 +72,12 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
         print(json.dumps({"runs": rows, "experiments": ready_experiments()}, indent=1))
         return
     if rows:
-        table = Table(*rows[0] if len(rows[0]) > 2 else ("run", "status"))
+        headings = max(rows, key=len)  # of a damaged run less is known
+        table = Columns(*headings)
         for row in rows:
-            table.add_row(*map(str, row.values()))
+            table.add_row(*(str(row.get(heading, "")) for heading in headings))
         out.print(table)
-    ready = Table("experiment", "what it is")
+    ready = Columns("experiment", "what it is")
     for name, title in ready_experiments().items():
         ready.add_row(name, title)
     out.print(ready)
@@ -86,14 +87,16 @@ def _tell(path: Path) -> None:
     """The path for programs; one sentence for people."""
     from server.console import err
     from server.run.directory import Run
-    from server.run.summary import summarise
+    from server.run.summary import exposes, summarise
 
     facts = summarise(Run(path))
     spent = (
         "no privacy was promised"
         if facts.epsilon is None
         else f"epsilon {facts.epsilon:.3f} at delta {facts.delta:g} for each {facts.unit} "
-        f"({facts.neighbours})" + f"; {facts.caveat}" * bool(facts.caveat)
+        f"({facts.neighbours})"
+        + f"; {facts.caveat}" * bool(facts.caveat)
+        + f"; outside it: {facts.outside[0]}" * exposes(facts)
     )
     accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
     if facts.failures:
@@ -101,5 +104,6 @@ def _tell(path: Path) -> None:
     err.print(
         f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {accuracy}{spent}",
         highlight=False,
+        soft_wrap=True,
     )
     print(path)

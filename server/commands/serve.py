@@ -1,5 +1,6 @@
 """`privet serve`: encrypted inference as a service."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,21 +16,67 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds an answer may take")] = 30.0,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of lines NAME TOKEN; others are sent away")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Beyond loopback without TLS or without tokens")
+    ] = False,
+    answers_per_day: Annotated[
+        int, typer.Option(min=0, help="To each client, images; 0: no limit")
+    ] = 0,
+    keys_mb: Annotated[
+        int, typer.Option(min=1, help="Megabytes of clients' keys to keep, at most")
+    ] = 2048,
+    scratch_folder: Annotated[
+        Path | None, typer.Option("--scratch", help="For what clients send; else in memory")
+    ] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="Address or network of a proxy, which tells for whom")
+    ] = None,
     runs: Runs = None,
 ) -> None:
     """Answer encrypted questions of a run's model; prints its URL, as JSON, when it is ready."""
     import tempfile
-    from pathlib import Path
 
+    from privacy.errors import SettingsError
     from server.console import err
-    from server.inference.listen import ended_in_order, listen
+    from server.inference.gate.accounts import read_tokens
+    from server.inference.gate.stores import roomiest, scratch
+    from server.inference.limits import Limits
+    from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
     from server.inference.program import compile_run
-    from server.inference.service import Limits, Service
+    from server.inference.service import Service
     from server.run.directory import find_run, runs_folder
 
+    if (certificate is None) != (key is None):
+        raise SettingsError("--certificate and --key belong together")
+    if not (insecure or is_loopback(host) or (certificate and tokens)):
+        raise SettingsError(
+            f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
+            "--insecure if something in front does what they do"
+        )
+    tls = tls_context(certificate, key) if certificate and key else None
+    known = read_tokens(tokens) if tokens else None
     found = find_run(run, runs_folder(runs))
-    with ended_in_order(), tempfile.TemporaryDirectory(prefix="privet-model-") as folder:
-        compile_run(found, scheme, Path(folder))
-        service = Service(Path(folder), Limits(workers=workers, threads=threads, answer_s=timeout))
+    limits = Limits(
+        workers=workers,
+        threads=threads,
+        answer_s=timeout,
+        answers_per_day=answers_per_day,
+        stored_keys_bytes=keys_mb << 20,
+    )
+    place = scratch_folder or roomiest(limits.stored_keys_bytes + limits.in_flight_bytes)
+    with (
+        ended_in_order(),
+        scratch("privet-model-", Path(tempfile.gettempdir())) as folder,
+        scratch("privet-keys-", place) as theirs,
+    ):
+        compile_run(found, scheme, folder)
+        ending = Ending()
+        service = Service(folder, theirs, limits, known, ending)
         err.print(f"{scheme} service of {found.path.name}; end it with Ctrl-C", highlight=False)
-        listen(service.app(), host, port)
+        app, proxies = service.app(), proxy or []
+        listen(app, host, port, limits, tls=tls, proxies=proxies, ending=ending)

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from privacy.errors import SettingsError
+from privacy.files import require_name
 from privacy.settings import suggest
-from server.commands.options import AsJson, Runs, Settings
+from server.commands.options import AsJson, Runs, Settings, refuse_idle
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from server.sweep.axes import Axis
     from server.sweep.search import Search
     from server.sweep.sweep import Sweep
@@ -81,6 +83,7 @@ def sweep(
     from server.sweep.stages import Order, require_possible
     from server.sweep.sweep import Sweep
 
+    refuse_idle({"budget": "" if search else "a grid trains every cell; it is for --search"})
     axes = parse_axes(over or [])
     sought = _search(axes, search, budget, limit or [], cost or [], seeds)
     order = Order(
@@ -98,9 +101,9 @@ def sweep(
     limits = [str(x) for x in sought.limits] if sought else []
     folder = runs_folder(runs)
     asked = (document.fixed, [repr(axis) for axis in axes], seeds, search, limits)
+    if name:
+        require_name("--name", name)
     found = Sweep(folder / ((name or default_name(experiment, *asked)) + SUFFIX), document)
-    if found.path.parent != folder:
-        raise SettingsError(f"--name {name}: must be one plain folder name")
     if sought:
         with found.locked():
             recall(found, sought)
@@ -128,7 +131,7 @@ def sweep(
 def _say(line: str) -> None:
     from server.console import err
 
-    err.print(line, markup=False, highlight=False, soft_wrap=True)
+    err.print(line, highlight=False, soft_wrap=True)
 
 
 def _search(
@@ -168,14 +171,15 @@ def _scheme(text: str) -> tuple[str, int]:
     return scheme, int(images or IMAGES)
 
 
-def _front(sweep: "Sweep", search: "Search") -> Table:
+def _front(sweep: "Sweep", search: "Search") -> "Table":
     """The candidates that nothing tried is better than."""
+    from server.console import Columns
     from server.sweep.search import candidates
 
     tried = list(candidates(sweep, search.num_seeds))
     keys = [axis.key for axis in search.axes]
     title = f"Pareto front of {len(tried)} candidates"
-    table = Table(*keys, *search.objectives, title=title, title_justify="left")
+    table = Columns(*keys, *search.objectives, title=title)
     rows = [(search.values(cells), cells[0].point) for cells in search.front(tried)]
     for values, point in sorted(rows, key=lambda row: row[0], reverse=True):
         labels = [f"{x:.4g}" if isinstance(x, float) else str(x) for x in point.values()]

@@ -139,7 +139,11 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
 
     Under `unit = "record"` a step's batch is a Poisson sample, and clipping and noise are the
     device's; under the other units it is a shuffled batch of ordinary SGD.
+
+    Raises:
+        RunError: its data are not those it began with: shapes and records follow from them.
     """
+    run.require_same_data()
     return _cost(run.experiment, run.manifest, chip, run.path.name)
 
 

@@ -3,6 +3,8 @@
 experiment   a Job, and what only the server may know
 strategy     [strategy]
 loading      an experiment from its file
+effects      which settings have an effect, and when
+idle         those that have none: refused, or put out of force
 promise      what a run promises, in words, and for whom it does not hold
 secrecy      what a server gives up that is to see sums only
 """

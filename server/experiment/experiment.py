@@ -1,5 +1,6 @@
 """Experiment: a Job, and what only the server may know of it."""
 
+import hashlib
 import math
 import random
 from functools import cached_property
@@ -110,6 +111,16 @@ class Experiment(Job):
     def job(self) -> Job:
         """The sections that a device may see."""
         return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
+
+    @cached_property
+    def plan(self) -> str:
+        """SHA-256 of what shapes releases and no device sees: the strategy, and who takes part.
+
+        Secure aggregation is not in it: it hides releases, and they stay what they are.
+        """
+        taking_part = self.federation.model_dump_json(include={"clients", "cohort", "rounds"})
+        told = self.strategy.model_dump_json() + taking_part
+        return hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def sample_rate(self) -> float:

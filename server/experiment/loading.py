@@ -3,31 +3,41 @@
 from pathlib import Path
 
 from privacy.errors import SettingsError
+from privacy.files import is_file, require_name
 from privacy.settings import Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
+from server.experiment.idle import in_force, keys_of
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"
 
 
-def load_experiment(name: str, assignments: list[str] | None = None) -> Experiment:
+def load_experiment(
+    name: str, assignments: list[str] | None = None, axes: list[str] | None = None
+) -> Experiment:
     """Read an experiment by its name in `server/experiment/ready/`, or by the path of a TOML file.
 
     Args:
         assignments: `section.key=value`, from the command line.
+        axes: the same, of a sweep's axes: they may put settings out of force, each other's too.
 
     Raises:
         SettingsError: no such experiment, or something wrong in it: one line for each.
     """
     path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         if name.endswith(".toml"):
             raise SettingsError(f"{name}: no such file")
         raise SettingsError(f"{name}: no such experiment{suggest(name, ready_experiments())}")
     tables: Tables = read_toml(path)
-    tables, origins = override(tables, assignments or [])
+    layers: list[dict[str, str]] = [dict.fromkeys(keys_of(tables), "")]
+    for given in (assignments, axes):
+        tables, origins = override(tables, given or [])
+        layers.append(origins)
     tables.setdefault("title", path.stem)
-    experiment: Experiment = parse(Experiment, tables, path.name, origins)
+    experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
+    require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
+    experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -41,6 +51,15 @@ def load_experiment(name: str, assignments: list[str] | None = None) -> Experime
         )
     require_sums_only(experiment, path.name)
     return experiment
+
+
+def _found_from_anywhere(experiment: Experiment) -> Experiment:
+    """A run is looked at from other folders than it was begun in: its data's path is absolute."""
+    if not experiment.data.path:
+        return experiment
+    path = str(Path(experiment.data.path).expanduser().absolute())
+    data = experiment.data.model_copy(update={"path": path})
+    return experiment.model_copy(update={"data": data})
 
 
 def ready_experiments() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
+from privacy.dp.noise import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
 
 SIMULATION = (
@@ -34,6 +35,10 @@ SAMPLING = {
 }
 
 
+# Of all draws that anybody could make, 2^80, times what the sampler may be off in each.
+SAMPLER = f"the noise's sampler adds less than {2.0**80 * TOTAL_VARIATION:.0e} to delta"
+
+
 def caveat_of(experiment: Experiment) -> str:
     """For whom an epsilon does not hold; to be said wherever one is shown. Empty if for nobody.
 
@@ -43,15 +48,31 @@ def caveat_of(experiment: Experiment) -> str:
     return SIMULATION if seeded and experiment.budget.unit != "none" else ""
 
 
+# What is told without noise, and so is outside of any promise.
+EVALUATED = (
+    "loss and accuracy of each client's held-out records, and their number, leave without noise "
+    "([federation] client_evaluation)"
+)
+ANSWERED = "when a device answers, whether and why it fails, and its ledger, are told as they are"
+
+
+def outside_of(experiment: Experiment) -> tuple[str, ...]:
+    """What leaves a device and is not inside the promise; to be said wherever that stands."""
+    if experiment.budget.unit == "none":
+        return ()
+    evaluated = (EVALUATED,) * experiment.federation.client_evaluation
+    return (*evaluated, ANSWERED)
+
+
 def neighbours_of(experiment: Experiment) -> str:
     """Between which data sets epsilon tells nobody which it was."""
     return NEIGHBOURS[experiment.budget.unit]
 
 
 def sampling_of(experiment: Experiment) -> str:
-    """What is counted of sampling, and the neighbours."""
+    """What is counted of sampling, the neighbours, and how near the noise is to its law."""
     told = SAMPLING[experiment.budget.unit]
-    return f"{told}; neighbours: {neighbours_of(experiment)}" if told else ""
+    return f"{told}; neighbours: {neighbours_of(experiment)}; {SAMPLER}" if told else ""
 
 
 def trust_of(experiment: Experiment) -> str:
@@ -66,4 +87,6 @@ def trust_of(experiment: Experiment) -> str:
         work = "; ".join(
             filter(None, [work, "behind secure aggregation the server sees sums only"])
         )
-    return "; ".join(filter(None, [caveat_of(experiment) or who, work]))
+    outside = " and ".join(outside_of(experiment))
+    beside = f"outside the promise: {outside}" if outside else ""
+    return "; ".join(filter(None, [caveat_of(experiment) or who, work, beside]))

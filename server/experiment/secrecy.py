@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from privacy.dp.discrete import deviation_of_each
 from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.sums.fixed_point import most_of, weighted_scale
-from privacy.sums.terms import FEWEST, Terms, parts_needed
+from privacy.sums.terms import FEWEST, Terms, degree_for, parts_needed
 from server.experiment.experiment import Experiment
 from server.experiment.strategy import STRATEGIES
+
+FEWEST_GROUPS = 3  # that can be compared
 
 # They take the mean of all updates, whatever they then do with it.
 OF_THE_MEAN = tuple(name for name, known in STRATEGIES.items() if known.linear)
@@ -53,14 +55,25 @@ def _refusals(experiment: Experiment, scheme: str) -> Iterator[str]:
     why = f"under secure_aggregation = {scheme!r} the server sees the sum of all updates only"
     if experiment.record.updates:
         yield f"[record] updates = true: {why}; record.masked = true keeps what it does see"
-    if experiment.strategy.name not in OF_THE_MEAN:
+    compares = secure.groups >= FEWEST_GROUPS
+    if experiment.strategy.name not in OF_THE_MEAN and not compares:
         name = experiment.strategy.name
         yield (
             f"[strategy] name = {name!r}: it compares single updates, and {why}; "
-            f"use one of {', '.join(OF_THE_MEAN)}"
+            f"use one of {', '.join(OF_THE_MEAN)}, or compare sums: [secure] groups"
         )
-    if experiment.strategy.norm_bound is not None:
-        yield f"[strategy] norm_bound: it scales single updates down, and {why}; leave it out"
+    if experiment.strategy.norm_bound is not None and not compares:
+        yield (
+            f"[strategy] norm_bound: it scales single updates down, and {why}; leave it out, or "
+            "compare sums: [secure] groups"
+        )
+    if secure.groups > 1:
+        yield from _refused_groups(experiment, members // secure.groups)
+    elif secure.neighbours and secure.neighbours < (least := degree_for(members, 0.5)):
+        yield (
+            f"[secure] neighbours = {secure.neighbours}: clients accept no fewer than {least} "
+            f"among {members}; use that, or 0"
+        )
     if experiment.federation.client_evaluation:
         yield "[federation] client_evaluation = true: it tells figures of single clients; set false"
     if experiment.compression.bits != 32:
@@ -83,19 +96,33 @@ def _refusals(experiment: Experiment, scheme: str) -> Iterator[str]:
         yield f"[secure] {error}"
 
 
+def _refused_groups(experiment: Experiment, size: int) -> Iterator[str]:
+    secure = experiment.secure
+    told = f"[secure] groups = {secure.groups}"
+    if secure.groups < FEWEST_GROUPS:
+        yield f"{told}: two cannot tell which of them lies; use {FEWEST_GROUPS} or more, or 1"
+    if size < FEWEST:
+        yield f"{told}: of {size} clients each; a sum hides a client among {FEWEST} or more"
+    if experiment.budget.unit == "client":
+        yield f"{told}: under unit = 'client' the noise is of one sum of all; use 1"
+    if secure.neighbours:
+        yield f"{told}: neighbours are then chosen by the size of a group; use neighbours = 0"
+
+
 def weight_limit(experiment: Experiment) -> int:
     """The largest weight of a client: one where each client is protected as a whole."""
     return 1 if experiment.budget.unit == "client" else experiment.secure.most_examples
 
 
 def terms_of(
-    experiment: Experiment, run: str, number: int, members: list[int], length: int
+    experiment: Experiment, run: str, number: int, length: int, task: str, members: list[int]
 ) -> Terms:
-    """The terms of round `number` of an experiment that is resolved.
+    """The terms of a sum in round `number` of an experiment that is resolved.
 
     Args:
         run: its name.
         length: numbers of an update.
+        task: what all members are sent to train: `clients.node.secure.task_of`.
     """
     secure, budget, num = experiment.secure, experiment.budget, len(members)
     degree = secure.degree(num)
@@ -116,6 +143,7 @@ def terms_of(
         run=run,
         round=number,
         nonce=secrets.token_hex(16),
+        task=task,
         members=tuple(sorted(members)),
         degree=degree,
         needed=parts_needed(degree + 1, secure.threshold),

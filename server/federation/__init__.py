@@ -4,7 +4,8 @@ rounds        one after another, each recorded
 grid          the in-process grid, and the cohort of a round
 aggregation   what of a cohort's replies may be aggregated
 strategies    Flower's strategies, built, remembered, resumed
-secure        a round behind secure aggregation
+groups        a cohort's secure sums, of all or of groups, without liars
+secure        one sum behind secure aggregation
 spending      what the clients have spent, as the server knows it
 schemes       the server's half of masks and of CKKS
 """

@@ -14,6 +14,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
 from clients.node.replies import REFUSED
+from clients.node.secure import task_of
+from clients.seeds import derive
 from clients.training.arrays import held
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
@@ -28,7 +30,7 @@ from server.federation.aggregation import (
     unpack,
 )
 from server.federation.grid import Cohort
-from server.federation.secure import SecureSum
+from server.federation.groups import Sums
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
@@ -106,7 +108,7 @@ class _Rounds:
         arrays = held(self.weights)
         learning_rate = experiment.learning_rate(number)
         config = ConfigRecord({"job": self.job, "learning-rate": learning_rate})
-        config["run"] = self.run.identity
+        config["run"], config["plan"] = self.run.identity, experiment.plan
         chosen = experiment.cohorts[number - 1]
         left_out = {c: self.spending.left_out(c) for c in chosen if not self.spending.affords(c)}
         clients = [c for c in chosen if c not in left_out]
@@ -195,29 +197,36 @@ class _Rounds:
     def _add_up(
         self, number: int, messages: list[Message], cohort: Cohort
     ) -> tuple[dict[int, ClientRecord], Gathering, dict[str, Any]]:
-        """As `_admit`, where the server sees the survivors' sum alone: one update, their mean."""
+        """As `_admit`, where the server sees the survivors' sums alone: of each sum, its mean."""
         nodes = {client: node for node, client in cohort.clients.items()}
+        experiment = self.experiment
         length = sum(array.size for array in self.weights.values())
-        terms = terms_of(self.experiment, self.run.path.name, number, list(nodes), length)
-        see = partial(self.run.save_update, number) if self.experiment.record.masked else None
-        timeout_s = self.experiment.federation.timeout_s
-        one = SecureSum(self.grid, nodes, terms, timeout_s, see)
-        mean = one.run(messages, self.weights)
+        task = task_of(messages[0].content)
+        terms = partial(terms_of, experiment, self.run.path.name, number, length, task)
+        see = partial(self.run.save_update, number) if experiment.record.masked else None
+        sums = Sums(self.grid, nodes, terms, experiment.federation.timeout_s, see)
+        seed = derive(experiment.seed, "sums", number)
+        summed = sums.run(messages, self.weights, experiment.secure, seed)
         entries = {}
         for client in sorted(nodes):
-            failure, refused = one.failures.get(client, (None, False))
-            if client in one.replies:
-                spent = one.replies[client].content.config_records["spent"]["ledger"]
-                self.spending.take_over(client, Ledger.from_json(str(spent)))
-                failure = None
+            failure, refused = summed.failures.get(client, (None, False))
+            if client in summed.ledgers:
+                self.spending.take_over(client, Ledger.from_json(summed.ledgers[client]))
+            upload_bytes = summed.up_bytes.get(client, 0)
             entries[client] = ClientRecord(
-                client, upload_bytes=one.up_bytes[client], failure=failure, refused=refused
+                client, upload_bytes=upload_bytes, failure=failure, refused=refused
             )
         self._close(entries)
         gathered = Gathered(self.strategy)
-        metrics = MetricRecord({"num-examples": one.seen.examples})
-        gathered.add(Update(mean, one.seen.examples, metrics, Ledger(), 0))
-        return entries, gathered, one.seen.to_dict()
+        for mean, examples in summed.means:
+            if (bound := experiment.strategy.norm_bound) is not None:
+                mean = bounded(mean, self.weights, bound)
+            # a liar names its group's weight too: of groups each counts the same
+            counted = examples if experiment.secure.groups == 1 else 1
+            metrics = MetricRecord({"num-examples": counted})
+            gathered.add(Update(mean, counted, metrics, Ledger(), 0))
+        assert summed.seen
+        return entries, gathered, summed.seen.to_dict()
 
     def _close(self, entries: dict[int, ClientRecord]) -> None:
         """What all data of the cohort have spent by now, the failed clients' included."""

@@ -1,4 +1,4 @@
-"""One round behind secure aggregation: the phases as Flower messages, and the sum that is left.
+"""One sum behind secure aggregation: the phases as Flower messages, and the sum that is left.
 
 The server sends terms, passes on public keys and sealed boxes, adds what it cannot read as it
 comes, and learns the sum of those who survived. It holds no secret: privacy.sums.masking and
@@ -6,11 +6,14 @@ privacy.sums.sum_keys belong to the devices.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
@@ -18,10 +21,13 @@ from clients.node.replies import REFUSED
 from clients.node.secure import SUM, flatten
 from privacy.dp.ledger import Ledger
 from privacy.errors import SecureSumFailed
-from privacy.sums.boxes import KEY_BYTES
+from privacy.sums.boxes import KEY_BYTES, SIGNATURE_BYTES, exchange, unpack_rows
+from privacy.sums.masks import PUBLIC_BYTES
 from privacy.sums.terms import Terms
-from server.federation.schemes import SCHEMES, Scheme
+from server.federation.schemes import SCHEMES, Public, Scheme
 from server.run.directory import Weights
+
+PROBE = X25519PrivateKey.generate()
 
 See = Callable[[int, Weights], None]  # a client, and its masked words read as weights
 Told = Mapping[str, Any]
@@ -30,11 +36,14 @@ T = TypeVar("T")
 
 @dataclass
 class Seen:
-    """What the server saw of a round.
+    """What the server saw of a sum, or of all sums of a round.
 
     Attributes:
+        sums: how many; each client is in one of them.
         single_updates: of how many clients it could read the update. Zero, or this is a lie.
+        signed: members whose keys were signed, so that others can tell them from the server's own.
         survivors: whose updates are in the sum.
+        liars: who told another part than it was dealt, or dealt what is none.
         lost: by phase, who did not answer it.
         examples: the weight of all survivors; of a single one it is not known.
         cut: numbers outside the range, over all survivors.
@@ -45,8 +54,11 @@ class Seen:
     members: int
     needed: int
     degree: int
+    sums: int = 1
     single_updates: int = 0
+    signed: int = 0
     survivors: list[int] = field(default_factory=list)
+    liars: list[int] = field(default_factory=list)
     lost: dict[str, list[int]] = field(default_factory=dict)
     examples: int = 0
     cut: int = 0
@@ -57,6 +69,27 @@ class Seen:
     def to_dict(self) -> dict[str, Any]:
         """For the round's record."""
         return asdict(self)
+
+    def __add__(self, other: "Seen") -> "Seen":
+        """Both together; of what each client needs, the lesser."""
+        phases = {*self.lost, *other.lost}
+        return Seen(
+            scheme=self.scheme,
+            members=self.members + other.members,
+            needed=min(self.needed, other.needed),
+            degree=min(self.degree, other.degree),
+            sums=self.sums + other.sums,
+            single_updates=self.single_updates + other.single_updates,
+            signed=self.signed + other.signed,
+            survivors=sorted(self.survivors + other.survivors),
+            liars=sorted(self.liars + other.liars),
+            lost={p: sorted(self.lost.get(p, []) + other.lost.get(p, [])) for p in phases},
+            examples=self.examples + other.examples,
+            cut=self.cut + other.cut,
+            up_bytes=self.up_bytes + other.up_bytes,
+            down_bytes=self.down_bytes + other.down_bytes,
+            seconds=dict(Counter(self.seconds) + Counter(other.seconds)),
+        )
 
 
 class SecureSum:
@@ -77,6 +110,8 @@ class SecureSum:
         self.failures: dict[int, tuple[str, bool]] = {}
         self.up_bytes = dict.fromkeys(nodes, 0)
         self.replies: dict[int, Message] = {}
+        self.publics: dict[int, Public] = {}
+        self.liars: set[int] = set()
         self.seen = Seen(terms.scheme, len(nodes), terms.survivors, terms.degree)
 
     def run(self, messages: list[Message], weights: Weights) -> Weights:
@@ -90,20 +125,31 @@ class SecureSum:
                 learnt nothing of any update.
         """
         terms_text = self.terms.model_dump_json()
-        self.publics = self.ask("keys", {c: {"terms": terms_text} for c in self._nodes}, _publics)
+        read = partial(_public, terms=self.terms)
+        self.publics = self.ask("keys", {c: {"terms": terms_text} for c in self._nodes}, read)
         self.require_enough("keys", self.publics)
+        self.seen.signed = sum(bool(public.signature) for public in self.publics.values())
         scheme = SCHEMES[self.terms.scheme](self.terms)
         prepared = scheme.prepare(self)
         survivors = self._collect(scheme, messages, prepared, weights)
         total = scheme.open(self, survivors)
         mean, examples, cut = self.terms.grid.decode(total)
         self.seen.survivors, self.seen.examples, self.seen.cut = survivors, examples, cut
+        self.seen.liars = sorted(self.liars)
         self.seen.up_bytes = sum(self.up_bytes.values())
-        if not 0 < examples <= len(survivors) * self.terms.most_examples:
+        if not self._makes_sense(mean, examples, len(survivors)):
             raise SecureSumFailed("the sum makes no sense: a member spoilt it")
         # A client is there or not: where that is to be hidden, those that were planned are counted.
         divisor = len(self.terms.members) if self.terms.clip else examples
         return moved(weights, mean / divisor)
+
+    def _makes_sense(self, total: np.ndarray, examples: int, survivors: int) -> bool:
+        """Can updates of which each keeps to the range and to its weight come to this sum?"""
+        terms = self.terms
+        if not survivors <= examples <= survivors * terms.most_examples:
+            return False
+        most = examples * terms.value_range + survivors / terms.scale
+        return bool(terms.clip) or bool(np.abs(total).max() <= most)  # noise has no range
 
     def ask(self, phase: str, told: Mapping[int, Told], read: Callable[[Told], T]) -> dict[int, T]:
         """One `query` to each client; what is read of the answers that are as they should be.
@@ -217,11 +263,20 @@ def moved(weights: Weights, update: np.ndarray) -> Weights:
     return {name: moved[name] for name in weights}
 
 
-def _publics(told: Told) -> bytes:
-    """Public keys that a client told, one after another."""
-    if len(told["publics"]) not in (KEY_BYTES, 2 * KEY_BYTES):
+def _public(told: Told, terms: Terms) -> Public:
+    """Public keys that a client told, by which others can seal and mask; and whom it drew."""
+    masks = terms.scheme == "masks"
+    keys, signature = bytes(told["publics"]), bytes(told.get("signature", b""))
+    if len(keys) != (PUBLIC_BYTES if masks else KEY_BYTES):
         raise ValueError("not public keys")
-    return bytes(told["publics"])
+    if len(signature) not in (0, SIGNATURE_BYTES):
+        raise ValueError("not a signature")
+    for at in range(0, len(keys), KEY_BYTES):  # one that is none would end every other's sum
+        exchange(PROBE, keys[at : at + KEY_BYTES])
+    drawn = unpack_rows(told["drawn"], 0, len(terms.members)) if masks else {}
+    if masks and (len(drawn) != terms.degree or not set(drawn) <= set(terms.members)):
+        raise ValueError(f"drew {len(drawn)} neighbours, not {terms.degree} of the members")
+    return Public(keys, signature, frozenset(drawn))
 
 
 def _size(fields: Mapping[str, Any]) -> int:

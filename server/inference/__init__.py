@@ -1,9 +1,13 @@
 """A run's model as a service on encrypted inputs.
 
 program    a run compiled for a scheme
+synthetic  images that nobody took, on which a plan's ranges are measured
+limits     what clients may do
+gate/      what stands between them and the workers
 service    the HTTP service
 worker     one native process: parsers and kernels that may die
-workers    the pool of them
+workers    such a process, as the service sees it
+pool       all of them, kept running
 listen     the socket
 loopback   a service of one's own, for a while
 demo       questions to it, measured

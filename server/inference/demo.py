@@ -5,20 +5,18 @@ import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.progress import track
-from rich.table import Table
 from rich.text import Text
 
 from clients.data.sets import load
-from clients.node.query import Answer, connect
+from clients.node.query import Answer, Client, connect
 from privacy.encrypted.keys import flood as flood_logits
 from privacy.encrypted.net import Array
-from server.console import err, fact_table, out
+from server.console import Columns, err, fact_table, out
 from server.inference.loopback import loopback
 from server.inference.program import trained_model
 from server.run.directory import Run
@@ -39,7 +37,7 @@ def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]
         `run.inference[scheme]`.
     """
     with nullcontext(url) if url else loopback(run.path, scheme) as at:
-        Demo(run, at, None).evaluate(images)
+        Demo(run, connect(at)).evaluate(images)
     kept: dict[str, Any] = run.inference[scheme]
     return kept
 
@@ -47,10 +45,10 @@ def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]
 class Demo:
     """A client of a service, and the same model in the clear to compare with."""
 
-    def __init__(self, run: Run, url: str, key: Path | None) -> None:
+    def __init__(self, run: Run, client: Client) -> None:
         self._run = run
         self._dataset = load(run.experiment.data)
-        self._client = connect(url, key)
+        self._client = client
         self._model = trained_model(run)
 
     def _image(self, index: int) -> Array:
@@ -72,11 +70,9 @@ class Demo:
             rows.append(row)
             if not quiet:
                 out.print(draw(self._image(index), colour=out.color_system is not None))
-                out.print(
-                    f"encrypted answer [bold]{row['encrypted']}[/bold], in the clear "
-                    f"{row['plain']}, it is {row['truth']}",
-                    highlight=False,
-                )
+                answered = (str(row["encrypted"]), "bold")
+                rest = f", in the clear {row['plain']}, it is {row['truth']}"
+                out.print(Text.assemble("encrypted answer ", answered, rest))
                 if logits:
                     out.print("logits", row["logits"])
         if not quiet:
@@ -123,7 +119,7 @@ class Demo:
 
     def print_evaluation(self, told: dict[str, Any]) -> None:
         """The shares with their intervals, then the costs."""
-        table = Table("on " + str(told["images"]) + " test images", "share", "95 % interval")
+        table = Columns("on " + str(told["images"]) + " test images", "share", "95 % interval")
         for name in SHARES:
             low, high = told[f"{name}_interval"]
             table.add_row(name.replace("_", " "), f"{told[name]:.2%}", f"{low:.2%} to {high:.2%}")
@@ -144,6 +140,7 @@ class Demo:
             "download_bytes": answers[0].bytes_down,
             "scheme": offer.scheme,
             "security": offer.security,
+            "calibration": offer.calibration,
         }
 
     def _print_costs(self, answers: Sequence[Answer]) -> None:
@@ -153,7 +150,7 @@ class Demo:
             "upload": costs["upload_bytes"],
             "download": costs["download_bytes"],
         }
-        table = Table("step", "ms, median", "bytes", title=costs["security"], title_justify="left")
+        table = Columns("step", "ms, median", "bytes", title=costs["security"])
         for name, value in costs.items():
             if name.endswith("_ms"):
                 step = name.removesuffix("_ms").replace("_", " ")

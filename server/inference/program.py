@@ -1,4 +1,8 @@
-"""Run -> what an inference service serves: a folder with an offer and a compiled model."""
+"""Run -> what an inference service serves: a folder with an offer and a compiled model.
+
+Only the weights are read, and the shape of the images: no record of the data set, whose promise
+would not cover what is taken from it here.
+"""
 
 import base64
 import json
@@ -15,8 +19,8 @@ from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
 from clients.training.net import build
-from privacy.encrypted.boolean import BinaryNet
 from privacy.encrypted.net import Array, Convolution, Dense, Net
+from privacy.encrypted.signs import BinaryNet, with_parity
 from privacy.encrypted.wire import BooleanOffer
 from privacy.errors import ModelError, SettingsError
 from privacy.files import write_atomically
@@ -24,9 +28,8 @@ from privacy.settings import suggest
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
-CALIBRATION = 5000  # training images from which ranges are taken
+DRAWN = 5000  # synthetic images from which ranges are taken
 ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
-VALIDATION = 1000  # training images on which a circuit's rounding is chosen
 
 
 def require_encryptable(experiment: Experiment, scheme: str) -> None:
@@ -65,25 +68,18 @@ def compile_run(run: Run, scheme: str, folder: Path) -> None:
 
 
 def trained_model(run: Run) -> nn.Module:
-    """The model after the last round."""
+    """The model after the last round.
+
+    Raises:
+        RunError: it has no weights, or its data are not those it began with.
+    """
+    run.require_same_data()
     dataset = load(run.experiment.data)
     chosen = run.experiment
     model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)
     arrays = run.weights(len(run.rounds))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return model.eval()
-
-
-def calibration(run: Run) -> Array:
-    """Training images [B, H, W] in [0, 1], evenly from the whole training set."""
-    dataset = load(run.experiment.data)
-    chosen = dataset.train_x[evenly(len(dataset.train_x), CALIBRATION)]
-    return chosen.astype(np.float64) / dataset.scale
-
-
-def evenly(have: int, wanted: int) -> slice:
-    """Of so many records about `wanted`, from all parts of the set."""
-    return slice(None, None, max(1, have // wanted))
 
 
 def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
@@ -137,9 +133,11 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.ckks import correct_rounding
     from privacy.encrypted.plan import plan
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
+    from server.inference.synthetic import CALIBRATION, synthetic_images
 
-    net, images = net_of(trained_model(run), load(run.experiment.data).shape), calibration(run)
-    planned = correct_rounding(plan(net, images), images[evenly(len(images), ROUNDING)])
+    net = net_of(trained_model(run), load(run.experiment.data).shape)
+    images = synthetic_images(net.shape, DRAWN)
+    planned = correct_rounding(plan(net, images), images[:ROUNDING])
     files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
     try:
@@ -148,7 +146,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
         batch = batch_offer(net, divisor)
     except ModelError:
         pass  # image by image, then: the offer says so
-    offer = offer_of(planned, digest(b"".join(files.values())), batch)
+    offer = offer_of(planned, digest(b"".join(files.values())), CALIBRATION, batch)
     files["scheme.json"] = json.dumps({"scheme": "ckks"}).encode()
     return files | {"offer.json": offer.model_dump_json().encode()}
 
@@ -174,14 +172,12 @@ def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
 
 
 def _compile_boolean(run: Run) -> dict[str, bytes]:
-    from privacy.encrypted.boolean import compile_net
+    from privacy.encrypted.boolean import CALIBRATION, compile_net
     from privacy.encrypted.programs import digest
+    from privacy.encrypted.trial import circuit_files
 
-    dataset = load(run.experiment.data)
     net = binary_net_of(trained_model(run), run.experiment)
-    chosen = evenly(len(dataset.train_x), VALIDATION)
-    bits = net.bits(dataset.train_x[chosen] / dataset.scale)
-    compiled = compile_net(net, bits, dataset.train_y[chosen])
+    compiled = compile_net(net, run.experiment.arithmetic.accumulator_bits)
     content = compiled.server_bytes()
     offer = BooleanOffer(
         model=digest(content),
@@ -190,10 +186,15 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
         threshold=net.threshold,
         num_classes=len(net.c),
         specs=base64.b64encode(compiled.client_specs()).decode(),
-        p_error=compiled.choice.p_error,
+        sum_bits=compiled.sum_bits,
+        p_error=compiled.p_error,
+        error_rate=compiled.error_rate,
+        calibration=CALIBRATION,
     )
     about = {"scheme": "boolean", "input_bytes": compiled.input_bytes}
+    blank = np.zeros((1, net.w.shape[1]), np.int64)
     return {
+        **circuit_files(compiled.circuit, with_parity(blank)[0]),
         "server.zip": content,
         "offer.json": offer.model_dump_json().encode(),
         "scheme.json": json.dumps(about).encode(),

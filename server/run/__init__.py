@@ -1,6 +1,7 @@
 """What was run: the run directory, the only meeting place of all stages.
 
 directory     the only file that knows the names in it
+names         of runs: what may be one, and which is older
 rounds        one record a round
 logs          log lines off the terminal
 draws         secure noise that was drawn, and what of it was lost

@@ -20,8 +20,8 @@ log.txt                   Flower's log and ours
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -36,10 +36,11 @@ from safetensors.numpy import load_file, save
 from clients.data.sets import Partition, load, partition
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
-from privacy.files import held, write_atomically
+from privacy.files import MOST_NAME_BYTES, held, is_file, write_atomically
 from privacy.settings import parse, read_toml
 from server.experiment.experiment import Experiment
 from server.run.environment import describe
+from server.run.names import age, names_of, settle
 from server.run.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
@@ -63,18 +64,12 @@ class Run:
             name: of the directory; by default the title and the time.
 
         Raises:
-            RunError: it exists, or `runs` cannot be written to.
+            RunError: it exists, is no name for a folder, or `runs` cannot be written to.
         """
-        if Path(name).name != name:
-            raise RunError(f"--name {name}: must be one plain folder name")
-        chosen = name or f"{experiment.title}-{time.strftime('%Y%m%d-%H%M%S')}"
-        path, attempt = runs / chosen, 1
-        while not name and path.exists():
-            attempt += 1
-            path = runs / f"{chosen}-{attempt}"
-        if path.exists():
-            raise RunError(f"{path}: exists; resume it, or choose another --name")
-        part = runs / f".{path.name}.{os.getpid()}.part"
+        next(names_of(experiment.title, name))
+        if name and (runs / name).exists():
+            raise RunError(f"{runs / name}: exists; resume it, or choose another --name")
+        part = runs / f".{secrets.token_hex(8)}.part"
         try:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
@@ -83,12 +78,11 @@ class Run:
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()
-            part.rename(path)
+            return cls(settle(part, runs, experiment.title, name))
         except OSError as error:
             raise RunError(f"{runs}: cannot be written: {error.strerror or error}") from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        return cls(path)
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
@@ -98,14 +92,15 @@ class Run:
             RunError: not a run directory.
         """
         run = cls(Path(path))
-        if not (run.path / "experiment.toml").is_file():
-            raise RunError(f"{path}: not a run directory; see: privet list")
+        if not is_file(run.path / "experiment.toml"):
+            raise RunError(f"{str(path)[:MOST_NAME_BYTES]}: not a run directory; see: privet list")
         return run
 
     def _write_manifest(self, experiment: Experiment) -> None:
         dataset = load(experiment.data)
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
+        about["test_records"] = str(len(dataset.test_y))
         arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
@@ -134,18 +129,23 @@ class Run:
         arrays = self._load("manifest.safetensors")
         return Partition(arrays["owner"], arrays["held_out"].astype(bool))
 
+    @property
+    def data_told(self) -> dict[str, str]:
+        """What the manifest says: dataset, sha256, test_records; raises RunError."""
+        path = self.path / "manifest.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as manifest:
+                return dict(manifest.metadata() or {})
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from None
+
     def require_same_data(self) -> None:
         """Refuse to go on with other data than the run began with.
 
         Raises:
             RunError: the data set has changed since, or the manifest is damaged.
         """
-        path = self.path / "manifest.safetensors"
-        try:
-            with safe_open(path, framework="numpy") as manifest:
-                began_with = (manifest.metadata() or {}).get("sha256", "")
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from None
+        path, began_with = self.path / "manifest.safetensors", self.data_told.get("sha256", "")
         dataset = load(self.experiment.data)
         if dataset.sha256 != began_with:
             raise RunError(
@@ -308,9 +308,9 @@ def runs_folder(chosen: Path | None = None) -> Path:
 
 
 def list_runs(runs: Path) -> list[Run]:
-    """All runs in a folder, oldest first."""
+    """All runs in a folder, oldest first, by the instant at which they were made."""
     found = [Run(path.parent) for path in runs.glob("[!.]*/experiment.toml")]
-    return sorted(found, key=lambda run: (run.environment.get("created", ""), run.path.name))
+    return sorted(found, key=lambda run: age(run.environment, run.path.name))
 
 
 def find_run(name: str, runs: Path) -> Run:
@@ -324,4 +324,4 @@ def find_run(name: str, runs: Path) -> Run:
         if not found:
             raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
         return found[-1]
-    return Run.open(runs / name if (runs / name / "experiment.toml").is_file() else name)
+    return Run.open(runs / name if is_file(runs / name / "experiment.toml") else name)

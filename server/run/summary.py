@@ -5,9 +5,16 @@ from typing import Any
 
 from privacy.dp.ledger import Ledger, Spent
 from server.experiment.experiment import Experiment
-from server.experiment.promise import caveat_of, neighbours_of, sampling_of, trust_of
+from server.experiment.promise import (
+    EVALUATED,
+    caveat_of,
+    neighbours_of,
+    outside_of,
+    sampling_of,
+    trust_of,
+)
 from server.run.directory import Run
-from server.run.rounds import ledgers_after
+from server.run.rounds import RoundRecord, ledgers_after
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class Summary:
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
+        outside: what leaves a device and is not inside the promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
     """
 
@@ -45,6 +53,7 @@ class Summary:
     accountant: str
     sampling: str
     trust: str
+    outside: tuple[str, ...]
     secure_aggregation: str
     single_updates_seen: int
 
@@ -91,7 +100,8 @@ def summarise(run: Run) -> Summary:
         neighbours=neighbours_of(experiment),
         caveat=caveat_of(experiment),
         sampling=sampling_of(experiment),
-        trust=trust_of(experiment),
+        trust=trust_of(experiment) + _vouching(rounds),
+        outside=outside_of(experiment),
         secure_aggregation=federation.secure_aggregation,
         single_updates_seen=sum(
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
@@ -102,6 +112,14 @@ def summarise(run: Run) -> Summary:
 
 def _accountant(experiment: Experiment) -> str:
     return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
+
+
+def _vouching(rounds: list[RoundRecord]) -> str:
+    """Who says who the members of sums were?"""
+    sums = [record.secure for record in rounds if record.secure]
+    if all(seen.get("signed") == seen["members"] for seen in sums):
+        return ""
+    return "; who is in a sum is the server's word, for members signed no keys"
 
 
 def headline(summary: Summary) -> dict[str, Any]:
@@ -122,4 +140,10 @@ def headline(summary: Summary) -> dict[str, Any]:
 def _epsilon(summary: Summary) -> str:
     if summary.epsilon is None:
         return "none"
-    return f"{summary.epsilon:.3f}" + " (simulation)" * bool(summary.caveat)
+    beside = ["simulation"] * bool(summary.caveat) + ["not of evaluations"] * exposes(summary)
+    return f"{summary.epsilon:.3f}" + f" ({', '.join(beside)})" * bool(beside)
+
+
+def exposes(summary: Summary) -> bool:
+    """Do figures of records leave without noise beside the promise?"""
+    return EVALUATED in summary.outside

@@ -70,7 +70,6 @@ class Board:
             err.print(
                 f"[{number}/{self._planned}] {cell.name}: {said} ({self._seconds[key]:.0f} s)",
                 highlight=False,
-                markup=False,
                 soft_wrap=True,
             )
 

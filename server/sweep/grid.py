@@ -9,6 +9,7 @@ from pathlib import Path
 from clients.data.sets import load
 from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
+from server.experiment.idle import idle_of
 from server.sweep.axes import Axis, Point, Settings, grid
 from server.sweep.document import Cell
 from server.sweep.stages import Order, stages_of
@@ -54,6 +55,10 @@ def lay_out(sweep: Sweep, axes: Sequence[Axis], num_seeds: int) -> list[Experime
                 what, said = f"--over {axis.key}=", str(mine[0])
                 told = said.replace(f"-s {axis.key}=", what)
                 raise SettingsError(told if what in told else f"{what}{label}: {said}")
+            found_of = [found for found in mine if isinstance(found, Experiment)]
+            for key in axis.at(label):
+                if found_of and all(idle_of(found, [key]) for found in found_of):
+                    raise SettingsError(f"--over {axis.key}={label}: {key} would change nothing")
     experiments: list[Experiment | None] = []
     sweep.document.cells = []
     for i in range(num_seeds):

@@ -50,11 +50,12 @@ def train(experiment: Experiment, path: Path) -> Run:
     """Create the run at `path` and run it, or do what is left of it.
 
     Raises:
-        PrivetError: as `launch` and `resume`.
+        PrivetError: as `launch` and `resume`; or the run that is there is of other records.
     """
     if not (path / "experiment.toml").is_file():
         return launch(experiment, path.parent, path.name)
     run = Run.open(path)
+    run.require_same_data()  # what is found again by its settings must be of the same records
     if len(run.rounds) < experiment.federation.rounds:
         resume(run)
     return run

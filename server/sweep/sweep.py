@@ -96,7 +96,7 @@ class Sweep:
             SettingsError: it is none.
         """
         assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-        experiment = load_experiment(self.document.experiment, [*self.document.fixed, *assignments])
+        experiment = load_experiment(self.document.experiment, self.document.fixed, assignments)
         if "budget.epsilon" in settings and experiment.budget.unit == "none":
             raise SettingsError(
                 f"--over budget.epsilon={settings['budget.epsilon']}: it promises nothing under "

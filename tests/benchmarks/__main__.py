@@ -13,6 +13,7 @@ BENCHMARKS = (
     "adversary",
     "arithmetic",
     "encrypted",
+    "extraction",
     "engines",
     "aggregation",
 )

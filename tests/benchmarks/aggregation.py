@@ -48,7 +48,7 @@ def client_app(job: Job, updates: dict[int, np.ndarray]) -> ClientApp:
         after = {"w": before["w"] + updates[client]}
         if secure.SUM in message.content:
             content = secure.conceal(
-                message.content, context.state, client, job, before, after, EXAMPLES
+                message.content, context.state, secure.Place(client), job, before, after, EXAMPLES
             )
             content["spent"] = ConfigRecord({"ledger": "[]"})
         else:
@@ -82,7 +82,8 @@ def one_round(scheme: str, unit: str, clients: int) -> dict[str, Any]:
         mean, _ = FedAvg().aggregate_train(1, grid.send_and_receive(messages))
         assert mean is not None
         return {"seconds": time.perf_counter() - start, "off": 0.0}
-    terms = terms_of(experiment, "benchmark", 1, list(range(clients)), PARAMETERS)
+    task = secure.task_of(content)
+    terms = terms_of(experiment, "benchmark", 1, PARAMETERS, task, list(range(clients)))
     one = SecureSum(grid, grid.clients, terms, 600.0, None)
     found = one.run(messages, weights)["w"]
     seconds = time.perf_counter() - start

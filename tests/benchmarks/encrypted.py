@@ -7,17 +7,20 @@ Peers: TenSEAL's tutorial 4 (a convolution by `conv2d_im2col`, products by `mm`;
 [31, 26 x 6, 31]) as it is written, and with our convnet's weights.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 from peer_tenseal import random_tutorial, tutorial
 
@@ -27,7 +30,7 @@ from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
 from server.inference.demo import wilson
 from server.inference.loopback import loopback
-from server.inference.program import VALIDATION, binary_net_of, evenly, net_of, trained_model
+from server.inference.program import binary_net_of, net_of, trained_model
 from server.run.directory import Run
 
 MNIST = Data(name="mnist")
@@ -106,7 +109,7 @@ def weights_of(run: Run) -> dict[str, np.ndarray]:
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_core() -> Iterator[None]:
     """Client, service and peer all on one core: none of them wanders to a cold one."""
     before = os.sched_getaffinity(0)
@@ -179,24 +182,26 @@ def accuracy() -> dict:
 def boolean(num_fhe: int = 200, num_simulated: int = 10_000) -> dict:
     """The boolean row: encrypted accuracy, simulated and real, times and bytes."""
     from privacy.encrypted.boolean import compile_net
+    from privacy.encrypted.signs import with_parity
 
     run = trained("encrypted-binary")
     dataset = load(run.experiment.data)
     told = ask(run, "boolean", num_fhe, threads=2)
     net = binary_net_of(trained_model(run), run.experiment)
-    chosen = evenly(len(dataset.train_x), VALIDATION)
-    bits = net.bits(dataset.train_x[chosen] / 255.0)
-    compiled = compile_net(net, bits, dataset.train_y[chosen])
+    compiled = compile_net(net, run.experiment.arithmetic.accumulator_bits)
     places = test_places(num_simulated)
     shown = net.bits(dataset.test_x[places] / 255.0)
-    simulated = np.array([compiled.circuit.simulate(b) for b in shown]).argmax(1)
-    right = int((simulated == dataset.test_y[places]).sum())
-    uncompressed = uncompressed_bytes(net, bits)
+    simulated = np.array([compiled.circuit.simulate(b) for b in with_parity(shown)])
+    plain = net.logits(shown)
+    right = int((simulated.argmax(1) == dataset.test_y[places]).sum())
+    uncompressed = uncompressed_bytes(net, shown[:500])
     return told | {
-        "choice": compiled.choice._asdict(),
+        "error_rate_at_most": compiled.error_rate,
         "simulated_images": num_simulated,
         "simulated_accuracy": right / num_simulated,
         "simulated_accuracy_interval": wilson(right, num_simulated),
+        "simulated_agreement": float((simulated.argmax(1) == plain.argmax(1)).mean()),
+        "answers_with_any_number_wrong": int((simulated != plain).any(1).sum()),
         "upload_uncompressed_bytes": uncompressed,
         "input_ratio": uncompressed / told["upload_bytes"],
     }
@@ -261,8 +266,8 @@ def service() -> dict:
 
     def throughput(url: str, clients: int, requests: int) -> float:
         image, failed = images(1, run.experiment.data)[0], []
-        known = [connect(url) for _ in range(clients)]
-        for client in known:
+        asking = [connect(url, token_file=file) for _ in range(clients)]
+        for client in asking:
             client.ask(image)
 
         def work(client) -> None:
@@ -272,7 +277,7 @@ def service() -> dict:
             except Exception as error:
                 failed.append(error)
 
-        threads = [threading.Thread(target=work, args=(client,)) for client in known]
+        threads = [threading.Thread(target=work, args=(client,)) for client in asking]
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -282,37 +287,34 @@ def service() -> dict:
             raise failed[0]
         return requests / (time.perf_counter() - start)
 
-    import httpx
-
-    def memory_mb(url: str) -> float:
-        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+    def memory_mb() -> float:
+        pids = [w["pid"] for w in operator.get("/status").json()["workers"]]
         status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status) / 1024
 
-    with loopback(run.path, "ckks", workers=2) as url:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        file, token = Path(folder) / "tokens", secrets.token_hex(16)
+        file.touch(0o600)
+        file.write_text(f"operator {token}")
+        served = loopback(run.path, "ckks", workers=2, options=["--tokens", str(file)])
+        url, known = stack.enter_context(served), {"authorization": f"Bearer {token}"}
+        operator = stack.enter_context(httpx.Client(base_url=url, headers=known))
         one = throughput(url, 1, 200)
         throughput(url, CLIENTS, 400)  # workers keep the parsed keys of eight clients, no more
-        begun = memory_mb(url)
-        eight = throughput(url, CLIENTS, REQUESTS)
-        ended = memory_mb(url)
-        health = httpx.get(f"{url}/health").json()
+        begun, eight = memory_mb(), throughput(url, CLIENTS, REQUESTS)
+        ended, status = memory_mb(), operator.get("/status").json()
     return {
         "one_client_per_s": one,
         "eight_clients_per_s": eight,
         "ratio": eight / one,
         "memory_mb": [begun, ended],
-        "answers_by_status": health["answers_by_status"],
-        "workers_replaced": health["workers_replaced"],
+        "answers_by_status": status["answers_by_status"],
+        "workers_replaced": status["workers_replaced"],
     }
 
 
 PARTS = {
-    "convnet": convnet,
-    "perceptron": perceptron,
-    "accuracy": accuracy,
-    "service": service,
-    "boolean": boolean,
-    "concrete_ml": concrete_ml,
+    part.__name__: part for part in (convnet, perceptron, accuracy, service, boolean, concrete_ml)
 }
 
 

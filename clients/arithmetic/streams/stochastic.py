@@ -36,6 +36,7 @@ from clients.arithmetic.streams.images import OrPool, Patches, ToImage
 from clients.arithmetic.streams.kernels import Words, num_words
 from clients.arithmetic.streams.registers import Streams
 from clients.layers import AddChannel, MaxPool2d
+from clients.seeds import row_seeds
 from privacy.dp.rules import RULES, Share
 from privacy.errors import ModelError
 
@@ -57,8 +58,12 @@ class StreamLayer(nn.Module):
 
     def registers(self, features: int, purpose: int) -> streams.States:
         """A register for each feature, over a stream: [L, I]."""
-        seed = self.dice.throw() if self.training else purpose
-        phases = np.random.default_rng(seed).integers(0, (1 << self.width) - 1, features)
+        period = (1 << self.width) - 1
+        if self.training:
+            words = row_seeds(np.uint64(self.dice.throw()), np.arange(features))
+            phases = (words % np.uint64(period)).astype(np.int64)
+        else:  # known to everyone
+            phases = np.random.default_rng(purpose).integers(0, period, features)
         mirrored = purpose == WEIGHT
         return streams.read_registers(self.width, self.length, phases, mirrored=mirrored)
 

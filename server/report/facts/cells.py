@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from privacy.files import is_file
 from server.report.facts.facts import Cell
 from server.run.directory import Run
 from server.sweep.document import FILE, SUFFIX
@@ -32,7 +33,7 @@ class SweepFacts:
 def sweep_folder(name: str, runs: Path) -> Path | None:
     """The directory of the sweep called `name`; None if it is not one."""
     for path in (runs / f"{name}{SUFFIX}", runs / name, Path(name)):
-        if (path / FILE).is_file():
+        if is_file(path / FILE):
             return path
     return None
 

@@ -191,6 +191,7 @@ def audit(found: Document) -> Audit:
         bounds=tuple(
             Bound(str(b["name"]), number(b["epsilon"]), str(b["assumes"])) for b in found["bounds"]
         ),
+        not_examined=tuple(str(line) for line in found.get("not_examined", ())),
     )
 
 

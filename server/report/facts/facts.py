@@ -52,7 +52,10 @@ class RunFacts:
         single_updates_seen: updates of one client that the server could read, over all rounds.
         epsilon: spent: the maximum over clients. `promise`: the target, or what was spent where
             the noise was given; None without a promise.
-        group: its settings without the seed and what does not alter the result.
+        group: its settings without the seed and what does not alter the result; its records by
+            content, and the code that made it.
+        outside: what leaves a device and is not inside the promise.
+        test_records: on which accuracy was measured; None if the run does not say.
         damaged: parts whose files are there but cannot be read.
         failed_stages: (stage, error) of a sweep's cell that ended in this run.
     """
@@ -77,6 +80,8 @@ class RunFacts:
     unit: str
     trust: str
     caveat: str
+    outside: tuple[str, ...]
+    test_records: int | None
     sampling: str
     accountant: str
     secure_aggregation: str

@@ -111,13 +111,19 @@ class Bound:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `privet audit` found; `epsilon` is what is claimed for the audited steps."""
+    """What `privet audit` found.
+
+    Attributes:
+        epsilon: what is claimed for the audited steps.
+        not_examined: what the auditor could not run.
+    """
 
     passed: bool
     epsilon: float
     steps: int
     checks: tuple[Check, ...]
     bounds: tuple[Bound, ...]
+    not_examined: tuple[str, ...] = ()
 
     @property
     def best(self) -> Bound | None:

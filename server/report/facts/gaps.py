@@ -58,9 +58,9 @@ def quoted(run: RunFacts, folder: Path) -> str:
 
 
 def _unaudited(runs: tuple[RunFacts, ...]) -> list[Missing]:
-    those = tuple(run.name for run in runs if run.unit == "client")
-    why = "client-level noise is the server's, and the auditor cannot hear it: nothing fills this"
-    return [Missing("audit of client-level noise", why, those, ())] if those else []
+    those = tuple(run.name for run in runs if run.unit == "client" and not run.auditable)
+    why = "behind a sum no device's noise is whole, and the auditor hears one at a time"
+    return [Missing("audit of shared noise", why, those, ())] if those else []
 
 
 def _without_baseline(runs: tuple[RunFacts, ...], folder: Path) -> list[Missing]:
@@ -69,30 +69,58 @@ def _without_baseline(runs: tuple[RunFacts, ...], folder: Path) -> list[Missing]
         return []
     files = dict.fromkeys(shlex.quote(str(run.path / "experiment.toml")) for run in those[:1])
     why = (
-        "no run without a promise has the same data, model, arithmetic and clients: what privacy "
-        "costs in accuracy is not known (choose its learning rate anew: nothing is clipped)"
+        "no run without a promise is of the same records, model, arithmetic, clients, rounds and "
+        "code: what privacy costs in accuracy is not known (choose its learning rate anew: nothing "
+        "is clipped)"
     )
     commands = tuple(f"privet run {file} -s budget.unit=none" for file in files)
     return [Missing("baseline", why, tuple(run.name for run in those), commands)]
 
 
 STEEP = "arithmetic.slope"
+# What a promise is about, and what is solved from it or alters no accuracy.
+OF_PROMISES = (
+    "budget.",
+    "data.nominal_records",
+    "federation.evaluate_every",
+    "federation.client_evaluation",
+    "training.noise",
+    "attack.",
+)
+# What must be alike for two runs to be one work with a promise and without.
+WORK = ("data.", "model.", "arithmetic.", "federation.clients", "federation.rounds", "code")
+
+
+def differences(other: RunFacts, run: RunFacts) -> dict[str, tuple[str, str]]:
+    """What was set otherwise, beside the promise: key -> (of `other`, of `run`)."""
+    its, mine = dict(other.group), dict(run.group)
+    keys = [key for key in dict.fromkeys((*mine, *its)) if not key.startswith(OF_PROMISES)]
+    found = {key: (its.get(key, "-"), mine.get(key, "-")) for key in keys}
+    done = (str(other.rounds_done), str(run.rounds_done))
+    return {k: pair for k, pair in (*found.items(), ("rounds done", done)) if pair[0] != pair[1]}
+
+
+def other_work(other: RunFacts, run: RunFacts) -> dict[str, tuple[str, str]]:
+    """Of these, what makes it other work: records, model, arithmetic, clients, rounds, or code."""
+    return {
+        key: pair
+        for key, pair in differences(other, run).items()
+        if key == "rounds done" or (key.startswith(WORK) and key != STEEP)
+    }
 
 
 def is_baseline(other: RunFacts, run: RunFacts) -> bool:
-    """Is `other` what `run` would be without a promise? Budget, training and rounds may differ,
-    and with training how steep a layer is."""
-    if other.private or other.accuracy is None:
-        return False
-    mine, its = (
-        {
-            k: v
-            for k, v in r.group
-            if k.startswith(("data.", "model.", "arithmetic.")) and k != STEEP
-        }
-        for r in (run, other)
+    """Is `other` what `run` would be without a promise? How it is trained may differ, since a
+    promise wants other steps than none, and with training how steep a layer is."""
+    return not other.private and other.accuracy is not None and not other_work(other, run)
+
+
+def in_words(found: dict[str, tuple[str, str]]) -> str:
+    """`rounds 1, not 5`."""
+    return ", ".join(
+        f"{key.rpartition('.')[2].replace('_', ' ')} {its}, not {mine}"
+        for key, (its, mine) in found.items()
     )
-    return mine == its and len(other.clients) == len(run.clients)
 
 
 def _unencrypted(runs: tuple[RunFacts, ...]) -> list[Missing]:

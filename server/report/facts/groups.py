@@ -1,4 +1,9 @@
-"""Runs that differ only in their seed, and what privacy cost each of them."""
+"""Runs that differ only in their seed, and what privacy cost each of them.
+
+A repeat has the same settings, records by content and code, and another seed. A difference has an
+interval: over seeds, paired where both sides have them; or, of one seed, by the size of the test
+set, which says nothing of how another seed would have come out.
+"""
 
 import math
 import statistics
@@ -6,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import t as student
+from scipy.stats import ttest_ind
 
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Interval
-from server.report.facts.gaps import is_baseline
+from server.report.facts.gaps import differences, is_baseline
 
 LEVEL = 0.95
+Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,67 @@ class Group:
 
 @dataclass(frozen=True)
 class Price:
-    """What privacy cost: accuracy of the baseline less that of the private group."""
+    """What privacy cost: accuracy of the baseline less that of the private group.
+
+    Attributes:
+        difference: as a share, 0.01 is one percentage point, with its 95 % interval.
+        basis: what the interval stands on; empty if there is none, and low and high are the value.
+        differs: what was set otherwise beside the promise: key -> (without it, with it).
+    """
 
     private: Group
     baseline: Group
+    difference: Interval
+    basis: str
+    differs: dict[str, tuple[str, str]]
 
     @property
     def points(self) -> float:
-        """As a share: 0.01 is one percentage point."""
-        return self.baseline.accuracy.value - self.private.accuracy.value
+        """As a share."""
+        return self.difference.value
+
+    @property
+    def is_shown(self) -> bool:
+        """Is it more than chance?"""
+        return bool(self.basis) and not self.difference.low <= 0 <= self.difference.high
+
+
+def price_of(private: Group, baseline: Group) -> Price:
+    """The difference of two groups, with what it stands on."""
+    with_, without = _by_seed(private), _by_seed(baseline)
+    common = sorted(set(with_) & set(without))
+    if len(common) > 1:
+        found = over_seeds([without[seed] - with_[seed] for seed in common])
+        basis = f"over {len(common)} seeds"
+    elif len(with_) > 1 and len(without) > 1:
+        found, basis = _welch(list(without.values()), list(with_.values())), "over other seeds"
+    else:
+        found, basis = _by_test_set(private.first, baseline.first)
+    return Price(private, baseline, found, basis, differences(baseline.first, private.first))
+
+
+def _by_seed(group: Group) -> dict[int, float]:
+    return {run.seed: run.accuracy for run in group.runs if run.accuracy is not None}
+
+
+def _welch(greater: list[float], less: list[float]) -> Interval:
+    """The difference of two means, each over seeds of its own (Welch 1947)."""
+    found = ttest_ind(greater, less, equal_var=False).confidence_interval(LEVEL)
+    value = statistics.fmean(greater) - statistics.fmean(less)
+    low, high = float(found.low), float(found.high)
+    return Interval(value, low, high) if math.isfinite(low) else Interval(value, value, value)
+
+
+def _by_test_set(private: RunFacts, baseline: RunFacts) -> tuple[Interval, str]:
+    """One seed each: two shares of a test set (Agresti and Caffo 2000)."""
+    with_, without = private.accuracy or 0.0, baseline.accuracy or 0.0
+    value, num = without - with_, private.test_records
+    if not num:
+        return Interval(value, value, value), ""
+    shares = [(share * num + 1) / (num + 2) for share in (without, with_)]
+    half = Z * math.sqrt(sum(share * (1 - share) / (num + 2) for share in shares))
+    middle = shares[0] - shares[1]
+    return Interval(value, middle - half, middle + half), f"one seed, {num:,} test records"
 
 
 def groups_of(runs: Sequence[RunFacts]) -> tuple[Group, ...]:
@@ -57,7 +116,9 @@ def groups_of(runs: Sequence[RunFacts]) -> tuple[Group, ...]:
     return tuple(_group(sorted(those, key=lambda r: (r.seed, r.name))) for those in found.values())
 
 
-def _group(runs: list[RunFacts]) -> Group:
+def _group(found: list[RunFacts]) -> Group:
+    """Of several runs of one seed, the first: they are no repeats."""
+    runs = list({run.seed: run for run in reversed(found)}.values())[::-1]
     values = [run.accuracy for run in runs if run.accuracy is not None]
     return Group(tuple(runs), over_seeds(values), min(values), max(values))
 
@@ -78,7 +139,7 @@ def prices_of(groups: Sequence[Group]) -> tuple[Price, ...]:
     for group in groups:
         fitting = [b for b in groups if is_baseline(b.first, group.first) and b.first.finished]
         if group.first.private and group.first.finished and fitting:
-            found.append(Price(group, max(fitting, key=lambda b: b.accuracy.value)))
+            found.append(price_of(group, max(fitting, key=lambda b: b.accuracy.value)))
     return tuple(found)
 
 

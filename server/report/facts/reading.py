@@ -25,7 +25,9 @@ from server.run.summary import summarise
 Found = TypeVar("Found")
 
 # What does not alter what was trained, or is solved from the rest.
-BESIDES = ("title", "budget.noise_multiplier", "federation.workers", "federation.timeout_s")
+BESIDES = (
+    "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
+)  # fmt: skip
 BESIDES_TABLES = ("record.", "attack.")
 
 
@@ -107,7 +109,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
             damaged.append(name)
             return None
 
-    told = run.environment
+    told, about = run.environment, _data_told(run)
     inference = part(
         "inference.json",
         lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
@@ -128,7 +130,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         machine=_machine(told),
         versions=_versions(told),
         settings=tuple(flatten(experiment).items()),
-        group=tuple(_group(experiment).items()),
+        group=tuple((_group(experiment) | _origin(about, told)).items()),
         seed=experiment.seed,
         dataset=summary.dataset,
         model=summary.model,
@@ -136,6 +138,8 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         unit=summary.unit,
         trust=summary.trust,
         caveat=summary.caveat,
+        outside=summary.outside,
+        test_records=int(about["test_records"]) if "test_records" in about else None,
         sampling=summary.sampling,
         accountant=summary.accountant,
         secure_aggregation=summary.secure_aggregation,
@@ -188,6 +192,23 @@ def _group(experiment: Experiment) -> dict[str, str]:
         key: value
         for key, value in flatten(experiment).items()
         if key not in besides and not key.startswith(BESIDES_TABLES)
+    }
+
+
+def _data_told(run: Run) -> dict[str, str]:
+    """What the manifest says of the records; nothing if it is damaged, or older."""
+    try:
+        about = run.data_told
+    except RunError:
+        return {}
+    return {k: v for k, v in about.items() if k != "test_records" or v.isdecimal()}
+
+
+def _origin(about: dict[str, str], told: dict[str, Any]) -> dict[str, str]:
+    """Of what records and by what code: runs that differ in it are no repeats of one another."""
+    return {
+        "data.records": about.get("sha256", "unknown")[:12],
+        "code": str(told.get("code", "unknown")),
     }
 
 

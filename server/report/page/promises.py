@@ -22,7 +22,7 @@ WHO = {
     "secure_sum": ("a server behind secure aggregation", "the sum of the updates of each round"),
     "malicious_client": ("one of the clients", "every global model, and its own share in it"),
 }
-HELD = {True: "held", False: "BROKEN", None: "not audited"}
+HELD = {True: "held", False: "BROKEN", None: "not audited and attacked"}
 
 
 def claimed(runs: Sequence[RunFacts]) -> Section:
@@ -45,8 +45,8 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
                 title="Epsilon claimed, and epsilon proven",
                 figure=figures.claimed_and_audited(shown),
                 caption="The claim is an upper bound on what may leak, marks below it are lower "
-                "bounds on what does, at 95 % confidence. A mark to the right of its claim would "
-                "refute it; a mark at 0 proves nothing. The audit takes at most 400 steps, so its "
+                "bounds on what does, at 95 % confidence: one correct run in 20 may have one right "
+                "of its claim. One at 0 proves nothing. The audit takes at most 400 steps, so its "
                 f"claim can be smaller than that of the whole run.{rest}",
                 table=_claims(private),
             )
@@ -55,9 +55,11 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
         blocks.append(Prose("No run was audited: the claims below stand alone.", "note"))
         blocks.append(_claims(private))
     for caveat in sorted({run.caveat for run in private if run.caveat}):
-        of = [run.label for run in private if run.caveat == caveat]
-        whose = ", ".join(of) if len(of) <= DETAIL else f"{len(of)} of {len(private)} runs"
+        whose = _whose([run for run in private if run.caveat == caveat], private)
         blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
+    for outside in dict.fromkeys(one for run in private for one in run.outside):
+        whose = _whose([run for run in private if outside in run.outside], private)
+        blocks.append(Prose(f"Outside the promise of {whose}: {outside}.", "note"))
     for run in private:
         for reason in contradictions(run):
             blocks.append(Prose(f"{run.label}: {reason}.", "note"))
@@ -66,6 +68,11 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
             blocks.append(_checks(run))
             blocks.append(_bounds(run))
     return Section("claimed", "Claimed and audited", tuple(blocks))
+
+
+def _whose(those: Sequence[RunFacts], private: Sequence[RunFacts]) -> str:
+    labels = [run.label for run in those]
+    return ", ".join(labels) if len(labels) <= DETAIL else f"{len(labels)} of {len(private)} runs"
 
 
 def _claims(runs: Sequence[RunFacts]) -> Table:
@@ -90,35 +97,26 @@ def _claims(runs: Sequence[RunFacts]) -> Table:
             )
         )
     columns = (
-        "run",
-        "unit",
-        "ε promised",
-        "ε spent",
-        "ε, had a client joined every round",
-        "δ",
-        "noise multiplier",
-        "clip",
-        "ε claimed for the audited steps",
-        "ε proven by canaries, at least",
-        "ε proven by attacks, at least",
-        "verdict",
-    )
+        "run", "unit", "ε promised", "ε spent", "ε, had a client joined every round", "δ",
+        "noise multiplier", "clip", "ε claimed for the audited steps",
+        "ε proven by canaries, at least", "ε proven by attacks, at least", "verdict",
+    )  # fmt: skip
     return Table("What was promised, spent and proven", columns, tuple(rows))
 
 
 def _checks(run: RunFacts) -> Table:
-    rows = tuple(
-        (c.name, "passed" if c.passed else "FAILED", c.measured, c.expected, c.meaning)
-        for c in (run.audit.checks if run.audit else ())
-    )
+    done, left_out = (run.audit.checks, run.audit.not_examined) if run.audit else ((), ())
+    said = {True: "passed", False: "FAILED"}
+    rows = [(c.name, said[c.passed], c.measured, c.expected, c.meaning) for c in done]
+    rows += [("", "not examined", line, "", "") for line in left_out]
     columns = ("check", "verdict", "measured", "should be", "a failure usually means")
-    return Table(f"Checks of the auditor: {run.label}", columns, rows, folded=True)
+    return Table(f"Checks of the auditor: {run.label}", columns, tuple(rows), folded=True)
 
 
 def _bounds(run: RunFacts) -> Table:
     audit = run.audit
     rows = tuple((b.name, number(b.epsilon), b.assumes) for b in (audit.bounds if audit else ()))
-    steps = f" ({audit.steps} steps, 4,000 canaries)" if audit else ""
+    steps = f" ({audit.steps} steps)" if audit else ""
     columns = ("lower bound", "ε at least", "assumes")
     return Table(f"What canaries prove: {run.label}{steps}", columns, rows, folded=True)
 

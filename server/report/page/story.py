@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from server.report import figures
 from server.report.facts.facts import Facts, RunFacts
+from server.report.facts.gaps import in_words
 from server.report.facts.groups import (
     Group,
+    Price,
     common_adversaries,
     front,
     groups_of,
@@ -18,6 +20,7 @@ from server.report.page.devices import costs, encrypted
 from server.report.page.federations import federation
 from server.report.page.promises import WHO, adversaries, claimed
 from server.report.words.units import SPACE, Cell, count, number, percent, points, ratio, si
+from server.run.names import instant_of
 
 
 def tell(facts: Facts) -> tuple[Section, ...]:
@@ -187,6 +190,9 @@ def utility(runs: Sequence[RunFacts]) -> Section:
         "least",
         "greatest",
         "points below no promise",
+        "95 % interval of these, from",
+        "to ",
+        "on what it stands",
     )
     panel = Panel(
         key="utility",
@@ -201,10 +207,12 @@ def utility(runs: Sequence[RunFacts]) -> Section:
 
 
 def _by_group(groups: Sequence[Group]) -> tuple[tuple[Cell, ...], ...]:
-    prices = {id(price.private): price.points for price in prices_of(groups)}
+    prices = {id(price.private): price for price in prices_of(groups)}
     rows = []
     for group in groups:
         first, accuracy, several = group.first, group.accuracy, len(group.runs) > 1
+        price = prices.get(id(group))
+        bounds = price.difference if price and price.basis else None
         rows.append(
             (
                 first.series,
@@ -215,10 +223,21 @@ def _by_group(groups: Sequence[Group]) -> tuple[tuple[Cell, ...], ...]:
                 percent(accuracy.high if several else None),
                 percent(group.least),
                 percent(group.greatest),
-                points(prices.get(id(group))),
+                points(price.points if price else None),
+                points(bounds.low if bounds else None),
+                points(bounds.high if bounds else None),
+                _stands_on(price),
             )
         )
     return tuple(rows)
+
+
+def _stands_on(price: Price | None) -> str:
+    """The basis of an interval, and what else was different."""
+    if price is None:
+        return ""
+    also = f"without a promise also {in_words(price.differs)}" if price.differs else ""
+    return "; ".join(filter(None, [price.basis or "no interval", also]))
 
 
 # ---- how to make it again
@@ -292,9 +311,15 @@ def _made(runs: Sequence[RunFacts]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
         (
             those[0].label if len(those) == 1 else f"{len(those)} runs",
-            those[0].created if len(those) == 1 else f"{those[0].created} to {those[-1].created}",
+            those[0].created if len(those) == 1 else _span([run.created for run in those]),
             machine or "not recorded",
             versions or "not recorded",
         )
         for (machine, versions), those in found.items()
     )
+
+
+def _span(created: list[str]) -> str:
+    """The first and the last instant, whatever the time zones."""
+    ordered = sorted(created, key=instant_of)
+    return f"{ordered[0]} to {ordered[-1]}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.experiment.promise import EVALUATED
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.findings import Adversary
 from server.report.page.devices import SCHEMES
@@ -28,6 +29,7 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
     if run.private:
         delta = f"δ = {text(number(run.delta))}, for each {run.unit}"
         delta += f"; {run.caveat}" * bool(run.caveat)
+        delta += f"; outside it: {EVALUATED}" * (EVALUATED in run.outside)
         tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         best = run.audit.best if run.audit else None
         tiles.append(

@@ -1,13 +1,14 @@
 """The verdict: what did privacy cost, and did it hold? In sentences, from Facts alone.
 
-"Held" is said of a run whose audit passed and which no attack contradicts; never of one that
-nobody tested.
+"Held" is said of a run whose audit passed and which was attacked, and no attack contradicts it;
+never of one that was audited beside another that was attacked.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.report.facts.facts import Facts, RunFacts
+from server.report.facts.gaps import in_words, other_work
 from server.report.facts.groups import Price, groups_of, prices_of
 from server.report.words.units import number, percent, ratio, text
 
@@ -30,10 +31,10 @@ class Verdict:
 
 
 def holds(run: RunFacts) -> bool | None:
-    """Did the promise hold? None: nobody audited it, and no attack contradicts it."""
+    """Did the promise hold? None: nobody both audited and attacked it, and nothing contradicts."""
     if contradictions(run):
         return False
-    return True if run.audit else None
+    return True if run.audit and run.leakage and run.leakage.played else None
 
 
 def contradictions(run: RunFacts) -> tuple[str, ...]:
@@ -67,7 +68,8 @@ def verdict(facts: Facts) -> Verdict:
     ]
     if not facts.runs:
         return Verdict("untested", "No run is there to judge.", tuple(reasons))
-    cost = _cost(prices_of(groups_of(facts.runs)), private)
+    free = [run for run in facts.runs if not run.private]
+    cost = _cost(prices_of(groups_of(facts.runs)), private, free)
     if not private:
         runs = "this run" if len(facts.runs) == 1 else "these runs"
         return Verdict("none", f"No privacy was promised in {runs}. {cost}".strip(), tuple(reasons))
@@ -84,16 +86,27 @@ def _held(private: Sequence[RunFacts]) -> tuple[str, str]:
         why = f"{broken[0].label}: {contradictions(broken[0])[0]}"
         return "broken", f"{promise} did not hold {whose}".strip() + f" ({why})."
     if not tested:
-        return "untested", "Whether it protected as promised is not known: nobody audited it."
+        return "untested", (
+            "Whether it protected as promised is not known: "
+            + _untested(any(run.audit for run in private), any(run.leakage for run in private))
+        )
     if len(tested) < len(private):
         return "held", (
             f"The promise held in the {len(tested)} of {len(private)} private runs that were "
-            "audited, against everything that was tried."
+            "audited and attacked, against everything that was tried."
         )
     return "held", "The promise held against everything that was tried."
 
 
-def _cost(prices: Sequence[Price], private: Sequence[RunFacts]) -> str:
+def _why_unknown(run: RunFacts, free: Sequence[RunFacts]) -> str:
+    """The run without a promise that comes nearest, and what of it is other work."""
+    found = [other_work(other, run) for other in free if other.accuracy is not None]
+    if not found:
+        return "for want of a run without it to compare with"
+    return f"for the run without it is other work: {in_words(min(found, key=len))}"
+
+
+def _cost(prices: Sequence[Price], private: Sequence[RunFacts], free: Sequence[RunFacts]) -> str:
     if not prices:
         reached = [run for run in private if run.accuracy is not None]
         if not reached:
@@ -101,22 +114,33 @@ def _cost(prices: Sequence[Price], private: Sequence[RunFacts]) -> str:
         best = max(reached, key=lambda run: run.accuracy or 0.0)
         return (
             f"With {promise_of(best)} the model reaches {text(percent(best.accuracy))} accuracy; "
-            "what privacy cost is not known, for want of a run without it to compare with."
+            f"what privacy cost is not known, {_why_unknown(best, free)}."
         )
     least = min(prices, key=lambda price: price.points)
     most = max(prices, key=lambda price: price.points)
     if least is most:
-        return (
-            f"Privacy ({promise_of(least.private.first)}) cost {_points(least)}: {_reached(least)}."
-        )
+        promised = promise_of(least.private.first)
+        return f"Privacy ({promised}) cost {_points(least)}: {_reached(least)}{_beside([least])}."
     without = {price.baseline.accuracy.value for price in prices}
     against = (
         f"{text(percent(without.pop()))} without it" if len(without) == 1 else "runs without it"
     )
     return (
         f"Privacy cost from {_points(least)} ({_named(least)}) to {_points(most)} "
-        f"({_named(most)}), against {against}."
+        f"({_named(most)}), against {against}{_beside([least, most])}."
     )
+
+
+def _beside(prices: Sequence[Price]) -> str:
+    """What else was different, in the sentence that compares."""
+    told = dict.fromkeys(in_words(price.differs) for price in prices if price.differs)
+    return "".join(f"; without it also {words}" for words in told)
+
+
+def _untested(audited: bool, attacked: bool) -> str:
+    if audited and attacked:
+        return "no run was both audited and attacked."
+    return "nobody attacked what was audited." if audited else "nobody audited it."
 
 
 def promise_of(run: RunFacts) -> str:
@@ -132,7 +156,11 @@ def _named(price: Price) -> str:
 
 
 def _points(price: Price) -> str:
-    return f"{price.points * 100:.2f} points of accuracy".replace("-", "−")
+    low, high = price.difference.low * 100, price.difference.high * 100
+    told = f"95 %: {low:.2f} to {high:.2f}, {price.basis}" if price.basis else "without an interval"
+    if price.basis and not price.is_shown:
+        told += ", so it may be chance"
+    return f"{price.points * 100:.2f} points of accuracy ({told})".replace("-", "−")
 
 
 def _reached(price: Price) -> str:

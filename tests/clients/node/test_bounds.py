@@ -36,7 +36,6 @@ def device(tmp_path):
         ({"data": {"classes": 4}}, "[data] classes = 4: this node's owner told of 10"),
         ({"data": {"classes": 0}}, "[data] classes = 0: this node's owner told of 10"),
         ({"data": {"classes": 12}}, "message from the server"),  # weights of 10
-        ({"training": {"per_sample": "hooks"}}, "Opacus has no secure noise"),
     ],
     ids=str,
 )

@@ -66,7 +66,7 @@ def journal_of(config):
 
 
 def run_on(runs, *settings, name=""):
-    return launch(load_experiment("tiny", [*NODES, *settings]), runs, name)
+    return launch(load_experiment("tiny", NODES, list(settings)), runs, name)
 
 
 def equal(a, b):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_node import NODES, devices, equal, journal_of  # noqa: F401
+from test_node import NODES, devices, equal, journal_of, limit_to  # noqa: F401
 
 from clients.data.formats import read_digits
 from clients.node import holder as holder_room
@@ -30,7 +30,7 @@ def run_shared(runs, *settings, name=""):
 
 def limit(devices, epsilon):  # noqa: F811
     for config in devices:
-        config.update({"epsilon-limit": epsilon, "delta": 1e-5})
+        limit_to(config, epsilon, delta=1e-5)
 
 
 @pytest.mark.parametrize("scheme", ["masks", "ckks"])
@@ -104,7 +104,7 @@ def test_terms_of_coarse_noise_are_not_answered(devices, runs, monkeypatch):  # 
 
 def test_a_record_more_changes_nothing_of_what_others_divide_by(devices, runs):  # noqa: F811
     """A device with fewer records tells, and divides by, the nominal number all the same."""
-    quiet = ["budget.noise_multiplier=1e-6", "budget.epsilon=1e15", "training.sample_rate=1.0"]
+    quiet = ["budget.noise_multiplier=1e-3", "budget.epsilon=1e9", "training.sample_rate=1.0"]
     quiet += ["training.local_steps=1", "federation.rounds=1", "record.updates=true"]
     quiet += ["budget.clip=1e-3", "training.learning_rate=100.0"]
     moved = []

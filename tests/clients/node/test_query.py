@@ -163,7 +163,7 @@ def test_a_service_that_lies_is_not_believed(url):
     with pytest.raises(ServiceError, match="another name"):
         Client(answering(httpx.Response(200, text=offer), renamed))
     with pytest.raises(ServiceError, match="503: busy"):
-        Client(answering(httpx.Response(503, text="busy\nand more")))
+        Client(answering(httpx.Response(503, text="busy\nand more")), patience_s=0.0)
 
 
 def test_images_are_drawn_in_half_blocks_or_shades():

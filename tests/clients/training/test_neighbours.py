@@ -112,3 +112,17 @@ def test_pieces_of_a_batch_share_a_steps_draws(monkeypatch: pytest.MonkeyPatch) 
     whole = influence(job, monkeypatch, (0, NUM - 1))
     monkeypatch.setattr(private_step, "PIECE", 5)
     assert influence(job, monkeypatch, (0, NUM - 1)) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("per_sample", ["compiled", "onepass", "hooks"])
+def test_a_distorted_batch_of_nobody_is_a_step(
+    per_sample: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as chance leaves a Poisson sample empty: charged, and no failure of the round."""
+    job = job_of(Arithmetic(), MODELS["perceptron"], per_sample=per_sample, distortion=0.5)
+    monkeypatch.setattr(private_step, "poisson", lambda *_: torch.empty(0, dtype=torch.int64))
+    model, ledger = build(job.model, (SIDE, SIDE), 3), Ledger()
+    records = Records(torch.rand(5, SIDE, SIDE), torch.zeros(5, dtype=torch.int64))
+    net = net_of(model, records, job)
+    train(net, records, torch.arange(5), job, Round(1, 0, learning_rate=1.0), ledger)
+    assert [entry.steps for entry in ledger.entries] == [1]

@@ -119,6 +119,11 @@ def test_large_deviations_are_right_to_the_last_digit() -> None:
     assert len(set(found)) == size
 
 
+def test_what_a_draw_may_be_off_follows_from_its_bits() -> None:
+    """The claimed total variation is that of words so long, and no less."""
+    assert 2.0 ** (48 - 64 - 8 * noise.MORE_BYTES) <= noise.TOTAL_VARIATION
+
+
 def test_no_draw_is_given_twice() -> None:
     """Nor does the length of a request matter to those that follow in other requests' blocks."""
     source = seeded()

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(1)
 def case():
     images = RNG.random((20, 8, 8))
     planned = plan(oracle.perceptron(RNG, (8, 8), [8, 10]), images)
-    return images, Program(planned), offer_of(planned, digest(b""))
+    return images, Program(planned), offer_of(planned, digest(b""), "drawn")
 
 
 def test_a_secret_key_file_is_its_users_alone(tmp_path, case):

@@ -102,14 +102,7 @@ def test_boxes_open_for_their_holder_only():
     assert len(public_of(bytes(range(32)))) == 32
 
 
-def test_graphs_are_regular_symmetric_and_shuffled():
-    terms = terms_for(range(200), D)
-    assert terms.degree == degree_for(200, 0.5) < 199
-    near = {c: set(terms.neighbours(c)) for c in range(200)}
-    assert all(len(near[c]) == terms.degree and c not in near[c] for c in range(200))
-    assert all(c in near[other] for c in range(200) for other in near[c])
-    other = terms_for(range(200), D, nonce="1" * 32)
-    assert set(other.neighbours(0)) != near[0]
+def test_degrees_grow_slowly():
     degrees = [degree_for(n, 0.5) for n in (10, 100, 1000, 10_000)]
     assert degrees[0] < 10
     assert degrees[2] < 3 * degrees[1]  # ten times the clients

@@ -17,7 +17,7 @@ from server.commands.attack import reconstruction_table
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 
-QUICK = ("-s", "attack.reconstruct=false", "-s", "attack.shadows=4", "-s", "attack.candidates=300")
+QUICK = ("-s", "attack.reconstruct=false", "-s", "attack.shadows=4")
 
 
 def test_attack_goes_on_where_it_stopped(privet, runs, monkeypatch):

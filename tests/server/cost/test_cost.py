@@ -125,7 +125,11 @@ def test_a_batch_of_a_run_is_its_own(privet, runs):
 @pytest.mark.parametrize("rate", ["1e-9", "1.0"])
 @pytest.mark.parametrize("chip", ["stm32h743", "edgetpu"])
 def test_the_rarest_and_the_fullest_batch_are_numbers(runs, rate, chip):
-    noise = ["training.local_steps=1", "budget.noise_multiplier=20.0"]
+    noise = [
+        "training.local_steps=1",
+        "budget.noise_multiplier=20.0",
+        "training.learning_rate=1e-6",
+    ]
     run = small(runs, f"training.sample_rate={rate}", *noise)
     run.save_costs([cost_of_run(run, load_chip(chip)).as_dict()])
     (report,) = run.costs

@@ -53,7 +53,8 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         # An unknown node and a node that trusts another authority; three that belong.
         here.start("superlink")
         here.wait_for_log("superlink", "3 nodes admitted")
-        here.start("unknown", "node-0", key=tmp_path / "foreign" / "node-0" / "node.key")
+        foreign = {"key": tmp_path / "foreign/node-0/node.key"}
+        here.start("unknown", "node-0", **foreign, members=tmp_path / "foreign/members")
         here.start("misled", "node-0", authority=tmp_path / "foreign" / "server" / "authority.pem")
         for name in NODES:
             limit = {"epsilon_limit": 8} if name == "node-1" else {}
@@ -123,6 +124,8 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
         assert run.ledgers[2].entries == run.ledgers[0].entries  # mute: taken as spent
 
         environment = (tmp_path / "runs" / "a" / "experiment.toml").read_text()
+        assert {r.secure["signed"] for r in deployed.rounds} == {3}
+        assert not {r.secure["signed"] for r in simulated.rounds} - {0}
         assert tomllib.loads(environment)["federation"]["engine"] == "superlink"
 
 

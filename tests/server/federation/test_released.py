@@ -125,10 +125,10 @@ def test_one_client_more_moves_the_sum_by_at_most_its_clip(size):
 
 def test_who_is_missing_is_a_zero():
     """The divisor is the number of clients that were planned; a client's count tells nothing."""
-    job = job_of("budget.noise_multiplier=1e-9", "budget.epsilon=1e30")
+    job = job_of("budget.noise_multiplier=1e-3", "budget.epsilon=1e9")
     few = one_round(build_strategy(Strategy(), 0.1), job, [update_of(0)])
     change = aggregation.flatten(few) - aggregation.flatten(START)
-    assert np.linalg.norm(change) == pytest.approx(CLIP / PLANNED, rel=1e-3)
+    assert np.linalg.norm(change) == pytest.approx(CLIP / PLANNED, rel=0.05)
 
 
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n not in LINEAR])

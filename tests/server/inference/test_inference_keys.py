@@ -1,5 +1,6 @@
 """Keys of the service: replaced, in no process of the server, asked for again."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from test_inference import Asker
 
 from clients.data.sets import Data, load
 from clients.node.query import Client
+from privacy import seal
 from privacy.encrypted.wire import read_frame
 from privacy.errors import ServiceError
 from privacy.sealed import inflate
 from server.inference import service as inference
+from server.inference.limits import Limits
 from server.inference.listen import listen
 from server.inference.loopback import loopback
 
@@ -36,13 +39,12 @@ def test_keys_give_way_to_newer_ones_and_are_uploaded_again(model):
             await Asker.begin(http)  # the second's were used least lately
             assert (await second.ask(second.question())).status_code == 404
             await first.require_right()
-            health = (await http.get("/health")).json()
-            assert health["stored_keys"] == 2
-            assert health["stored_keys_bytes"] <= 2.5 * size
-            files = list(service._scratch.iterdir())
-            assert len(files) == 2
+            folder = service._store.folder
+            assert service._store.size_bytes <= 2.5 * size
+            files = list(folder.iterdir())
+            assert len(files) == len(service._store) == 2
             assert {f.name for f in files} >= {first.frame.identity.hex()}
-        assert not service._scratch.exists()
+        assert not folder.parent.exists()
 
     served.run(story())
 
@@ -62,14 +64,16 @@ def memory_of(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
-def test_no_process_or_file_of_the_server_holds_the_secret_key(model):
+def test_no_process_or_file_of_the_server_holds_the_secret_key(model, tmp_path):
     """The secret polynomial's words are looked for; the search must find what is public."""
     run, _ = model
-    with loopback(run.path, "ckks", workers=1) as url:
-        client = Client(httpx.Client(base_url=url, timeout=60))
+    path, tokens = served.tokens_file(tmp_path, "operator")
+    with loopback(run.path, "ckks", options=["--tokens", str(path)]) as url:
+        http = httpx.Client(base_url=url, timeout=60, headers=served.bearer(tokens["operator"]))
+        client = Client(http)
         data = load(Data())
         client.ask(data.test_x[0] / data.scale)
-        pids = [w["pid"] for w in httpx.get(f"{url}/health").json()["workers"]]
+        pids = [w["pid"] for w in http.get("/status").json()["workers"]]
         parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
         keys_folder = Path(Path(f"/proc/{pids[0]}/cmdline").read_text().split("\0")[4])
         assert len(list(keys_folder.iterdir())) == 1
@@ -102,6 +106,16 @@ def test_the_service_imports_no_secret_key_code():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memory files")
+def test_what_seal_writes_is_gone_with_its_process():
+    """A worker that is killed leaves no client's ciphertext in a folder."""
+    with seal._scratch() as path:
+        Path(path).write_bytes(b"of a client")
+        assert Path(path).read_bytes() == b"of a client"
+        assert "memfd" in str(Path(path).readlink())
+    assert not Path(path).exists()
+
+
 def test_nonces_are_forgotten_in_order(model, monkeypatch):
     monkeypatch.setattr(inference, "REMEMBERED_NONCES", 2)
 
@@ -124,6 +138,6 @@ def test_a_port_that_is_taken_is_told():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"{port}: .* choose another --port"):
-            listen(FastAPI(), "127.0.0.1", port)
+            listen(FastAPI(), "127.0.0.1", port, Limits())
     with pytest.raises(ServiceError, match="refused"):
         Client(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))

@@ -83,7 +83,7 @@ def test_ranges(text, expected):
         (["--over", "budget.epsilon=5..2", "--search", "accuracy"], "a range goes up"),
         (["--over", "budget.epsilom=1,2"], "did you mean epsilon?"),
         (["--over", "arithmetic.name=float,flaot", "--over", "seed=1,2"], "did you mean float?"),
-        (["--over", "budget.epsilon=1,2", "-s", "budget.unit=none"], "promises nothing"),
+        (["--over", "budget.epsilon=1,2", "-s", "budget.unit=none"], "needs a [budget] unit"),
         (["--over", "data.name=mnist,digits"], "mnist"),
         (["--cost", "stm"], "no such chip"),
         (["--infer", "ckk"], "did you mean ckks?"),

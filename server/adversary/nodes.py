@@ -1,0 +1,214 @@
+"""The node's own process before the auditor: a job comes as a message, and a reply leaves.
+
+The very job of the run, in Flower's envelope, to the shipped ClientApp: as a simulated client, and
+as a device with records and a ledger of its own. Its records are the auditor's, and teach the
+weights that it is sent nothing (see `attacks.audit.claim.silenced`): what comes back is noise.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from numpy.typing import NDArray
+from scipy.stats import chi2, kstest
+from torch import nn
+
+from attacks.audit.claim import LEVEL, Check, amplification, silenced
+from clients.data.sets import Data, load
+from clients.node.app import app
+from clients.training.arrays import held
+from clients.training.job import Job
+from privacy.dp.ledger import Ledger, Spent
+from privacy.files import write_atomically
+from server.adversary.replay import builder
+from server.experiment.experiment import Experiment
+from server.federation.grid import identify
+
+RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
+ROUNDS = 3  # asked of each
+SMALL = 0.05  # deviation of the noise on the weights, at most
+MOST_DEVIATES = 50_000  # whose law is tested
+HELD = {"name": "idx", "limit": 0, "crop": 0, "held_out": 0.0, "nominal_records": NOMINAL}
+
+
+@dataclass
+class Answer:
+    """What a node replied to a job.
+
+    Attributes:
+        moved: what was taken off the weights, in deviations of the charged noise; quiet ones only.
+        num_records: that it tells.
+        refused: the reason of a node that did not train.
+    """
+
+    ledger: Ledger
+    moved: NDArray[np.float64]
+    num_records: int = 0
+    refused: str = ""
+
+
+class Node:
+    """One node, as a process would keep it between messages.
+
+    Args:
+        own: the device has its own records and a ledger in a file; else it is simulated.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, model: nn.Module, *, own: bool
+    ) -> None:
+        dataset = load(experiment.data)
+        part = "nodes" if own else "iid"
+        data = experiment.data.model_copy(
+            update={**HELD, "partition": part, "path": str(folder), "classes": dataset.num_classes}
+        )
+        # The run's budget may be for fewer rounds than the auditor asks for.
+        budget = experiment.budget.model_copy(update={"epsilon": None})
+        data = Data.model_validate(data.model_dump())
+        self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
+        self._weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
+        self._quiet = {n for n, p in model.named_parameters() if p.requires_grad}
+        config: dict[str, Any] = {"partition-id": 0, "num-partitions": 1}
+        if own:
+            config |= {
+                "data": str(folder),
+                "ledger": str(folder / "ledger.jsonl"),
+                "classes": dataset.num_classes,
+                "height": dataset.shape[0],
+                "width": dataset.shape[1],
+                "records": RECORDS,
+                "no-epsilon-limit": True,
+                "allow-seeded": True,
+            }
+        self._context = Context(
+            run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={}
+        )
+        self._proximal = experiment.strategy.proximal_mu or 0.0
+        self._learning_rate = experiment.learning_rate(1)
+        # Or an arithmetic would cut the noise off at the ends of its window.
+        self._learning_rate *= min(1.0, SMALL / self._unit())
+
+    def ask(self, number: int) -> Answer:
+        """Have it train round `number`."""
+        config = ConfigRecord(
+            {
+                "job": self.job.model_dump_json(),
+                "learning-rate": self._learning_rate,
+                "server-round": number,
+                "run": "audit",
+            }
+        )
+        if self._proximal:
+            config["proximal-mu"] = self._proximal
+        content = RecordDict({"arrays": held(self._weights), "config": config})
+        identify()
+        reply = app(Message(content, dst_node_id=1, message_type="train"), self._context)
+        if reply.has_error():
+            return Answer(Ledger(), np.empty(0), refused=str(reply.error.reason))
+        sent = self.job.compression.unpack(reply.content.array_records["arrays"], self._weights)
+        spent = str(reply.content.config_records["spent"]["ledger"])
+        moved = [
+            (self._weights[n].astype(np.float64) - sent[n].numpy()).ravel() for n in self._quiet
+        ]
+        told = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
+        return Answer(Ledger.from_json(spent), np.concatenate(moved) / self._unit(), told)
+
+    def _unit(self) -> float:
+        """Deviation of the noise that is charged for a round, on the weights."""
+        training, budget = self.job.training, self.job.budget
+        assert budget.noise_multiplier is not None
+        pull = self._learning_rate * self._proximal
+        gain = amplification(training.local_steps, training.momentum, pull)
+        expected = training.sample_rate * NOMINAL
+        return self._learning_rate * budget.noise_multiplier * budget.clip / expected * gain
+
+
+def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
+    """Of each kind of node that the run can have; and what could not be examined."""
+    kinds = {"a device of its own": True}
+    if experiment.federation.engine != "superlink":
+        kinds = {"a simulated client": False} | kinds
+    done: list[Check] = []
+    missing: list[str] = []
+    for name, own in kinds.items():
+        with tempfile.TemporaryDirectory() as folder:
+            _write_records(experiment, Path(folder))
+            model = silenced(builder(experiment)(seed))
+            node = Node(experiment, Path(folder), model, own=own)
+            answers = [node.ask(number) for number in range(1, ROUNDS + 1)]
+            again = node.ask(ROUNDS) if own else None
+        if refused := next((a.refused for a in answers if a.refused), ""):
+            missing.append(f"the process of {name}: it refused the job: {refused}")
+            continue
+        done.append(_charged(name, node.job, answers, again))
+        if node.job.training.optimizer == "sgd":
+            done.append(_noisy(name, node.job, answers, silent=_is_silent(model)))
+    return done, missing
+
+
+def _charged(name: str, job: Job, answers: list[Answer], again: Answer | None) -> Check:
+    """Is every round on the ledger that is sent, and one that is asked for again given again?"""
+    sigma, steps = job.budget.noise_multiplier, job.training.local_steps
+    assert sigma is not None
+    due = [(Spent(sigma, job.training.sample_rate, steps * n),) for n in range(1, ROUNDS + 1)]
+    right = [a.ledger.entries == entries for a, entries in zip(answers, due, strict=True)]
+    told = {a.num_records for a in answers}
+    said = f"{sum(right)} of {len(right)} rounds on its ledger, {min(told)} records told"
+    free = True
+    if again is not None:
+        free = again.ledger.entries == due[-1] and np.array_equal(again.moved, answers[-1].moved)
+        said += "; a round asked for again is " + ("the same" if free else "another release")
+    return Check(
+        f"node charging: {name}",
+        all(right) and free and told == {NOMINAL},
+        said,
+        f"every round, the public {NOMINAL}" + ("; the same" if again is not None else ""),
+        "the process around the step does not charge what it releases, releases twice, or tells "
+        "how many records there are",
+    )
+
+
+def _noisy(name: str, job: Job, answers: list[Answer], *, silent: bool) -> Check:
+    """Has what leaves the node the deviation and law that its ledger charges?"""
+    z = np.concatenate([a.moved for a in answers])
+    total, size = float(np.square(z).sum()), len(z)
+    chances = {"too little": float(chi2.cdf(total, size))}
+    if job.compression.bits == 32 and silent:  # else there is more in it than noise
+        chances["too much"] = float(chi2.sf(total, size))
+        for first, second in _pairs([a.moved[:MOST_DEVIATES] for a in answers]):
+            chances["law"] = min(chances.get("law", 1.0), float(kstest(first, "norm").pvalue))
+            likeness = float(first @ second) / np.sqrt(len(first))
+            p = float(chi2.sf(likeness**2, 1))
+            chances["repeated"] = min(chances.get("repeated", 1.0), p)
+    worst = min(chances, key=lambda k: chances[k])
+    return Check(
+        f"node noise: {name}",
+        bool(chances[worst] > LEVEL / (4 * ROUNDS)),
+        f"{np.sqrt(total / size):.4f} of what is charged; p = {chances[worst]:.2g} ({worst})",
+        "1, Gaussian and new in each round, within what chance allows",
+        "what leaves the node is not what its step released: less noise, or the same again",
+    )
+
+
+def _pairs(rows: list[NDArray]) -> Iterator[tuple[NDArray, NDArray]]:
+    for i, row in enumerate(rows):
+        yield row, rows[(i + 1) % len(rows)]
+
+
+def _is_silent(model: nn.Module) -> bool:
+    """Has the model the bias that makes it certain?"""
+    name, last = list(model.named_parameters())[-1]
+    return last.dim() == 1 and name.endswith("bias")
+
+
+def _write_records(experiment: Experiment, folder: Path) -> None:
+    """Images of the run's shape, all of class 0: the same in every audit."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (RECORDS, *load(experiment.data).shape), dtype=np.uint8)
+    y = np.zeros(RECORDS, np.uint8)
+    with write_atomically(folder / "data.npz") as file:
+        np.savez(file, train_x=x, train_y=y, test_x=x[:2], test_y=y[:2])

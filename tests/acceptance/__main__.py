@@ -1,0 +1,42 @@
+"""`make accept`: what takes too long for a test, each part by itself, as one JSON document.
+
+run as: python tests/acceptance [PART ...]
+
+Exit status 1 if a part broke what it promises; its own words are on stderr.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PARTS = ("accuracy", "fuzz", "soak")
+
+
+def run(part: str) -> dict[str, object]:
+    """One part's figures, and whether it kept its promises."""
+    started = time.perf_counter()
+    command = [sys.executable, str(HERE / f"{part}.py")]
+    done = subprocess.run(command, cwd=HERE.parent.parent, stdout=subprocess.PIPE, text=True)
+    try:
+        figures = json.loads(done.stdout.strip() or "null")
+    except ValueError:
+        figures = done.stdout
+    seconds = round(time.perf_counter() - started, 1)
+    return {"holds": done.returncode == 0, "seconds": seconds, "figures": figures}
+
+
+def main() -> int:
+    unknown = sorted(set(sys.argv[1:]) - set(PARTS))
+    if unknown:
+        print(f"{unknown[0]}: not a part; known: {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    found = {part: run(part) for part in sys.argv[1:] or PARTS}
+    print(json.dumps(found, indent=1))
+    return 0 if all(one["holds"] for one in found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The audit turns red for each way of breaking DP-SGD, by the check that is made for it."""
+
+from dataclasses import replace
+
+import pytest
+import sabotaged as s
+
+from attacks.audit import sensitivity
+from attacks.audit.verdict import CHECKS, Evidence
+from server.adversary.auditing import claim_of
+from server.experiment.loading import load_experiment
+
+FEW = 160  # calls of the step, for canaries
+
+
+def alarms(check, *assignments, seed=0):
+    """Names of what fails of one kind of check."""
+    claim = claim_of(load_experiment("tiny", list(assignments)).resolve(), seed=seed)
+    claim = replace(claim, calls=FEW)
+    return {found.name for found in CHECKS[check](Evidence(claim, seed)) if not found.passed}
+
+
+SABOTAGES = {
+    s.no_noise: "noise deviation",
+    s.half_the_noise: "noise deviation",
+    s.sigma_lowered_after_accounting: "noise deviation",
+    s.same_noise_each_step: "noise deviation",
+    s.noise_of_half_precision: "noise law",
+    s.uniform_noise: "noise law",
+    s.noise_without_tails: "noise law",
+    s.noise_in_floating_point: "noise grid",
+    s.same_noise_each_round: "noise repetition",
+    s.same_noise_on_each_client: "noise repetition",
+    s.same_noise_for_other_records: "noise repetition",
+    s.same_noise_for_other_weights: "noise repetition",
+    s.same_noise_for_other_settings: "noise repetition",
+    s.same_noise_for_seeds_alike_in_32_bits: "noise repetition",
+    s.noise_that_overlaps: "noise repetition",
+    s.key_of_32_bits: "key width",
+    s.key_of_63_bits: "key width",
+    s.batches_of_a_narrow_generator: "key width",
+    s.clip_per_batch: "sensitivity",
+    s.clip_after_averaging: "sensitivity",
+    s.first_record_unclipped: "sensitivity",
+    s.last_record_unclipped: "sensitivity",
+    s.one_layer_unclipped: "sensitivity",
+    s.batch_taken_twice: "sensitivity",
+    s.sum_divided_by_the_own_number: "public divisor",
+    s.batches_shuffled: "sampling",
+    s.batches_larger_than_charged: "sampling",
+    s.thresholds_of_24_bits: "sampling of the rare",
+    s.steps_uncharged: "charging",
+    s.rate_charged_lower: "charging",
+}
+
+
+# What clips is not the same code in each engine; all else is.
+ENGINES = ("compiled", "onepass")
+PAIRS = [
+    (sabotage, engine)
+    for sabotage, check in SABOTAGES.items()
+    for engine in ENGINES[: 1 + (check == "sensitivity")]
+]
+
+
+@pytest.mark.parametrize("check", dict.fromkeys(SABOTAGES.values()))
+def test_what_ships_is_green(check):
+    assert alarms(check) == set()
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "engine"), PAIRS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_sabotage_is_caught(sabotage, engine, monkeypatch):
+    """By the check that is made for it."""
+    check = SABOTAGES[sabotage]
+    sabotage(monkeypatch)
+    assert alarms(check, f"training.per_sample={engine}") == {check}
+
+
+WORDS = "arithmetic.name=fixed"
+DRAWS = {
+    "distortion": ["training.distortion=0.5"],
+    "int8": [WORDS],
+    "ternary": ["arithmetic.name=ternary"],
+    "binary": ["arithmetic.name=binary"],
+    "stochastic rounding": [WORDS, "arithmetic.rounding=stochastic"],
+    "4 bits": [WORDS, "arithmetic.bits=4", "arithmetic.activation_bits=4"],
+    "gradients of 2 bits": [WORDS, "arithmetic.gradient_bits=2"],
+    "streams": ["arithmetic.name=stochastic"],
+}
+
+
+@pytest.mark.parametrize("settings", DRAWS.values(), ids=DRAWS)
+def test_draws_that_depend_on_others_are_caught(settings, monkeypatch):
+    """Wherever a record stands: in a small batch, and in one that comes in pieces."""
+    monkeypatch.setattr(sensitivity, "EXPONENTS", ())
+    assert not alarms("sensitivity", *settings)
+    s.dice_by_place(monkeypatch)
+    assert alarms("sensitivity", *settings) == {"sensitivity"}

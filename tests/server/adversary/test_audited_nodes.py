@@ -1,0 +1,106 @@
+"""The node's own process before the auditor: green as it ships, red where it breaks a promise."""
+
+import pytest
+
+from clients.node import app
+from clients.node.holder import Holder
+from clients.training import train as loop
+from privacy.cipher import Key
+from privacy.dp.journal import Journal
+from privacy.dp.ledger import Ledger
+from server.adversary import nodes
+from server.experiment.loading import load_experiment
+
+OWN, SIMULATED = "a device of its own", "a simulated client"
+
+
+def checked(*assignments):
+    """Names of the node's checks that fail, and what was not examined."""
+    experiment = load_experiment("tiny", list(assignments)).resolve()
+    done, missing = nodes.checks(experiment, 0)
+    assert done
+    return {check.name for check in done if not check.passed}, missing
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        (),
+        ("training.noise=secure", "training.momentum=0.9"),
+        ("arithmetic.name=ternary", "compression.bits=2", "data.crop=1"),
+        ("training.optimizer=adam", "training.schedule=cosine"),
+        ("arithmetic.name=stochastic",),
+    ],
+    ids=["seeded", "secure", "words", "adam", "streams"],
+)
+def test_what_ships_is_green(assignments):
+    assert checked(*assignments) == (set(), [])
+
+
+def uncharged(monkeypatch):
+    once = Holder.once
+
+    def free(self, *request):
+        *others, train = request
+        return once(self, *others, lambda ledger: train(Ledger()))
+
+    monkeypatch.setattr(Journal, "spent_in", lambda self, run, besides="": Ledger())
+    monkeypatch.setattr(Holder, "once", free)
+
+
+def released_again(monkeypatch):
+    """The same request is answered anew, with the noise of another secret, and charged once."""
+    monkeypatch.setattr(Journal, "released", lambda self, run, request: None)
+
+
+def half_the_noise(monkeypatch):
+    train = app.train
+
+    def quieter(net, records, members, job, round_, ledger):
+        sigma = job.budget.noise_multiplier
+        budget = job.budget.model_copy(update={"noise_multiplier": sigma / 2, "epsilon": None})
+        done = train(
+            net, records, members, job.model_copy(update={"budget": budget}), round_, Ledger()
+        )
+        ledger.charge(sigma, job.training.sample_rate, job.training.local_steps)
+        return done
+
+    monkeypatch.setattr(app, "train", quieter)
+
+
+def one_key_for_all_rounds(monkeypatch):
+    monkeypatch.setattr(loop, "_key", lambda *_: Key.of("one for all"))
+
+
+def own_number_told(monkeypatch):
+    monkeypatch.setattr(app, "nominal_records", lambda job, own: own)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "check", "kinds"),
+    [
+        (uncharged, "node charging", {OWN}),
+        (released_again, "node charging", {OWN}),
+        (own_number_told, "node charging", {OWN, SIMULATED}),
+        (half_the_noise, "node noise", {OWN, SIMULATED}),
+        (one_key_for_all_rounds, "node noise", {OWN, SIMULATED}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_node_that_breaks_its_promise_is_red(sabotage, check, kinds, monkeypatch):
+    sabotage(monkeypatch)
+    failed, _ = checked("training.noise=secure")
+    assert failed >= {f"{check}: {kind}" for kind in kinds}
+
+
+def test_a_node_that_refuses_is_told_and_not_passed(monkeypatch):
+    def refuse(self, *_):
+        from privacy.errors import BudgetExhausted
+
+        raise BudgetExhausted("not today")
+
+    monkeypatch.setattr(Holder, "require_promise", refuse)
+    experiment = load_experiment("tiny").resolve()
+    done, missing = nodes.checks(experiment, 0)
+    assert {check.name.partition(": ")[2] for check in done} == {SIMULATED}
+    assert missing == [f"the process of {OWN}: it refused the job: not today"]
