@@ -1,10 +1,9 @@
 """`privet audit`: does the mechanism do what it claims?"""
 
-import json
-
 import typer
 from rich.text import Text
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, RunName, Runs
 
 
@@ -21,7 +20,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     if found_run:
         found_run.keep("audit.json", found)
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(to_json(found, indent=1))
     else:
         table = Columns("check", "", "measured", "should be")
         for check in done.checks:

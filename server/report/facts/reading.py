@@ -1,6 +1,5 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from privacy.documents import to_json
 from privacy.errors import PrivetError, RunError
 from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
@@ -176,7 +176,7 @@ def flatten(experiment: Experiment) -> dict[str, str]:
     for section, table in experiment.model_dump(mode="json", exclude_none=True).items():
         pairs = table.items() if isinstance(table, dict) else [("", table)]
         for key, value in pairs:
-            text = value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else to_json(value)
             flat[f"{section}.{key}" if key else section] = text
     return flat
 
