@@ -13,6 +13,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     from server.console import Columns, out
     from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
+    from server.run.summary import summarise
 
     experiment, found_run = subject(run, runs_folder(runs))
     done = audit_of(experiment, found_run)
@@ -32,6 +33,8 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
             table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
         table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
         out.print(table)
+        for warning in summarise(found_run).warnings if found_run else ():
+            out.print(f"warning: {warning}", highlight=False)
         if caveat := caveat_of(experiment):
             out.print(f"epsilon is that of {caveat}", highlight=False)
         for line in done.not_examined:

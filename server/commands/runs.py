@@ -50,6 +50,7 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
         facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
     for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
+    facts["warnings"] = "; ".join(facts["warnings"]) or None
     facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
 
@@ -106,4 +107,6 @@ def _tell(path: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for warning in facts.warnings:
+        err.print(f"warning: {warning}", highlight=False, style="yellow", soft_wrap=True)
     print(path)

@@ -14,6 +14,7 @@ cost.json                 what a round costs on the chips last asked for
 inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
+stopped.json              in which round training diverged, if it came to no weights
 log.txt                   Flower's log and ours
 """
 
