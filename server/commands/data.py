@@ -1,11 +1,11 @@
 """`privet data fetch`, `list`, `check` and `split`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, Settings
 
 
@@ -26,7 +26,7 @@ def list_data(as_json: AsJson = False) -> None:
 
     found = availability()
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(to_json(found, indent=1))
         return
     table = Columns("data set", "where")
     for name, where in found.items():
@@ -66,7 +66,7 @@ def check(
         "without noise; refused without --allow-unprotected",
     }
     if as_json:
-        print(json.dumps(facts, indent=1))
+        print(to_json(facts, indent=1))
     else:
         out.print(fact_table("", facts))
 

@@ -1,7 +1,6 @@
 """`privet evaluate`: a run's last weights on the test set, on a device with other arithmetic."""
 
-import json
-
+from privacy.documents import to_json
 from privacy.errors import SettingsError
 from server.commands.options import AsJson, RunName, Runs, Settings
 
@@ -29,6 +28,6 @@ def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Ru
     loss, accuracy = test_evaluator(experiment)(found.weights(last))
     facts = {"run": str(found.path), "round": last, "accuracy": accuracy, "loss": loss}
     if as_json:
-        print(json.dumps(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
+        print(to_json(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
     else:
         print(f"{accuracy:.4%}")
