@@ -40,7 +40,7 @@ from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
 
-Evaluate = Callable[[Weights], tuple[float, float]]
+Evaluate = Callable[[Weights], tuple[float | None, float | None]]
 
 
 def federate(
@@ -51,7 +51,7 @@ def federate(
     Args:
         grid: reaches the clients: in this process, on Ray, or through a SuperLink.
         nodes: the grid's node of each client.
-        evaluate: loss and accuracy of global weights on the test set.
+        evaluate: loss and accuracy of global weights on the test set; None without one.
         observe: told of each round when it is safely on disk.
 
     Raises:
