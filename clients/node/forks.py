@@ -1,4 +1,4 @@
-"""Flower's apps as forks of a process that has imported everything: milliseconds instead of seconds.
+"""Flower's apps as forks of a process that has imported everything: milliseconds, not seconds.
 
 Flower's executor starts a program for each message or run, which installs the bundle that came with
 it and runs the code in it. Here a fork calls what is installed on this machine, and never looks

@@ -1,8 +1,8 @@
 """A submitted run, carried out by the ServerApp that is installed here.
 
 Flower unpacks the bundle that came with a run, and runs the code in it with the server's keys at
-hand. Here a bundle is compared with the one that `privet run` submits, and never unpacked; what runs
-is `server.engines.app` of this machine, as a node's ClientApp is of its own.
+hand. Here a bundle is compared with the one that `privet run` submits, and never unpacked; what
+runs is `server.engines.app` of this machine, as a node's ClientApp is of its own.
 
 Like `server/federation/grid.py`, this file touches names that Flower does not publish.
 """

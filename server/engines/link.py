@@ -49,7 +49,7 @@ def serve_link(keys: Path, host: str, port: int, control_port: int, database: Pa
         if not (keys / name).is_file():
             raise KeysError(f"{keys / name}: not there; make a folder of keys: privet keys new DIR")
     if port == control_port:
-        raise SettingsError(f"--control-port {control_port}: is the nodes' --port too; name another")
+        raise SettingsError(f"--control-port {control_port}: is --port too; name another")
     members = {path: read_public(path) for path in sorted(keys.glob("*.pub"))}
     if database:
         database.parent.mkdir(parents=True, exist_ok=True)
