@@ -33,6 +33,7 @@ FLEET = {
 }
 INSIDE = ("/v1/control/", "/v1/runtime/")
 KEY = FLEET_HTTP_PUBLIC_KEY_HEADER.lower().encode()
+RUNS = "runs are submitted on the SuperLink's own machine, at its --control-port"
 
 Refusal = tuple[int, str]
 
@@ -68,9 +69,9 @@ class Ports:
         if scope["type"] == "http" and (scope.get("server") or ("", 0))[1] == self._control_port:
             return None if path.startswith(INSIDE) else (404, "Not here")
         if scope["type"] != "http" or path not in FLEET:
-            return 404, "Not here"
+            return 404, RUNS if path.startswith(INSIDE) else "Not here"
         # Flower checks that the caller has the private half, and which node's key it is.
         claimed = [value for name, value in scope["headers"] if name == KEY]
         if len(claimed) != 1 or claimed[0] not in self._members:
-            return 401, "This node's public key is not in the SuperLink's folder of keys"
+            return 401, "this node's public key is not in the SuperLink's folder of keys"
         return None

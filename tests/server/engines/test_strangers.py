@@ -10,7 +10,7 @@ import httpx
 import pytest
 import tomli_w
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from deployed import Federation, heartbeat, wait_for
+from deployed import Federation, free_port, heartbeat, wait_for
 from fastapi.routing import iter_route_contexts
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, TaskType
@@ -84,6 +84,7 @@ def test_a_strangers_app_is_not_taken_at_the_nodes_port(link, flwr, foreign):
     app, canary = foreign
     status, said = flwr(link.address, "run", str(app), "there")
     assert status != 0, said
+    assert "at its --control-port" in said
     status, said = flwr(link.address, "list", "there")
     assert status != 0, said
     assert not canary.exists()
@@ -111,7 +112,7 @@ def test_a_strangers_node_does_not_join(link, flwr, tmp_path):
     assert status == 0, said
     log = tmp_path / "supernode.log"
     words = ["--superlink", link.address, "--root-certificates", str(trusted)]
-    words += ["--auth-supernode-private-key", str(key), "--max-retries", "0"]
+    words += ["--auth-supernode-private-key", str(key), "--port", str(free_port())]
     with log.open("wb") as out:
         node = subprocess.Popen(
             [BIN / "flower-supernode", *words], env=flower_environment(tmp_path),
