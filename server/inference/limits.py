@@ -4,7 +4,6 @@ from pydantic import Field
 
 from privacy.settings import Section
 
-
 # To compute an answer, many times what it takes: a worker that takes longer has gone astray.
 ANSWER_S = {"ckks": 30.0, "boolean": 240.0}
 

@@ -1,4 +1,4 @@
-"""Noise on a grid costs no accuracy: the mean of three seeds, within 0.15 points of that of float32.
+"""Noise on a grid costs no accuracy: the mean of three seeds, within 0.15 points of float32's.
 
 run as: python tests/acceptance/accuracy.py [--seeds 3]
 

@@ -43,7 +43,7 @@ def charges(home, name, run):
 
 def test_three_nodes_and_what_can_happen_to_them(tmp_path):
     with Federation(tmp_path) as here:
-        join = ["-s", "federation.engine=superlink", "-s", f"federation.address={here.address}"]
+        join = ["-s", "federation.engine=superlink", "-s", f"federation.address={here.control}"]
         trusted = tmp_path / "keys" / "server" / "authority.pem"
         join += ["-s", f"federation.root_certificates={trusted}"]
         for name in ("keys", "foreign"):
