@@ -19,6 +19,8 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
     """
+    if path.is_dir() or not path.name:
+        raise RunError(f"{path}: cannot be written: it is a folder; name a file")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

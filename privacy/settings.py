@@ -16,6 +16,7 @@ from privacy.errors import SettingsError
 Tables = dict[str, Any]
 
 BRIEF = 100  # characters of a wrong value that an error repeats
+NOT_TOML = (ValueError, RecursionError)  # a number of too many digits, and lists in lists, too
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def read_toml(path: Path) -> Tables:
         ) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except NOT_TOML as error:
         raise SettingsError(f"{path}: not TOML: {error}") from None
 
 
@@ -111,7 +112,7 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
 def _read_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except NOT_TOML:
         pass
     try:
         return float(text)  # `.5` and `1.` are numbers to a person, though not to TOML
