@@ -8,9 +8,11 @@ import sys
 import traceback
 from typing import Annotated
 
+import click
 import typer
 
-from privacy.errors import PrivetError
+from privacy.errors import PrivetError, SettingsError
+from privacy.settings import BRIEF
 from server.commands import (
     attack,
     audit,
@@ -74,17 +76,35 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _require_lines(sys.argv[1:])
         sys.exit(app(standalone_mode=False))
     except BrokenPipeError:  # whoever reads has seen enough: `privet list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except PrivetError as error:
         _fail(error, str(error), error.exit_status)
+    except click.Abort as error:  # Ctrl-C, or no one there to answer
+        _fail(error, "interrupted", 130)
+    except MemoryError as error:
+        _fail(error, f"out of memory: {str(error) or 'ask for less at once'}", 1)
+    except OSError as error:  # of a file that no command looks after: a log, a lock
+        _fail(error, f"{error.filename or 'privet'}: {error.strerror or error}", 1)
     except Exception as error:
         # click's own usage errors come with a message and exit status 2
         status = getattr(error, "exit_code", 1)
         message = error.format_message() if hasattr(error, "format_message") else repr(error)
         _fail(error, message, status)
+
+
+def _require_lines(words: list[str]) -> None:
+    """Refuse arguments of several lines: an error repeats them, in its one.
+
+    Raises:
+        SettingsError: names the first.
+    """
+    for word in words:
+        if word.splitlines() not in ([word], []):
+            raise SettingsError(f"{word[:BRIEF]!a}: has a line break in it; take it out")
 
 
 def _fail(error: BaseException, message: str, status: int) -> None:

@@ -1,6 +1,9 @@
 """Net: a model as a device holds it, compiled if every one of its layers has a kernel."""
 
+from collections.abc import Mapping
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
@@ -36,6 +39,27 @@ def build(
     built = architecture.build(model, pooled, num_classes, layers)
     chain = built.children() if type(built) is nn.Sequential else [built]
     return nn.Sequential(nn.AvgPool2d(model.pool), *chain)
+
+
+def fill(model: nn.Module, weights: Mapping[str, NDArray]) -> None:
+    """Put weights from a file or a message into a model.
+
+    Raises:
+        ModelError: they are another model's.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: array.shape for name, array in weights.items()}
+    if own != given:
+        name = min(name for name in own | given if own.get(name) != given.get(name))
+        raise ModelError(
+            f"the weights are another model's: {name} has shape {_shape(given, name)}, and here "
+            f"{_shape(own, name)}; keep the [model], the data and the [arithmetic] of its training"
+        )
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return str(list(shapes[name])) if name in shapes else "none"
 
 
 class Net:

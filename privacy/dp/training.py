@@ -5,6 +5,7 @@ promise without reaching inside: batches are Poisson samples and are charged to 
 they are handed out; the sum is divided by the batch size *expected* of a public number of records.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -224,6 +225,8 @@ def privatize(
             noise=Noise(noise),
         )
     else:
+        # Opacus asks for the hook that torch warns of; a person can do nothing about it.
+        warnings.filterwarnings("ignore", message="Using a non-full backward hook")
         model = GradSampleModule(model, loss_reduction="sum")
         private = GridOptimizer(
             optimizer,

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from clients.data.sets import load
 from clients.seeds import derive
-from clients.training.net import Net, build
+from clients.training.net import Net, build, fill
 from clients.training.records import records
 from clients.training.train import evaluate
 from privacy.dp.training import require_private
@@ -121,7 +121,7 @@ def test_evaluator(experiment: Experiment) -> Evaluate:
     def evaluate_weights(weights: Weights) -> tuple[float | None, float | None]:
         if not len(test):
             return None, None
-        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        fill(model, weights)
         with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
             results = list(pool.map(lambda piece: evaluate(net, test, piece), pieces))
         losses, correct = zip(*results, strict=True)

@@ -17,6 +17,7 @@ from clients.node.app import app as client_app
 from privacy.errors import FederationFailed, Interrupted, SettingsError
 from server.engines.app import app as server_app
 from server.engines.submission import Submission, flower_environment, private_home
+from server.experiment.experiment import Federation
 from server.federation.grid import CohortGrid
 from server.run.directory import Run
 from server.run.logs import silence
@@ -57,11 +58,7 @@ def run_on_ray(run: Run) -> None:
 def run_on_superlink(run: Run) -> None:
     """On the SuperLink at `[federation] address`, and the devices that have joined it."""
     federation = run.experiment.federation
-    if not federation.address:
-        raise SettingsError(
-            "[federation] engine = 'superlink' needs address: -s federation.address=HOST:PORT; "
-            "start one with: privet link"
-        )
+    require_address(federation)
     with private_home() as home:
         submission = Submission(run, home, federation)
         try:
@@ -70,6 +67,19 @@ def run_on_superlink(run: Run) -> None:
         except KeyboardInterrupt:
             submission.stop()
             raise
+
+
+def require_address(federation: Federation) -> None:
+    """Refuse devices of their own without the SuperLink that they have joined.
+
+    Raises:
+        SettingsError: there is no address.
+    """
+    if federation.engine == "superlink" and not federation.address:
+        raise SettingsError(
+            "[federation] engine = 'superlink' needs address: -s federation.address=HOST:PORT; "
+            "start one with: privet link"
+        )
 
 
 ENGINES: dict[str, Callable[[Run], None]] = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clients.training.records import records
 from server.engines.app import create_run
-from server.engines.choice import carry
+from server.engines.choice import carry, require_address
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
@@ -16,6 +16,7 @@ def launch(experiment: Experiment, runs: Path, name: str = "") -> Run:
         UserError: before anything is left on disk.
         FederationFailed: the run is kept, and says why.
     """
+    require_address(experiment.federation)
     records(experiment.data, experiment.model)  # fixed features are computed on all cores, once
     run = create_run(experiment, runs, name)
     resume(run)

@@ -17,7 +17,7 @@ from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
-from clients.training.net import build
+from clients.training.net import build, fill
 from privacy.documents import to_json
 from privacy.encrypted.net import Array, Convolution, Dense, Net
 from privacy.encrypted.signs import BinaryNet, with_parity
@@ -78,7 +78,7 @@ def trained_model(run: Run) -> nn.Module:
     chosen = run.experiment
     model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)
     arrays = run.weights(len(run.rounds))
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    fill(model, arrays)
     return model.eval()
 
 

@@ -41,7 +41,7 @@ MEMORY_BYTES = 6 << 30  # of address space, above what a worker begins with
 CASES_OF_A_WORKER = 400
 UNCAUGHT = re.compile(r"^privet: [A-Za-z_]\w*\(.*\)$", re.MULTILINE | re.DOTALL)
 WARNED = re.compile(r"^\S+\.py:\d+: \w*Warning: .*", re.MULTILINE)
-LOCATED = re.compile(r".+: (\[[\w.]+\]|\w+).*")  # a line for each setting that is wrong
+LOCATED = re.compile(r"(-s \S.*?|\S+\.toml|--over .*?): .+")  # a line for each setting that is wrong
 
 # Runs that are made once, and copied: with a promise, without, of whole clients, of the device's
 # arithmetic, behind masks, and one that diverged.

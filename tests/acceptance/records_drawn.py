@@ -79,7 +79,7 @@ def arrays(rng):
         elif kind == "flat":
             found[name] = found[name].reshape(-1)
         elif kind == "beyond":
-            found[name] = found[name] | 128
+            found[name] = found[name].astype("u1") | 128
         elif kind == "short":
             found[name] = found[name][1:]
         else:
