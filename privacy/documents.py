@@ -47,7 +47,10 @@ def from_json(text: str | bytes) -> Any:
     Raises:
         ValueError: the text is not JSON.
     """
-    return json.loads(text, object_hook=_with_words)
+    try:
+        return json.loads(text, object_hook=_with_words)
+    except RecursionError:
+        raise ValueError("more lists in lists than anyone writes") from None
 
 
 def _finite(value: Any) -> Any:

@@ -8,7 +8,6 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
 
 from privacy.errors import PrivetError, SettingsError
@@ -83,8 +82,6 @@ def main() -> None:
         sys.exit(1)
     except PrivetError as error:
         _fail(error, str(error), error.exit_status)
-    except click.Abort as error:  # Ctrl-C, or no one there to answer
-        _fail(error, "interrupted", 130)
     except MemoryError as error:
         _fail(error, f"out of memory: {str(error) or 'ask for less at once'}", 1)
     except OSError as error:  # of a file that no command looks after: a log, a lock

@@ -250,6 +250,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             "values to whole numbers from 0 to 255"
         )
     start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataError(f"{path}: cut short: its header promises {content[3]} sizes")
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
     if len(content) != start + math.prod(shape):
         raise DataError(f"{path}: {len(content)} bytes, but its header promises {shape}")

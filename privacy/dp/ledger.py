@@ -6,7 +6,6 @@ Its upper bound is what is reported. Participation of clients in rounds is never
 subsampling: a server that sees who takes part gains nothing from it to amplify.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,7 @@ from opacus.accountants.analysis.prv import (
 )
 from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
-from privacy.documents import to_json
+from privacy.documents import from_json, to_json
 from privacy.dp.accounting.gaussian import distance, epsilon_of, order_two
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
@@ -126,7 +125,7 @@ class Ledger:
             ValueError: the text is not a ledger.
         """
         try:
-            rows = [Spent(float(s), float(q), n) for s, q, n in json.loads(text)]
+            rows = [Spent(float(s), float(q), n) for s, q, n in from_json(text)]
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a ledger: {error}") from None
         for row in rows:

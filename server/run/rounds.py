@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cache, lru_cache
 from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
+
+EXACT = ConfigDict(extra="forbid")
 
 
 @dataclass
@@ -17,6 +22,8 @@ class ClientRecord:
         failure: reason of its exception, refusal or rejection; None for a good update.
         refused: the failure is the device's own no, to save its budget.
     """
+
+    __pydantic_config__ = EXACT
 
     client: int
     num_examples: int = 0
@@ -36,6 +43,8 @@ class RoundRecord:
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
     """
 
+    __pydantic_config__ = EXACT
+
     round: int
     learning_rate: float
     seconds: float
@@ -52,10 +61,29 @@ class RoundRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "RoundRecord":
-        """The inverse of `to_json`; raises TypeError or ValueError."""
-        fields = from_json(text)
-        clients = [ClientRecord(**client) for client in fields.pop("clients")]
-        return cls(clients=clients, **fields)
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: a field is not there, or not what it should be.
+        """
+        record = _whole().validate_python(from_json(text))
+        for client in record.clients:
+            _require_ledger(client.ledger)
+        if record.secure and not all(
+            type(record.secure.get(key)) is int for key in ("members", "single_updates")
+        ):
+            raise ValueError("secure: does not say what the server saw")
+        return record
+
+
+@cache
+def _whole() -> TypeAdapter[RoundRecord]:
+    return TypeAdapter(RoundRecord)
+
+
+@lru_cache(maxsize=4096)
+def _require_ledger(text: str) -> None:
+    Ledger.from_json(text)
 
 
 Observe = Callable[[RoundRecord], None]  # told of each round when it is safely on disk

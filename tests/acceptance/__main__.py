@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("accuracy", "fuzz", "soak")
+PARTS = ("accuracy", "commands", "fuzz", "soak")
 
 
 def run(part: str) -> dict[str, object]:

@@ -185,11 +185,12 @@ def data(place, rng):
         )
         if rng.random() < 0.5:
             follow = rng.choice((["evaluate", "r"], ["cost", "r", "--json"], ["show", "r", "--json"],
-                                 ["audit", "r"], ["attack", "r", *as_options(QUICK)], ["report", "r"]))  # fmt: skip
+                                 ["attack", "r", *as_options(QUICK)], ["report", "r"]))  # fmt: skip
             asks.append(Ask(follow))
     return asks
 
 
+AT_ONCE = ("open", "diverged")  # what an audit refuses: of what it does not, it takes long
 QUICK = {"attack.shadows": "4", "attack.candidates": "20", "attack.reconstruct": "false"}
 
 
@@ -222,10 +223,11 @@ def _of_run(place, name, rng):
             ["attack", name, *as_options(given), *tail], wrote(path / "leakage.json", checked)
         )
     if command == "audit":
-        return Ask(["audit", rng.choice((name, "nothing")), *tail], checked)
+        subject = name if rng.random() < 0.1 or name in AT_ONCE else "nothing"
+        return Ask(["audit", subject, *tail], checked)
     if command == "infer":  # what it refuses: an answer takes seconds
         more = rng.choice((["--scheme", "x"], ["--images", "0"], ["--evaluate", "-1"], ["--flood", "2"],
-                           ["--url", "nowhere"], ["--url", "http://127.0.0.1:9"], ["--key", "/dev/null/x"],
+                           ["--url", "nowhere"], ["--url", "http://127.0.0.1:9"], ["--key", "."],
                            ["--url", "https://127.0.0.1:9", "--authority", "nothing"], ["--token", "x"],
                            ["--url", "http://127.0.0.1:9", "--token", "/nothing"]))  # fmt: skip
         return Ask(["infer", name, *more])
@@ -299,7 +301,7 @@ def sweeps(place, rng):
     axes = []
     for _ in range(rng.choice((0, 1, 1, 2))):
         found = settings(rng, most=1)
-        ((key, text),) = found.items()
+        key, text = rng.choice(sorted(found.items()))
         axes += ["--over", rng.choice((f"{key}={text}", f"{key}={text},{text}", f"{key}={text}+{key}={text}",
                                        f"{key}", f"x: {key}={text}", f"{key}=0.1..1 log", f"{key}=1..2,3",
                                        "budget.epsilon=1,none", f"=,{text}", f"{key}={text},,", ","))]  # fmt: skip

@@ -58,3 +58,9 @@ def test_there_is_no_other_writer():
     sources = [p for room in rooms for p in (ROOT / room).rglob("*.py")]
     pattern = re.compile(r"\bjson\.dumps?\(|import dumps?\b")
     assert [p.name for p in sources if pattern.search(p.read_text())] == ["documents.py"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "[1", b"\xff"])
+def test_what_is_no_json_is_a_value_error(text):
+    with pytest.raises(ValueError):  # noqa: PT011
+        from_json(text)

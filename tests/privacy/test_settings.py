@@ -190,6 +190,20 @@ def test_read_toml(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000])
+def test_what_no_reader_of_toml_takes_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=rf"^{path}: not TOML: .*$"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize("name", [".", "/", ".."])
+def test_a_name_that_no_file_has_is_refused(name: str) -> None:
+    with pytest.raises(RunError, match="it is a folder"), write_atomically(Path(name)):
+        pass
+
+
 def test_suggest() -> None:
     """A near miss is named; else everything known is listed."""
     assert suggest("epsilno", ["delta", "epsilon"]) == "; did you mean epsilon?"

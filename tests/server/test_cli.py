@@ -76,6 +76,11 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
         (["show", "latest"], "no runs yet"),
         (["resume", "nothing"], "not a run directory"),
         (["data", "fetch", "imagenet"], "not a data set to fetch"),
+        (["run", "tiny", "-s", "federation.engine=superlink"], "needs address"),
+        (["run", "tiny", "-s", "seed=" + "1" * 5000], "a valid integer"),
+        (["run", "tiny", "-s", "model.hidden=" + "[" * 5000], "input should be a valid tuple"),
+        (["run", "ti\nny"], "has a line break"),
+        (["show", "x\u2028y"], "has a line break"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_line_and_status_2(privet, runs, arguments, says):
@@ -201,3 +206,33 @@ def test_data_list(privet):
     assert status == 0
     assert set(json.loads(out)) == {"digits", "mnist", "fashion-mnist", "idx"}
     assert privet("data", "list")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("raised", "says", "status"),
+    [
+        (IsADirectoryError(21, "Is a directory", "log.txt"), "log.txt: Is a directory", 1),
+        (ConnectionResetError("gone"), "privet: gone", 1),
+        (MemoryError(), "out of memory", 1),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(privet, runs, monkeypatch, raised, says, status):
+    def fails(*_):
+        raise raised
+
+    monkeypatch.setattr("server.run.directory.list_runs", fails)
+    found, out, err = privet("list")
+    assert (found, out) == (status, "")
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["ternary", "binary"])
+def test_weights_of_another_model_are_refused_by_name(privet, runs, name):
+    """A hidden layer of words has a scale of its own: floats have no weights for it."""
+    asked = "run tiny -s federation.rounds=1 -s model.hidden=[4] -s federation.clients=2 --name r"
+    assert privet(*asked.split())[0] == 0
+    status, _, err = privet("evaluate", "r", "-s", f"arithmetic.name={name}")
+    assert status in (0, 2)
+    assert "RuntimeError" not in err
+    assert len(err.splitlines()) == (status == 2)
