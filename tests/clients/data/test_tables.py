@@ -78,7 +78,7 @@ def test_every_record_is_read_as_it_is_written(tmp_path, text):
         (ROWS.replace(",", "\t"), "row 1: values are separated by tabs"),
         ("0;1,5;2,5\n", "commas and semicolons"),
         (ROWS.encode("utf-16"), "is UTF-16; save it as UTF-8"),
-        ((ROWS + "é").encode("latin-1"), "row 4: byte 0xe9 is not UTF-8"),
+        ((ROWS + "é").encode("latin-1"), "line 4: byte 0xe9 is not UTF-8"),
         (ROWS + "\0", "zero bytes"),
     ],
 )
@@ -106,7 +106,7 @@ X, Y = np.zeros((4, 2, 2), np.uint8), np.arange(4, dtype=np.uint8)
         ({"train_x": X, "train_y": Y, "test_y": Y}, "test records without test_x"),
         ({"train_x": X / 2, "train_y": Y}, "train_x is float64, must be uint8"),
         ({"train_x": X.reshape(4, 4), "train_y": Y}, r"4 features of a record"),
-        ({"train_x": X[..., None].repeat(3, 3), "train_y": Y}, "average the 3 of the last axis"),
+        ({"train_x": X[..., None].repeat(3, 3), "train_y": Y}, "average the 3 of axis 3"),
         ({"train_x": X, "train_y": np.eye(4, dtype=np.uint8)}, r"labels of shape \[4, 4\]"),
         ({"train_x": X, "train_y": Y[:3]}, "4 images do not fit 3 labels"),
         ({"train_x": X[:, :0], "train_y": Y}, "must be .records, height, width."),
