@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from flwr.supercore.error import ApiErrorCode
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,8 +33,12 @@ FLEET = {
     )
 }
 INSIDE = ("/v1/control/", "/v1/runtime/")
+JOIN = "/v1/fleet/activate-node"
+CODE = int(ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED)  # else a node does not tell what is said
 KEY = FLEET_HTTP_PUBLIC_KEY_HEADER.lower().encode()
-RUNS = "runs are submitted on the SuperLink's own machine, at its --control-port"
+RUNS = "Runs are submitted on the SuperLink's own machine, at its --control-port."
+NOT_HERE = "There is no such call at this port."
+UNKNOWN = "This node's public key is not in the SuperLink's folder of keys."
 
 Refusal = tuple[int, str]
 
@@ -60,18 +65,20 @@ class Ports:
             return
         status, why = refusal
         headers = {"Connection": "close"}  # a body that was sent is not read
-        await JSONResponse({"detail": why}, status, headers)(scope, receive, send)
+        code = {"code": CODE} if why is UNKNOWN else {}
+        await JSONResponse({**code, "detail": why}, status, headers)(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> Refusal | None:
         path = scope["path"]
         if scope["type"] == "http" and path == HEALTH:
             return None
         if scope["type"] == "http" and (scope.get("server") or ("", 0))[1] == self._control_port:
-            return None if path.startswith(INSIDE) else (404, "Not here")
+            return None if path.startswith(INSIDE) else (404, NOT_HERE)
         if scope["type"] != "http" or path not in FLEET:
-            return 404, RUNS if path.startswith(INSIDE) else "Not here"
+            return 404, RUNS if path.startswith(INSIDE) else NOT_HERE
         # Flower checks that the caller has the private half, and which node's key it is.
         claimed = [value for name, value in scope["headers"] if name == KEY]
         if len(claimed) != 1 or claimed[0] not in self._members:
-            return 401, "this node's public key is not in the SuperLink's folder of keys"
+            # At a 401 Flower's node ends without a word; this one it tells its owner.
+            return 412 if path == JOIN else 401, UNKNOWN
         return None

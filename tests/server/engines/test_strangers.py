@@ -119,8 +119,7 @@ def test_a_strangers_node_does_not_join(link, flwr, tmp_path):
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        refused = '/v1/fleet/activate-node HTTP/1.1" 401'
-        wait_for("the refusal", lambda: refused in link.log("superlink"))
+        wait_for("the refusal", lambda: ports.UNKNOWN in log.read_text(errors="replace"))
     finally:
         node.kill()
         node.wait()
@@ -212,6 +211,7 @@ def test_no_spelling_of_a_path_leads_elsewhere(ask, keys, path):
 def test_a_node_shows_the_one_key_that_it_has(ask, keys):
     member, stranger = map(claim, keys)
     path = "/v1/fleet/pull-messages"
+    assert ask(NODES_PORT, ports.JOIN, stranger) == 412
     assert ask(NODES_PORT, path, member) == 200
     for claimed in [(), ("",), (stranger,), (member, stranger), (stranger, member), (member[:-4],)]:
         assert ask(NODES_PORT, path, *claimed) == 401
