@@ -7,6 +7,7 @@ certificates X.509 v3 (RFC 5280); node keys in OpenSSH's format, which Flower re
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from privacy.errors import KeysError
 VALID_DAYS = 365
 
 PrivateKey = ec.EllipticCurvePrivateKey
+HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([\w-]*)(\.[A-Za-z0-9_][\w-]*)*\.?", re.ASCII)
+MOST_HOST = 253  # characters (RFC 1035)
 
 
 def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[Path]:
@@ -42,7 +45,7 @@ def make_authority(folder: Path, hosts: Sequence[str], num_nodes: int) -> list[P
         The folders `server`, `node-0`, `node-1`, ...
 
     Raises:
-        KeysError: the folder has keys already, or cannot be written to.
+        KeysError: a host is none, or the folder has keys already, or cannot be written to.
     """
     root, server = _new_key(), _new_key()
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "privet test authority")])
@@ -136,4 +139,9 @@ def _name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if len(host) > MOST_HOST or not HOST.fullmatch(host):
+            raise KeysError(
+                f"{host[:MOST_HOST]!a}: not the name or address of a machine: letters, digits, "
+                "dashes and dots (of other letters, its xn-- form)"
+            ) from None
         return x509.DNSName(host)

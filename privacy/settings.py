@@ -1,6 +1,5 @@
 """Frozen settings from TOML files and `-s section.key=value`, with errors a person can act on."""
 
-import codecs
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
+from privacy.text import decode, unseen
 
 Tables = dict[str, Any]
 
 BRIEF = 100  # characters of a wrong value that an error repeats
-NOT_TOML = (ValueError, RecursionError)  # a number of too many digits, and lists in lists, too
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,18 @@ def read_toml(path: Path) -> Tables:
     """
     try:
         content = path.read_bytes()
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise SettingsError(f"{path}: is UTF-16; save it as UTF-8")
-        return tomllib.loads(content.decode("utf-8-sig"))  # editors put a mark before UTF-8
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        wrong = content[error.start]
-        raise SettingsError(
-            f"{path}: line {line}: byte {wrong:#04x} is not UTF-8; save it as UTF-8"
-        ) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except NOT_TOML as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from None
+    text = decode(path, content, SettingsError)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        hint = unseen(text)
+        raise SettingsError(f"{path}: not TOML: {error}{hint and f'; {hint}'}") from None
+    except (ValueError, RecursionError):  # Python's own limits
+        raise SettingsError(
+            f"{path}: holds a number of thousands of digits, or values nested as deep"
+        ) from None
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
@@ -98,7 +96,7 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not key or key.count(".") > 1:
+        if not equals or not all(key.split(".")) or key.count(".") > 1:
             raise SettingsError(f"-s {assignment}: must be section.key=value")
         section, _, name = key.rpartition(".")
         table = merged.setdefault(section, {}) if section else merged
@@ -111,8 +109,10 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
 
 def _read_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except NOT_TOML:
+        tables = tomllib.loads(f"value = {text}")
+        if len(tables) == 1:  # what follows on a line of its own is not dropped
+            return tables["value"]
+    except (ValueError, RecursionError):
         pass
     try:
         return float(text)  # `.5` and `1.` are numbers to a person, though not to TOML

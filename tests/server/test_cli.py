@@ -80,6 +80,8 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
         (["run", "tiny", "-s", "seed=" + "1" * 5000], "a valid integer"),
         (["run", "tiny", "-s", "model.hidden=" + "[" * 5000], "input should be a valid tuple"),
         (["run", "ti\nny"], "has a line break"),
+        (["keys", "new", "k", "--host", "ü"], "not the name or address of a machine"),
+        (["keys", "new", "k", "--host", ""], "not the name or address of a machine"),
         (["show", "x\u2028y"], "has a line break"),
     ],
 )
