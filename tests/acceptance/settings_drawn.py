@@ -20,10 +20,11 @@ from server.experiment.loading import ready_experiments
 from server.experiment.strategy import STRATEGIES
 
 NONSENSE = (
-    '""', "''", '"x"', "none", "null", "nan", "inf", "-inf", "-0.0", "1e400", "1e-400", "true", "[]",
-    "{}", "[[]]", "[1, 'a']", "1979-05-27", "07:32:00", "0x10", "1_000", "999999999999999999999999",
-    "-1", "0", "1.5", "ünïcode", "\udcff", "\x00", "a" * 5000, "[bold]", "=", "'''", "{a = 1}", " ",
-    "[" * 2000, "1" * 5000, "-9223372036854775809", "18446744073709551616", "%s", "../x", "\n", "🙂",
+    '""', "''", '"x"', "none", "null", "nan", "inf", "-inf", "-0.0", "1e400", "1e-400", "true",
+    "[]", "{}", "[[]]", "[1, 'a']", "1979-05-27", "07:32:00", "0x10", "1_000",
+    "999999999999999999999999", "-1", "0", "1.5", "ünïcode", "\udcff", "\x00", "a" * 5000,
+    "[bold]", "=", "'''", "{a = 1}", " ", "[" * 2000, "1" * 5000, "-9223372036854775809",
+    "18446744073709551616", "%s", "../x", "\n", "🙂",
 )  # fmt: skip
 NAMES = {
     "model.name": sorted(MODELS),
@@ -126,7 +127,8 @@ def settings(rng, keys=tuple(FIELDS), most=3):
 
 def as_options(found):
     """`-s key=value`, as often as needed."""
-    return [part for key, text in found.items() if "\x00" not in text for part in ("-s", f"{key}={text}")]
+    can_be_given = [f"{key}={text}" for key, text in found.items() if "\x00" not in text]
+    return [part for given in can_be_given for part in ("-s", given)]
 
 
 # ---- settings files
@@ -153,12 +155,14 @@ def document(found):
 
 
 JUNK = (
-    b"", b"\n", b"\xff\xfe", b"\x00" * 100, b"[budget]\n", b"budget = 3\n", b"[[budget]]\nepsilon=1\n",
-    b"[budget.epsilon]\nx=1\n", b"a = " + b"[" * 5000, b"x" * 100_000, b"{}", b"- yaml: 1\n", b"[a]\n[a]\n",
-    b"a.b.c.d = 1\n", b"[budget]\nepsilon = 1\nepsilon = 2\n", b"'' = 1\n", b"seed = " + b"9" * 5000,
-    b"[data]\n'a b' = 1\n", b"title = \"\\u0000\"\n", b"title = \"a\\nb\"\n", b"[model]\nhidden = 3\n",
-    b"[model]\nhidden = [[4]]\n", b"[federation]\nclients = 1e999\n", b"[training]\n[training.x]\n",
-    b"data = [{name='idx'}]\n", b"# only a remark", b"[budget]\nepsilon = 1979-05-27\n", b"a = {" * 3000,
+    b"", b"\n", b"\xff\xfe", b"\x00" * 100, b"[budget]\n", b"budget = 3\n",
+    b"[[budget]]\nepsilon=1\n", b"[budget.epsilon]\nx=1\n", b"a = "+b"[" * 5000, b"x" * 100_000,
+    b"{}", b"- yaml: 1\n", b"[a]\n[a]\n", b"a.b.c.d = 1\n",
+    b"[budget]\nepsilon = 1\nepsilon = 2\n", b"'' = 1\n", b"seed = "+b"9" * 5000,
+    b"[data]\n'a b' = 1\n", b"title = \"\\u0000\"\n", b"title = \"a\\nb\"\n",
+    b"[model]\nhidden = 3\n", b"[model]\nhidden = [[4]]\n", b"[federation]\nclients = 1e999\n",
+    b"[training]\n[training.x]\n", b"data = [{name='idx'}]\n", b"# only a remark",
+    b"[budget]\nepsilon = 1979-05-27\n", b"a = {" * 3000,
 )  # fmt: skip
 
 

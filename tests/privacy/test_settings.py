@@ -143,7 +143,9 @@ def test_override_leaves_its_argument_alone() -> None:
     assert origins == {"oven.heat": "-s oven.heat=3.0", "name": "-s name=x"}
 
 
-@pytest.mark.parametrize("assignment", ["oven.heat", "=3", "a.b.c=1", "", " =1"])
+@pytest.mark.parametrize(
+    "assignment", ["oven.heat", "=3", "a.b.c=1", "", " =1", ".=1", "a.=1", ".a=1"]
+)
 def test_not_an_assignment(assignment: str) -> None:
     """Anything else is refused with the form that is wanted."""
     with pytest.raises(SettingsError, match=r"^-s .*: must be section\.key=value$"):
