@@ -40,7 +40,7 @@ from server import cli  # noqa: E402
 LIMIT_S = 120
 MEMORY_BYTES = 6 << 30  # of address space, above what a worker begins with
 CASES_OF_A_WORKER = 400
-STAY = (".lock", "log.txt", ".shadows")  # whatever comes of a command
+STAY = (".lock", "log.txt", ".shadows")  # a lock, a log, a cache of shadow models
 UNCAUGHT = re.compile(r"^privet: [A-Za-z_]\w*\(.*\)$", re.MULTILINE | re.DOTALL)
 WARNED = re.compile(r"^\S+\.py:\d+: \w*Warning: .*", re.MULTILINE)
 LOCATED = re.compile(
@@ -109,7 +109,7 @@ def judge(ask, status, told, error, before, after):
         return f"{len(lines)} lines of error: {lines[1][:100]}"
     if status == 2 and ask.must_do:
         return f"refused what a check called usable: {lines[0][:150]}"
-    new = sorted(path for path in after - before if not path.endswith(STAY))
+    new = sorted(path for path in after - before if not any(name in path for name in STAY))
     return f"refused, and left {new[0]}" if status == 2 and new else ""
 
 
