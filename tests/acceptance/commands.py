@@ -132,10 +132,11 @@ def do(seed, case, home, finished, show=False):
             before = tree(folder)
             given = [*(["--debug"] if show else []), *ask.given]
             status, told, error = call(given, out.fileno(), err.fileno())
+            if show:  # which asked for the traceback
+                print(f"$ privet {ask.given}\n{told}{error}exit status {status}", file=sys.stderr)
+                error = error[max(error.rfind("\nprivet: ") + 1, 0) :]
             wrong = judge(ask, status, told, error, before, tree(folder))
             counts[status == 0] += 1
-            if show:
-                print(f"$ privet {ask.given}\n{told}{error}exit status {status}", file=sys.stderr)
             if wrong:
                 wrong = f"{' '.join(ask.given)!r:.300}: {wrong}"
                 break
