@@ -40,7 +40,7 @@ from server import cli  # noqa: E402
 LIMIT_S = 120
 MEMORY_BYTES = 6 << 30  # of address space, above what a worker begins with
 CASES_OF_A_WORKER = 400
-STAY = (".lock", "log.txt", ".shadows")  # a lock, a log, a cache of shadow models
+STAY = (".lock", "log.txt", ".shadows", "/attack")  # a lock, a log, stages of an attack: whole
 UNCAUGHT = re.compile(r"^privet: [A-Za-z_]\w*\(.*\)$", re.MULTILINE | re.DOTALL)
 WARNED = re.compile(r"^\S+\.py:\d+: \w*Warning: .*", re.MULTILINE)
 LOCATED = re.compile(
