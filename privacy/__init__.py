@@ -9,6 +9,7 @@ encrypted/   inference on encrypted inputs
 cipher       keys of 256 bits, and the words that ChaCha20 makes of them
 errors       all that can go wrong, each with its exit status
 settings     TOML tables as frozen sections, with located errors
+documents    JSON that every reader takes
 files        written whole or not at all, held by one process
 authority    who may take part: keys and certificates
 security     how hard the lattices are: tables, and an estimate

@@ -1,5 +1,6 @@
 """Frozen settings from TOML files and `-s section.key=value`, with errors a person can act on."""
 
+import codecs
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -67,10 +68,18 @@ def read_toml(path: Path) -> Tables:
         SettingsError: the file is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{path}: cannot be read: {reason}") from None
+        content = path.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise SettingsError(f"{path}: is UTF-16; save it as UTF-8")
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors put a mark before UTF-8
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        wrong = content[error.start]
+        raise SettingsError(
+            f"{path}: line {line}: byte {wrong:#04x} is not UTF-8; save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}") from None
 

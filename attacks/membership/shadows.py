@@ -141,7 +141,7 @@ class Stack:
         for biased, activations in zip(self._biased, self._activations, strict=True):
             w_KOI = next(weights)
             if x.dim() == 2:
-                z = (x @ w_KOI.flatten(0, 1).t()).view(len(x), len(w_KOI), -1).transpose(0, 1)
+                z = (x @ w_KOI.flatten(0, 1).t()).view(len(x), *w_KOI.shape[:2]).transpose(0, 1)
                 z = z + next(weights).unsqueeze(1) if biased else z
             elif biased:
                 z = torch.baddbmm(next(weights).unsqueeze(1), x, w_KOI.transpose(1, 2))
@@ -219,7 +219,7 @@ def train_stack(
         start = [w.clone() for w in stack.weights]
         sizes = torch.tensor([[float(len(p)) for p in parts[c]] for c in cohort])
         mean = [torch.zeros_like(w) for w in start]
-        for share_K, client in zip(sizes / sizes.sum(0), cohort, strict=True):
+        for share_K, client in zip(sizes / sizes.sum(0).clamp(min=1), cohort, strict=True):
             for w, origin in zip(stack.weights, start, strict=True):
                 w.copy_(origin)
             _train_client(stack, sample, parts[client], recipe, rate, generator)
@@ -240,14 +240,16 @@ def _train_client(
     generator: torch.Generator,
 ) -> None:
     """`local_steps` steps of SGD or DP-SGD of every model on its own records of one client."""
-    sizes = torch.tensor([len(p) for p in part])
+    # A client may have no record in some model: its share there is 0, and has to stay finite.
+    sizes = torch.tensor([len(p) for p in part]).clamp(min=1)
     sigma, clip = recipe.noise_multiplier, recipe.clip
     private = sigma is not None
     velocity = [torch.zeros_like(w) for w in stack.weights]
     for records, kept_KB in _batches(stack, part, recipe, generator):
-        x = sample.inputs(records.flatten()).view(*records.shape, -1)
+        flat = sample.inputs(records.flatten()).flatten(1)
+        x = flat.view(*records.shape, flat.shape[1])
         y_KB = sample.y[records].expand(kept_KB.shape)
-        expected = recipe.sample_rate * sizes if private else kept_KB.sum(1)
+        expected = recipe.sample_rate * sizes if private else kept_KB.sum(1).clamp(min=1)
         share_KB = kept_KB / expected.unsqueeze(1)
 
         def factor(norms_KB: Tensor, share_KB: Tensor = share_KB) -> Tensor:

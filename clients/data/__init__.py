@@ -2,6 +2,7 @@
 
 sets      [data]: the data sets by name, and who holds which of their records
 formats   files as people have them: IDX, npz, CSV
+tables    CSV: names, numbers, and what is refused of them
 schema    what an owner tells of a folder of records, once
 distort   small random distortions of images
 """

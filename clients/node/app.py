@@ -202,8 +202,7 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
     if _mine.key != key:
         dataset = load(data)
         training, _ = records(data, job.model)
-        num_classes = data.classes or dataset.num_classes
-        model = build(job.model, dataset.shape, num_classes, job.arithmetic)
+        model = build(job.model, dataset.shape, dataset.num_classes, job.arithmetic)
         _mine.net, _mine.key = net_of(model, training, job), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort

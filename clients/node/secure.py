@@ -16,7 +16,6 @@ A simulated device has neither: it believes the server on who takes part.
 """
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from clients.seeds import round_key
 from clients.training.job import Job
 from privacy.cipher import Key
+from privacy.documents import to_json
 from privacy.dp.discrete import LEAST, discrete_gaussian
 from privacy.dp.ledger import Ledger
 from privacy.errors import KeysError, SecureSumFailed, SettingsError
@@ -218,10 +218,10 @@ def task_of(content: RecordDict) -> str:
     """
     config = dict(content.config_records["config"])
     config.pop("ledger", None)
-    total = hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode())
+    total = hashlib.sha256(to_json(config, sort_keys=True, default=repr).encode())
     for name, array in sorted(content.array_records["arrays"].items()):
         about = [name, array.dtype, list(array.shape), array.stype, len(array.data)]
-        total.update(json.dumps(about).encode())
+        total.update(to_json(about).encode())
         total.update(array.data)
     return total.hexdigest()
 

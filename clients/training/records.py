@@ -53,12 +53,16 @@ class Records:
 
 def records(data: Data, model: Model) -> tuple[Records, Records]:
     """Training and test records of a data set as `model` reads them, once a process."""
-    return _records(data.name, data.path, data.crop, model.name)
+    return _records(data.name, data.path, data.crop, data.classes, model.name)
 
 
 @lru_cache(maxsize=4)
-def _records(data_name: str, path: str, crop: int, model_name: str) -> tuple[Records, Records]:
-    dataset = load(Data(name=data_name, path=path, crop=crop))  # type: ignore[arg-type]
+def _records(
+    data_name: str, path: str, crop: int, classes: int, model_name: str
+) -> tuple[Records, Records]:
+    dataset = load(
+        Data(name=data_name, path=path, crop=crop, classes=classes)  # type: ignore[arg-type]
+    )
     x = (torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.test_x))
     y = tuple(torch.from_numpy(part).long() for part in (dataset.train_y, dataset.test_y))
     if MODELS[model_name].transform is None:

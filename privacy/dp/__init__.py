@@ -1,6 +1,7 @@
 """Differential privacy: what is promised, the step that keeps the promise, and what was spent.
 
 budget        [budget]: the unit, epsilon and delta, and the noise that they need
+accounting/   closed forms of epsilon, and the noise that one needs
 ledger        what each data set has spent, by the PRV accountant
 journal       a device's own ledger on its disk, which survives a power cut
 training      the private step: sample, clip, add noise, charge

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from privacy.dp.ledger import solve_noise_multiplier
+from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.settings import Range, Section
 
 LEAST_NOISE, MOST_NOISE = 1e-3, 1e6  # over `clip`; less is as good as none

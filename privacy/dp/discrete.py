@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from privacy.cipher import WORDS, Key, Words, compiled, stream
-from privacy.dp.ledger import Spent
+from privacy.dp.ledger import LEAST_NOISE, Spent
 from privacy.errors import SettingsError
 
 LEAST, MOST = 16, 1 << 20  # deviations: for the bound on tau, and for 64-bit integers
 REACH = 64  # deviations
+LOG_ORDERS = -16.0, 30.0  # of Renyi orders less 1: epsilon from 10^-10 to 10^12
 BUFFER = 64 * WORDS
 RESERVE = 8192  # words, for the last draw: a draw uses some fifty
 
@@ -42,22 +43,27 @@ def epsilon_of_sum(entries: Iterable[Spent], delta: float) -> float:
             raise ValueError("no amplification by sampling is proved for shares of noise")
         if entry.steps:
             z = entry.noise_multiplier
-            rho += entry.steps / (2 * z * z) if z else math.inf
+            rho += entry.steps / (2 * z * z) if z >= LEAST_NOISE else math.inf
     return epsilon_of_zcdp(rho, delta)
 
 
 @lru_cache(maxsize=1024)
 def epsilon_of_zcdp(rho: float, delta: float) -> float:
-    """The least epsilon over Renyi orders (Canonne et al. 2020, proposition 12)."""
-    if rho == 0 or rho == math.inf:
+    """The least epsilon over Renyi orders (Canonne et al. 2020, proposition 12).
+
+    0 where `delta` hides all: by Pinsker, outputs are within sqrt(rho / 2) of one another.
+    """
+    if rho == math.inf:
         return rho
+    if math.sqrt(rho / 2) <= delta:
+        return 0.0
 
     def bound(log_order: float) -> float:
         less_one = math.exp(log_order)
         order = less_one + 1
         return rho * order + math.log(less_one / order) - math.log(delta * order) / less_one
 
-    found = minimize_scalar(bound, bounds=(-8.0, 12.0), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(bound, bounds=LOG_ORDERS, method="bounded", options={"xatol": 1e-6})
     return max(0.0, float(found.fun))
 
 
@@ -76,7 +82,10 @@ def solve_sum(epsilon: float, delta: float, steps: int) -> float:
         else:
             low = z
     if high >= 1e6 * (1 - 1e-9):
-        raise SettingsError(f"[budget] epsilon = {epsilon}: no noise is enough for {steps} rounds")
+        raise SettingsError(
+            f"[budget] epsilon = {epsilon}: no noise_multiplier up to 1e+06 is known to be enough "
+            f"for {steps} rounds; ask for fewer rounds or a larger epsilon"
+        )
     return high
 
 

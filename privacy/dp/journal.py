@@ -16,7 +16,6 @@ import fcntl
 import glob
 import hashlib
 import hmac
-import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privacy.documents import from_json, to_json
 from privacy.dp.discrete import epsilon_of_sum
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, LedgerError
@@ -218,7 +218,7 @@ class Journal:
         seal, key = START, self._key()
         for number, line in enumerate(text[:whole].splitlines(), start=1):
             try:
-                body = json.loads(line)
+                body = from_json(line)
                 found = body.pop("seal")
                 if not hmac.compare_digest(found, _seal(key, seal, body)):
                     raise ValueError
@@ -235,7 +235,7 @@ class Journal:
 
     def _append(self, lines: list[dict[str, Any]], body: dict[str, Any]) -> None:
         seal = _seal(self._key(), lines[-1]["seal"] if lines else START, body)
-        line = json.dumps(body | {"seal": seal}) + "\n"
+        line = to_json(body | {"seal": seal}) + "\n"
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file:
@@ -263,7 +263,7 @@ class Journal:
     def _read_end(self) -> tuple[int, str]:
         """The number of lines that are there at least, and the seal of the last of them."""
         try:
-            num, last, seal = json.loads(self._end_path.read_bytes())
+            num, last, seal = from_json(self._end_path.read_bytes())
             if not hmac.compare_digest(seal, _seal(self._key(), last, {"lines": num})):
                 raise ValueError
         except (ValueError, TypeError, OSError):
@@ -272,7 +272,7 @@ class Journal:
 
     def _write_end(self, num: int, last: str, key: bytes) -> None:
         with write_atomically(self._end_path) as end:
-            end.write(json.dumps([num, last, _seal(key, last, {"lines": num})]).encode())
+            end.write(to_json([num, last, _seal(key, last, {"lines": num})]).encode())
 
     def _key(self) -> bytes:
         try:
@@ -300,7 +300,7 @@ class Journal:
 
 
 def _seal(key: bytes, before: str, body: dict[str, Any]) -> str:
-    content = before + json.dumps(body, sort_keys=True)
+    content = before + to_json(body, sort_keys=True)
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
 
 

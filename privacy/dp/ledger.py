@@ -26,13 +26,17 @@ from opacus.accountants.analysis.prv import (
     discretize,
 )
 from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
-from scipy.optimize import brentq
-from scipy.stats import norm
 
-from privacy.errors import SettingsError
+from privacy.documents import to_json
+from privacy.dp.accounting.gaussian import distance, epsilon_of, order_two
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
-MAX_NOISE_MULTIPLIER = 1e4
+ABSOLUTE_ERROR = 5e-4  # of epsilon, likewise: a finer grid is for an epsilon that needs it
+LEAST_NOISE = 1e-9  # less is none: squares of its inverse would leave float64
+ENOUGH_NOISE = 1e100  # more counts as this, likewise
+FINE_POINTS = 1 << 19
+LOST = 2.0**-50  # of a step's Renyi divergence, in float64
+MOST_LOSS = 700.0  # of a privacy loss: exp of more is infinite, and Opacus's bound then too low
 MOST_POINTS = 1 << 24  # of a PRV's grid; a million steps at epsilon 8 take about one million
 RDP_ORDERS = (*range(2, 64), 80, 128, 256, 512)  # whole ones: the fractional are slow,
 LOW_NOISE_ORDERS = (1.05, 1.1, 1.25, 1.5, 1.75)  # and matter where epsilon is in the hundreds
@@ -94,7 +98,7 @@ class Ledger:
     def renyi_epsilon(self, delta: float) -> float:
         """The same by Renyi orders: looser, and true for discrete Gaussians where q = 1."""
         spent = tuple(entry for entry in self.entries if entry.steps)
-        if any(entry.noise_multiplier == 0 for entry in spent):
+        if any(entry.noise_multiplier < LEAST_NOISE for entry in spent):
             return math.inf
         return _rdp_epsilon(spent, delta) if spent else 0.0
 
@@ -112,7 +116,7 @@ class Ledger:
 
     def to_json(self) -> str:
         """`[[noise_multiplier, sample_rate, steps], ...]`"""
-        return json.dumps([[sigma, q, n] for (sigma, q), n in sorted(self._steps.items())])
+        return to_json([[sigma, q, n] for (sigma, q), n in sorted(self._steps.items())])
 
     @classmethod
     def from_json(cls, text: str) -> "Ledger":
@@ -146,27 +150,36 @@ def epsilon_spent(
     entries = tuple(entry for entry in entries if entry.steps)
     if not entries:
         return 0.0
-    if any(entry.noise_multiplier == 0 for entry in entries):
+    if any(entry.noise_multiplier < LEAST_NOISE for entry in entries):
         return math.inf
+    if sum(distance(e.noise_multiplier, e.sample_rate, e.steps) for e in entries) <= delta:
+        return 0.0
     try:
         prvs, error = _discretise(entries, delta, relative_error)
-    except OverflowError:
-        return _rdp_epsilon(entries, delta)
+    except (OverflowError, RuntimeError, ValueError):
+        prvs, error = [], math.inf
     return _epsilon_of(prvs, entries, delta, error)
 
 
 def _epsilon_of(
     prvs: list[DiscretePRV], entries: tuple[Spent, ...], delta: float, error: float
 ) -> float:
-    # Both bounds hold, so the lesser does. Where epsilon is tiny, or so large that nothing is
-    # left to protect, the search over the PRV's finite grid can fail: then RDP stands alone.
-    rdp = _rdp_epsilon(entries, delta)
+    # All bounds hold, so the least does. Where epsilon is tiny, or so large that nothing is left
+    # to protect, the search over the PRV's finite grid can fail, or its error dominates.
+    bound = _rdp_epsilon(entries, delta)
+    unsampled = all(entry.sample_rate == 1 for entry in entries)
+    if unsampled and not ABSOLUTE_ERROR < error < math.inf:
+        mu = math.sqrt(sum(e.steps * (1 / e.noise_multiplier) ** 2 for e in entries))
+        bound = min(bound, epsilon_of(mu, delta))
+    if not prvs:
+        return bound
     try:
         with _quiet():
             composed = compose_heterogeneous(prvs, [entry.steps for entry in entries])
-            return float(min(rdp, composed.compute_epsilon(delta, delta / 1000, error)[2]))
+            found = float(composed.compute_epsilon(delta, delta / 1000, error)[2])
+            return max(0.0, min(bound, found))
     except (RuntimeError, ValueError):
-        return rdp
+        return bound
 
 
 def _discretise(
@@ -182,19 +195,27 @@ def _discretise(
         The discrete PRVs, and the absolute error of epsilon for which they are good.
 
     Raises:
-        OverflowError: hardly any noise: the grid would take gigabytes, which nobody may ask of a
-            device by naming a sigma.
+        OverflowError: hardly any noise: the losses leave float64, or the grid would take gigabytes,
+            which nobody may ask of a device by naming a sigma.
+        RuntimeError, ValueError: Opacus cannot integrate it.
     """
-    error = min(max(relative_error * _rdp_epsilon(entries, delta), 5e-4), 1.0)
     delta_error = delta / 1000
     steps = sum(entry.steps for entry in entries)
     ones = [(Spent(e.noise_multiplier, e.sample_rate, 1),) for e in entries]
+    most = _rdp_epsilon(entries, delta)
     reach = 3 + max(
-        error,
+        ABSOLUTE_ERROR,
         _rdp_epsilon(entries, delta_error / 4),
         *(_rdp_epsilon(one, delta_error / (8 * steps)) for one in ones),
     )
-    mesh = error / math.sqrt(steps * math.log(12 / delta_error) / 2)
+    if reach - math.log(min(entry.sample_rate for entry in entries)) > MOST_LOSS:
+        raise OverflowError("nothing left to protect")
+    a_step = math.sqrt(steps * math.log(12 / delta_error) / 2)
+    error = min(max(relative_error * most, ABSOLUTE_ERROR), 1.0)
+    if error == ABSOLUTE_ERROR:
+        told = epsilon_of(math.sqrt(sum(e.steps * _divergence(e) for e in entries)), delta)
+        error = min(error, max(relative_error * told, 2 * reach * a_step / FINE_POINTS))
+    mesh = error / a_step
     if not 2 * reach / mesh < MOST_POINTS:
         raise OverflowError("hardly any noise")
     domain = Domain.create_aligned(-reach, reach, mesh)
@@ -212,16 +233,23 @@ def _discretise(
         ], error
 
 
+def _divergence(entry: Spent) -> float:
+    """Of a step: mu^2 by the central limit, as far as a grid's fineness depends on it."""
+    return order_two(entry.noise_multiplier, entry.sample_rate)
+
+
 def _rdp_epsilon(entries: tuple[Spent, ...], delta: float) -> float:
     """Epsilon by Renyi DP: always a bound, often a loose one."""
     total: Any = sum(e.steps * _rdp_of_a_step(e.noise_multiplier, e.sample_rate) for e in entries)
     orders = [*LOW_NOISE_ORDERS, *RDP_ORDERS]
     with _quiet():
-        return float(get_privacy_spent(orders=orders, rdp=total, delta=delta)[0])
+        return max(0.0, float(get_privacy_spent(orders=orders, rdp=total, delta=delta)[0]))
 
 
 @lru_cache(maxsize=1024)
 def _rdp_of_a_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.float64]:
+    noise_multiplier = min(noise_multiplier, ENOUGH_NOISE)
+
     def rdp(orders: tuple[float, ...]) -> NDArray[np.float64]:
         return np.asarray(
             compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
@@ -229,7 +257,8 @@ def _rdp_of_a_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.fl
 
     with _quiet():
         low = rdp(LOW_NOISE_ORDERS) if noise_multiplier < 0.5 else np.full(5, np.inf)
-        return np.concatenate([low, rdp(RDP_ORDERS)])
+        # what float64 takes for nothing in one step, a billion of them make something
+        return np.maximum(np.concatenate([low, rdp(RDP_ORDERS)]), 0.0) + LOST
 
 
 @contextmanager
@@ -240,52 +269,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=256)
-def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """The least noise multiplier with which `steps` steps stay within `epsilon`.
-
-    Found to a thousandth of itself, from above: `epsilon_spent` of the result is <= `epsilon`.
-
-    Raises:
-        SettingsError: no noise multiplier up to 10,000 is enough.
-    """
-    # The central-limit (Gaussian DP) estimate may understate epsilon: good to start from, never
-    # to report. From there a few secant steps of log(epsilon) over log(sigma).
-    points: list[tuple[float, float]] = []
-    sigma = _central_limit_guess(epsilon, delta, sample_rate, steps)
-    for _ in range(30):
-        if not sigma < MAX_NOISE_MULTIPLIER:
-            break
-        spent = epsilon_spent((Spent(sigma, sample_rate, steps),), delta)
-        excess = math.log(max(spent, 1e-12) / epsilon)
-        if -2e-3 < excess <= 0:
-            _WITHIN[sigma, sample_rate, delta, epsilon] = steps
-            return sigma
-        points.append((math.log(sigma), excess))
-        slope = -1.3
-        if len(points) > 1 and points[-1][0] != points[-2][0]:
-            (x0, y0), (x1, y1) = points[-2:]
-            slope = min(max((y1 - y0) / (x1 - x0), -6.0), -0.3)
-        sigma *= math.exp(-(excess + 8e-4) / slope)
-    raise SettingsError(
-        f"[budget] epsilon = {epsilon}: no noise is enough for {steps} steps at sample rate "
-        f"{sample_rate:g}; ask for fewer rounds or a larger epsilon"
-    )
-
-
-def _central_limit_guess(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Bu et al. 2020: mu = q sqrt(T (exp(1/sigma^2) - 1)), and the (epsilon, delta) of mu-GDP."""
-
-    def delta_of(mu: float) -> float:
-        return float(
-            norm.cdf(-epsilon / mu + mu / 2)
-            - math.exp(epsilon + norm.logcdf(-epsilon / mu - mu / 2))
-        )
-
-    mu = brentq(lambda m: delta_of(m) - delta, delta, 2 * math.sqrt(epsilon) + 2 * epsilon + 20)
-    return 1 / math.sqrt(math.log1p((mu / sample_rate) ** 2 / steps))
-
-
 def epsilon_path(
     noise_multiplier: float, sample_rate: float, steps: int, delta: float
 ) -> Callable[[int], float]:
@@ -293,12 +276,12 @@ def epsilon_path(
 
     Each value is an upper bound, looser than `epsilon_spent` where k is much less than `steps`.
     """
-    if noise_multiplier == 0:
+    if noise_multiplier < LEAST_NOISE:
         return lambda k: math.inf if k else 0.0
     whole = (Spent(noise_multiplier, sample_rate, steps),)
     try:
         prvs, error = _discretise(whole, delta, 5 * RELATIVE_ERROR)
-    except OverflowError:
+    except (OverflowError, RuntimeError, ValueError):
         return lambda k: epsilon_spent((Spent(noise_multiplier, sample_rate, k),), delta)
 
     @cache

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from privacy.documents import to_json
 from privacy.encrypted.plan import Plan, Product
 from privacy.encrypted.recipes import Recipe
 from privacy.encrypted.wire import BatchOffer, Offer
@@ -40,7 +41,7 @@ def plan_to_bytes(plan: Plan) -> bytes:
         "logit_divisor": plan.logit_divisor,
         "headroom_bits": plan.headroom_bits,
     }
-    return save(arrays, metadata={"plan": json.dumps(about)})
+    return save(arrays, metadata={"plan": to_json(about)})
 
 
 def plan_from_bytes(content: bytes) -> Plan:

@@ -32,6 +32,7 @@ from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
+from server.adversary.victims import require_enough
 from server.experiment.idle import require_effect
 from server.run.directory import Run
 
@@ -49,10 +50,11 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
     """Do what is left of the attacks on a run, write leakage.json, and return what is in it.
 
     Raises:
-        RunError: the run is not finished, or its data are not here.
+        RunError: the run is not finished, its data are not here, or too few.
         Interrupted: by the user; what is done is kept.
     """
     tape = replay(run)
+    require_enough(run, tape)
     stages: dict[str, Callable[[], Found]] = {
         "models": lambda: on_models(tape, shadows_of(run, tape, settings, tell), settings),
         "updates": lambda: on_updates(tape, settings) | _unread_sums(run),

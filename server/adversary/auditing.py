@@ -98,7 +98,8 @@ def claim_of(experiment: Experiment, run: Run | None = None, seed: int = 0) -> C
         raise SettingsError(f"{experiment.title}: {reason}")
     training, _ = records(experiment.data, experiment.model)
     order = torch.Generator().manual_seed(derive(seed, "audit"))
-    chosen = torch.randperm(len(training), generator=order)[:RECORDS]
+    chosen = torch.randperm(len(training), generator=order)
+    chosen = chosen.repeat(-(-RECORDS // len(chosen)))[:RECORDS]  # of a few, each more than once
     of = _of_server if experiment.budget.unit == "client" else _of_device
     return replace(
         of(experiment, training.inputs(chosen), training.y[chosen]),

@@ -1,7 +1,7 @@
 """Generators against a victim's updates, trained by another client or by the server."""
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,14 +56,7 @@ def _swap(
     experiment: Experiment, tape: Tape, adversary: str, seed: int
 ) -> tuple[list[dict[str, float]], float, list[Tensor]]:
     """Figures for each of two victims, how much nearer each generator is to its own, pictures."""
-    rng = np.random.default_rng(seed)
-    target = int(rng.integers(tape.num_classes // 2))
-    half = tape.num_classes // 2
-    mine = _split(tape.reference.y.numpy() >= half, rng, 1)[0]
-    victims = _split(tape.pool.y.numpy() < half, rng, 2)
-    images = [tape.pool.images(v)[tape.pool.y[v] == target] for v in victims]
-    strangers = tape.reference.images(torch.arange(len(tape.reference)))
-    strangers = strangers[tape.reference.y == target]
+    target, mine, victims, images, strangers = _cast(tape, seed)
     figures, nearer, made = [], 0.0, []
     for which in (0, 1):
         spy = Spy(shape_of(tape), target, seed)
@@ -87,6 +80,39 @@ def _swap(
     row = made[0][:12]
     near = strangers[nearest(row, strangers)[1]]
     return figures, nearer, [images[0][:12], row, near]
+
+
+class Cast(NamedTuple):
+    """Who plays: the class that is drawn, the spy's records, two victims', and of that class the
+    images of either, and of strangers."""
+
+    target: int
+    mine: Tensor
+    victims: list[Tensor]
+    images: list[Tensor]
+    strangers: Tensor
+
+
+def _cast(tape: Tape, seed: int) -> Cast:
+    rng = np.random.default_rng(seed)
+    half = tape.num_classes // 2
+    target = int(rng.integers(half))
+    mine = _split(tape.reference.y.numpy() >= half, rng, 1)[0]
+    victims = _split(tape.pool.y.numpy() < half, rng, 2)
+    images = [tape.pool.images(v)[tape.pool.y[v] == target] for v in victims]
+    strangers = tape.reference.images(torch.arange(len(tape.reference)))
+    return Cast(target, mine, victims, images, strangers[tape.reference.y == target])
+
+
+def too_few(tape: Tape, seed: int) -> str:
+    """Why the generators cannot play, for want of records; empty if they can."""
+    if tape.num_classes < 2:
+        return "there is one class: a generator has none to draw that it does not own"
+    for i in range(GAN_PAIRS):
+        cast = _cast(tape, seed + i)
+        if min(map(len, (*cast.images, cast.strangers))) < 2 or not len(cast.mine):
+            return f"class {cast.target} has too few records for two victims and a stranger"
+    return ""
 
 
 def _nearest_likeness(whose: str, fakes: Tensor, others: Tensor) -> dict[str, float]:

@@ -33,7 +33,11 @@ def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
     twin = _twice_differentiable(model)
     dense = first_dense(model)
     rng = np.random.default_rng(seed)
-    victims = rng.choice(np.flatnonzero(tape.member), VICTIMS[dense is not None], replace=False)
+    known = np.isin(tape.pool.y.numpy(), tape.reference.y.numpy())  # of a class with strangers
+    eligible = np.flatnonzero(tape.member & known)
+    if not len(eligible):
+        return {"left_out": "no member is of a class that the test set has: nobody is a stranger"}
+    victims = rng.choice(eligible, min(VICTIMS[dense is not None], len(eligible)), replace=False)
     strangers = some_of(tape.reference, STRANGERS, rng)
     shape = shape_of(tape)
     made, near, mean = [], [], []

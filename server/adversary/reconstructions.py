@@ -37,6 +37,8 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         found = {"inversion": invert_updates(run, tape, settings.seed)}
     if any(side % 4 for side in shape_of(tape)):
         return found | {"generators": {"left_out": "image sides must be multiples of 4"}}
+    if reason := generators.too_few(tape, settings.seed):
+        return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")
     return found | {"generators": generators.play_generators(run, tape, adversaries, settings.seed)}

@@ -4,7 +4,6 @@ The one place that knows both the devices' training and the attacks, which do no
 """
 
 import hashlib
-import json
 import logging
 import os
 import signal
@@ -31,6 +30,7 @@ from clients.training.job import Job
 from clients.training.net import build
 from clients.training.records import Records, records
 from clients.training.train import Round, train
+from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
 from server.experiment.experiment import Experiment
@@ -148,7 +148,7 @@ def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
     chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
     federation = experiment.federation
     drawn = experiment.seed if federation.cohort_size < federation.clients else None
-    text = json.dumps([sections, sha256, chosen, drawn], sort_keys=True)
+    text = to_json([sections, sha256, chosen, drawn], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

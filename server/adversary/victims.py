@@ -1,4 +1,4 @@
-"""What inversion and generators share: victims' images, and how near a picture comes to them."""
+"""Victims: whether there are enough, their images, and how near a picture comes to them."""
 
 from typing import Any
 
@@ -13,8 +13,28 @@ from attacks.reconstruction.likeness import (
 )
 from attacks.tape import Sample, Tape
 from privacy.dp.budget import Budget
+from privacy.errors import RunError
+from server.run.directory import Run
 
 Found = dict[str, Any]
+
+
+LEAST = 10  # records, of each kind that membership tells apart
+
+
+def require_enough(run: Run, tape: Tape) -> None:
+    """Refuse to attack a handful of records, of which no figure would tell anything.
+
+    Raises:
+        RunError: there are fewer than `LEAST` members, held-out records, or test records.
+    """
+    inside, outside = int(tape.member.sum()), int((~tape.member).sum())
+    if min(inside, outside, len(tape.reference)) < LEAST:
+        raise RunError(
+            f"{run.path}: {inside} records were trained on, {outside} held out, "
+            f"{len(tape.reference)} are in the test set: an attack needs {LEAST} of each; run it "
+            "with more records, or another [data] held_out"
+        )
 
 
 def shape_of(tape: Tape) -> tuple[int, int]:

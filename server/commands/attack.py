@@ -1,8 +1,8 @@
 """`privet attack`: what five adversaries learn from a run."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, RunName, Runs, Settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs
     found_run = find_run(run, runs_folder(runs))
     found = attack_run(found_run, settings_of(found_run, s), lambda line: err.print(line))
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(to_json(found, indent=1))
         return
     out.print(membership_table(found))
     if (drawn := reconstruction_table(found)).row_count:

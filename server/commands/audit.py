@@ -1,10 +1,9 @@
 """`privet audit`: does the mechanism do what it claims?"""
 
-import json
-
 import typer
 from rich.text import Text
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, RunName, Runs
 
 
@@ -14,6 +13,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     from server.console import Columns, out
     from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
+    from server.run.summary import summarise
 
     experiment, found_run = subject(run, runs_folder(runs))
     done = audit_of(experiment, found_run)
@@ -21,7 +21,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     if found_run:
         found_run.keep("audit.json", found)
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(to_json(found, indent=1))
     else:
         table = Columns("check", "", "measured", "should be")
         for check in done.checks:
@@ -33,6 +33,8 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
             table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
         table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
         out.print(table)
+        for warning in summarise(found_run).warnings if found_run else ():
+            out.print(f"warning: {warning}", highlight=False)
         if caveat := caveat_of(experiment):
             out.print(f"epsilon is that of {caveat}", highlight=False)
         for line in done.not_examined:

@@ -1,12 +1,12 @@
 """`privet cost`."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, Runs
 
 BATCH, MOST_RECORDS = 32, 1_000_000_000
@@ -51,7 +51,7 @@ def cost(
         reports = [cost_of_run(run, one) for one in chips]
         run.save_costs([report.as_dict() for report in reports])
     if as_json:
-        print(json.dumps([report.as_dict() for report in reports], indent=1, allow_nan=False))
+        print(to_json([report.as_dict() for report in reports], indent=1))
         return
     for report in reports:
         _tell(report)

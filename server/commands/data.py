@@ -1,11 +1,11 @@
 """`privet data fetch`, `list`, `check` and `split`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, Settings
 
 
@@ -26,7 +26,7 @@ def list_data(as_json: AsJson = False) -> None:
 
     found = availability()
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(to_json(found, indent=1))
         return
     table = Columns("data set", "where")
     for name, where in found.items():
@@ -36,31 +36,50 @@ def list_data(as_json: AsJson = False) -> None:
 
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of a device's records")],
+    classes: Annotated[
+        int, typer.Option(min=0, max=256, help="Labels are 0 to this less 1; 0: as they are found")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Can a node use these records, and what would it reveal? For their owner; says counts only."""
     import numpy as np
 
-    from clients.data.formats import read_folder
+    from clients.data.sets import Data, load
     from server.console import fact_table, out
 
-    arrays = read_folder(folder)
-    num, height, width = arrays["train_x"].shape
+    dataset = load(Data(name="idx", path=str(folder), classes=classes))  # as every command does
+    num, (height, width) = len(dataset.train_y), dataset.shape
+    brightest = max(dataset.train_x.max(), dataset.test_x.max(initial=0))
+    occur = [np.unique(labels).tolist() for labels in (dataset.train_y, dataset.test_y)]
     facts = {
         "usable": True,
         "training_records": num,
-        "held_out_records": len(arrays["test_x"]),
+        "held_out_records": len(dataset.test_y),
         "image": f"{height} x {width}",
-        "classes": len(np.unique(arrays["train_y"])),
+        "pixels": f"0 to {brightest}, where 255 stands for 1",
+        "classes": dataset.num_classes,
+        "labels_for_training": _listed(occur[0]),
+        "labels_never_trained_on": _listed([y for y in occur[1] if y not in occur[0]]),
         "revealed_each_round": f"the number of training records ({num}, or what --records says), "
         "and weights with noise; as they are only under --allow-unprotected",
         "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "
         "without noise; refused without --allow-unprotected",
     }
     if as_json:
-        print(json.dumps(facts, indent=1))
+        print(to_json(facts, indent=1))
     else:
         out.print(fact_table("", facts))
+
+
+def _listed(labels: list[int]) -> str:
+    """`0 to 4, 6, 8 to 9`"""
+    spans: list[list[int]] = []
+    for label in labels:
+        if spans and label == spans[-1][1] + 1:
+            spans[-1][1] = label
+        else:
+            spans.append([label, label])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in spans) or "none"
 
 
 def split(

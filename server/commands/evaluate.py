@@ -1,8 +1,7 @@
 """`privet evaluate`: a run's last weights on the test set, on a device with other arithmetic."""
 
-import json
-
-from privacy.errors import SettingsError
+from privacy.documents import to_json
+from privacy.errors import DataError, SettingsError
 from server.commands.options import AsJson, RunName, Runs, Settings
 
 
@@ -27,8 +26,10 @@ def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Ru
     found.require_same_data()
     last = len(found.rounds)
     loss, accuracy = test_evaluator(experiment)(found.weights(last))
+    if accuracy is None:
+        raise DataError(f"{found.path}: its data have no test set to evaluate on")
     facts = {"run": str(found.path), "round": last, "accuracy": accuracy, "loss": loss}
     if as_json:
-        print(json.dumps(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
+        print(to_json(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
     else:
         print(f"{accuracy:.4%}")

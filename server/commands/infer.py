@@ -1,11 +1,11 @@
 """`privet infer`: encrypt, ask, decrypt, beside what the model answers in the clear."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from privacy.documents import to_json
 from server.commands.options import AsJson, RunName, Runs, Scheme, refuse_idle
 
 
@@ -56,6 +56,6 @@ def infer(
         demo = Demo(found, connect(at, key, authority, token))
         told = demo.evaluate(evaluate) if evaluate else demo.show(images, logits, flood, as_json)
     if as_json:
-        print(json.dumps(told, indent=1))
+        print(to_json(told, indent=1))
     elif evaluate:
         demo.print_evaluation(told)

@@ -1,12 +1,12 @@
 """`privet run`, `resume`, `show`, `list`."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from privacy.documents import to_json
 from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings
 
@@ -44,12 +44,13 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
 
     facts = dataclasses.asdict(summarise(find_run(run, runs_folder(runs))))
     if as_json:
-        print(json.dumps(facts, indent=1))
+        print(to_json(facts, indent=1))
         return
     for key in ("accuracy", "best_accuracy"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.2%}"
     for key in ("epsilon", "epsilon_full_participation", "noise_multiplier"):
         facts[key] = None if facts[key] is None else f"{facts[key]:.4f}"
+    facts["warnings"] = "; ".join(facts["warnings"]) or None
     facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
 
@@ -69,7 +70,7 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
         except PrivetError as error:
             rows.append({"run": found.path.name, "status": f"damaged: {error}"})
     if as_json:
-        print(json.dumps({"runs": rows, "experiments": ready_experiments()}, indent=1))
+        print(to_json({"runs": rows, "experiments": ready_experiments()}, indent=1))
         return
     if rows:
         headings = max(rows, key=len)  # of a damaged run less is known
@@ -106,4 +107,6 @@ def _tell(path: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for warning in facts.warnings:
+        err.print(f"warning: {warning}", highlight=False, style="yellow", soft_wrap=True)
     print(path)

@@ -123,7 +123,7 @@ def sweep(
     failed = [cell for cell in found.cells if cell.status == "failed"]
     for cell in failed:
         _say(f"failed: {cell.name}: {cell.error}")
-    print(found.document.model_dump_json(indent=1) if as_json else found.path)
+    print(found.document.to_json() if as_json else found.path)
     if failed:
         raise typer.Exit(1)
 

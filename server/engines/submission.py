@@ -19,6 +19,7 @@ from typing import Any
 
 import tomli_w
 
+from privacy.documents import to_json
 from privacy.errors import FederationFailed, RunError
 from server.console import observer
 from server.experiment.experiment import Federation
@@ -82,7 +83,7 @@ class Submission:
         bundle.mkdir(exist_ok=True)
         (bundle / "pyproject.toml").write_text(tomli_w.dumps(BUNDLE))
         (bundle / "bundle.py").write_text(APPS)
-        named = f"run={json.dumps(str(self.run.path.resolve()))}"
+        named = f"run={to_json(str(self.run.path.resolve()))}"
         command = ["run", str(bundle), CONNECTION, "--run-config", named, *options]
         answer = self._ask(command)
         if not answer.get("run-id"):

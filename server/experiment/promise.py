@@ -48,6 +48,24 @@ def caveat_of(experiment: Experiment) -> str:
     return SIMULATION if seeded and experiment.budget.unit != "none" else ""
 
 
+def large_delta(experiment: Experiment, num: int) -> tuple[str, ...]:
+    """A warning, if delta is no less than one in all that are protected; else nothing.
+
+    Who publishes one of n records, chosen at random, keeps (0, 1/n)-DP (Dwork and Roth 2014, 2.3).
+
+    Args:
+        num: records of the smallest client, or all clients under `unit = "client"`.
+    """
+    budget = experiment.budget
+    if budget.unit == "none" or not num or budget.delta * num < 1:
+        return ()
+    whose = "clients" if budget.unit == "client" else "records of the smallest client"
+    return (
+        f"delta = {budget.delta:g} is no less than 1/n, of n = {num} {whose}: to publish one of "
+        f"them whole would keep this promise; set [budget] delta below 1/{num}",
+    )
+
+
 # What is told without noise, and so is outside of any promise.
 EVALUATED = (
     "loss and accuracy of each client's held-out records, and their number, leave without noise "

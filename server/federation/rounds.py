@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from clients.node.replies import REFUSED
 from clients.node.secure import task_of
 from clients.seeds import derive
-from clients.training.arrays import held
+from clients.training.arrays import MOST_WEIGHT, held, is_within
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
@@ -34,12 +34,13 @@ from server.federation.groups import Sums
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
+from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
 
-Evaluate = Callable[[Weights], tuple[float, float]]
+Evaluate = Callable[[Weights], tuple[float | None, float | None]]
 
 
 def federate(
@@ -50,7 +51,7 @@ def federate(
     Args:
         grid: reaches the clients: in this process, on Ray, or through a SuperLink.
         nodes: the grid's node of each client.
-        evaluate: loss and accuracy of global weights on the test set.
+        evaluate: loss and accuracy of global weights on the test set; None without one.
         observe: told of each round when it is safely on disk.
 
     Raises:
@@ -132,12 +133,16 @@ class _Rounds:
             self.spending.note_draw(number, [c for c, e in entries.items() if not e.failure])
         entries |= left_out
         aggregated = gathered.aggregate(number) if gathered.num_updates else None
+        if aggregated is None and all_diverged(entries.values()):
+            raise stop(self.run, number, f"no client's weights are within {MOST_WEIGHT:g}")
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
         self.weights = {
             name: aggregated[name].numpy().astype(old.dtype) for name, old in self.weights.items()
         }
+        if not all(is_within(array) for array in self.weights.values()):
+            raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
         record = RoundRecord(
             round=number,
             learning_rate=learning_rate,

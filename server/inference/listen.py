@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import json
 import os
 import resource
 import signal
@@ -18,6 +17,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from privacy.documents import to_json
 from privacy.errors import KeysError, ServiceError, SettingsError
 from server.inference.gate.door import Door, Loop, Network, Punctual
 from server.inference.limits import Limits
@@ -96,7 +96,7 @@ class Listener(uvicorn.Server):
         """Print {"url": ...} on stdout."""
         await super().startup(sockets)
         if not self.should_exit:
-            print(json.dumps({"url": self._url}), flush=True)
+            print(to_json({"url": self._url}), flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in order, or without it when that takes too long."""

@@ -5,7 +5,6 @@ would not cover what is taken from it here.
 """
 
 import base64
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
 from clients.training.net import build
+from privacy.documents import to_json
 from privacy.encrypted.net import Array, Convolution, Dense, Net
 from privacy.encrypted.signs import BinaryNet, with_parity
 from privacy.encrypted.wire import BooleanOffer
@@ -147,7 +147,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     except ModelError:
         pass  # image by image, then: the offer says so
     offer = offer_of(planned, digest(b"".join(files.values())), CALIBRATION, batch)
-    files["scheme.json"] = json.dumps({"scheme": "ckks"}).encode()
+    files["scheme.json"] = to_json({"scheme": "ckks"}).encode()
     return files | {"offer.json": offer.model_dump_json().encode()}
 
 
@@ -197,7 +197,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
         **circuit_files(compiled.circuit, with_parity(blank)[0]),
         "server.zip": content,
         "offer.json": offer.model_dump_json().encode(),
-        "scheme.json": json.dumps(about).encode(),
+        "scheme.json": to_json(about).encode(),
     }
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from privacy.documents import to_json
 from privacy.encrypted.wire import Frame, Kind, read_frame, read_offer
 from privacy.errors import PrivetError, WireError
 
@@ -211,7 +212,7 @@ def main(folder: str, keys_folder: str, memory_bytes: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     desk = Desk(Path(folder), Path(keys_folder))
-    ready = json.dumps(desk.most_bytes).encode()
+    ready = to_json(desk.most_bytes).encode()
     answers.write(ANSWER.pack(200, 0.0, len(ready)) + ready)
     answers.flush()
     serve(desk, sys.stdin.buffer, answers)

@@ -14,11 +14,11 @@ cost.json                 what a round costs on the chips last asked for
 inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
+stopped.json              in which round training diverged, if it came to no weights
 log.txt                   Flower's log and ours
 """
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -34,6 +34,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from clients.data.sets import Partition, load, partition
+from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
 from privacy.files import MOST_NAME_BYTES, held, is_file, write_atomically
@@ -74,7 +75,7 @@ class Run:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
             draft._write("experiment.toml", experiment.to_toml().encode())
-            draft._write("environment.json", json.dumps(describe(), indent=1).encode())
+            draft._write("environment.json", to_json(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()
@@ -217,7 +218,7 @@ class Run:
     def kept(self, name: str) -> dict[str, Any]:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
-            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+            return dict(from_json((self.path / name).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return {}
 
@@ -269,24 +270,24 @@ class Run:
 
     def save_ledgers(self, ledgers: dict[int, Ledger]) -> None:
         """Write the view of all ledgers."""
-        entries = {str(client): json.loads(x.to_json()) for client, x in sorted(ledgers.items())}
-        self._write("ledgers.json", json.dumps(entries).encode())
+        entries = {str(client): from_json(x.to_json()) for client, x in sorted(ledgers.items())}
+        self._write("ledgers.json", to_json(entries).encode())
 
     def save_costs(self, reports: list[dict[str, Any]]) -> None:
         """Keep what the run costs on some chips."""
-        self._write("cost.json", json.dumps(reports, indent=1, allow_nan=False).encode())
+        self._write("cost.json", to_json(reports, indent=1).encode())
 
     @property
     def costs(self) -> list[dict[str, Any]]:
         """What `privet cost` found last: a report a chip."""
         try:
-            return list(json.loads((self.path / "cost.json").read_text()))
+            return list(from_json((self.path / "cost.json").read_text()))
         except (OSError, ValueError, TypeError):
             return []
 
     def keep(self, name: str, found: dict[str, Any]) -> None:
         """Write a JSON document into the run."""
-        self._write(name, json.dumps(found, indent=1, allow_nan=False).encode())
+        self._write(name, to_json(found, indent=1).encode())
 
     def keep_bytes(self, name: str, content: bytes) -> None:
         """Write a picture into the run."""

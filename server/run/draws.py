@@ -5,13 +5,13 @@ done again releases twice what was charged once: the draw that was lost may have
 draw is written down before it is made, and a resumed run charges those that never became a round.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from privacy.documents import from_json, to_json
 from privacy.errors import RunError
 
 NAME = "draws.jsonl"
@@ -29,7 +29,7 @@ class Draws:
         Raises:
             RunError: it cannot be written; nothing was drawn.
         """
-        body = json.dumps({"round": number, "clients": sorted(clients)})
+        body = to_json({"round": number, "clients": sorted(clients)})
         line = f"\n{body}\n"  # apart from one before it that was cut short
         try:
             with self._path.open("ab") as file:
@@ -48,7 +48,7 @@ class Draws:
         if self._path.exists():
             for line in self._path.read_bytes().splitlines():
                 with suppress(ValueError):
-                    body = json.loads(line)
+                    body = from_json(line)
                     if body["round"] == number:
                         lost.update(body["clients"])
         return lost

@@ -1,10 +1,10 @@
 """What a run remembers of its rounds: one record each, one line of rounds.jsonl."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 
 
@@ -48,12 +48,12 @@ class RoundRecord:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps(asdict(self))
+        return to_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "RoundRecord":
         """The inverse of `to_json`; raises TypeError or ValueError."""
-        fields = json.loads(text)
+        fields = from_json(text)
         clients = [ClientRecord(**client) for client in fields.pop("clients")]
         return cls(clients=clients, **fields)
 

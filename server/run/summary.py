@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from privacy.dp.ledger import Ledger, Spent
+from privacy.errors import RunError
 from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
     caveat_of,
+    large_delta,
     neighbours_of,
     outside_of,
     sampling_of,
     trust_of,
 )
 from server.run.directory import Run
+from server.run.divergence import diverged_in, remedy
 from server.run.rounds import RoundRecord, ledgers_after
 
 
@@ -26,6 +31,7 @@ class Summary:
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
+        warnings: what takes the worth from a figure above: training diverged, delta is large.
         outside: what leaves a device and is not inside the promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
     """
@@ -53,6 +59,7 @@ class Summary:
     accountant: str
     sampling: str
     trust: str
+    warnings: tuple[str, ...]
     outside: tuple[str, ...]
     secure_aggregation: str
     single_updates_seen: int
@@ -75,11 +82,13 @@ def summarise(run: Run) -> Summary:
         steps = federation.rounds * experiment.steps_per_round
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
         full = experiment.epsilon_of(Ledger([always]))
+    diverged = diverged_in(run, rounds)
+    done = "finished" if len(rounds) == federation.rounds else "unfinished"
     accuracies = [r.accuracy for r in rounds if r.accuracy is not None]
     failures = [c for r in rounds for c in r.clients if c.failure]
     return Summary(
         run=str(run.path),
-        status="finished" if len(rounds) == federation.rounds else "unfinished",
+        status=f"diverged in round {diverged}" if diverged else done,
         rounds=f"{len(rounds)} of {federation.rounds}",
         dataset=experiment.data.name,
         model=experiment.model.name,
@@ -101,6 +110,7 @@ def summarise(run: Run) -> Summary:
         caveat=caveat_of(experiment),
         sampling=sampling_of(experiment),
         trust=trust_of(experiment) + _vouching(rounds),
+        warnings=_warnings(run, diverged),
         outside=outside_of(experiment),
         secure_aggregation=federation.secure_aggregation,
         single_updates_seen=sum(
@@ -108,6 +118,30 @@ def summarise(run: Run) -> Summary:
             for r in rounds
         ),
     )
+
+
+def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
+    experiment = run.experiment
+    told = f"diverged in round {diverged}: figures from there on are of no model; "
+    return (
+        *((told + remedy(experiment),) if diverged else ()),
+        *large_delta(experiment, _num_protected(run)),
+    )
+
+
+def _num_protected(run: Run) -> int:
+    """Clients, or under `unit = "record"` the training records of the smallest of them."""
+    experiment = run.experiment
+    if experiment.budget.unit != "record":
+        return experiment.federation.clients
+    try:
+        manifest = run.manifest
+    except RunError:  # damaged, as other commands say
+        return experiment.data.nominal_records
+    own = manifest.owner[(manifest.owner >= 0) & ~manifest.held_out]
+    if not len(own):  # devices' records are their own: what is told of them
+        return experiment.data.nominal_records
+    return int(np.bincount(own, minlength=experiment.federation.clients).min())
 
 
 def _accountant(experiment: Experiment) -> str:
@@ -140,7 +174,9 @@ def headline(summary: Summary) -> dict[str, Any]:
 def _epsilon(summary: Summary) -> str:
     if summary.epsilon is None:
         return "none"
-    beside = ["simulation"] * bool(summary.caveat) + ["not of evaluations"] * exposes(summary)
+    large = any(warning.startswith("delta") for warning in summary.warnings)
+    beside = ["simulation"] * bool(summary.caveat) + ["delta >= 1/n"] * large
+    beside += ["not of evaluations"] * exposes(summary)
     return f"{summary.epsilon:.3f}" + f" ({', '.join(beside)})" * bool(beside)
 
 

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from privacy.documents import from_json, to_json
+
 FILE = "sweep.json"
 SUFFIX = ".sweep"
 
@@ -71,3 +73,16 @@ class Document(_Part):
     axes: dict[str, list[Any]]
     cells: list[Cell] = Field(default_factory=list)
     search: Searched | None = None
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return to_json(self.model_dump(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Document":
+        """Raises ValidationError: the text is not JSON, or not a sweep's."""
+        try:
+            told = from_json(text)
+        except ValueError:
+            told = None
+        return cls.model_validate(told)

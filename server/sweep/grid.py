@@ -1,12 +1,12 @@
 """The cells of a grid: a cell is one run, named after the digest of its settings."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from clients.data.sets import load
+from privacy.documents import to_json
 from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
 from server.experiment.idle import idle_of
@@ -22,12 +22,12 @@ INCIDENTAL = {"title": True, "federation": {"workers", "timeout_s"}}
 def digest_of(experiment: Experiment) -> str:
     """Of all settings that matter to what a run finds."""
     sections = experiment.model_dump(mode="json", exclude=INCIDENTAL)  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(sections, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def default_name(experiment: str, *asked: object) -> str:
     """Of a sweep: the same for the same question, so that the same command goes on."""
-    text = json.dumps([experiment, *asked], sort_keys=True, default=repr)
+    text = to_json([experiment, *asked], sort_keys=True, default=repr)
     return f"{Path(experiment).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -6,7 +6,6 @@ proposal is a function of the seed and of what sweep.json says was tried, so a s
 stopped goes on to what it would have found.
 """
 
-import json
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clients.chip import load_chip
 from clients.seeds import derive
+from privacy.documents import to_json
 from privacy.errors import Interrupted, PrivetError, SettingsError
 from server.cost import Report, cost_of_experiment
 from server.experiment.experiment import Experiment
@@ -251,4 +251,4 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _key(point: Point) -> str:
-    return json.dumps(point, sort_keys=True)
+    return to_json(point, sort_keys=True)

@@ -8,7 +8,6 @@ share the run, and what is done is not done again. What a cell's stages have fou
 sweep.json says how far each came, and is written whole or not at all.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from privacy.documents import to_json
 from privacy.errors import Interrupted, PrivetError, RunError, SettingsError
 from privacy.files import held, write_atomically
 from server.console import watched_by
@@ -61,7 +61,7 @@ class Sweep:
         path = Path(path)
         try:
             text = (path / FILE).read_text(encoding="utf-8")
-            return cls(path, Document.model_validate_json(text))
+            return cls(path, Document.from_json(text))
         except (OSError, UnicodeDecodeError):
             raise RunError(f"{path}: not a sweep; make one with: privet sweep") from None
         except ValidationError as error:
@@ -95,7 +95,7 @@ class Sweep:
         Raises:
             SettingsError: it is none.
         """
-        assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        assignments = [f"{key}={to_json(value)}" for key, value in settings.items()]
         experiment = load_experiment(self.document.experiment, self.document.fixed, assignments)
         if "budget.epsilon" in settings and experiment.budget.unit == "none":
             raise SettingsError(
@@ -123,7 +123,7 @@ class Sweep:
     def save(self) -> None:
         """Write sweep.json."""
         with write_atomically(self.path / FILE) as file:
-            file.write(self.document.model_dump_json(indent=1).encode())
+            file.write(self.document.to_json().encode())
 
     # ---- doing
 

@@ -29,7 +29,7 @@ from attacks.tape import Recipe, Sample, Tape
 from clients.data.sets import Data, load
 from clients.models import Model
 from clients.training.net import build
-from privacy.dp.ledger import solve_noise_multiplier
+from privacy.dp.accounting.solving import solve_noise_multiplier
 from server.adversary.adversaries import attack, on_updates, settings_of
 from server.adversary.auditing import audit_of
 from server.adversary.replay import replay

@@ -170,13 +170,18 @@ def test_read_toml(tmp_path: Path) -> None:
     good = tmp_path / "good.toml"
     good.write_text('name = "x"\n[oven]\nheat = 1.0\n')
     assert read_toml(good) == {"name": "x", "oven": {"heat": 1.0}}
-    bad, latin, missing = (tmp_path / f"{name}.toml" for name in ("bad", "latin", "missing"))
+    good.write_bytes(b"\xef\xbb\xbf" + good.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_toml(good) == {"name": "x", "oven": {"heat": 1.0}}
+    names = ("bad", "latin", "wide", "missing")
+    bad, latin, wide, missing = (tmp_path / f"{name}.toml" for name in names)
     bad.write_text("heat = = 3")
-    latin.write_bytes(b"name = '\xe9'")
+    latin.write_bytes(b"a = 1\nname = '\xe9'")
+    wide.write_text("heat = 3", encoding="utf-16")
     for path, reason in [
         (missing, "cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
-        (latin, "cannot be read: 'utf-8' codec"),
+        (latin, "line 2: byte 0xe9 is not UTF-8; save it as UTF-8"),
+        (wide, "is UTF-16; save it as UTF-8"),
         (bad, "not TOML: Invalid value (at line 1, column 8)"),
     ]:
         with pytest.raises(SettingsError) as caught:

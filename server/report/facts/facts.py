@@ -80,6 +80,8 @@ class RunFacts:
     unit: str
     trust: str
     caveat: str
+    diverged: bool
+    warnings: tuple[str, ...]
     outside: tuple[str, ...]
     test_records: int | None
     sampling: str

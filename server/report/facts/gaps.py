@@ -13,9 +13,14 @@ Command = Callable[[RunFacts, str], str]
 # part -> who lacks it, why it matters, and what fills it
 PARTS: dict[str, tuple[Lacks, str, Command]] = {
     "rounds": (
-        lambda run: not run.finished,
+        lambda run: not run.finished and not run.diverged,
         "training is not finished: its figures are of the rounds so far",
         lambda run, name: f"privet resume {name}",
+    ),
+    "convergence": (
+        lambda run: run.diverged,
+        "training diverged: its figures are of no model, and it is no baseline",
+        lambda run, name: f"privet show {name}",
     ),
     "attack": (
         lambda run: run.leakage is None,
@@ -112,6 +117,8 @@ def other_work(other: RunFacts, run: RunFacts) -> dict[str, tuple[str, str]]:
 def is_baseline(other: RunFacts, run: RunFacts) -> bool:
     """Is `other` what `run` would be without a promise? How it is trained may differ, since a
     promise wants other steps than none, and with training how steep a layer is."""
+    if other.diverged:
+        return False
     return not other.private and other.accuracy is not None and not other_work(other, run)
 
 

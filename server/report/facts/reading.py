@@ -1,6 +1,5 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from privacy.documents import to_json
 from privacy.errors import PrivetError, RunError
 from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
@@ -122,7 +122,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         path=run.path.resolve(),
         label=run.path.name,
         series="",
-        finished=summary.status == "finished",
+        finished=len(rounds) == experiment.federation.rounds,
         rounds_done=len(rounds),
         rounds=experiment.federation.rounds,
         created=str(told.get("created", "")),
@@ -138,6 +138,8 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         unit=summary.unit,
         trust=summary.trust,
         caveat=summary.caveat,
+        diverged=summary.status.startswith("diverged"),
+        warnings=summary.warnings,
         outside=summary.outside,
         test_records=int(about["test_records"]) if "test_records" in about else None,
         sampling=summary.sampling,
@@ -176,7 +178,7 @@ def flatten(experiment: Experiment) -> dict[str, str]:
     for section, table in experiment.model_dump(mode="json", exclude_none=True).items():
         pairs = table.items() if isinstance(table, dict) else [("", table)]
         for key, value in pairs:
-            text = value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else to_json(value)
             flat[f"{section}.{key}" if key else section] = text
     return flat
 

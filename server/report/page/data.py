@@ -1,19 +1,18 @@
 """The report as JSON: every fact, the verdict and what is missing."""
 
-import json
-import math
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from privacy import documents
 from server.report.facts.facts import Facts
 from server.report.words.verdict import verdict
 
 
 def to_json(facts: Facts) -> str:
-    """The whole report. Pictures are their paths; what is infinite is a string."""
+    """The whole report. Pictures are their paths; of what is infinite see privacy.documents."""
     found = {"format": 1, "verdict": _plain(verdict(facts)), **_plain(facts)}
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return documents.to_json(found, indent=1, ascii_only=False) + "\n"
 
 
 PAIRS = {"settings", "group", "versions", "times_ms", "energy_j", "energy_parts_j", "robustness"}
@@ -30,8 +29,6 @@ def _plain(value: Any) -> Any:
         }
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -54,6 +54,8 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
     else:
         blocks.append(Prose("No run was audited: the claims below stand alone.", "note"))
         blocks.append(_claims(private))
+    for warning in dict.fromkeys(said for run in private for said in run.warnings):
+        blocks.append(Prose(f"Warning: {warning}.", "note"))
     for caveat in sorted({run.caveat for run in private if run.caveat}):
         whose = _whose([run for run in private if run.caveat == caveat], private)
         blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))

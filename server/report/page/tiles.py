@@ -28,7 +28,7 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
     tiles = [Tile("Accuracy", percent(run.accuracy), f"{run.dataset}, {run.model}, whole test set")]
     if run.private:
         delta = f"δ = {text(number(run.delta))}, for each {run.unit}"
-        delta += f"; {run.caveat}" * bool(run.caveat)
+        delta += "".join(f"; {said}" for said in (run.caveat, *run.warnings) if said)
         delta += f"; outside it: {EVALUATED}" * (EVALUATED in run.outside)
         tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         best = run.audit.best if run.audit else None

@@ -254,10 +254,10 @@ def test_csv_may_have_a_head(tmp_path):
     [
         ({}, "not there"),
         ({"data.npz": b"PK"}, "cannot be read"),
-        ({"train.csv": b"1,2,3\n"}, "pixels of a square"),
+        ({"train.csv": b"1,2,3\n"}, "2 pixels, which is no square"),
         ({"train.csv": b"1,2,3,4,256\n"}, "0 to 255"),
-        ({"train.csv": b"1,2,3,4,x\n"}, "cannot be read"),
-        ({"train.csv": b""}, "square|cannot be read"),
+        ({"train.csv": b"1,2,3,4,x\n"}, "column 5: 'x', must be a number"),
+        ({"train.csv": b""}, "no records"),
     ],
 )
 def test_a_folder_that_will_not_do_says_why(tmp_path, files, says):

@@ -99,7 +99,7 @@ def test_noise_is_solved_from_above():
     assert epsilon_of_sum([], 1e-5) == 0
     with pytest.raises(ValueError, match="sampling"):
         epsilon_of_sum([Spent(1.0, 0.5, 1)], 1e-5)
-    with pytest.raises(SettingsError, match="no noise is enough"):
+    with pytest.raises(SettingsError, match="no noise_multiplier up to"):
         solve_sum(1e-9, 1e-5, 10**6)
 
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from opacus.accountants import GaussianAccountant
 
 from privacy.dp import ledger as module
+from privacy.dp.accounting import solving
+from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger, Spent, epsilon_path, epsilon_spent, solve_noise_multiplier
+from privacy.dp.ledger import Ledger, Spent, epsilon_path, epsilon_spent
 from privacy.errors import SettingsError
 
 DELTA = 1e-5
@@ -138,7 +140,7 @@ def test_amplification_by_client_rate_is_caught(monkeypatch: pytest.MonkeyPatch)
 
 def solved_well(epsilon: float, q: float, steps: int) -> bool:
     """Is what the solved noise spends in (0.99 epsilon, epsilon]?"""
-    sigma = module.solve_noise_multiplier(epsilon, DELTA, q, steps)
+    sigma = solving.solve_noise_multiplier(epsilon, DELTA, q, steps)
     return 0.99 * epsilon < epsilon_spent((Spent(sigma, q, steps),), DELTA) <= epsilon
 
 
@@ -156,9 +158,9 @@ def test_solved_noise_spends_the_target(epsilon: float, q: float, steps: int) ->
 @pytest.mark.parametrize("factor", [0.97, 1.03])
 def test_noise_solved_wrongly_is_caught(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: 3 % less noise overspends; 3 % more wastes."""
-    solve = module.solve_noise_multiplier
+    solve = solving.solve_noise_multiplier
     assert solved_well(2.0, 0.05, 100)
-    monkeypatch.setattr(module, "solve_noise_multiplier", lambda *a: solve(*a) * factor)
+    monkeypatch.setattr(solving, "solve_noise_multiplier", lambda *a: solve(*a) * factor)
     assert not solved_well(2.0, 0.05, 100)
 
 
@@ -171,7 +173,10 @@ def test_solved_noise_is_right_by_google() -> None:
 @pytest.mark.parametrize("epsilon", [1e-3, 1e-4])
 def test_too_small_epsilon(epsilon: float) -> None:
     """An epsilon that no noise meets is refused with a remedy."""
-    with pytest.raises(SettingsError, match=r"no noise is enough for 1000 steps.*fewer rounds"):
+    with pytest.raises(
+        SettingsError,
+        match=r"no noise_multiplier up to 10000 .*enough for 1000 steps.*fewer rounds",
+    ):
         solve_noise_multiplier(epsilon, DELTA, 0.5, 1000)
 
 

@@ -1,0 +1,176 @@
+"""Reading is strict: a table is read as it is written, or refused with its file, row and column."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from written import write_idx
+
+from clients.data.formats import read_folder
+from clients.data.sets import Data, load
+from privacy.errors import DataError
+from server import cli
+
+ROWS = "0,10,20,30,40\n1,50,60,70,80\n2,90,100,110,120\n"
+PIXELS = [[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120]]
+
+
+def read(folder, text):
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "train.csv").write_bytes(content)
+    return read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS,
+        ROWS.replace("\n", "\r\n"),
+        ROWS.replace("\n", "\r"),
+        ROWS.rstrip("\n"),
+        "\ufeff" + ROWS,
+        "\n" + ROWS + "\n\n",
+        ROWS.replace(",", ", "),
+        '"0","10","20","30","40"\n' + ROWS.partition("\n")[2],
+        "0.0,10,20.0,3e1,40\n" + ROWS.partition("\n")[2],
+        "label,p0,p1,p2,p3\n" + ROWS,
+        '\ufeff"Label",1x1,1x2,2x1,2x2\n' + ROWS,
+        "label,0,1,2,3\n" + ROWS,
+        "a,b,label,c,d\n10,20,0,30,40\n50,60,1,70,80\n90,100,2,110,120\n",
+        "p0,p1,p2,p3,label\n10,20,30,40,0\n50,60,70,80,1\n90,100,110,120,2\n",
+    ],
+)
+def test_every_record_is_read_as_it_is_written(tmp_path, text):
+    arrays = read(tmp_path, text)
+    assert arrays["train_y"].tolist() == [0, 1, 2]
+    assert arrays["train_x"].reshape(3, 4).tolist() == PIXELS
+    assert len(arrays["test_x"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ROWS.replace("60", "0.6"), "row 2, column 3: a pixel is 0.6.*scale them to 0"),
+        (ROWS.replace("60", "-1"), "row 2, column 3: a pixel is -1"),
+        (ROWS.replace("60", "256"), "row 2, column 3: a pixel is 256"),
+        (ROWS.replace("60", "nan"), "row 2, column 3: a pixel is nan"),
+        (ROWS.replace("60", "inf"), "row 2, column 3: a pixel is inf"),
+        (ROWS.replace("60", "x"), "row 2, column 3: 'x', must be a number"),
+        (ROWS.replace("60", ""), "row 2, column 3: nothing, must be a number"),
+        (ROWS.replace("60", "6_0"), "row 2, column 3: '6_0'"),
+        (ROWS.replace("60", "60#"), "row 2, column 3: '60#'"),
+        ("\n\n" + ROWS.replace("60", "x"), "row 4, column 3"),
+        ("-1,10,20,30,40\n" + ROWS, "row 1, column 1: a label is -1.*from 0"),
+        ("1.5,10,20,30,40\n" + ROWS, "row 1, column 1: a label is 1.5"),
+        ("0,x,20,30,40\n" + ROWS, "row 1, column 2: 'x'"),
+        (ROWS.replace("60,", ""), "row 2 has 4 columns, not 5"),
+        (ROWS.replace("\n", ",\n"), "row 1, column 6: nothing"),
+        ("0,1,2,3\n", "0, 1, 2, ...: numbers of columns"),
+        ("0,9,9,9\n", "has 4 columns: a label and 3 pixels, which is no square"),
+        ("digit,a,b,c,d\n" + ROWS, "none of them label"),
+        ("label,label,b,c,d\n" + ROWS, "2 of them label"),
+        (",label,p0,p1,p2,p3\n0," + ROWS, "column 1: '' numbers the records"),
+        ("label,p1,p0,p2,p3\n" + ROWS, "not in the order of their names"),
+        ("label,p0,p1,p2,p3\n", "no records"),
+        ("", "no records"),
+        (ROWS.replace(",", ";"), "row 1: values are separated by semicolons"),
+        (ROWS.replace(",", "\t"), "row 1: values are separated by tabs"),
+        ("0;1,5;2,5\n", "commas and semicolons"),
+        (ROWS.encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ((ROWS + "é").encode("latin-1"), "row 4: byte 0xe9 is not UTF-8"),
+        (ROWS + "\0", "zero bytes"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_name(tmp_path, text, says):
+    with pytest.raises(DataError, match=says) as refused:
+        read(tmp_path, text)
+    assert str(refused.value).startswith(str(tmp_path / "train.csv"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_test_set_has_the_columns_of_its_training_set(tmp_path):
+    (tmp_path / "test.csv").write_text("label,a,b,d,c\n" + ROWS)
+    with pytest.raises(DataError, match=r"test.csv: its columns are not those of train.csv"):
+        read(tmp_path, "label,a,b,c,d\n" + ROWS)
+
+
+X, Y = np.zeros((4, 2, 2), np.uint8), np.arange(4, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x_train": X, "y_train": Y}, "no train_x and train_y; it has x_train, y_train"),
+        ({"train_x": X, "train_y": Y, "test_x": X}, "test records without test_y"),
+        ({"train_x": X, "train_y": Y, "test_y": Y}, "test records without test_x"),
+        ({"train_x": X / 2, "train_y": Y}, "train_x is float64, must be uint8"),
+        ({"train_x": X.reshape(4, 4), "train_y": Y}, r"4 features of a record"),
+        ({"train_x": X[..., None].repeat(3, 3), "train_y": Y}, "average the 3 of the last axis"),
+        ({"train_x": X, "train_y": np.eye(4, dtype=np.uint8)}, r"labels of shape \[4, 4\]"),
+        ({"train_x": X, "train_y": Y[:3]}, "4 images do not fit 3 labels"),
+        ({"train_x": X[:, :0], "train_y": Y}, "must be .records, height, width."),
+        ({"train_x": X[:0], "train_y": Y[:0]}, "no training records"),
+        ({"train_x": np.array([None]), "train_y": Y}, "cannot be read"),
+    ],
+)
+def test_an_archive_that_does_not_fit_is_refused_by_what_is_wrong(tmp_path, arrays, says):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(DataError, match=says):
+        read_folder(tmp_path)
+
+
+def test_two_data_sets_in_a_folder_are_refused(tmp_path):
+    np.savez(tmp_path / "data.npz", train_x=X, train_y=Y)
+    with pytest.raises(DataError, match=r"data\.npz and train\.csv: which are meant"):
+        read(tmp_path, ROWS)
+
+
+def test_a_lone_half_of_a_test_set_is_refused(tmp_path):
+    write_idx(tmp_path, "train-images-idx3-ubyte", X)
+    write_idx(tmp_path, "train-labels-idx1-ubyte", Y)
+    write_idx(tmp_path, "t10k-labels-idx1-ubyte", Y)
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte"):
+        read_folder(tmp_path)
+
+
+def folder_of(path, labels, test=()):
+    for part, y in (("train", labels), ("test", test)):
+        if len(y):
+            (path / f"{part}.csv").write_text("".join(f"{label},9,8,7,6\n" for label in y))
+    return str(path)
+
+
+def test_classes_are_counted_once_for_all(tmp_path):
+    """Labels that only the test set has are outputs, too; one that was not told of is refused."""
+    path = folder_of(tmp_path, [0, 1, 2], [3, 4])
+    assert load(Data(name="idx", path=path)).num_classes == 5
+    assert load(Data(name="idx", path=path, classes=7)).num_classes == 7
+    with pytest.raises(DataError, match=r"label is 4.*are 0 to 3; say -s data.classes=5"):
+        load(Data(name="idx", path=path, classes=4))
+
+
+def test_labels_with_gaps_are_refused_until_they_are_told_of(tmp_path):
+    path = folder_of(tmp_path, range(0, 226, 25))
+    with pytest.raises(DataError, match="go up to 225, but only 10 occur; number them 0 to 9"):
+        load(Data(name="idx", path=path))
+    assert load(Data(name="idx", path=path, classes=226)).num_classes == 226
+
+
+def test_what_check_says_is_what_is_trained_on(tmp_path, monkeypatch, capsys):
+    def privet(*arguments):
+        monkeypatch.setattr(sys, "argv", ["privet", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            cli.main()
+        told = capsys.readouterr()
+        return int(leave.value.code or 0), told.out, told.err
+
+    path = folder_of(tmp_path, [0, 1, 1, 3], [4])
+    status, out, _ = privet("data", "check", path, "--json")
+    facts = json.loads(out)
+    assert (status, facts["classes"], facts["training_records"]) == (0, 5, 4)
+    assert facts["labels_for_training"] == "0 to 1, 3"
+    assert facts["labels_never_trained_on"] == "4"
+    assert facts["pixels"] == "0 to 9, where 255 stands for 1"
+    status, out, err = privet("data", "check", path, "--classes", "3")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)

@@ -1,0 +1,69 @@
+"""Attacks on a handful of records: a right answer, a part that is left out, or one line."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.tape import Sample
+from server.adversary import generators
+
+ROUND = ("-s", "federation.rounds=1")
+
+
+@pytest.mark.parametrize(
+    ("records", "clients", "held_out", "told"),
+    [
+        (1, 1, 0.0, "1 records were trained on, 0 held out, 360 are in the test set"),
+        (6, 2, 0.1, "6 records were trained on, 0 held out"),
+        (0, 4, 0.0, "1437 records were trained on, 0 held out"),
+    ],
+)
+def test_too_few_are_refused_in_a_line(runs, privet, records, clients, held_out, told):
+    """Before any shadow is trained, with what to change."""
+    asked = ["-s", f"federation.clients={clients}", "-s", f"data.held_out={held_out}"]
+    asked += ["-s", f"data.limit={records}"] if records else []
+    assert privet("run", "tiny", "--name", "a", *ROUND, *asked)[0] == 0
+    status, _, err = privet("attack", "a")
+    assert status == 2
+    assert told in err
+    assert "an attack needs 10 of each; run it with more records" in err
+    assert not (runs / "a/leakage.json").exists()
+
+
+def test_clients_of_one_record_are_attacked(runs, privet):
+    """In half of the shadows such a client has nothing to train on, and counts nothing there."""
+    asked = ("-s", "data.limit=20", "-s", "federation.clients=10", "-s", "data.held_out=0.5")
+    assert privet("run", "tiny", "--name", "a", *ROUND, *asked)[0] == 0
+    few = ("-s", "attack.reconstruct=false", "-s", "attack.shadows=8")
+    status, out, err = privet("attack", "a", "--json", *few)
+    assert status == 0, err
+    auc = json.loads(out)["all_rounds"]["auc"]
+    assert 0 <= auc["low"] <= auc["value"] <= auc["high"] <= 1
+
+
+def tape(labels, num_classes):
+    def sample(y):
+        y = torch.tensor(y)
+        return Sample(inputs=None, y=y, images=lambda i: torch.zeros(len(i), 8, 8))
+
+    return SimpleNamespace(
+        num_classes=num_classes, pool=sample(labels), reference=sample(np.tile([0, 1], 20).tolist())
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes", "why"),
+    [
+        ([0] * 40, 1, "there is one class"),
+        ([0, 0, 0, 1, 1, 1], 2, "class 0 has too few records"),
+        ([0, 1] * 40, 2, ""),
+    ],
+)
+def test_generators_need_two_victims_of_a_class(labels, num_classes, why):
+    """Or they are left out, and it is said why."""
+    found = generators.too_few(tape(labels, num_classes), 0)
+    assert found.startswith(why)
+    assert bool(found) == bool(why)
