@@ -10,6 +10,7 @@ cipher       keys of 256 bits, and the words that ChaCha20 makes of them
 errors       all that can go wrong, each with its exit status
 settings     TOML tables as frozen sections, with located errors
 documents    JSON that every reader takes
+foreign      files that others made: regular, of bounded size, no links
 files        written whole or not at all, held by one process
 authority    who may take part: keys and certificates
 security     how hard the lattices are: tables, and an estimate

