@@ -71,7 +71,7 @@ class Federation:
     """Processes, each in a session of its own; all are gone when it is closed."""
 
     def __init__(self, home):
-        self.home, self.port = home, free_port()
+        self.home, self.port, self.control_port = home, free_port(), free_port()
         self.running = {}
         (home / "tmp").mkdir()
         self.environment = {
@@ -103,13 +103,19 @@ class Federation:
         for volume in about["volumes"]:
             outside, inside, *_ = volume.replace("${PRIVET_HOME:-.}", str(self.home)).split(":")
             words = [re.sub(rf"^{inside}(?=/|$)", outside, word) for word in words]
-        here = {"0.0.0.0": "127.0.0.1", "9093": str(self.port)}
+        here = {"0.0.0.0": "127.0.0.1", "9093": str(self.port), "9092": str(self.control_port)}
         here |= {"superlink:9093": self.address, "9094": str(free_port())}
         return [here.get(word, word) for word in words]
 
     @property
     def address(self):
+        """For nodes."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def control(self):
+        """For runs."""
+        return f"127.0.0.1:{self.control_port}"
 
     def start(self, name, service="", **changes):
         """Start a service, under a name of its own."""

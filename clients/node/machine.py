@@ -3,7 +3,7 @@
 A SuperNode as Flower starts it runs whatever code the server sends. Here the ClientApp is always
 `clients.node.app` of this machine; of what the server sends only messages are read, so that neither
 the ledger nor the checks in it can be replaced from outside. Each message gets a process of its
-own, forked from one that has imported everything: milliseconds instead of seconds.
+own (forks).
 
 Like `server/federation/grid.py`, this file touches names that Flower does not publish.
 """
@@ -15,8 +15,6 @@ import socket
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from clients.node.forks import Forks, execute, fork, replace
 from privacy.errors import UserError
 
 AGAIN_S = 3.0
@@ -74,12 +73,12 @@ def run_node(settings: NodeSettings) -> None:
         secret.touch(0o600)
         secret.write_bytes(secrets.token_hex(32).encode())
         os.environ["FLWR_HOME"] = folder
-        parent = os.getpid()
+        parent, forks = os.getpid(), Forks("CLIENT_APP", _client_app)
         while not stopped.is_set():
             port = settings.port or _free_port()
             children += [
-                _fork(partial(_supernode, settings, port, secret, parent)),
-                _fork(partial(_executor, port, secret.read_bytes(), parent)),
+                fork(partial(_supernode, settings, port, secret, parent)),
+                fork(partial(execute, port, secret.read_bytes(), parent, forks)),
             ]
             os.wait()  # neither is of use without the other
             while children:
@@ -126,58 +125,6 @@ def _supernode(settings: NodeSettings, port: int, secret: Path, parent: int) -> 
     flower_supernode()
 
 
-def _executor(port: int, secret: bytes, parent: int) -> None:
-    """Flower's loop that asks the SuperNode for work, with forks for processes."""
-    from flwr.supercore.superexec import run_superexec
-
-    while True:  # Flower's own retries soon wait long
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        time.sleep(0.1)
-    os.environ.setdefault("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.1")
-    vars(run_superexec).update(get_executor=lambda *_, **__: Forks())
-    run_superexec.run_superexec(
-        f"127.0.0.1:{port}",
-        insecure=True,
-        superexec_auth_secret=secret,
-        parent_pid=parent,
-        runtime_dependency_install=False,
-    )
-
-
-class Forks:
-    """Flower's `Executor`: a fork for each message."""
-
-    def __init__(self) -> None:
-        self._running: set[int] = set()
-
-    def get_eligible_capacity(self, kinds: set, **_: Any) -> tuple[set, set[str]]:
-        """Of a ClientApp's messages, any number: they wait for each other at the ledger."""
-        from flwr.supercore.constant import TaskType
-
-        return kinds & {TaskType.CLIENT_APP}, set()
-
-    def wait_for_capacity(self, *_: Any, **__: Any) -> None:
-        """Nothing to wait for."""
-
-    def launch(self, spec: Any) -> Any:
-        """Run the installed ClientApp on one message."""
-        from flwr.supercore.superexec.executor.types import LaunchResult
-
-        self._running.add(_fork(partial(_client_app, spec)))
-        return LaunchResult.accepted()
-
-    def reconcile(self) -> None:
-        """Take note of those that have ended."""
-        self._running -= {pid for pid in self._running if os.waitpid(pid, os.WNOHANG)[0]}
-
-    def close(self) -> None:
-        """End them."""
-        for pid in self._running:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-
-
 def _client_app(spec: Any) -> None:
     from flwr.supernode.runtime import run_clientapp
 
@@ -191,11 +138,12 @@ def _client_app(spec: Any) -> None:
         signal.alarm(0)
         return pulled
 
-    vars(run_clientapp).update(
-        pull_task_input=pull_in_time,
-        install_from_fab=lambda *_, **__: None,
-        get_load_client_app_fn=lambda **_: lambda *_: app,
-    )
+    ours = {
+        "pull_task_input": pull_in_time,
+        "install_from_fab": lambda *_, **__: None,
+        "get_load_client_app_fn": lambda **_: lambda *_: app,
+    }
+    replace(run_clientapp, ours)
     run_clientapp.run_clientapp(
         spec.runtime_api_address,
         spec.token,
@@ -203,24 +151,6 @@ def _client_app(spec: Any) -> None:
         parent_pid=os.getppid(),
         runtime_dependency_install=False,
     )
-
-
-def _fork(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        work()
-        status = 0
-    except SystemExit as leave:
-        status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from privacy.encrypted.net import Array
 from privacy.encrypted.wire import Frame, read_frame, read_offer
 from privacy.errors import CiphertextError, KeysError, ModelError, ServiceError
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 330.0  # longer than a service lets a question wait and takes to answer it
 PATIENCE_S = 60.0  # with a service that is busy, for one request
 FIRST_WAIT_S, MOST_WAIT_S = 0.25, 8.0  # before it is asked again, doubled each time
 BUSY = (429, 502, 503, 504, 507)

@@ -101,7 +101,7 @@ def read_roster(folder: Path, key: Path, client: int, fewest: int = FEWEST) -> R
         raise KeysError(f"{folder}: cannot be read: {error.strerror}") from None
     for path in paths:
         number = int(path.name.removeprefix("node-").removesuffix(".pub"))
-        members[number] = _public(path)
+        members[number] = read_public(path)
     own = _private(key)
     if client not in members or members[client] != own.public_key():
         raise KeysError(
@@ -118,7 +118,12 @@ def read_roster(folder: Path, key: Path, client: int, fewest: int = FEWEST) -> R
     return Roster(members, own, fewest)
 
 
-def _public(path: Path) -> ec.EllipticCurvePublicKey:
+def read_public(path: Path) -> ec.EllipticCurvePublicKey:
+    """A node's public key.
+
+    Raises:
+        KeysError: the file is missing, or no P-384 key.
+    """
     try:
         found = load_ssh_public_key(_content(path))
     except (ValueError, UnsupportedAlgorithm):

@@ -47,6 +47,9 @@ def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
     return run.experiment, run
 
 
+LEAST_AUDITED = 0.05  # of noise over clip: with less, losses are beyond what float64 tells apart
+
+
 def why_not(experiment: Experiment) -> str:
     """Why there is nothing to audit in such an experiment; empty if there is."""
     unit, secrecy = experiment.budget.unit, experiment.federation.secure_aggregation
@@ -54,6 +57,12 @@ def why_not(experiment: Experiment) -> str:
         return (
             "[budget] unit = 'none': there is no noise to audit; audit a run with unit = 'record' "
             "or 'client'"
+        )
+    sigma = experiment.budget.noise_multiplier
+    if sigma is not None and sigma < LEAST_AUDITED:
+        return (
+            f"[budget] noise_multiplier = {sigma:g}: hardly any noise, and all but nothing that it "
+            f"hides: an audit needs {LEAST_AUDITED:g}, and has nothing to refute below"
         )
     if experiment.shares_noise:
         return (

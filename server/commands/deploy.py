@@ -28,7 +28,10 @@ def new_keys(
 def link(
     keys: Keys,
     host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Of all that nodes and users ask")] = 9093,
+    port: Annotated[int, typer.Option(help="For nodes, and nothing but what nodes ask")] = 9093,
+    control_port: Annotated[
+        int, typer.Option(help="For runs, on 127.0.0.1: who reaches it may start one")
+    ] = 9092,
     database: Annotated[
         Path | None, typer.Option(help="File that outlives the SuperLink; else it forgets")
     ] = None,
@@ -36,7 +39,7 @@ def link(
     """Run Flower's SuperLink: TLS, and only nodes whose public keys are in the folder of keys."""
     from server.engines.link import serve_link
 
-    raise typer.Exit(serve_link(keys, host, port, database))
+    raise typer.Exit(serve_link(keys, host, port, control_port, database))
 
 
 def node(

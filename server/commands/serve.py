@@ -15,7 +15,9 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one")] = 8470,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
-    timeout: Annotated[float, typer.Option(help="Seconds an answer may take")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds an answer may take; 0: what the scheme needs")
+    ] = 0.0,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,
     tokens: Annotated[
@@ -46,9 +48,9 @@ def serve(
     from server.console import err
     from server.inference.gate.accounts import read_tokens
     from server.inference.gate.stores import roomiest, scratch
-    from server.inference.limits import Limits
+    from server.inference.limits import ANSWER_S, Limits
     from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
-    from server.inference.program import compile_run
+    from server.inference.program import compile_run, require_scheme
     from server.inference.service import Service
 
     if (certificate is None) != (key is None):
@@ -58,13 +60,14 @@ def serve(
             f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
             "--insecure if something in front does what they do"
         )
+    require_scheme(scheme)
     tls = tls_context(certificate, key) if certificate and key else None
     known = read_tokens(tokens) if tokens else None
     found = open_run(run, runs, trust)
     limits = Limits(
         workers=workers,
         threads=threads,
-        answer_s=timeout,
+        answer_s=timeout or ANSWER_S[scheme],
         answers_per_day=answers_per_day,
         stored_keys_bytes=keys_mb << 20,
     )

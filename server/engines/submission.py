@@ -53,6 +53,11 @@ APPS = (
 )
 
 
+def bundle_files() -> dict[str, bytes]:
+    """What a bundle is made of, by name."""
+    return {"pyproject.toml": tomli_w.dumps(BUNDLE).encode(), "bundle.py": APPS.encode()}
+
+
 class Submission:
     """A run on a SuperLink.
 
@@ -81,8 +86,8 @@ class Submission:
         (self.home / "config.toml").write_text(tomli_w.dumps(config))
         bundle = self.home / "bundle"
         bundle.mkdir(exist_ok=True)
-        (bundle / "pyproject.toml").write_text(tomli_w.dumps(BUNDLE))
-        (bundle / "bundle.py").write_text(APPS)
+        for name, content in bundle_files().items():
+            (bundle / name).write_bytes(content)
         named = f"run={to_json(str(self.run.path.resolve()))}"
         command = ["run", str(bundle), CONNECTION, "--run-config", named, *options]
         answer = self._ask(command)

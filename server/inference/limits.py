@@ -4,6 +4,9 @@ from pydantic import Field
 
 from privacy.settings import Section
 
+# To compute an answer, many times what it takes: a worker that takes longer has gone astray.
+ANSWER_S = {"ckks": 30.0, "boolean": 240.0}
+
 
 class Limits(Section):
     """What a service lets its clients do; an identity is a token's name, or else an address.
@@ -35,7 +38,7 @@ class Limits(Section):
     kept_free_bytes: int = Field(default=16 << 20, ge=0)
     request_s: float = Field(default=30.0, gt=0)
     waiting_s: float = Field(default=60.0, gt=0)
-    answer_s: float = Field(default=30.0, gt=0)
+    answer_s: float = Field(default=ANSWER_S["ckks"], gt=0)
     waiting: int = Field(default=256, ge=1)
     waiting_each: int = Field(default=32, ge=1)
     answers_per_day: int = Field(default=0, ge=0)

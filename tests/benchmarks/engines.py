@@ -76,7 +76,7 @@ def deployed(home: Path, seed: int, runs: dict[str, list[tuple[Run, float]]]) ->
         for name in ("node-0", "node-1", "node-2"):
             here.wait_for_log(name, "SuperNode ID")
         trusted = place / "keys" / "server" / "authority.pem"
-        join = ["federation.engine=superlink", f"federation.address={here.address}"]
+        join = ["federation.engine=superlink", f"federation.address={here.control}"]
         join += [f"federation.root_certificates={trusted}"]
         for noise in ("seeded", "secure"):
             name = f"superlink, {noise}"

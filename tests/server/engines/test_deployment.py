@@ -43,7 +43,7 @@ def charges(home, name, run):
 
 def test_three_nodes_and_what_can_happen_to_them(tmp_path):
     with Federation(tmp_path) as here:
-        join = ["-s", "federation.engine=superlink", "-s", f"federation.address={here.address}"]
+        join = ["-s", "federation.engine=superlink", "-s", f"federation.address={here.control}"]
         trusted = tmp_path / "keys" / "server" / "authority.pem"
         join += ["-s", f"federation.root_certificates={trusted}"]
         for name in ("keys", "foreign"):
@@ -62,6 +62,7 @@ def test_three_nodes_and_what_can_happen_to_them(tmp_path):
 
         # The unknown and the misled are refused, each by who should.
         here.wait_for_log("unknown", "Failed to activate SuperNode")
+        here.wait_for_log("unknown", "not in the SuperLink's folder of keys")
         here.wait_for_log("misled", "CERTIFICATE_VERIFY_FAILED")
         here.wait_for_log("superlink", '/v1/fleet/activate-node HTTP/1.1" 4')
         for name in ("unknown", "misled"):

@@ -34,6 +34,9 @@ def test_an_infinite_epsilon_is_json_with_a_word(runs, tmp_path, privet):
     for path in (runs / "a").glob("*.json*"):
         for line in [path.read_text()] if path.suffix == ".json" else path.open():
             json.loads(line, parse_constant=refuse)
+    status, _, err = privet("audit", "a")
+    assert status == 2
+    assert "[budget] noise_multiplier = 0: hardly any noise" in err
     page = tmp_path / "report.json"
     assert privet("report", "a", "--format", "json", "-o", str(page))[0] == 0
     found = json.loads(page.read_text(), parse_constant=refuse)["runs"][0]
