@@ -9,6 +9,7 @@ system calls, and its limit of processors.
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -154,7 +155,7 @@ class Container:
     def __init__(self, name, service, image, address, hosts, log):
         self.name, self.service, self.image = name, service, image
         self.user, _, self.group = service["user"].partition(":")
-        self.not_held = []
+        self.not_held, self.groups = [], []
         self._connect(address)
         (image.root / "etc/hosts").write_text(hosts)
         shm = service.get("shm_size", f"{SHM_BYTES >> 20}m")
@@ -190,7 +191,7 @@ class Container:
         self.log = log
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", name, *unshare, "sh", "-c", "\n".join(script)],
+                ["nsenter", f"--net=/run/netns/{name}", *unshare, "sh", "-c", "\n".join(script)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
 
@@ -224,11 +225,12 @@ class Container:
         }
         lines = []
         for (kind, file), value in asked.items():
-            group = GROUPS / kind / f"privet-{self.name}-{os.getpid()}"
+            group = GROUPS / kind / f"privet-{self.name}-{secrets.token_hex(4)}"
             try:
                 group.mkdir()
                 (group / file).write_text(value)
                 lines.append(f"echo $$ > {group}/cgroup.procs")
+                self.groups.append(group)
             except OSError:
                 self.not_held.append(f"limit of {kind}")
         return lines
@@ -282,10 +284,21 @@ class Container:
 
     def end(self):
         """End it as `docker compose stop` does; its exit status."""
-        first = self.first
-        subprocess.run(["kill", "-TERM", first])
+        if self.process.poll() is None:
+            subprocess.run(["kill", "-TERM", self.first])
         try:
             return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return None
+        finally:
+            self._leave()
+
+    def _leave(self):
+        for group in self.groups:
+            for _ in range(50):  # the kernel takes its time to see that it is empty
+                try:
+                    group.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.1)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 USER = "10001:10001"
 NET = "172.30.84"  # inference.yml says so, since the service believes a proxy of it alone
 FRONT_PACKAGES = ("caddy", "wget", "ca-certificates")
-PRIVET = [sys.executable, "-m", "server.cli"]
+PRIVET = [sys.executable, "-m", "server"]
 
 
 def filled(name, variables):
@@ -93,7 +93,8 @@ def federate(home, image, logs):
             r"^docker compose .* exec superlink (privet run .*)$", page, re.MULTILINE
         )
         started = time.monotonic()
-        told = running["superlink"].execute(*line.split())
+        # CKKS has no ReLU: what inference.yml serves next has squares.
+        told = running["superlink"].execute(*line.split(), "-s", "model.activation=square")
         found["run_s"] = round(time.monotonic() - started, 1)
         run = home / "runs" / Path(told.strip().splitlines()[-1]).name
         found["rounds"] = len((run / "rounds.jsonl").read_text().splitlines())
@@ -116,7 +117,12 @@ def infer(home, run, image, front, logs):
         token = (home / "tokens/tokens").read_text().split()[1]
         (home / "token").write_text(token)
         (home / "token").chmod(0o600)
-        url = ["--url", "https://localhost:8443", "--authority", str(home / "keys/authority.pem")]
+        url = [
+            "--url",
+            "https://localhost:8443",
+            "--authority",
+            str(home / "keys/server/authority.pem"),
+        ]
         asked = [*PRIVET, "infer", str(run), *url, "--token", str(home / "token"), "--images", "3"]
         into = ["nsenter", "--target", running["front"].first, "--net"]
         called = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
