@@ -49,7 +49,7 @@ def open_foreign(path: Path, most_bytes: int, follow: bool = True) -> BinaryIO:
     about = os.fstat(descriptor)
     try:
         if stat.S_ISDIR(about.st_mode):
-            raise OSError(errno.EISDIR, "a folder, not a file", str(path))
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if about.st_size > most_bytes:

@@ -146,7 +146,7 @@ def _private(path: Path) -> ec.EllipticCurvePrivateKey:
 def _content(path: Path) -> bytes:
     try:
         return read_foreign(path, MOST_FILE_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise KeysError(f"{path}: not there; privet keys new makes node keys") from None
     except OSError as error:
         raise KeysError(f"{path}: cannot be read: {error.strerror}") from None
