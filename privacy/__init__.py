@@ -8,6 +8,7 @@ sums/        sums that a server cannot open
 encrypted/   inference on encrypted inputs
 cipher       keys of 256 bits, and the words that ChaCha20 makes of them
 errors       all that can go wrong, each with its exit status
+text         UTF-8, or refused by the name of what it is
 settings     TOML tables as frozen sections, with located errors
 documents    JSON that every reader takes
 foreign      files that others made: regular, of bounded size, no links

@@ -1,6 +1,5 @@
 """Frozen settings from TOML files and `-s section.key=value`, with errors a person can act on."""
 
-import codecs
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
+from privacy.text import decode, unseen
 
 Tables = dict[str, Any]
 
@@ -70,21 +70,18 @@ def read_toml(path: Path) -> Tables:
     """
     try:
         content = read_foreign(path, MOST_TEXT_BYTES)
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise SettingsError(f"{path}: is UTF-16; save it as UTF-8")
-        return tomllib.loads(content.decode("utf-8-sig"))  # editors put a mark before UTF-8
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        wrong = content[error.start]
-        raise SettingsError(
-            f"{path}: line {line}: byte {wrong:#04x} is not UTF-8; save it as UTF-8"
-        ) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    text = decode(path, content, SettingsError)
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from None
-    except RecursionError:
-        raise SettingsError(f"{path}: not settings: nested too deeply") from None
+        hint = unseen(text)
+        raise SettingsError(f"{path}: not TOML: {error}{hint and f'; {hint}'}") from None
+    except (ValueError, RecursionError):  # Python's own limits
+        raise SettingsError(
+            f"{path}: holds a number of thousands of digits, or values nested as deep"
+        ) from None
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
@@ -113,8 +110,10 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
 
 def _read_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        tables = tomllib.loads(f"value = {text}")
+        if len(tables) == 1:  # what follows on a line of its own is not dropped
+            return tables["value"]
+    except (ValueError, RecursionError):
         pass
     try:
         return float(text)  # `.5` and `1.` are numbers to a person, though not to TOML

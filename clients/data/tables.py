@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.errors import DataError
+from privacy.text import decode
 
 LABEL = "label"
 INDEX = {"", "id", "index", "unnamed: 0"}  # what spreadsheets and pandas put before a record
-MARKS = {  # the first bytes of text that is not UTF-8
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 MOST = 255  # a label and a pixel are bytes
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+|nan|inf)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+QUOTED = re.compile(r'(^|,)[ \t]*"([^",]*)"[ \t]*(?=,|$)')
+ASIDE = re.compile("#|//|sep=", re.IGNORECASE)  # what some programs write above a table
 
 
 class Table(NamedTuple):
@@ -48,7 +48,7 @@ def read_table(path: Path, content: bytes) -> Table:
         DataError: names the file, and the row and column where there are some.
     """
     rows, lines = _lines(path, content)
-    fields = _fields(lines[0])
+    fields = _first_row(path, rows[0], lines[0])
     _require_commas(path, rows[0], lines[0], fields)
     named = _is_header(path, fields, rows[0])
     column = _label_column(path, fields, rows[0]) if named else 0
@@ -73,27 +73,25 @@ def read_table(path: Path, content: bytes) -> Table:
 
 def _lines(path: Path, content: bytes) -> tuple[list[int], list[str]]:
     """The lines with something in them, and their numbers."""
-    for mark, encoding in MARKS.items():
-        if content.startswith(mark):
-            raise DataError(f"{path}: is {encoding}; save it as UTF-8")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = len(re.findall(rb"\r\n|\r|\n", content[: error.start])) + 1
-        raise DataError(
-            f"{path}: row {row}: byte {content[error.start]:#04x} is not UTF-8; save it as UTF-8"
-        ) from None
-    if "\0" in text:
-        raise DataError(f"{path}: holds zero bytes, so it is no text; save it as UTF-8")
-    every = re.split(r"\r\n|\r|\n", text)
+    every = re.split(r"\r\n|\r|\n", decode(path, content, DataError))
     told = [(number, line) for number, line in enumerate(every, start=1) if line.strip()]
     if not told:
         raise DataError(f"{path}: no records; a set that is empty has no file")
     return [number for number, _ in told], [line for _, line in told]
 
 
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line], skipinitialspace=True))]
+def _first_row(path: Path, row: int, line: str) -> list[str]:
+    """Its fields, whether they are names or numbers."""
+    if ASIDE.match(line.lstrip('" ')):
+        raise DataError(
+            f"{path}: row {row}: {line[:20]!r} is neither names of columns nor a record; take it "
+            "out"
+        )
+    try:
+        fields = next(csv.reader([line], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: row {row}: cannot be read as names or numbers: {error}") from None
+    return [field.strip() for field in fields]
 
 
 def _require_commas(path: Path, row: int, line: str, fields: Sequence[str]) -> None:
@@ -111,20 +109,17 @@ def _require_commas(path: Path, row: int, line: str, fields: Sequence[str]) -> N
 
 
 def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return "_" not in field  # which Python reads, and nobody writes
+    return NUMBER.fullmatch(field) is not None
 
 
 def _is_header(path: Path, fields: Sequence[str], row: int) -> bool:
     """Names, or a record? A row of both that names no label is a record with a fault in it."""
-    if [f for f in fields if f.isdecimal()] == [str(i) for i in range(len(fields))]:
-        raise DataError(
-            f"{path}: row {row} is 0, 1, 2, ...: numbers of columns? take them out, or name the "
-            f"labels' column {LABEL}"
-        )
+    for first in (0, 1):
+        if list(fields) == [str(first + i) for i in range(len(fields))]:
+            raise DataError(
+                f"{path}: row {row} is {first}, {first + 1}, {first + 2}, ...: numbers of columns? "
+                f"take them out, or name the labels' column {LABEL}"
+            )
     return any(f.lower() == LABEL for f in fields) or not any(map(_is_number, fields))
 
 
@@ -152,23 +147,36 @@ def _label_column(path: Path, names: Sequence[str], row: int) -> int:
 
 
 def _numbers(path: Path, rows: list[int], lines: list[str]) -> NDArray[np.float64]:
+    lines = [_unquoted(path, row, line) for row, line in zip(rows, lines, strict=True)]
     try:
         # Nothing is a comment: what follows a # is not dropped.
-        return np.loadtxt(
-            lines, dtype=np.float64, delimiter=",", comments=None, quotechar='"', ndmin=2
-        )
+        return np.loadtxt(lines, dtype=np.float64, delimiter=",", comments=None, ndmin=2)
     except ValueError:
         pass
-    width = len(_fields(lines[0]))
+    width = lines[0].count(",") + 1
     for row, line in zip(rows, lines, strict=True):
-        fields = _fields(line)
+        fields = line.split(",")
         for column, field in enumerate(fields, start=1):
             if not _is_number(field):
-                told = repr(field) if field else "nothing"
+                told = repr(field.strip()[:20]) if field.strip() else "nothing"
                 raise DataError(f"{path}: row {row}, column {column}: {told}, must be a number")
         if len(fields) != width:
             raise DataError(f"{path}: row {row} has {len(fields)} columns, not {width}")
     raise DataError(f"{path}: cannot be read as numbers separated by commas")
+
+
+def _unquoted(path: Path, row: int, line: str) -> str:
+    """A line whose quotation marks, if there are any, hold one number each, without them."""
+    if '"' not in line:
+        return line
+    line = QUOTED.sub(r"\1\2", line)
+    if '"' in line:
+        column = line.partition('"')[0].count(",") + 1
+        raise DataError(
+            f"{path}: row {row}, column {column}: quotation marks must hold one whole number, "
+            "without a comma"
+        )
+    return line
 
 
 def _require_bytes(path: Path, rows: list[int], values: NDArray[np.float64], label: int) -> None:

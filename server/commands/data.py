@@ -44,15 +44,20 @@ def check(
     """Can a node use these records, and what would it reveal? For their owner; says counts only."""
     import numpy as np
 
+    from clients.data.formats import files_of, names_in
     from clients.data.sets import Data, load
     from server.console import fact_table, out
 
     dataset = load(Data(name="idx", path=str(folder), classes=classes))  # as every command does
+    read = files_of(folder)
     num, (height, width) = len(dataset.train_y), dataset.shape
     brightest = max(dataset.train_x.max(), dataset.test_x.max(initial=0))
     occur = [np.unique(labels).tolist() for labels in (dataset.train_y, dataset.test_y)]
+    known = {*occur[0], *occur[1]}
     facts = {
         "usable": True,
+        "read": ", ".join(read),
+        "not_read": ", ".join(name for name in names_in(folder) if name not in read) or "nothing",
         "training_records": num,
         "held_out_records": len(dataset.test_y),
         "image": f"{height} x {width}",
@@ -60,6 +65,7 @@ def check(
         "classes": dataset.num_classes,
         "labels_for_training": _listed(occur[0]),
         "labels_never_trained_on": _listed([y for y in occur[1] if y not in occur[0]]),
+        "labels_of_no_record": _listed([y for y in range(dataset.num_classes) if y not in known]),
         "revealed_each_round": f"the number of training records ({num}, or what --records says), "
         "and weights with noise; as they are only under --allow-unprotected",
         "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "

@@ -33,7 +33,7 @@ def infer(
 
     from clients.node.query import connect
     from server.console import err
-    from server.inference.demo import Demo
+    from server.inference.demo import Demo, require_images
     from server.inference.loopback import loopback
 
     measured = "--evaluate tells figures, and shows no image" if evaluate else ""
@@ -44,6 +44,7 @@ def infer(
     refuse_idle(reasons | {"authority": here, "token": here})
     found = open_run(run, runs, trust)
     found.require_same_data()
+    require_images(found)
     if logits:
         err.print(
             "A CKKS decryption holds noise from which its secret key can be computed by whoever "

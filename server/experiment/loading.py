@@ -50,7 +50,21 @@ def load_experiment(
             "which is not noised; use it with [budget] unit = 'none'"
         )
     require_sums_only(experiment, path.name)
+    _require_own_name(experiment, (layers[1] | layers[2]).get("data.path", path.name))
     return experiment
+
+
+def _require_own_name(experiment: Experiment, source: str) -> None:
+    """Somebody's own records under a data set's name would be scaled, and reported, as that one.
+
+    On devices of their own they may: what a job is rehearsed with there is a split of it.
+    """
+    data = experiment.data
+    if data.path and data.name != "idx" and data.partition != "nodes":
+        raise SettingsError(
+            f"{source}: [data] path = {data.path!r}: a folder is read under name = 'idx' only; say "
+            "-s data.name=idx"
+        )
 
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:

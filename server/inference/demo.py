@@ -16,6 +16,7 @@ from clients.data.sets import load
 from clients.node.query import Answer, Client, connect
 from privacy.encrypted.keys import flood as flood_logits
 from privacy.encrypted.net import Array
+from privacy.errors import DataError
 from server.console import Columns, err, fact_table, out
 from server.inference.loopback import loopback
 from server.inference.program import trained_model
@@ -27,6 +28,16 @@ LIBRARIES = {"ckks": ("tenseal",), "boolean": ("concrete-python",)}
 SHARES = ("encrypted_accuracy", "plain_accuracy", "agreement")
 
 
+def require_images(run: Run) -> None:
+    """Refuse to ask about a data set of which there is nothing to ask.
+
+    Raises:
+        DataError: it has no test set.
+    """
+    if not len(load(run.experiment.data).test_x):
+        raise DataError(f"{run.path}: its data have no test set, whose images would be asked about")
+
+
 def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]:
     """What `privet infer --evaluate IMAGES` does, for programs: ask, tell, keep it in the run.
 
@@ -36,6 +47,7 @@ def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]
     Returns:
         `run.inference[scheme]`.
     """
+    require_images(run)
     with nullcontext(url) if url else loopback(run.path, scheme) as at:
         Demo(run, connect(at)).evaluate(images)
     kept: dict[str, Any] = run.inference[scheme]

@@ -113,6 +113,13 @@ def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
             )
     if squares != len(layers) - 1:
         raise ModelError("under CKKS a square stands between any two layers, and nothing else")
+    first, pixels = layers[0], shape[0] // pool * (shape[1] // pool)
+    if isinstance(first, Dense) and first.weight.shape[1] != pixels:
+        raise ModelError(
+            f"the model reads {first.weight.shape[1]} fixed features of an image, not its {pixels} "
+            "pixels: what is encrypted is pixels; train a perceptron with [model] activation = "
+            "'square', or a strided net"
+        )
     return Net(shape, pool, tuple(layers))
 
 

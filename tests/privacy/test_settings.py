@@ -172,22 +172,45 @@ def test_read_toml(tmp_path: Path) -> None:
     assert read_toml(good) == {"name": "x", "oven": {"heat": 1.0}}
     good.write_bytes(b"\xef\xbb\xbf" + good.read_bytes().replace(b"\n", b"\r\n"))
     assert read_toml(good) == {"name": "x", "oven": {"heat": 1.0}}
-    names = ("bad", "latin", "wide", "missing")
-    bad, latin, wide, missing = (tmp_path / f"{name}.toml" for name in names)
-    bad.write_text("heat = = 3")
-    latin.write_bytes(b"a = 1\nname = '\xe9'")
-    wide.write_text("heat = 3", encoding="utf-16")
     for path, reason in [
-        (missing, "cannot be read: No such file or directory"),
+        (tmp_path / "missing.toml", "cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
-        (latin, "line 2: byte 0xe9 is not UTF-8; save it as UTF-8"),
-        (wide, "is UTF-16; save it as UTF-8"),
-        (bad, "not TOML: Invalid value (at line 1, column 8)"),
     ]:
         with pytest.raises(SettingsError) as caught:
             read_toml(path)
-        assert str(caught.value).startswith(f"{path}: {reason}")
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"heat = = 3", "not TOML: Invalid value (at line 1, column 8)"),
+        (b"a = 1\nname = '\xe9'", "line 2: byte 0xe9 is not UTF-8; save it as UTF-8"),
+        ("heat = 3".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("heat = 3".encode("utf-16-be"), "holds zero bytes: UTF-16, or no text; save it as UTF-8"),
+        ("heat = 3".encode("utf-32"), "is UTF-32; save it as UTF-8"),
+        (b"heat = 3\rname = 'x'\r", "its lines end in CR alone; save them with LF"),
+        ("\r\nheat\xa0= 3".encode(), "line 2 holds U+00A0, which cannot be seen; take it out"),
+        ("\ufeff\ufeffheat = 3".encode(), "line 1 holds U+FEFF, which cannot be seen"),
+        (b"heat = " + b"9" * 5000, "holds a number of thousands of digits"),
+        (b"heat = " + b"[" * 5000, "or values nested as deep"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_refused_by_what_it_is(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        read_toml(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1\nheat = 2", "[" * 5000])
+def test_a_value_that_python_cannot_read_is_a_plain_string(text: str) -> None:
+    assert override({}, [f"oven.heat={text}"])[0] == {"oven": {"heat": text}}
 
 
 def test_suggest() -> None:

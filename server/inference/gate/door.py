@@ -45,7 +45,8 @@ class Door(socket.socket):
         """Args:
         proxies: addresses that bring the connections of many.
         """
-        super().__init__(family, socket.SOCK_STREAM)
+        # Named as TCP, or asyncio leaves Nagle's delay on: an answer then waits 40 ms for its end.
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._limits, self._proxies = limits, proxies
         self._open: Counter[str] = Counter()
 

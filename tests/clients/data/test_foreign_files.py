@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from clients.data.formats import read_csv, read_folder, read_idx, read_npz
+from clients.data.formats import read_csv, read_folder, read_npz
+from clients.data.idx import read_idx
 from privacy.errors import DataError
 
 IMAGES = "train-images-idx3-ubyte"
@@ -27,7 +28,7 @@ def idx(*shape, dimensions=None, body=b""):
     [
         (idx(*[1] * 255), "255 dimensions; images have 3"),
         (idx(dimensions=0, body=b"x"), "0 dimensions"),
-        (idx(5, dimensions=3), "cut short in its header"),
+        (idx(5, dimensions=3), "cut short within its header"),
         (idx(2**32 - 1, 2**32 - 1, 2**32 - 1), "promises .* more than"),
         (idx(1 << 30, body=b"x"), "1 bytes follow, where 1073741824 were promised"),
         (idx(2, body=b"123"), "more bytes follow, where 2"),

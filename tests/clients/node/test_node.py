@@ -252,11 +252,11 @@ def test_csv_may_have_a_head(tmp_path):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({}, "not there"),
+        ({}, "it holds nothing"),
         ({"data.npz": b"PK"}, "cannot be read"),
-        ({"train.csv": b"1,2,3\n"}, "2 pixels, which is no square"),
-        ({"train.csv": b"1,2,3,4,256\n"}, "0 to 255"),
-        ({"train.csv": b"1,2,3,4,x\n"}, "column 5: 'x', must be a number"),
+        ({"train.csv": b"1,9,3\n"}, "2 pixels, which is no square"),
+        ({"train.csv": b"1,9,3,4,256\n"}, "0 to 255"),
+        ({"train.csv": b"1,9,3,4,x\n"}, "column 5: 'x', must be a number"),
         ({"train.csv": b""}, "no records"),
     ],
 )

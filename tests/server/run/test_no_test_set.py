@@ -36,7 +36,11 @@ def test_the_page_is_written_without_an_accuracy(privet, few, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [("evaluate {}", "no test set to evaluate on"), ("attack {}", "0 are in the test set")],
+    [
+        ("evaluate {}", "no test set to evaluate on"),
+        ("attack {}", "0 are in the test set"),
+        ("infer {}", "no test set"),
+    ],
 )
 def test_what_needs_one_says_so(privet, few, words, says):
     status, out, err = privet(*words.format(few).split())
