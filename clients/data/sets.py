@@ -15,6 +15,7 @@ from clients.data.formats import read_digits, read_folder, read_idx_folder, read
 from clients.seeds import derive
 from privacy.errors import DataError
 from privacy.files import write_atomically
+from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign
 from privacy.settings import Range, Section
 
 Arrays = dict[str, NDArray[np.uint8]]
@@ -219,7 +220,10 @@ def _read_cache(name: str) -> Arrays:
             return read_idx_folder(DEBIAN_FASHION_MNIST)
         raise DataError(f"{file}: not there; run: privet data fetch {name}")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with (
+            open_foreign(file, MOST_ARRAYS_BYTES) as cached,
+            np.load(cached, allow_pickle=False) as archive,
+        ):
             return {part: archive[part] for part in PARTS}
     except Exception:  # zip, zlib, numpy and the file system each have their own
         raise DataError(f"{file}: corrupt; remove it and run: privet data fetch {name}") from None

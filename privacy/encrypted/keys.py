@@ -21,6 +21,7 @@ from privacy.encrypted.plan import pack
 from privacy.encrypted.wire import BatchOffer, BooleanOffer, Offer
 from privacy.errors import CiphertextError, KeysError, ModelError
 from privacy.files import write_atomically
+from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
 from privacy.seal import from_bytes, make_context, to_bytes
 
 if TYPE_CHECKING:
@@ -203,6 +204,6 @@ def load_secret(path: Path) -> bytes:
     try:
         if path.stat().st_mode & 0o077:
             raise KeysError(f"{path}: others may read this secret key; run: chmod 600 {path}")
-        return path.read_bytes()
+        return read_foreign(path, MOST_ARRAYS_BYTES)
     except OSError as error:
         raise KeysError(f"{path}: cannot be read: {error.strerror or error}") from None

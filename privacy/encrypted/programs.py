@@ -4,7 +4,6 @@ The digest of the plan's bytes names the model: a frame made for one model is re
 """
 
 import hashlib
-import json
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from privacy.documents import to_json
+from privacy.documents import from_json, to_json
 from privacy.encrypted.plan import Plan, Product
 from privacy.encrypted.recipes import Recipe
 from privacy.encrypted.wire import BatchOffer, Offer
@@ -53,7 +52,7 @@ def plan_from_bytes(content: bytes) -> Plan:
     try:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
-        about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["plan"])
+        about = from_json(from_json(content[8 : 8 + size])["__metadata__"]["plan"])
         recipe = about["recipe"]
         products = []
         for number, note in enumerate(about["products"]):

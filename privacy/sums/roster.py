@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from privacy.errors import KeysError, SecureSumFailed
+from privacy.foreign import read_foreign
 from privacy.sums.boxes import SIGNATURE_BYTES
 from privacy.sums.terms import FEWEST, Terms
 
@@ -144,10 +145,9 @@ def _private(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _content(path: Path) -> bytes:
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise KeysError(f"{path}: not there; privet keys new makes node keys")
-        with path.open("rb") as file:
-            return file.read(MOST_FILE_BYTES)
+        return read_foreign(path, MOST_FILE_BYTES)
+    except (FileNotFoundError, IsADirectoryError):
+        raise KeysError(f"{path}: not there; privet keys new makes node keys") from None
     except OSError as error:
         raise KeysError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -3,20 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, RunName, Runs, Settings
+from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def attack(run: RunName, as_json: AsJson = False, s: Settings = None, runs: Runs = None) -> None:
+def attack(
+    run: RunName,
+    as_json: AsJson = False,
+    s: Settings = None,
+    runs: Runs = None,
+    trust: Trust = False,
+) -> None:
     """Attack a finished run; write leakage.json into it. Can be interrupted, and goes on."""
     from server.adversary.adversaries import attack as attack_run
     from server.adversary.adversaries import settings_of
     from server.console import err, out
-    from server.run.directory import find_run, runs_folder
 
-    found_run = find_run(run, runs_folder(runs))
+    found_run = open_run(run, runs, trust)
     found = attack_run(found_run, settings_of(found_run, s), lambda line: err.print(line))
     if as_json:
         print(to_json(found, indent=1))

@@ -4,18 +4,21 @@ import typer
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, RunName, Runs
+from server.commands.options import AsJson, RunName, Runs, Trust
 
 
-def audit(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
+def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust = False) -> None:
     """Audit the DP of a run, or of an experiment, by its own code; exit status 1 if it fails."""
     from server.adversary.auditing import audit_of, subject
     from server.console import Columns, out
     from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
+    from server.run.origin import require_trust
     from server.run.summary import summarise
 
     experiment, found_run = subject(run, runs_folder(runs))
+    if found_run:
+        require_trust(found_run.path, experiment.data, trust)
     done = audit_of(experiment, found_run)
     found = done.to_dict()
     if found_run:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Runs
+from server.commands.options import AsJson, Runs, Trust, open_run
 
 BATCH, MOST_RECORDS = 32, 1_000_000_000
 
@@ -30,20 +30,20 @@ def cost(
     batch: Batch = None,
     as_json: AsJson = False,
     runs: Runs = None,
+    trust: Trust = False,
 ) -> None:
     """Latency, energy and memory on a chip, for each layer and phase."""
     from clients.chip import NETWORKS, Workload, load_chip
     from clients.models import MODELS
     from privacy.errors import SettingsError
     from server.cost import cost_of_model, cost_of_run
-    from server.run.directory import find_run, runs_folder
 
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS:
         records, work = batch or BATCH, Workload("dp-sgd")
         reports = [cost_of_model(subject, one, work, records) for one in chips]
     else:
-        run = find_run(subject, runs_folder(runs))
+        run = open_run(subject, runs, trust)
         if batch is not None:
             raise SettingsError(
                 f"--batch {batch}: {subject} is a run, which has its own; leave it out"

@@ -2,19 +2,24 @@
 
 from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
-from server.commands.options import AsJson, RunName, Runs, Settings
+from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 
-def evaluate(run: RunName, s: Settings = None, as_json: AsJson = False, runs: Runs = None) -> None:
+def evaluate(
+    run: RunName,
+    s: Settings = None,
+    as_json: AsJson = False,
+    runs: Runs = None,
+    trust: Trust = False,
+) -> None:
     """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
     from privacy.settings import override, parse
     from server.engines.app import test_evaluator
     from server.experiment.effects import BACKWARD
     from server.experiment.experiment import Experiment
     from server.experiment.idle import require_effect
-    from server.run.directory import find_run, runs_folder
 
-    found = find_run(run, runs_folder(runs))
+    found = open_run(run, runs, trust)
     tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])
     for key, origin in origins.items():
         if not key.startswith("arithmetic."):

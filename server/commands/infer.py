@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, RunName, Runs, Scheme, refuse_idle
+from server.commands.options import AsJson, RunName, Runs, Scheme, Trust, open_run, refuse_idle
 
 
 def infer(
@@ -26,6 +26,7 @@ def infer(
     flood: Annotated[int, typer.Option(min=0, help="Noise over logits: 2^N times theirs")] = 3,
     as_json: AsJson = False,
     runs: Runs = None,
+    trust: Trust = False,
 ) -> None:
     """Classify test images that the service never sees."""
     from contextlib import nullcontext
@@ -34,7 +35,6 @@ def infer(
     from server.console import err
     from server.inference.demo import Demo, require_images
     from server.inference.loopback import loopback
-    from server.run.directory import find_run, runs_folder
 
     measured = "--evaluate tells figures, and shows no image" if evaluate else ""
     hidden = "" if logits else "it is for --logits"
@@ -42,7 +42,7 @@ def infer(
     asked = "the service at --url has its own" if url else ""
     reasons = {"images": measured, "logits": measured, "flood": hidden, "scheme": asked}
     refuse_idle(reasons | {"authority": here, "token": here})
-    found = find_run(run, runs_folder(runs))
+    found = open_run(run, runs, trust)
     found.require_same_data()
     require_images(found)
     if logits:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -10,13 +10,34 @@ from click.core import ParameterSource
 
 from privacy.errors import SettingsError
 
+if TYPE_CHECKING:
+    from server.run.directory import Run
+
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs [$PRIVET_RUNS, runs]")]
 Settings = Annotated[
     list[str] | None, typer.Option("-s", help="section.key=value, as often as needed")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 RunName = Annotated[str, typer.Argument(help="A run's name or path, or 'latest'")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Read data from where a run from elsewhere says"),
+]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
+
+
+def open_run(name: str, runs: Path | None, trust: bool) -> "Run":
+    """The run of that name, whose data a command is about to read.
+
+    Raises:
+        RunError: there is none, or it came from elsewhere and names a folder of data.
+    """
+    from server.run.directory import find_run, runs_folder
+    from server.run.origin import require_trust
+
+    found = find_run(name, runs_folder(runs))
+    require_trust(found.path, found.experiment.data, trust)
+    return found
 
 
 def refuse_idle(reasons: Mapping[str, str]) -> None:

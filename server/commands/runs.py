@@ -8,7 +8,7 @@ import typer
 
 from privacy.documents import to_json
 from privacy.errors import PrivetError
-from server.commands.options import AsJson, RunName, Runs, Settings
+from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 
 def run(
@@ -26,12 +26,11 @@ def run(
     _tell(finished.path)
 
 
-def resume(run: RunName, runs: Runs = None) -> None:
+def resume(run: RunName, runs: Runs = None, trust: Trust = False) -> None:
     """Do what is left of a run that was interrupted."""
     from server.engines.launch import resume as resume_run
-    from server.run.directory import find_run, runs_folder
 
-    found = find_run(run, runs_folder(runs))
+    found = open_run(run, runs, trust)
     resume_run(found)
     _tell(found.path)
 

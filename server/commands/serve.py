@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import RunName, Runs, Scheme
+from server.commands.options import RunName, Runs, Scheme, Trust, open_run
 
 
 def serve(
@@ -39,6 +39,7 @@ def serve(
         list[str] | None, typer.Option(help="Address or network of a proxy, which tells for whom")
     ] = None,
     runs: Runs = None,
+    trust: Trust = False,
 ) -> None:
     """Answer encrypted questions of a run's model; prints its URL, as JSON, when it is ready."""
     import tempfile
@@ -51,7 +52,6 @@ def serve(
     from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
     from server.inference.program import compile_run, require_scheme
     from server.inference.service import Service
-    from server.run.directory import find_run, runs_folder
 
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together")
@@ -63,7 +63,7 @@ def serve(
     require_scheme(scheme)
     tls = tls_context(certificate, key) if certificate and key else None
     known = read_tokens(tokens) if tokens else None
-    found = find_run(run, runs_folder(runs))
+    found = open_run(run, runs, trust)
     limits = Limits(
         workers=workers,
         threads=threads,

@@ -6,6 +6,7 @@ rounds        one record a round
 logs          log lines off the terminal
 divergence    training that left the numbers
 draws         secure noise that was drawn, and what of it was lost
+origin        made here or elsewhere, and what of it is believed
 environment   machine, versions, command
 summary       a run in few numbers
 """

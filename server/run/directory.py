@@ -15,7 +15,7 @@ inference.json            encrypted inference, for each scheme: times, bytes, ac
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json                does the mechanism do what it claims?
 stopped.json              in which round training diverged, if it came to no weights
-log.txt                   Flower's log and ours
+origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
 """
 
 import hashlib
@@ -31,15 +31,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from clients.data.sets import Partition, load, partition
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
-from privacy.files import MOST_NAME_BYTES, held, is_file, write_atomically
+from privacy.files import MOST_NAME_BYTES, held, is_file, open_own, write_atomically
 from privacy.settings import parse, read_toml
 from server.experiment.experiment import Experiment
+from server.run import origin
 from server.run.environment import describe
 from server.run.names import age, names_of, settle
 from server.run.rounds import RoundRecord, ledgers_after
@@ -74,7 +75,8 @@ class Run:
         try:
             (part / "rounds").mkdir(parents=True)
             draft = cls(part)
-            draft._write("experiment.toml", experiment.to_toml().encode())
+            draft._write("experiment.toml", settings := experiment.to_toml().encode())
+            draft._write(origin.NAME, origin.mark(settings))
             draft._write("environment.json", to_json(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
@@ -90,11 +92,12 @@ class Run:
         """Open an existing run.
 
         Raises:
-            RunError: not a run directory.
+            RunError: not a run directory, or one with a link in it.
         """
         run = cls(Path(path))
         if not is_file(run.path / "experiment.toml"):
             raise RunError(f"{str(path)[:MOST_NAME_BYTES]}: not a run directory; see: privet list")
+        origin.refuse_links(run.path)
         return run
 
     def _write_manifest(self, experiment: Experiment) -> None:
@@ -120,9 +123,9 @@ class Run:
     @cached_property
     def identity(self) -> str:
         """What devices know the run by: no other has it, not even under the same name."""
-        parts = ("experiment.toml", "environment.json")
-        content = [self.path.name.encode(), *((self.path / part).read_bytes() for part in parts)]
-        return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
+        parts = (self.path / "experiment.toml", self.path / "environment.json")
+        content = "\0".join([self.path.name, *map(origin.read_document, parts)])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def manifest(self) -> Partition:
@@ -135,7 +138,7 @@ class Run:
         """What the manifest says: dataset, sha256, test_records; raises RunError."""
         path = self.path / "manifest.safetensors"
         try:
-            with safe_open(path, framework="numpy") as manifest:
+            with origin.opened(path), safe_open(path, framework="numpy") as manifest:
                 return dict(manifest.metadata() or {})
         except (OSError, SafetensorError) as error:
             raise RunError(f"{path}: cannot be read: {error}") from None
@@ -163,7 +166,7 @@ class Run:
         """
         path = self.path / "rounds.jsonl"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = origin.read_document(path)
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path}: cannot be read: {error}") from None
         records = []
@@ -218,15 +221,15 @@ class Run:
     def kept(self, name: str) -> dict[str, Any]:
         """A JSON document of the run; empty if it is not there, or not whole."""
         try:
-            return dict(from_json((self.path / name).read_text(encoding="utf-8")))
+            return dict(from_json(origin.read_document(self.path / name)))
         except (OSError, ValueError, TypeError):
             return {}
 
     def _load(self, name: str) -> Weights:
         path = self.path / name
         try:
-            return load_file(path)
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            return origin.read_arrays(path)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             reason = "not there" if isinstance(error, FileNotFoundError) else "damaged or cut short"
             raise RunError(
                 f"{path}: {reason}; remove its line and those after it from rounds.jsonl, and "
@@ -259,7 +262,7 @@ class Run:
         path = self.path / "rounds.jsonl"
         length = path.stat().st_size
         try:
-            with path.open("ab") as file:
+            with os.fdopen(open_own(path, os.O_APPEND), "ab") as file:
                 file.write((record.to_json() + "\n").encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -281,7 +284,7 @@ class Run:
     def costs(self) -> list[dict[str, Any]]:
         """What `privet cost` found last: a report a chip."""
         try:
-            return list(from_json((self.path / "cost.json").read_text()))
+            return list(from_json(origin.read_document(self.path / "cost.json")))
         except (OSError, ValueError, TypeError):
             return []
 
@@ -321,8 +324,7 @@ def find_run(name: str, runs: Path) -> Run:
         RunError: there is none.
     """
     if name == "latest":
-        found = list_runs(runs)
-        if not found:
+        if not (found := list_runs(runs)):
             raise RunError(f"{runs}: no runs yet; start one with: privet run tiny")
-        return found[-1]
+        return Run.open(found[-1].path)
     return Run.open(runs / name if is_file(runs / name / "experiment.toml") else name)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from privacy.documents import from_json, to_json
 from privacy.errors import RunError
+from privacy.files import open_own
+from privacy.foreign import MOST_DOCUMENT_BYTES, read_foreign
 
 NAME = "draws.jsonl"
 
@@ -32,7 +34,7 @@ class Draws:
         body = to_json({"round": number, "clients": sorted(clients)})
         line = f"\n{body}\n"  # apart from one before it that was cut short
         try:
-            with self._path.open("ab") as file:
+            with os.fdopen(open_own(self._path, os.O_APPEND), "ab") as file:
                 file.write(line.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -46,7 +48,7 @@ class Draws:
         """
         lost: Counter[int] = Counter()
         if self._path.exists():
-            for line in self._path.read_bytes().splitlines():
+            for line in read_foreign(self._path, MOST_DOCUMENT_BYTES, False).splitlines():
                 with suppress(ValueError):
                     body = from_json(line)
                     if body["round"] == number:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from privacy.documents import to_json
 from privacy.errors import Interrupted, PrivetError, RunError, SettingsError
 from privacy.files import held, write_atomically
+from privacy.foreign import MOST_DOCUMENT_BYTES, read_foreign
 from server.console import watched_by
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
@@ -60,7 +61,7 @@ class Sweep:
         """
         path = Path(path)
         try:
-            text = (path / FILE).read_text(encoding="utf-8")
+            text = read_foreign(path / FILE, MOST_DOCUMENT_BYTES, follow=False).decode()
             return cls(path, Document.from_json(text))
         except (OSError, UnicodeDecodeError):
             raise RunError(f"{path}: not a sweep; make one with: privet sweep") from None

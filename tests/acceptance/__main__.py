@@ -2,7 +2,8 @@
 
 run as: python tests/acceptance [PART ...]
 
-Exit status 1 if a part broke what it promises; its own words are on stderr.
+Exit status 1 if a part broke what it promises; its own words are on stderr. What a machine cannot
+do is skipped, and the reason stands in the place of its figures.
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("accuracy", "commands", "fuzz", "soak")
+PARTS = ("accuracy", "commands", "fuzz", "image", "soak")
 
 
 def run(part: str) -> dict[str, object]:
@@ -25,6 +26,9 @@ def run(part: str) -> dict[str, object]:
     except ValueError:
         figures = done.stdout
     seconds = round(time.perf_counter() - started, 1)
+    if done.returncode == 0 and isinstance(figures, dict) and "skipped" in figures:
+        print(f"{part}: skipped: {figures['skipped']}", file=sys.stderr)
+        return {"skipped": figures["skipped"], "seconds": seconds}
     return {"holds": done.returncode == 0, "seconds": seconds, "figures": figures}
 
 
@@ -35,7 +39,7 @@ def main() -> int:
         return 2
     found = {part: run(part) for part in sys.argv[1:] or PARTS}
     print(json.dumps(found, indent=1))
-    return 0 if all(one["holds"] for one in found.values()) else 1
+    return 0 if all(one.get("holds", True) for one in found.values()) else 1
 
 
 if __name__ == "__main__":

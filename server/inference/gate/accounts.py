@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from privacy.errors import KeysError, WireError
+from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.inference.gate.refusal import Refusal
 
 OPERATOR = "operator"  # whoever has the token of this name is told what the service does
@@ -29,7 +30,7 @@ def read_tokens(path: Path) -> dict[bytes, str]:
     try:
         if path.stat().st_mode & 0o077:
             raise KeysError(f"{path}: others may read these tokens; run: chmod 600 {path}")
-        lines = path.read_text().splitlines()
+        lines = read_foreign(path, MOST_TEXT_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeysError(f"{path}: cannot be read: {error}") from None
     names: dict[bytes, str] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from privacy.documents import to_json
 from privacy.errors import PrivetError, RunError
+from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
 from server.report.facts import evidence
@@ -293,7 +294,7 @@ def _pictures(run: Run) -> evidence.Bytes:
         path = (run.path / name).resolve()
         if not path.is_relative_to(run.path.resolve()):
             raise ValueError(f"{name}: is not in the run")
-        content = path.read_bytes() if path.is_file() else b""
+        content = read_foreign(path, MOST_TEXT_BYTES, follow=False) if path.is_file() else b""
         return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
 
     return read

@@ -194,7 +194,7 @@ def test_a_part_under_nearly_its_name_is_not_dropped(tmp_path, name):
 def test_a_pipe_is_not_waited_for(tmp_path, name):
     write_idx(tmp_path, "train-labels-idx1-ubyte", Y) if "idx" in name else None
     os.mkfifo(tmp_path / name)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="cannot be read: not a regular file"):
         read_folder(tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
 def test_an_idx_header_that_is_cut_short_is_refused(tmp_path, content):
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=r"cut short within its header|images of shape \[\]"):
+    with pytest.raises(DataError, match=r"cut short within its header|promises 0 dimensions"):
         read_folder(tmp_path)
 
 

@@ -191,7 +191,7 @@ def test_a_full_disk_while_a_round_is_written(runs, monkeypatch):
     sync = os.fsync
     for at in range(4):  # weights, the strategy's memory, the record, the view of the ledgers
         run_name = f"full-{at}"
-        left = [6 + at]  # what comes before the first round is written
+        left = [7 + at]  # what comes before the first round is written
 
         def full(descriptor, left=left):
             left[0] -= 1

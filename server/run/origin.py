@@ -1,0 +1,108 @@
+"""Where a run directory came from, and what of one from elsewhere is believed: no link, no path.
+
+A run that this user's privet made has a mark in it: a keyed hash of its settings, whose key lies
+beside the cached data sets and never leaves. A directory from elsewhere has none, or another's:
+what it says of paths on this machine is not followed unless the user says so.
+"""
+
+import hmac
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from clients.data.sets import Data, cache_folder
+from privacy.errors import RunError
+from privacy.files import write_atomically
+from privacy.foreign import (
+    MOST_ARRAYS_BYTES,
+    MOST_DOCUMENT_BYTES,
+    MOST_TEXT_BYTES,
+    first_link,
+    open_foreign,
+    read_foreign,
+)
+
+NAME = "origin.txt"
+KEY_BYTES = 32
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a directory with anything in it but folders and regular files.
+
+    Raises:
+        RunError: names the first other thing.
+    """
+    try:
+        found = first_link(folder)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be read: {error.strerror}") from None
+    if found is not None:
+        raise RunError(
+            f"{found}: is no regular file, and privet makes no other in {folder.name}; "
+            "take it out, or put a copy of what it points to in its place"
+        )
+
+
+def read_document(path: Path) -> str:
+    """The text of a file of a run; raises OSError or UnicodeDecodeError."""
+    return read_foreign(path, MOST_DOCUMENT_BYTES, follow=False).decode()
+
+
+def read_arrays(path: Path) -> dict[str, NDArray]:
+    """The arrays of a file of a run; raises OSError, or what safetensors and numpy do."""
+    with opened(path):  # it is what it should be; a swap since would be that of a live writer
+        return load_file(path)
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file of a run, held open for a reader that wants its path; raises OSError."""
+    return open_foreign(path, MOST_ARRAYS_BYTES, follow=False)
+
+
+def mark(settings: bytes) -> bytes:
+    """What says that a run of these settings was made here; empty if no key can be kept."""
+    key = _key()
+    return hmac.digest(key, settings, "sha256").hex().encode() if key else b""
+
+
+def require_trust(run: Path, data: Data, trusted: bool) -> None:
+    """Refuse to read the user's files because a run directory from elsewhere names them.
+
+    Args:
+        data: of the run's settings.
+        trusted: the user said so.
+
+    Raises:
+        RunError: it names a folder, and was not made here.
+    """
+    if data.path and not trusted and not _is_ours(run):
+        raise RunError(
+            f"{run}: was not made here, and wants the data in {data.path!r} ([data] path in its "
+            "experiment.toml); if it should read them, say --trust"
+        )
+
+
+def _is_ours(run: Path) -> bool:
+    try:
+        told = read_foreign(run / NAME, MOST_TEXT_BYTES, follow=False)
+        settings = read_foreign(run / "experiment.toml", MOST_TEXT_BYTES, follow=False)
+    except OSError:
+        return False
+    return bool(told) and hmac.compare_digest(told, mark(settings))
+
+
+def _key() -> bytes:
+    path = cache_folder() / "origin.key"
+    with suppress(OSError):
+        return read_foreign(path, KEY_BYTES)
+    with suppress(OSError, RunError):
+        with write_atomically(path) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(secrets.token_bytes(KEY_BYTES))
+        return read_foreign(path, KEY_BYTES)
+    return b""
