@@ -27,7 +27,7 @@ from privacy.seal import from_bytes, make_context, to_bytes
 if TYPE_CHECKING:
     from privacy.encrypted.boolean_keys import BooleanKeys
 
-UNLIKE = 0.4  # a copy of a logit that is off by this share of the largest was not made for this key
+UNLIKE = 0.4  # copies of logits that are this far apart, of their size, were not made for this key
 LARGEST = 1e3  # logits come in units of the largest of the calibration
 NOISE = 2.0**-6  # in the same units, what encryption leaves in a logit
 
@@ -97,8 +97,9 @@ class CkksKeys:
         slots = self.decrypt_slots(answer[0])
         copies = slots.reshape(-1, power_of_two(self.offer.num_classes))
         logits = copies.mean(axis=0)
-        largest = float(np.abs(slots).max())
-        if not largest < LARGEST or np.abs(copies - logits).max() > UNLIKE * max(largest, 1.0):
+        # Root mean squares: of thousands of copies, one may be far off by noise alone.
+        apart, size = (float(np.sqrt((x**2).mean())) for x in (copies - logits, copies))
+        if not size < LARGEST or apart > UNLIKE * max(size, 1.0):
             raise CiphertextError("the answer does not decrypt: another key's, or damaged")
         return logits[: self.offer.num_classes] * self.offer.logit_divisor
 
