@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
+from clients.protocol import Form
 from clients.seeds import derive
 from privacy.errors import DataError
 from privacy.files import write_atomically
@@ -82,6 +83,11 @@ class Dataset:
     def shape(self) -> tuple[int, int]:
         """(H, W)"""
         return self.train_x.shape[1], self.train_x.shape[2]
+
+    @property
+    def form(self) -> Form:
+        """What a model reads of a record, and gives."""
+        return Form(self.shape, self.num_classes)
 
 
 def cache_folder() -> Path:

@@ -103,9 +103,7 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
     def fresh(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(
-                experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic
-            )
+            return build(experiment.model, dataset.form, experiment.arithmetic)
 
     return fresh
 
