@@ -15,7 +15,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from clients.data.sets import Data, load, partition
+from clients.data.partitions import partition
+from clients.data.sets import Data, load
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.tape import Bools, Recipe, Sample, Tape
-from clients.data.sets import load, partition
+from clients.data.partitions import partition
+from clients.data.sets import load
 from clients.node.app import identify, load_net
 from clients.training.job import Job
 from clients.training.net import build
