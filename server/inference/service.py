@@ -29,7 +29,7 @@ from privacy.errors import WireError
 from server.inference.gate.accounts import Accounts, neighbourhood
 from server.inference.gate.intake import Budget, Intake
 from server.inference.gate.refusal import Refusal
-from server.inference.gate.stores import KeyStore, Room
+from server.inference.gate.stores import KeyStore, Room, shares
 from server.inference.gate.tarpit import Tarpit
 from server.inference.limits import Limits
 from server.inference.pool import Pool
@@ -71,10 +71,11 @@ class Service:
             "batch": limits.request_bytes,
         }
         room = Room(scratch, limits.kept_free_bytes)
-        for_requests = room.bytes // 4  # keys may not fill the place where requests arrive
-        stored_bytes = min(limits.stored_keys_bytes, room.bytes - for_requests)
+        stored_bytes, in_flight_bytes = shares(
+            room, limits.stored_keys_bytes, limits.in_flight_bytes
+        )
         self._store = KeyStore(scratch / "keys", stored_bytes, room)
-        self._budget = Budget(min(limits.in_flight_bytes, for_requests))
+        self._budget = Budget(in_flight_bytes)
         self._intake = Intake(scratch / "arriving", self._budget, room, limits.request_s)
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
         self._crashers: OrderedDict[bytes, None] = OrderedDict()
