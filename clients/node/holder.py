@@ -24,9 +24,10 @@ from flwr.app import ArrayRecord, Context
 from pydantic import Field, model_validator
 from safetensors.torch import load, save
 
+from clients.data.dataset import Dataset
 from clients.data.schema import Schema
-from clients.data.sets import Data, Dataset
 from clients.data.sets import load as load_data
+from clients.data.settings import Data
 from clients.node.replies import has_own_records
 from clients.training.job import Job
 from clients.training.net import Net

@@ -45,7 +45,8 @@ def check(
     import numpy as np
 
     from clients.data.formats import files_of, names_in
-    from clients.data.sets import Data, load
+    from clients.data.sets import load
+    from clients.data.settings import Data
     from server.console import fact_table, out
 
     dataset = load(Data(name="idx", path=str(folder), classes=classes))  # as every command does
