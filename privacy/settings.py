@@ -16,6 +16,7 @@ from privacy.text import decode, unseen
 
 Tables = dict[str, Any]
 
+MOST_NESTED = 2  # a table in a section: [data.windows]
 BRIEF = 100  # characters of a wrong value that an error repeats
 
 
@@ -97,12 +98,17 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not all(key.split(".")) or key.count(".") > 1:
+        *sections, name = key.split(".")
+        if not equals or not all((*sections, name)) or len(sections) > MOST_NESTED:
             raise SettingsError(f"-s {assignment}: must be section.key=value")
-        section, _, name = key.rpartition(".")
-        table = merged.setdefault(section, {}) if section else merged
-        if not isinstance(table, dict):
-            raise SettingsError(f"-s {assignment}: {section} is not a section")
+        table = merged
+        for depth, section in enumerate(sections, start=1):
+            inner = table.get(section, {})
+            if not isinstance(inner, dict):
+                told = ".".join(sections[:depth])
+                raise SettingsError(f"-s {assignment}: {told} is not a section")
+            table[section] = dict(inner)
+            table = table[section]
         table[name] = _read_value(text.strip())
         origins[key] = f"-s {assignment}"
     return merged, origins

@@ -20,16 +20,20 @@ KINDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
 COMPRESSED = ".gz"
 
 
+def is_table(path: Path | str) -> bool:
+    """Is it called one?"""
+    return str(path).lower().endswith(tables.ENDS)
+
+
 def kind_of(path: Path) -> str:
     """What lies there: `table`, `arrays`, `pictures` or `sounds`.
 
     Raises:
         DataError: nothing, or nothing that can be read.
     """
-    name = path.name.lower()
-    if name.endswith(tables.ENDS):
+    if is_table(path):
         return "table"
-    if name.endswith(".npz"):
+    if path.suffix.lower() == ".npz":
         return "arrays"
     if not path.exists():
         raise DataError(f"{path}: not there; give the file or folder of the records")

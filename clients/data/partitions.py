@@ -12,7 +12,6 @@ from clients.data.settings import Data
 from clients.seeds import derive
 from privacy.errors import DataError
 
-
 BLOCK = 8  # of overlapping windows, in their own number
 
 

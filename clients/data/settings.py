@@ -94,7 +94,7 @@ class Data(Section):
     def source(self) -> "Data":
         """What decides which records there are, with everything else as nobody set it."""
         spread = ("limit", "partition", "alpha", "shards", "held_out", "nominal_records")
-        defaults = {key: Data.model_fields[key].default for key in spread}
+        defaults = {key: Data.model_fields[key].get_default() for key in spread}
         return self.model_copy(update=defaults)
 
     def __hash__(self) -> int:

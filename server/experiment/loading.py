@@ -64,8 +64,8 @@ def _require_own_name(experiment: Experiment, source: str) -> None:
     data = experiment.data
     if data.path and data.name not in ("idx", "file") and data.partition != "nodes":
         raise SettingsError(
-            f"{source}: [data] path = {data.path!r}: a folder is read under name = 'idx' only; say "
-            "-s data.name=idx"
+            f"{source}: [data] path = {data.path!r}: read under name = 'idx' (a folder of grey "
+            "pictures as IDX, npz or CSV) or 'file' only; say -s data.name=idx, or file"
         )
 
 
