@@ -147,8 +147,8 @@ def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:
     assert data.schema is not None
     if data.task == "itself":
         return np.zeros((len(raw), 0), dtype=np.float32), raw
-    names = list(data.target) if raw.kind == "table" or data.windows.length else list(raw.targets)
-    values = [raw.targets[name] for name in names if name in raw.targets]
+    names = [name for name in data.target if name in raw.targets] or list(raw.targets)
+    values = [raw.targets[name] for name in names]
     if data.task == "labels":
         return flags_of(path, names, values), raw
     if data.task == "number":

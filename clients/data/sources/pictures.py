@@ -75,6 +75,11 @@ def decode(path: Path, member: Member, schema: Schema) -> NDArray[np.uint8]:
         if schema.size is not None and (image.height, image.width) != schema.size:
             image = image.resize(schema.size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image, dtype=np.uint8)
+    except Image.DecompressionBombError as error:
+        size = str(error).partition("(")[2].partition(")")[0]
+        raise DataError(
+            f"{path}: {member}: {size}, {MOST_PIXELS} are the most; take it out, or make it smaller"
+        ) from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         reason = str(error).split("<")[0].strip().rstrip(".") or "not read"
         raise DataError(f"{path}: {member}: no whole PNG or JPEG ({reason}); take it out") from None
