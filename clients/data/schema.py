@@ -43,6 +43,10 @@ class Schema(Section):
         Raises:
             SettingsError: names the key.
         """
+        if data.name == "file":
+            raise SettingsError(
+                "[data] name = 'file': this node's owner told of grey pictures; ask for those"
+            )
         if data.classes < self.classes:
             raise SettingsError(
                 f"[data] classes = {data.classes}: this node's owner told of {self.classes}"

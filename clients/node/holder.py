@@ -103,7 +103,7 @@ class Holder:
     def source(self, data: Data) -> Data:
         """The job's data set, read from this device's own folder, wherever the server points, with
         as many classes as the job's model has."""
-        return data.model_copy(update={"path": str(self.data)})
+        return data.model_copy(update={"path": str(self.data), "test_path": ""})
 
     def load(self, data: Data) -> Dataset:
         """This device's records, which `source` names.
