@@ -14,6 +14,7 @@ from clients.data.settings import Data
 from clients.data.sources import arrays, members, pictures, sounds, tables, windows
 from clients.data.sources.raw import Raw
 from clients.data.tasks import classes_of, flags_of, numbers_of
+from clients.seeds import derive
 from privacy.errors import DataError
 
 KINDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
@@ -137,6 +138,12 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
         apart |= found
     if "part" in raw.fields:
         apart |= raw.fields["part"] == "test"
+    if data.test_share:
+        whose = raw.fields.get(data.person, np.arange(len(raw))).astype(str)
+        names = np.unique(whose)
+        num = max(1, round(data.test_share * len(names)))
+        drawn = np.random.default_rng(derive(0, "test_share")).permutation(names)[:num]
+        apart |= np.isin(whose, drawn)
     if test is not None:
         return raw, test
     return raw.chosen(~apart), raw.chosen(apart)

@@ -38,6 +38,13 @@ class Partition:
         mine = self._of(client)
         return mine[self.held_out[mine]]
 
+    def most_of(self, person: NDArray | None) -> int:
+        """Records of whoever has most of those that are trained on; 0 where nobody says whose."""
+        mine = (self.owner >= 0) & ~self.held_out
+        if person is None or not mine.any():
+            return 0
+        return int(np.unique(person[mine].astype(str), return_counts=True)[1].max())
+
     def _of(self, client: int) -> NDArray[np.int64]:
         order, starts = self._by_owner
         return order[starts[client] : starts[client + 1]]

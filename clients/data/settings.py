@@ -29,6 +29,8 @@ class Data(Section):
         test_path: a file of the same kind, none of whose records is trained on.
         test: which records of the file are not trained on either: by values of a column, or of a
             {field} of `pattern`.
+        test_share: which share of the persons, or of the records where nobody says whose they are,
+            is drawn to be tested on, if neither `test_path` nor `test` tells.
         task: what a model is to say of a record: one of some `classes`, which `labels` of several
             it has, a `number`, or the record `itself`.
         target: the column, or columns under `labels`, that says so.
@@ -55,6 +57,7 @@ class Data(Section):
     schema: Schema | None = None  # type: ignore[assignment]
     test_path: str = ""
     test: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    test_share: Annotated[float, Range(1e-6, 0.9, or_zero=True)] = 0.0
     task: Literal["classes", "labels", "number", "itself"] = "classes"
     target: tuple[str, ...] = Field(default=(), strict=False, max_length=256)
     person: str = ""

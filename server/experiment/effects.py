@@ -143,6 +143,11 @@ _FILES = Effect(
 
 EFFECTS: dict[str, Effect] = {
     **{f"data.{key}": _FILE for key in ("schema", "test_path", "test", "person")},
+    "data.test_share": Effect(
+        lambda e: _is_file(e) and not (e.data.test or e.data.test_path),
+        "a file, and neither [data] test nor test_path",
+        ("data.name", "data.test", "data.test_path"),
+    ),
     "data.target": _TABLE,
     "data.windows": _TABLE,
     "data.pattern": _FILES,

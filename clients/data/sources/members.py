@@ -47,6 +47,11 @@ def has(path: Path, ends: Sequence[str]) -> bool:
     return next(_walk(path, ends, False), None) is not None
 
 
+def has_parts(path: Path, ends: Sequence[str] = ("",)) -> bool:
+    """Are there folders for training and for tests?"""
+    return _in_parts([name for name, _ in _walk(path, ends, False)])
+
+
 def names_of(path: Path, ends: Sequence[str]) -> list[str]:
     """Paths of all files with one of those endings, sorted.
 
@@ -93,8 +98,7 @@ def _matcher(path: Path, names: Sequence[str], pattern: str) -> re.Pattern[str]:
             return re.compile(rf"(?:.*/)?{text}")
         except re.error as error:
             raise DataError(f"[data] pattern = {pattern!r}: {error}") from None
-    firsts = {name.split("/")[0].lower() for name in names}
-    if firsts <= set(PARTS) and all(name.count("/") >= 2 for name in names):
+    if _in_parts(names):
         return re.compile(r"(?P<part>[^/]+)/(?P<label>[^/]+)/.*")
     depths = {name.count("/") for name in names}
     if 0 in depths:
@@ -104,6 +108,11 @@ def _matcher(path: Path, names: Sequence[str], pattern: str) -> re.Pattern[str]:
             "each label, or tell where labels stand: [data] pattern = '{label}_{person}.png'"
         )
     return re.compile(r"(?:.*/)?(?P<label>[^/]+)/[^/]+")
+
+
+def _in_parts(names: Sequence[str]) -> bool:
+    firsts = {name.split("/")[0].lower() for name in names}
+    return firsts <= set(PARTS) and all(name.count("/") >= 2 for name in names)
 
 
 def _walk(path: Path, ends: Sequence[str], read: bool) -> Iterator[tuple[str, bytes]]:

@@ -70,3 +70,16 @@ def decode(path: Path, member: Member, rate_hz: float, length: int) -> NDArray[n
     if not len(samples):
         raise DataError(f"{path}: {member}: holds no sample; take it out")
     return np.pad(samples, (0, length - len(samples)))
+
+
+def rate_of(path: Path, member: Member) -> int:
+    """Samples a second.
+
+    Raises:
+        DataError: it is no sound.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(member.content)) as sound:
+            return int(sound.samplerate)
+    except (soundfile.LibsndfileError, RuntimeError):
+        raise DataError(f"{path}: {member}: no whole WAV or FLAC; take it out") from None
