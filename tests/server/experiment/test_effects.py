@@ -19,8 +19,8 @@ OTHER = {
     "title": "another", "seed": 5, "data.limit": 300, "data.crop": 1, "data.partition": "shards",
     "data.alpha": 0.7, "data.shards": 3, "data.held_out": 0.2, "data.classes": 10,
     "data.nominal_records": 250, "data.test_path": "more.csv", "data.target": "y",
-    "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3, "model.front": "none",
-    "model.hidden": [7], "model.activation": "tanh",
+    "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3,
+    "model.front": "none", "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
     "model.stride": 2, "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
@@ -61,7 +61,8 @@ KINDS = {
         "data.person=whose", "data.test.whose=9", "model.front=none",
     ],
     "photographs": [
-        "budget.unit=none", "data.name=file", "data.path={photographs}", "data.pattern={photo}", "data.test_share=0.2",
+        "budget.unit=none", "data.name=file", "data.path={photographs}", "data.pattern={photo}",
+        "data.test_share=0.2",
     ],
     "fixed": ["budget.unit=none", "arithmetic.name=fixed"],
     "binary": [
