@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from privacy.cipher import Key, Stream
-from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
+from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record
 from privacy.dp.budget import Budget
 from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
+from privacy.dp.rules import RULES, SEQUENCES
 from privacy.dp.sampling import poisson
+from privacy.dp.taps import trained_layers
 from privacy.errors import BudgetExhausted, DataError, ModelError
 
 Loss = Callable[[Tensor], Tensor]
@@ -209,7 +211,7 @@ def privatize(
     if isinstance(model, Program):
         trained = {id(model.flat)}
     else:
-        require_private(model)
+        require_private(model, per_sample)
         trained = {id(p) for p in model.parameters() if p.requires_grad}
     if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
@@ -248,13 +250,32 @@ def privatize(
     )
 
 
-def require_private(model: nn.Module) -> None:
-    """Refuse a model that DP-SGD cannot protect.
+def require_private(model: nn.Module, per_sample: str = "onepass") -> None:
+    """Refuse a model that DP-SGD cannot protect, or not by this way of clipping.
 
     Raises:
         ModelError: names the layer and the remedy.
     """
-    for error in ModuleValidator.validate(model, strict=False):
-        reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
+    for error in _objections(model):
+        reason = error.split(". ")[0].split("\n")[0].rstrip(".")
         raise ModelError(f"not DP-safe: {reason}; use [model] norm = 'group' or 'none'")
-    list(trained_layers(model))
+    for layer in trained_layers(model):
+        if per_sample == "hooks" and (
+            type(layer) not in (GradSampleModule.GRAD_SAMPLERS.keys() | RULES.keys())
+            or getattr(layer, "padding_mode", "zeros") != "zeros"
+        ):
+            raise ModelError(f"Opacus has no hook for {layer}; use per_sample = 'onepass'")
+
+
+def _objections(model: nn.Module) -> Iterator[str]:
+    """Opacus's, save those against layers that it cannot see into and we can."""
+    if not model.training:
+        yield "Model needs to be in training mode"
+    for layer in model.modules():
+        validate = ModuleValidator.VALIDATORS.get(type(layer))
+        if (
+            validate
+            and type(layer) not in SEQUENCES
+            and any(p.requires_grad for p in layer.parameters())
+        ):
+            yield from map(str, validate(layer))

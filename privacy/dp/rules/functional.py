@@ -14,8 +14,6 @@ from privacy.errors import ModelError
 # Maps parameters, and inputs of one record, to that record's outputs in floating point.
 One = Callable[..., tuple[Tensor, ...]]
 
-CONSTANTS = bool | int | float | str | torch.dtype | torch.device | None
-
 
 def opacus_knows(layer: nn.Module) -> bool:
     """Has Opacus a rule for layers of exactly this type? (For EmbeddingBag: not for plain bags.)"""
@@ -39,11 +37,6 @@ def by_function(layer: nn.Module, call: Call, g: tuple[Tensor, ...]) -> dict[str
     """
     leaves, tree = tree_flatten(call)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    if odd := [type(v).__name__ for v in leaves if not isinstance(v, Tensor | CONSTANTS)]:
-        raise ModelError(
-            f"{type(layer).__name__}: it is given a {odd[0]}, in which records may hide; give it "
-            "tensors, numbers and words"
-        )
 
     def one(parameters: dict[str, Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
         values = list(leaves)
@@ -97,10 +90,14 @@ def record_by_record(
                 f"{name}: it draws at random, and would draw again; set its dropout to 0"
             ) from error
     # What vmap cannot do: in-place work, values that decide, functions without a batched form.
-    apart = [
-        _alone(one, parameters, list(rows[: len(inputs)]), list(rows[len(inputs) :]))
-        for rows in zip(*both, strict=True)
-    ]
+    try:
+        apart = [
+            _alone(one, parameters, list(rows[: len(inputs)]), list(rows[len(inputs) :]))
+            for rows in zip(*both, strict=True)
+        ]
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"{name}: it cannot be called on one record alone ({reason})") from error
     return {n: torch.stack([each[n] for each in apart]) for n in parameters}
 
 
