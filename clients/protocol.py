@@ -1,9 +1,29 @@
-"""What an arithmetic gives to a model, and what it tells a model of the chip."""
+"""What passes between the rooms of a device: the form of a record, layers, and number formats."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import nn
+
+
+class Form(NamedTuple):
+    """What a model reads and gives, for one record.
+
+    Attributes:
+        shape: of its input: a picture's [H, W] or [C, H, W], a window's [C, L], a sound's [L], a
+            table's [F].
+        outputs: numbers that the model gives: one a class, label or target.
+        kind: of what the record is.
+        columns: of a table: the width that each column has in the input, in order; a number has
+            one, a category one for each of its values.
+        rate_hz: samples a second of a window or sound, where that is known.
+    """
+
+    shape: tuple[int, ...]
+    outputs: int
+    kind: Literal["picture", "window", "sound", "table"] = "picture"
+    columns: tuple[int, ...] = ()
+    rate_hz: float = 0.0
 
 
 class Formats(NamedTuple):

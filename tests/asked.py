@@ -8,6 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 import clients.node.app
 from clients.data.formats import read_digits
 from clients.data.schema import state
+from clients.protocol import Form
 from clients.training.job import Job
 from clients.training.net import build
 from privacy.dp.journal import Journal
@@ -63,7 +64,7 @@ def tiny(**sections):
 
 def initial(**sections):
     job = Job.from_json(json.dumps(tiny(**sections)))
-    model = build(job.model, (8, 8), job.data.classes, job.arithmetic)
+    model = build(job.model, Form((8, 8), job.data.classes), job.arithmetic)
     return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 

@@ -38,7 +38,7 @@ def ask(ledger, data, phase=""):
     settings += ["training.noise=secure"]
     job = load_experiment("tiny", [*settings, "budget.noise_multiplier=1.0"]).job
     dataset = load(job.data)
-    model = build(job.model, dataset.shape, 10, job.arithmetic)
+    model = build(job.model, dataset.form, job.arithmetic)
     for tensor in model.state_dict().values():
         tensor.zero_()
     arrays = ArrayRecord({k: Array(v.numpy()) for k, v in model.state_dict().items()})

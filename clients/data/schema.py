@@ -9,6 +9,7 @@ from typing import Annotated
 
 from clients.data.formats import read_folder
 from clients.data.sets import MOST_CLASSES, MOST_RECORDS, MOST_SIDE, Data, Dataset
+from clients.protocol import Form
 from privacy.errors import DataError, SettingsError
 from privacy.settings import Range, Section
 
@@ -30,6 +31,10 @@ class Schema(Section):
     def shape(self, data: Data) -> tuple[int, int]:
         """(H, W) of the images that a job's model reads."""
         return self.height - 2 * data.crop, self.width - 2 * data.crop
+
+    def form(self, data: Data) -> Form:
+        """What a job's model reads, and gives."""
+        return Form(self.shape(data), data.classes)
 
     def require(self, data: Data) -> None:
         """Refuse a job's [data] that such records cannot be, without a look at them.

@@ -5,7 +5,7 @@ from torch import nn
 from clients.layers import AddChannel, MaxPool2d
 from clients.models.perceptron import ACTIVATIONS
 from clients.models.settings import Model
-from clients.protocol import Layers
+from clients.protocol import Form, Layers
 from privacy.errors import ModelError
 
 NORMS = {
@@ -15,19 +15,17 @@ NORMS = {
 }
 
 
-def build_convnet(
-    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
-) -> nn.Module:
+def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """Two convolutions with overlapping max-pooling, then two dense layers.
 
     Raises:
         ModelError: images smaller than 20x20 leave nothing after the second pooling.
     """
-    height, width = (_size_after(n) for n in shape)
+    height, width = (_size_after(n) for n in form.shape)
     if min(height, width) < 1:
         raise ModelError(
             f"[model] name = 'convnet': needs images of at least 20x20, these are "
-            f"{shape[0]}x{shape[1]}; use perceptron or scatter"
+            f"{form.shape[0]}x{form.shape[1]}; use perceptron or scatter"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
     return arithmetic.chain(
@@ -45,7 +43,7 @@ def build_convnet(
             nn.Flatten(),
             *arithmetic.linear(32 * height * width, 32),
             *arithmetic.activation(activation),
-            *arithmetic.linear(32, num_classes),
+            *arithmetic.linear(32, form.outputs),
         ]
     )
 

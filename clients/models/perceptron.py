@@ -7,18 +7,16 @@ from torch import nn
 
 from clients.layers import Square
 from clients.models.settings import Model
-from clients.protocol import Layers
+from clients.protocol import Form, Layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "square": Square}
 
 
-def build_perceptron(
-    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
-) -> nn.Module:
+def build_perceptron(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """Flatten, then `hidden` dense layers with the activation between, then the classes."""
-    widths = [math.prod(shape), *model.hidden]
+    widths = [math.prod(form.shape), *model.hidden]
     layers: list[nn.Module] = [nn.Flatten(), *arithmetic.entrance()]
     for inputs, outputs in pairwise(widths):
         layers += arithmetic.linear(inputs, outputs)
         layers += arithmetic.activation(ACTIVATIONS[model.activation])
-    return arithmetic.chain([*layers, *arithmetic.linear(widths[-1], num_classes)])
+    return arithmetic.chain([*layers, *arithmetic.linear(widths[-1], form.outputs)])

@@ -6,8 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, field_validator
 from torch import nn
 
-from clients.models.transform import Transform
-from clients.protocol import Layers
+from clients.protocol import Form, Layers
 from privacy.settings import Range, Section, suggest
 
 
@@ -15,12 +14,12 @@ class Architecture(NamedTuple):
     """How to build a model, and what it reads.
 
     Attributes:
-        transform: what it reads instead of pixels.
+        front: the transform that it reads instead of records, a key of `fronts.FRONTS`.
         reads: keys of `Model` beside its name; None if nobody says, and then all are taken.
     """
 
-    build: "Callable[[Model, tuple[int, ...], int, Layers], nn.Module]"
-    transform: Transform | None = None
+    build: "Callable[[Model, Form, Layers], nn.Module]"
+    front: str = "none"
     reads: tuple[str, ...] | None = None
 
 
@@ -33,6 +32,8 @@ class Model(Section):
 
     Attributes:
         name: a key of `MODELS`.
+        front: a fixed transform of each record, which the model reads instead: `scatter`; `auto` is
+            the model's own, or `none`.
         hidden: widths of the hidden dense layers of a perceptron or strided net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
         norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
@@ -41,6 +42,7 @@ class Model(Section):
     """
 
     name: str = "perceptron"
+    front: Literal["auto", "none", "scatter"] = "auto"
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )

@@ -8,24 +8,22 @@ from torch import nn
 
 from clients.layers import AddChannel, Square
 from clients.models.settings import Model
-from clients.protocol import Layers
+from clients.protocol import Form, Layers
 from privacy.errors import ModelError
 
 
-def build_strided(
-    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Layers
-) -> nn.Module:
+def build_strided(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """Convolution, square, dense, square, ..., the classes.
 
     Raises:
         ModelError: the kernel is larger than the image.
     """
-    if model.kernel > min(shape):
+    if model.kernel > min(form.shape):
         raise ModelError(
-            f"[model] kernel = {model.kernel}: larger than the {shape[0]}x{shape[1]} images; "
-            "ask for less, or use perceptron"
+            f"[model] kernel = {model.kernel}: larger than the {form.shape[0]}x{form.shape[1]} "
+            "images; ask for less, or use perceptron"
         )
-    rows, columns = ((n - model.kernel) // model.stride + 1 for n in shape)
+    rows, columns = ((n - model.kernel) // model.stride + 1 for n in form.shape)
     layers: list[nn.Module] = [
         AddChannel(),
         *arithmetic.entrance(),
@@ -37,4 +35,4 @@ def build_strided(
     for width in model.hidden:
         layers += [*arithmetic.linear(inputs, width), *arithmetic.activation(Square)]
         inputs = width
-    return arithmetic.chain([*layers, *arithmetic.linear(inputs, num_classes)])
+    return arithmetic.chain([*layers, *arithmetic.linear(inputs, form.outputs)])

@@ -41,18 +41,20 @@ class Step(NamedTuple):
 
 
 class Transform(NamedTuple):
-    """What a model reads instead of pixels.
+    """What a model reads instead of records of one form.
 
     Attributes:
-        apply: images float32 [N, H, W] in [0, 1] -> inputs of the model [N, ...].
-        steps: of one record of a shape (H, W), in the order in which `apply` does them.
+        apply: records float32 [N, *form.shape], as a model would read them -> inputs [N, *shape].
+        shape: of an input.
+        steps: those of one record, in the order in which `apply` does them.
         block: records that `apply` works on together.
     """
 
     apply: Callable[[Tensor], Tensor]
-    steps: Callable[[tuple[int, ...]], list[Step]]
+    shape: tuple[int, ...]
+    steps: Callable[[], list[Step]]
     block: int
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """As `apply`."""
-        return self.apply(images)
+        return self.apply(x)

@@ -15,7 +15,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from clients.data.sets import Data, load, partition
+from clients.data.partitions import partition
+from clients.data.sets import Data, load
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
@@ -187,7 +188,7 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
         return job.data, load_net(job, job.data, arrays)
     holder.schema.require(job.data)
     data = holder.source(job.data)
-    require_fit(job, holder.schema.shape(data), data.classes, arrays)
+    require_fit(job, holder.schema.form(data), arrays)
     holder.load(data)
     return data, load_net(job, data, arrays)
 
@@ -202,7 +203,7 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
     if _mine.key != key:
         dataset = load(data)
         training, _ = records(data, job.model)
-        model = build(job.model, dataset.shape, dataset.num_classes, job.arithmetic)
+        model = build(job.model, dataset.form, job.arithmetic)
         _mine.net, _mine.key = net_of(model, training, job), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort

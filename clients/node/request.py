@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from clients.protocol import Form
 from clients.training.arrays import MOST_WEIGHT, decode, is_within
 from clients.training.job import MOST_WEIGHTS, Job
 from clients.training.net import Net, build
@@ -98,18 +99,18 @@ class _Shapes(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def require_fit(job: Job, shape: tuple[int, ...], num_classes: int, arrays: ArrayRecord) -> None:
+def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
     """Refuse a model that cannot be, or other weights, before memory is given to a model.
 
     Args:
-        shape: of the images, [H, W].
+        form: of the records.
 
     Raises:
         ModelError: there is no such model, or it is too large.
         SettingsError: the weights are not that model's.
     """
     with torch.device("meta"), _Shapes():
-        like = build(job.model, shape, num_classes, job.arithmetic).state_dict()
+        like = build(job.model, form, job.arithmetic).state_dict()
     if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
         raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
     read_weights(arrays, like)

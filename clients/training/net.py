@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
-from clients.models import MODELS, Model
+from clients.models import MODELS, Model, form_behind
+from clients.protocol import Form
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
@@ -15,30 +16,34 @@ from privacy.errors import ModelError
 FLOAT = Arithmetic()
 
 
-def build(
-    model: Model, shape: tuple[int, ...], num_classes: int, arithmetic: Arithmetic = FLOAT
-) -> nn.Module:
+def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module:
     """Build an untrained model; its initial weights come from torch's global generator.
 
     Args:
-        shape: of one record's images, [H, W].
+        form: of the records, before the model's fixed transform, if it has one.
         arithmetic: in which numbers it computes.
 
     Raises:
         ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
     architecture, layers = MODELS[model.name], arithmetic.layers()
-    if model.pool == 1:
-        return architecture.build(model, shape, num_classes, layers)
-    if architecture.transform is not None or any(side % model.pool for side in shape):
+    read, pool = form_behind(model, form), model.pool
+    if pool == 1:
+        return architecture.build(model, read, layers)
+    *channels, height, width = (1, *form.shape) if len(form.shape) > 1 else (1, 1, 1)
+    if form.kind != "picture" or read != form or height % pool or width % pool:
         raise ModelError(
-            f"[model] pool = {model.pool}: the {shape[0]}x{shape[1]} inputs of {model.name} cannot "
-            "be pooled so; use 1, or a divisor of both sides and a model that reads pixels"
+            f"[model] pool = {pool}: the {_sides(form.shape)} inputs of {model.name} cannot be "
+            "pooled so; use 1, or a divisor of both sides and a model that reads pixels"
         )
-    pooled = tuple(side // model.pool for side in shape)
-    built = architecture.build(model, pooled, num_classes, layers)
+    pooled = (*channels[1:], height // pool, width // pool)
+    built = architecture.build(model, form._replace(shape=pooled), layers)
     chain = built.children() if type(built) is nn.Sequential else [built]
     return nn.Sequential(nn.AvgPool2d(model.pool), *chain)
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def fill(model: nn.Module, weights: Mapping[str, NDArray]) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from clients.data.sets import Data, Dataset, cache_folder, load
-from clients.models import MODELS, Model
+from clients.models import Model, front_of, name_front
+from clients.models.transform import Transform
 from clients.seeds import digest
 from privacy.files import write_atomically
 
@@ -53,31 +54,30 @@ class Records:
 
 def records(data: Data, model: Model) -> tuple[Records, Records]:
     """Training and test records of a data set as `model` reads them, once a process."""
-    return _records(data.name, data.path, data.crop, data.classes, model.name)
+    return _records(data.name, data.path, data.crop, data.classes, model)
 
 
 @lru_cache(maxsize=4)
 def _records(
-    data_name: str, path: str, crop: int, classes: int, model_name: str
+    data_name: str, path: str, crop: int, classes: int, model: Model
 ) -> tuple[Records, Records]:
     dataset = load(
         Data(name=data_name, path=path, crop=crop, classes=classes)  # type: ignore[arg-type]
     )
+    front = front_of(model, dataset.form)
     x = (torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.test_x))
     y = tuple(torch.from_numpy(part).long() for part in (dataset.train_y, dataset.test_y))
-    if MODELS[model_name].transform is None:
+    if front is None:
         scale = dataset.scale
     else:
-        features, scale = _features(dataset, model_name), 1.0
+        features, scale = _features(dataset, name_front(model, dataset.form), front), 1.0
         x = (features[: len(y[0])], features[len(y[0]) :])
     return Records(x[0], y[0], scale), Records(x[1], y[1], scale)
 
 
-def _features(dataset: Dataset, model_name: str) -> Tensor:
+def _features(dataset: Dataset, name: str, front: Transform) -> Tensor:
     """The transform of all images, training then test: a memory map of the cached file."""
-    transform = MODELS[model_name].transform
-    assert transform is not None
-    file = cache_folder() / f"{model_name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
+    file = cache_folder() / f"{name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
     num = len(dataset.train_x) + len(dataset.test_x)
     try:
         cached = np.load(file, mmap_mode="c", allow_pickle=False)
@@ -89,7 +89,7 @@ def _features(dataset: Dataset, model_name: str) -> Tensor:
 
     def block(start: int) -> Tensor:
         pixels = torch.from_numpy(images[start : start + BLOCK]).float()
-        return transform(pixels / dataset.scale)
+        return front(pixels / dataset.scale)
 
     # One torch thread to a core: faster than many threads in one product, and steady on a busy
     # machine, where those wait for one another.

@@ -26,6 +26,7 @@ from attacks.membership.shadows import Shadows
 from attacks.membership.signals import load, observe, predict
 from attacks.settings import Attack
 from attacks.tape import Tape
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
@@ -179,7 +180,7 @@ def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
         return None
     height, width = tape.pool.images(torch.tensor([0])).shape[1:]
     saturating = experiment.model.model_copy(update={"activation": "tanh"})
-    twin = build(saturating, (int(height), int(width)), tape.num_classes)
+    twin = build(saturating, Form((int(height), int(width)), tape.num_classes))
     dense = [layer for layer in twin.modules() if isinstance(layer, nn.Linear)]
     weights = tape.weights(tape.recipe.rounds).values()
     with torch.no_grad():

@@ -20,6 +20,7 @@ from attacks.reconstruction.likeness import (
 from attacks.reconstruction.pictures import png
 from attacks.tape import Tape
 from clients.node.app import identify
+from clients.protocol import Form
 from clients.training.net import build
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
@@ -169,7 +170,7 @@ def _play(
     def fresh() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(experiment.model, shape, fake + 1, experiment.arithmetic)
+            return build(experiment.model, Form(shape, fake + 1), experiment.arithmetic)
 
     @app.train()
     def play(message: Message, context: Context) -> Message:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from attacks.settings import Attack
 from attacks.tape import Tape
-from clients.models import MODELS
+from clients.data.sets import load
+from clients.models import name_front
 from server.adversary import generators
 from server.adversary.inversions import invert_updates
 from server.adversary.victims import Found, shape_of
@@ -56,7 +57,7 @@ def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None
 
 def why_no_gradient(experiment: Experiment) -> str | None:
     """What keeps a gradient from the pixels, if anything does."""
-    if MODELS[experiment.model.name].transform is not None:
+    if name_front(experiment.model, load(experiment.data).form) != "none":
         return "the model reads fixed features, through which no gradient reaches the pixels"
     if experiment.arithmetic.name == "stochastic":
         return "the model reads streams of bits, through which no gradient reaches the pixels"

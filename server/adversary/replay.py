@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.tape import Bools, Recipe, Sample, Tape
-from clients.data.sets import load, partition
+from clients.data.partitions import partition
+from clients.data.sets import load
 from clients.node.app import identify, load_net
 from clients.training.job import Job
 from clients.training.net import build
@@ -103,9 +104,7 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
     def fresh(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(
-                experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic
-            )
+            return build(experiment.model, dataset.form, experiment.arithmetic)
 
     return fresh
 

@@ -96,7 +96,8 @@ def split(
     """Write each simulated client's records to a folder of its own, as a device has them."""
     import numpy as np
 
-    from clients.data.sets import load, partition
+    from clients.data.partitions import partition
+    from clients.data.sets import load
     from privacy.files import write_atomically
     from server.experiment.loading import load_experiment
 

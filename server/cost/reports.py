@@ -7,7 +7,7 @@ import numpy as np
 
 from clients.chip import Chip, Cost, Precision, Workload, estimate, in_turn
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
-from clients.data.sets import Partition, partition
+from clients.data.partitions import Partition, partition
 from privacy.errors import RunError
 from server.cost.subjects import (
     Subject,

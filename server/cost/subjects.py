@@ -21,8 +21,9 @@ from clients.chip.workloads.networks import NETWORKS
 from clients.chip.workloads.trace import trace
 from clients.chip.workloads.workload import Layer, Nest
 from clients.data.sets import load
-from clients.models import MODELS, Model
+from clients.models import MODELS, Model, front_of
 from clients.models.transform import Step
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import SettingsError
 from privacy.settings import suggest
@@ -50,7 +51,7 @@ class Subject:
 def subject_of(experiment: Experiment) -> Subject:
     """The loop nests of an experiment's model, and of the fixed transform before it."""
     dataset = load(experiment.data)
-    return _subject(experiment.model, dataset.shape, dataset.num_classes)
+    return _subject(experiment.model, dataset.form)
 
 
 def find_subject(name: str) -> Subject:
@@ -62,21 +63,21 @@ def find_subject(name: str) -> Subject:
     if name in NETWORKS:
         return Subject(reference(name))
     if name in MODELS:
-        return _subject(Model(name=name), SHAPE, CLASSES)
+        return _subject(Model(name=name), Form(SHAPE, CLASSES))
     raise SettingsError(f"{name}: no such model{suggest(name, [*MODELS, *NETWORKS])}")
 
 
-def _subject(model: Model, shape: tuple[int, ...], num_classes: int) -> Subject:
-    net, transform = build(model, shape, num_classes), MODELS[model.name].transform
+def _subject(model: Model, form: Form) -> Subject:
+    net, transform = build(model, form), front_of(model, form)
     if transform is None:
-        return Subject(trace(net, shape, model.name))
-    kept = transform(torch.zeros(1, *shape))
+        return Subject(trace(net, form.shape, model.name))
+    kept = transform(torch.zeros(1, *form.shape))
     return Subject(
         network=trace(net, tuple(kept.shape[1:]), model.name),
         transform=Network(
             f"{model.name} transform",
-            math.prod(shape),
-            tuple(_layer(step) for step in transform.steps(shape)),
+            math.prod(form.shape),
+            tuple(_layer(step) for step in transform.steps()),
         ),
         block=transform.block,
         kept_bytes=kept.numel() * kept.element_size(),

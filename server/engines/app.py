@@ -62,7 +62,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     """
     dataset = load(experiment.data)
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic)
     if experiment.budget.unit == "record":
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
@@ -113,7 +113,7 @@ def test_evaluator(experiment: Experiment) -> Evaluate:
     Where there is no test set, neither is known.
     """
     dataset = load(experiment.data)
-    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic)
     _, test = records(experiment.data, experiment.model)
     net = Net(model, test.shape)
     pieces = torch.arange(len(test)).split(1000)

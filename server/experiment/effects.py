@@ -65,7 +65,8 @@ def _has_hidden_layers(experiment: Experiment) -> bool:
 
 
 def _reads_pixels(experiment: Experiment) -> bool:
-    return MODELS[experiment.model.name].transform is None
+    chosen = experiment.model
+    return chosen.front == "none" or (chosen.front, MODELS[chosen.name].front) == ("auto", "none")
 
 
 def _simulates(experiment: Experiment) -> bool:

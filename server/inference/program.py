@@ -41,7 +41,7 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
     """
     require_scheme(scheme)
     dataset = load(experiment.data)
-    model = build(experiment.model, dataset.shape, dataset.num_classes, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic)
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
@@ -76,7 +76,7 @@ def trained_model(run: Run) -> nn.Module:
     run.require_same_data()
     dataset = load(run.experiment.data)
     chosen = run.experiment
-    model = build(chosen.model, dataset.shape, dataset.num_classes, chosen.arithmetic)
+    model = build(chosen.model, dataset.form, chosen.arithmetic)
     arrays = run.weights(len(run.rounds))
     fill(model, arrays)
     return model.eval()

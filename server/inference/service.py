@@ -26,10 +26,11 @@ from starlette.requests import ClientDisconnect
 
 from privacy.encrypted.wire import Kind, Offer, read_offer
 from privacy.errors import WireError
-from server.inference.gate.accounts import Accounts
+from server.inference.gate.accounts import Accounts, neighbourhood
 from server.inference.gate.intake import Budget, Intake
 from server.inference.gate.refusal import Refusal
-from server.inference.gate.stores import KeyStore, Room
+from server.inference.gate.stores import KeyStore, Room, shares
+from server.inference.gate.tarpit import Tarpit
 from server.inference.limits import Limits
 from server.inference.pool import Pool
 from server.inference.worker import CHECK_KEYS, EVALUATE, EVALUATE_BATCH, FULL
@@ -63,14 +64,18 @@ class Service:
         batch = offer.batch if isinstance(offer, Offer) else None
         self._answers = {"image": 1, "batch": batch.images if batch else 1}
         self._accounts = Accounts(tokens, limits.answers_per_day)
+        self._tarpit = Tarpit()
         self._most_bytes = {
             "keys": limits.keys_bytes,
             "image": limits.request_bytes,
             "batch": limits.request_bytes,
         }
         room = Room(scratch, limits.kept_free_bytes)
-        self._store = KeyStore(scratch / "keys", limits.stored_keys_bytes, room)
-        self._budget = Budget(limits.in_flight_bytes)
+        stored_bytes, in_flight_bytes = shares(
+            room, limits.stored_keys_bytes, limits.in_flight_bytes
+        )
+        self._store = KeyStore(scratch / "keys", stored_bytes, room)
+        self._budget = Budget(in_flight_bytes)
         self._intake = Intake(scratch / "arriving", self._budget, room, limits.request_s)
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
         self._crashers: OrderedDict[bytes, None] = OrderedDict()
@@ -139,6 +144,12 @@ class Service:
     def _who(self, request: Request) -> str:
         address = request.client.host if request.client else ""
         return self._accounts.identify(request.headers.get("authorization", ""), address)
+
+    def _who_was_refused(self, request: Request) -> str:
+        try:
+            return self._who(request)
+        except WireError:
+            return neighbourhood(request.client.host if request.client else "")
 
     async def _take_keys(self, request: Request) -> JSONResponse:
         who = self._who(request)
@@ -237,6 +248,7 @@ class Service:
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         self._statuses[status] += 1
+        await asyncio.sleep(self._tarpit.delay_s(self._who_was_refused(request)))
         return PlainTextResponse(text + "\n", status, headers)
 
 

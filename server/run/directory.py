@@ -13,8 +13,7 @@ ledgers.json              what each client's data have spent: a view of rounds.j
 cost.json                 what a round costs on the chips last asked for
 inference.json            encrypted inference, for each scheme: times, bytes, accuracy
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
-audit.json                does the mechanism do what it claims?
-stopped.json              in which round training diverged, if it came to no weights
+audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged
 origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
 """
 
@@ -33,7 +32,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clients.data.sets import Partition, load, partition
+from clients.data.partitions import Partition, partition
+from clients.data.sets import load
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError

@@ -28,6 +28,7 @@ from attacks.membership.signals import observe
 from attacks.tape import Recipe, Sample, Tape
 from clients.data.sets import Data, load
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.dp.accounting.solving import solve_noise_multiplier
 from server.adversary.adversaries import attack, on_updates, settings_of
@@ -50,7 +51,7 @@ def tape(epsilon: float | None) -> Tape:
 
     def fresh(seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return build(Model(), (28, 28), 10)
+        return build(Model(), Form((28, 28), 10))
 
     recipe = Recipe([[0]] * 10, 125, 0.032, 0.9, [0.05] * 10, None, 1.0)
     if epsilon:

@@ -27,6 +27,7 @@ from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.cipher import Key
 from privacy.dp.budget import Budget
@@ -146,7 +147,7 @@ def limit(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
 def dp_step(model: Model, size: int, arithmetic: Arithmetic) -> Callable[[], None]:
     """One DP-SGD step: forward, backward, clip, noise, update."""
     torch.manual_seed(0)
-    net = build(model, (28, 28), 10, arithmetic).train()
+    net = build(model, Form((28, 28), 10), arithmetic).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     width = 81 * 49 if model.name == "scatter" else 784
     x = torch.rand(size, width) if model.name == "scatter" else torch.rand(size, 28, 28)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import Net, build
 from clients.training.optimizers import FlatSGD
 from privacy.cipher import Key
@@ -36,7 +37,7 @@ def step(method: str, workload: str, records: int = 0) -> Callable[[], None]:
     torch.manual_seed(0)
     settings, size = WORKLOADS[workload]
     size = records or size
-    model = build(settings, (28, 28), 10)
+    model = build(settings, Form((28, 28), 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x, y = torch.rand(size, 28, 28), torch.randint(0, 10, (size,))
     if method == "ours":

@@ -5,5 +5,6 @@ door       connections, and the time that each may take
 accounts   who asks, and how much
 intake     bytes that are under way
 stores     files that clients fill
+tarpit     refusals, and how fast they come
 turns      workers, one identity after another
 """

@@ -87,6 +87,12 @@ class Room:
             raise Refusal(f"no room for {size_bytes} bytes now; try again later", 507, 5)
 
 
+def shares(room: Room, keys_bytes: int, requests_bytes: int) -> tuple[int, int]:
+    """Of stored keys and of requests under way: what is allowed, and has room beside the other."""
+    for_requests = room.bytes // 4
+    return min(keys_bytes, room.bytes - for_requests), min(requests_bytes, for_requests)
+
+
 class KeyStore:
     """Evaluation keys in files named after their content.
 

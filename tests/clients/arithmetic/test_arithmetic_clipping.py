@@ -11,6 +11,7 @@ from clients.arithmetic.layers import (
     Projection,
 )
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.cipher import Key
 from privacy.dp import bookkeeping, rules
@@ -62,7 +63,7 @@ def sensitivity(settings_, seed, model):
     """The most that one record of ten moves the clipped sum, wherever it stands."""
     torch.manual_seed(seed)
     x = torch.rand(40, 4, 4) * 3
-    net = build(model, (4, 4), 3, settings_).train()
+    net = build(model, Form((4, 4), 3), settings_).train()
     start = {name: w.clone() for name, w in net.state_dict().items()}
     batch = torch.arange(10)
     whole = moved(net, x, batch, start)
@@ -103,7 +104,7 @@ def test_without_clipping_the_sum_is_what_autograd_gives(settings_, monkeypatch)
     """The rules' sums against torch's own weight gradients, on the same dice."""
     torch.manual_seed(1)
     x = torch.rand(40, 4, 4)
-    net = build(Model(hidden=(12,)), (4, 4), 3, settings_).train()
+    net = build(Model(hidden=(12,)), Form((4, 4), 3), settings_).train()
     start = {name: w.clone() for name, w in net.state_dict().items()}
     batch = torch.arange(10)
     monkeypatch.setattr(f"{__name__}.CLIP", 100.0)
@@ -129,7 +130,7 @@ def test_the_window_is_applied_after_the_clip():
 
 
 def test_convolutions_round_and_clip_too():
-    net = build(Model(name="convnet"), (20, 20), 3, Arithmetic(name="fixed", bits=4))
+    net = build(Model(name="convnet"), Form((20, 20), 3), Arithmetic(name="fixed", bits=4))
     assert sum(isinstance(m, ArithmeticConv2d) for m in net) == 2
     assert not any(type(m) in (nn.Linear, nn.Conv2d) for m in net.modules())
     x = torch.rand(40, 20, 20)

@@ -10,6 +10,7 @@ from clients.arithmetic import Arithmetic, begin_pass, dice_of
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.faults import flip_words
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.cipher import Key
 from privacy.errors import ModelError
@@ -31,8 +32,8 @@ def test_faults_flip_bits_of_twos_complement(bits):
 @pytest.mark.parametrize("name", ["fixed", "ternary", "binary", "stochastic"])
 def test_faults_strike_in_evaluation_only_and_always_alike(name):
     torch.manual_seed(0)
-    healthy = build(Model(), (8, 8), 5, Arithmetic(name=name))
-    faulty = build(Model(), (8, 8), 5, Arithmetic(name=name, fault_rate=0.05))
+    healthy = build(Model(), Form((8, 8), 5), Arithmetic(name=name))
+    faulty = build(Model(), Form((8, 8), 5), Arithmetic(name=name, fault_rate=0.05))
     faulty.load_state_dict(healthy.state_dict())
     x = torch.rand(6, 8, 8)
     for net in (healthy, faulty):
@@ -52,7 +53,7 @@ def test_faults_strike_in_evaluation_only_and_always_alike(name):
 def test_an_exported_net_decides_as_the_model_does(hidden, scaling):
     settings_ = Arithmetic(name="binary", activation_bits=1, scaling=scaling, threshold=0.4)
     torch.manual_seed(0)
-    net = build(Model(hidden=hidden), (6, 6), 7, settings_).eval()
+    net = build(Model(hidden=hidden), Form((6, 6), 7), settings_).eval()
     x = torch.rand(300, 36)
     with torch.no_grad():
         logits = net(x)
@@ -67,8 +68,8 @@ def test_an_exported_net_decides_as_the_model_does(hidden, scaling):
 
 def test_other_nets_are_not_exported():
     with pytest.raises(ModelError, match="not a binarized perceptron; train one with"):
-        export_binary(build(Model(), (4, 4), 3, Arithmetic(name="binary")))
+        export_binary(build(Model(), Form((4, 4), 3), Arithmetic(name="binary")))
     settings_ = Arithmetic(name="binary", activation_bits=1)
-    net = build(Model(), (4, 4), 3, settings_)
+    net = build(Model(), Form((4, 4), 3), settings_)
     with pytest.raises(ModelError, match="scaling = 'none' or 'tensor'"):
         export_binary(net)

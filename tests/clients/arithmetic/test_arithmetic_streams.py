@@ -16,6 +16,7 @@ from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words
 from clients.arithmetic.streams.stochastic import Counter, StochasticLinear
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.cipher import Key
 from privacy.errors import ModelError
@@ -194,7 +195,7 @@ def simulate(net, x):
 def test_a_net_is_what_its_circuit_computes(length):
     settings_ = Arithmetic(name="stochastic", stream_length=length, counter_bits=5)
     torch.manual_seed(0)
-    net = build(Model(hidden=(9,)), (3, 5), 4, settings_).eval()
+    net = build(Model(hidden=(9,)), Form((3, 5), 4), settings_).eval()
     torch.nn.init.uniform_(net[2].weight, -1, 1)
     torch.nn.init.uniform_(net[6].weight, -1, 1)
     x = torch.rand(5, 15)
@@ -206,7 +207,7 @@ def test_a_net_is_what_its_circuit_computes(length):
 def test_the_gradient_is_an_outer_product_of_single_bits():
     settings_ = Arithmetic(name="stochastic", stream_length=8)
     torch.manual_seed(0)
-    net = build(Model(hidden=(9,)), (3, 5), 4, settings_).train()
+    net = build(Model(hidden=(9,)), Form((3, 5), 4), settings_).train()
     begin_pass(dice_of(net), Key.of(3), torch.arange(1))
     net(torch.rand(1, 15)).logsumexp(1).sum().backward()
     for layer in (m for m in net if isinstance(m, StochasticLinear)):
@@ -223,9 +224,8 @@ def test_longer_streams_come_nearer_to_the_real_number():
     x = torch.rand(20, 300)
     errors = []
     for length in (4, 64, 1024):
-        net = build(
-            Model(hidden=()), (300, 1), 10, Arithmetic(name="stochastic", stream_length=length)
-        )
+        arithmetic = Arithmetic(name="stochastic", stream_length=length)
+        net = build(Model(hidden=()), Form((300, 1), 10), arithmetic)
         torch.nn.init.uniform_(net[2].weight, -1, 1)
         with torch.no_grad():
             exact = x @ net[2].weight.T * net[4].gain
@@ -237,12 +237,12 @@ def test_longer_streams_come_nearer_to_the_real_number():
 def test_what_streams_cannot_do_is_refused():
     settings_ = Arithmetic(name="stochastic")
     with pytest.raises(ModelError, match="no GroupNorm on streams; leave it out"):
-        build(Model(name="convnet", norm="group"), (28, 28), 10, settings_)
+        build(Model(name="convnet", norm="group"), Form((28, 28), 10), settings_)
     layers = settings_.layers()
     padded = [*layers.entrance(), Counter(1.0), *layers.conv2d(1, 1, 3, padding=1)]
     with pytest.raises(ModelError, match="no zero to pad with; use padding = 0"):
         layers.chain(padded)
     with pytest.raises(ModelError, match="begin with pixels"):
-        build(Model(name="scatter"), (28, 28), 10, settings_)
+        build(Model(name="scatter"), Form((28, 28), 10), settings_)
     with pytest.raises(ModelError, match="make it narrower"):
-        build(Model(), (200, 200), 10, settings_)
+        build(Model(), Form((200, 200), 10), settings_)

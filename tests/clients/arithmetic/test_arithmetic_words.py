@@ -15,6 +15,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.layers import ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
+from clients.protocol import Form
 from clients.seeds import row_seeds
 from clients.training.net import build
 from privacy.dp import rules, taps
@@ -148,14 +149,14 @@ def test_projections_lose_no_more_when_optimised(seed, bits):
 def test_weights_of_zero_stay_zero(name, optimised):
     """A scatter net begins there; nothing may divide by its scale."""
     settings_ = Arithmetic(name=name, projection=optimised)
-    net = build(Model(name="scatter"), (8, 8), 3, settings_)
+    net = build(Model(name="scatter"), Form((8, 8), 3), settings_)
     assert torch.equal(net(torch.randn(2, 324)), torch.zeros(2, 3))
 
 
 def test_float_is_torch():
     """Exactly the plain modules, in the same order and with the same initial weights."""
     torch.manual_seed(0)
-    net = build(Model(hidden=(5,)), (4, 4), 3, Arithmetic())
+    net = build(Model(hidden=(5,)), Form((4, 4), 3), Arithmetic())
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
     assert [type(m) for m in net] == [type(m) for m in plain]
@@ -164,7 +165,7 @@ def test_float_is_torch():
 
 
 def test_weights_stay_in_their_window_after_an_update():
-    net = build(Model(), (4, 4), 3, Arithmetic(name="binary"))
+    net = build(Model(), Form((4, 4), 3), Arithmetic(name="binary"))
     with torch.no_grad():
         net[2].weight.mul_(100)
     before = net(torch.ones(1, 4, 4))
@@ -246,7 +247,7 @@ def test_hooks_are_refused_where_opacus_has_no_rule():
 
 
 def test_a_layer_without_a_rule_of_its_own_goes_record_by_record(monkeypatch):
-    net = build(Model(), (4, 4), 3, Arithmetic(name="fixed"))
+    net = build(Model(), Form((4, 4), 3), Arithmetic(name="fixed"))
     assert set(taps.ways(net).values()) == {"ArithmeticLinear: a rule of privet's own"}
     monkeypatch.delitem(rules.RULES, ArithmeticLinear)
     assert set(taps.ways(net).values()) == {"ArithmeticLinear: torch.func"}

@@ -13,6 +13,7 @@ from clients.chip.workloads.trace import trace
 from clients.chip.workloads.training import gradient_words, tasks
 from clients.chip.workloads.workload import Nest
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import ModelError
 
@@ -97,7 +98,7 @@ def test_a_torch_model_becomes_its_loops():
 def test_privets_own_models(name):
     """Parameters agree with torch, and products with its own shapes."""
     shape = (81 * 7 * 7,) if name == "scatter" else (28, 28)
-    model = build(Model(name=name), (28, 28), 10)
+    model = build(Model(name=name), Form((28, 28), 10))
     network = trace(model, shape)
     assert network.parameters == sum(p.numel() for p in model.parameters())
     products = []
@@ -143,7 +144,7 @@ def test_backward_passes_multiply_as_often_as_torch_does():
 
 
 def test_per_sample_gradients_have_a_copy_a_record():
-    network = trace(build(Model(name="convnet"), (28, 28), 10), (28, 28))
+    network = trace(build(Model(name="convnet"), Form((28, 28), 10)), (28, 28))
     assert network.parameters == 26_010
     for batch in (1, 7, 64):
         each = Workload("dp-sgd", clipping="per-sample")

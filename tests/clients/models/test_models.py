@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from clients.data.sets import Data, load
-from clients.models import MODELS, Model
+from clients.models import MODELS, Model, front_of
+from clients.protocol import Form
 from clients.training import records as room
 from clients.training.net import build
 from clients.training.records import records
@@ -15,7 +16,7 @@ from privacy.errors import ModelError
 
 def test_convnet_is_the_net_of_the_opacus_example():
     """26,010 parameters, and the same function as the example's forward pass."""
-    net = build(Model(name="convnet"), (28, 28), 10)
+    net = build(Model(name="convnet"), Form((28, 28), 10))
     assert sum(p.numel() for p in net.parameters()) == 26_010
     w = list(net.parameters())
     x = torch.rand(3, 28, 28)
@@ -28,25 +29,24 @@ def test_convnet_is_the_net_of_the_opacus_example():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_trained_privately(name):
-    net = build(Model(name=name), (28, 28), 7)
+    net = build(Model(name=name), Form((28, 28), 7))
     require_private(net)
     x = torch.rand(2, 28, 28)
-    if (transform := MODELS[name].transform) is not None:
-        x = transform(x).float()
+    if (front := front_of(Model(name=name), Form((28, 28), 7))) is not None:
+        x = front(x).float()
     assert net(x).shape == (2, 7)
 
 
 def test_a_batch_norm_is_refused_with_the_remedy():
     with pytest.raises(ModelError, match=r"not DP-safe: BatchNorm .*norm = 'group'"):
-        require_private(build(Model(name="convnet", norm="batch"), (28, 28), 10))
-    require_private(build(Model(name="convnet", norm="group"), (28, 28), 10))
+        require_private(build(Model(name="convnet", norm="batch"), Form((28, 28), 10)))
+    require_private(build(Model(name="convnet", norm="group"), Form((28, 28), 10)))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("convnet", (8, 8)), ("scatter", (10, 10))])
 def test_images_that_do_not_fit_are_refused(name, shape):
-    transform = MODELS[name].transform or (lambda x: build(Model(name=name), shape, 10)(x))
     with pytest.raises(ModelError, match="use perceptron"):
-        transform(torch.rand(1, *shape))
+        build(Model(name=name), Form(shape, 10))
 
 
 def test_features_are_cached_and_a_spoilt_cache_is_made_again(tmp_path, monkeypatch):
@@ -55,7 +55,9 @@ def test_features_are_cached_and_a_spoilt_cache_is_made_again(tmp_path, monkeypa
     first, test = records(Data(), Model(name="scatter"))
     (file,) = tmp_path.glob("scatter-*.npy")
     assert len(first) + len(test) == 1797
-    expected = MODELS["scatter"].transform(torch.from_numpy(load(Data()).train_x[:5]) / 16)
+    dataset = load(Data())
+    front = front_of(Model(name="scatter"), dataset.form)
+    expected = front(torch.from_numpy(dataset.train_x[:5]) / 16)
     assert torch.equal(first.inputs(torch.arange(5)), expected.float())
     file.write_bytes(file.read_bytes()[:1000])
     room._records.cache_clear()

@@ -14,6 +14,7 @@ from clients.data.formats import read_digits, read_folder
 from clients.data.schema import state
 from clients.node.app import prepare
 from clients.node.holder import Holder
+from clients.protocol import Form
 from clients.training import train as train_room
 from clients.training.arrays import held
 from clients.training.net import build
@@ -129,7 +130,7 @@ def test_a_job_that_breaks_the_owners_promise_is_refused(devices, runs, setting,
 
 
 def initial_weights(job):
-    model = build(job.model, (8, 8), 10, job.arithmetic)
+    model = build(job.model, Form((8, 8), 10), job.arithmetic)
     return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 

@@ -10,6 +10,7 @@ import torch
 from clients.arithmetic import Arithmetic
 from clients.data.sets import Data
 from clients.models import Model
+from clients.protocol import Form
 from clients.seeds import row_seeds
 from clients.training import train as train_room
 from clients.training.job import Job, Training
@@ -56,7 +57,7 @@ def influence(job: Job, monkeypatch: pytest.MonkeyPatch, places: tuple[int, ...]
     x, y = torch.rand(300, SIDE, SIDE, generator=g), torch.randint(3, (300,), generator=g)
     records, members = Records(x, y), torch.arange(300)
     torch.manual_seed(0)
-    model = build(job.model, (SIDE, SIDE), 3, job.arithmetic)
+    model = build(job.model, Form((SIDE, SIDE), 3), job.arithmetic)
     start = {name: w.clone() for name, w in model.state_dict().items()}
     monkeypatch.setattr(train_room, "_key", lambda *_: Key.of("one and the same device"))
 
@@ -121,7 +122,7 @@ def test_a_distorted_batch_of_nobody_is_a_step(
     """As often as chance leaves a Poisson sample empty: charged, and no failure of the round."""
     job = job_of(Arithmetic(), MODELS["perceptron"], per_sample=per_sample, distortion=0.5)
     monkeypatch.setattr(private_step, "poisson", lambda *_: torch.empty(0, dtype=torch.int64))
-    model, ledger = build(job.model, (SIDE, SIDE), 3), Ledger()
+    model, ledger = build(job.model, Form((SIDE, SIDE), 3)), Ledger()
     records = Records(torch.rand(5, SIDE, SIDE), torch.zeros(5, dtype=torch.int64))
     net = net_of(model, records, job)
     train(net, records, torch.arange(5), job, Round(1, 0, learning_rate=1.0), ledger)

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from clients.layers import AddChannel, MaxPool2d, Square
 from clients.models import Model
+from clients.protocol import Form
 from clients.training.net import Net, build
 from privacy.cipher import Key
 from privacy.dp import compiled
@@ -122,7 +123,7 @@ def test_outputs_and_losses(net: Any, num: int, seed: int) -> None:
 def test_blocks_do_not_matter(workspace: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One record at a time, some, or all."""
     torch.manual_seed(0)
-    model = build(Model(name="convnet"), (28, 28), CLASSES)
+    model = build(Model(name="convnet"), Form((28, 28), CLASSES))
     x, y = data((28, 28), 30, 1)
     whole = sums_compiled(model, x, y, 1.0)
     monkeypatch.setattr(compiled, "WORKSPACE", workspace)
@@ -132,7 +133,7 @@ def test_blocks_do_not_matter(workspace: int, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["perceptron", "convnet", "scatter", "strided"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "square"])
 def test_the_models_own_nets_are_compiled(name: str, activation: str) -> None:
-    model = build(Model(name=name, activation=activation), (28, 28), CLASSES)
+    model = build(Model(name=name, activation=activation), Form((28, 28), CLASSES))
     shape = (3969,) if name == "scatter" else (28, 28)
     x, y = data(shape, 5, 0)
     gap = sums_compiled(model, x, y, 1.0) - sums_opacus(model, x, y, 1.0)
@@ -142,7 +143,7 @@ def test_the_models_own_nets_are_compiled(name: str, activation: str) -> None:
 @pytest.mark.parametrize("name", ["perceptron", "convnet", "strided"])
 def test_pooled_pixels_are_compiled(name: str) -> None:
     """[model] pool, of the ready experiments for encrypted inference."""
-    model = build(Model(name=name, activation="square", pool=2, kernel=4), (28, 28), CLASSES)
+    model = build(Model(name=name, activation="square", pool=2, kernel=4), Form((28, 28), CLASSES))
     x, y = data((28, 28), 5, 0)
     gap = sums_compiled(model, x, y, 1.0) - sums_opacus(model, x, y, 1.0)
     assert float(gap.norm()) <= 1e-6 * length(model, x, y, 1.0)
@@ -152,7 +153,7 @@ def test_pooled_pixels_are_compiled(name: str) -> None:
 def test_a_record_without_a_finite_gradient_adds_nothing(value: float) -> None:
     for name in ("convnet", "perceptron"):
         torch.manual_seed(0)
-        model = build(Model(name=name), (28, 28), CLASSES)
+        model = build(Model(name=name), Form((28, 28), CLASSES))
         x, y = data((28, 28), 8, 0)
         x[3, 5, 5] = value
         rest = torch.arange(8) != 3
@@ -173,7 +174,7 @@ def sensitivity(model: nn.Module, scale: float) -> float:
 @pytest.mark.parametrize("name", ["convnet", "perceptron"])
 def test_sensitivity_is_bounded(name: str, scale: float) -> None:
     torch.manual_seed(0)
-    assert sensitivity(build(Model(name=name), (28, 28), CLASSES), scale) <= 1 + 1e-4
+    assert sensitivity(build(Model(name=name), Form((28, 28), CLASSES)), scale) <= 1 + 1e-4
 
 
 def test_a_missing_clip_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +186,13 @@ def test_a_missing_clip_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda self, x, y, clip, total: honest(self, x, y, math.inf, total),
     )
     torch.manual_seed(0)
-    assert sensitivity(build(Model(name="convnet"), (28, 28), CLASSES), 1e3) > 10
+    assert sensitivity(build(Model(name="convnet"), Form((28, 28), CLASSES)), 1e3) > 10
 
 
 def steps(per_sample: str, sigma: float = 0.0, num: int = 5) -> tuple[Tensor, Ledger]:
     """The weights after some steps of `classify`, and the ledger."""
     torch.manual_seed(0)
-    model = build(Model(name="convnet"), (28, 28), CLASSES)
+    model = build(Model(name="convnet"), Form((28, 28), CLASSES))
     x, y = data((28, 28), 40, 0)
     net = Net(model, (28, 28), compiled=per_sample == "compiled")
     private = privatize(
@@ -224,7 +225,7 @@ def test_training_is_that_of_one_pass_and_of_hooks() -> None:
 def test_empty_batches_are_noise_alone() -> None:
     """At a rate of 0.1 of 40 records, one batch in 68 is empty; so they come."""
     torch.manual_seed(0)
-    model = build(Model(name="perceptron"), (28, 28), CLASSES)
+    model = build(Model(name="perceptron"), Form((28, 28), CLASSES))
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     net = Net(model, (28, 28))
     assert net.program is not None

@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clients.chip import FLOAT, Workload, estimate, fixed, load_chip, stochastic
 from clients.chip.workloads.training import tasks
-from clients.models import MODELS, Model
+from clients.models import Model, front_of
+from clients.protocol import Form
 from clients.training.net import build
 from server.cost import cost_of_model, cost_of_run
 from server.cost.subjects import arithmetic_of, find_subject, subject_of
@@ -35,7 +36,8 @@ class Products(TorchDispatchMode):
 
 def macs_of_a_prediction(shape, classes):
     """Counted on the real transform and the real head."""
-    net, transform = build(Model(name="scatter"), shape, classes), MODELS["scatter"].transform
+    model, form = Model(name="scatter"), Form(shape, classes)
+    net, transform = build(model, form), front_of(model, form)
     transform(torch.zeros(1, *shape))  # makes the filters
     with torch.no_grad(), Products() as done:
         net(transform(torch.rand(1, *shape)).float())

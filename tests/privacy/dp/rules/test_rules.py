@@ -164,6 +164,8 @@ def attention(draw: random.Random) -> Drawn:
         q = x if first else x.transpose(0, 1)
         k = q if wide is None else q[..., :wide].sin()
         ours = mask.repeat(len(x), 1, 1) if mask is not None and mask.dim() == 3 else mask
+        if ours is not None and ours.dtype != torch.bool:
+            ours = ours.to(x)
         ignored = (x[..., 0] > 0.5) & (torch.arange(steps) > 0) if padded else None
         if ignored is not None and ours is not None and ours.dtype != torch.bool:
             ignored = torch.zeros_like(x[..., 0]).masked_fill(ignored, -9.0)

@@ -100,3 +100,14 @@ def test_what_a_killed_service_left_goes_at_the_next_start(tmp_path):
             assert os.stat(folder).st_mode & 0o777 == 0o700
     assert (tmp_path / "elsewhere").is_dir()
     assert not living.exists()
+
+
+def test_keys_leave_room_for_requests_in_a_small_place(tmp_path, monkeypatch):
+    """However many keys are stored, what arrives is not refused for want of room."""
+    place_bytes = 64 << 20
+    usage = SimpleNamespace(total=place_bytes, free=place_bytes)
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda _: usage)
+    most_bytes, in_flight_bytes = stores.shares(Room(tmp_path, 1 << 20), 1 << 40, 1 << 40)
+    assert 0 < in_flight_bytes <= place_bytes - (1 << 20) - most_bytes
+    assert most_bytes > place_bytes / 2
+    assert stores.shares(Room(tmp_path, 0), 5, 7) == (5, 7)
