@@ -46,9 +46,10 @@ def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, layer in model.named_modules():
         if type(layer) in SEQUENCES:
             inside.update(id(part) for part in layer.modules() if part is not layer)
-        if id(layer) in inside or not parameters_of(layer):
+        trained = bool(parameters_of(layer)) and id(layer) not in inside
+        require_apart(name, layer, trained=trained)
+        if not trained:
             continue
-        require_apart(name, layer)
         own = layer.parameters(recurse=False)
         if type(layer) in RULES and not all(p.requires_grad for p in own):
             raise ModelError(f"layer {name}: frozen in part; freeze all of its parameters or none")

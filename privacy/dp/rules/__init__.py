@@ -7,10 +7,11 @@ sum (for a dense layer (c g)^T x: one matrix product).
 share          what a rule returns
 dense          Linear and Embedding
 convolutions   in one to three dimensions, plain, grouped and transposed
-norms          GroupNorm, LayerNorm, InstanceNorm
+norms          GroupNorm, LayerNorm, InstanceNorm; GroupNorm in the place of BatchNorm
 sequences      RNN, GRU, LSTM and attention: layers with several inputs and weights
 refusals       layers that no rule can protect
 functional     any other layer, by Opacus's rule for it or by `torch.func`
+separation     records that must not meet: in a model's pass, and in its loss
 
 Each table is by exact type, as in Opacus: a subclass may compute something else, so it registers
 its own, or goes by `torch.func`.
@@ -21,8 +22,15 @@ from torch import nn
 from privacy.dp.rules.convolutions import convolution, transposed
 from privacy.dp.rules.dense import embedding, linear
 from privacy.dp.rules.functional import by_function, by_opacus, opacus_knows
-from privacy.dp.rules.norms import normalisation
+from privacy.dp.rules.norms import normalisation, without_batch_norm
 from privacy.dp.rules.refusals import require_apart
+from privacy.dp.rules.separation import (
+    Loss,
+    losses_of,
+    require_losses,
+    require_outputs_apart,
+    softmax_cross_entropy,
+)
 from privacy.dp.rules.sequences import attention, recurrent
 from privacy.dp.rules.share import Call, CallRule, Rule, Share, materialised
 
@@ -30,11 +38,17 @@ __all__ = [
     "RULES",
     "SEQUENCES",
     "Call",
+    "Loss",
     "Share",
+    "losses_of",
     "materialised",
     "require_apart",
+    "require_losses",
+    "require_outputs_apart",
     "rule_of",
+    "softmax_cross_entropy",
     "way_of",
+    "without_batch_norm",
 ]
 
 # One input x, one output's gradient g.
