@@ -28,6 +28,7 @@ def learned(
     before = flat(net)
     private._batch = indices
     private.classify(lambda i: (x[i], targets[i]), indices, loss)
+    private.close()
     return (before - flat(net)) * EXPECTED
 
 
