@@ -1,6 +1,5 @@
 """Each rule against `torch.func`, on layers and inputs of random shapes."""
 
-import copy
 import random
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +37,6 @@ def losses(out: Tensor) -> Tensor:
 
 def found(model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """The rules' per-sample gradients of each parameter [B, ...], and their norms [B]."""
-    model = copy.deepcopy(model)
     sgd = torch.optim.SGD(model.parameters(), lr=1.0)
     optimizer = OnePassOptimizer(
         model, sgd, noise_multiplier=0.0, max_grad_norm=1.0, expected_batch_size=1
@@ -46,8 +44,12 @@ def found(model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     losses(model(x)).sum().backward()
     assert optimizer._taps is not None
     uses, norms_B = optimizer._uses(optimizer._taps.take(), len(x))
+    optimizer.detach()
     names = {id(p): name for name, p in model.named_parameters()}
-    gradients = {name: torch.zeros(len(x), *p.shape) for name, p in model.named_parameters()}
+    gradients = {
+        name: torch.zeros(len(x), *p.shape, dtype=torch.float64)
+        for name, p in model.named_parameters()
+    }
     for use in uses:
         sums = [use.share.weighted_sum(one_B) for one_B in torch.eye(len(x), dtype=torch.float64)]
         for p, *each in zip(use.parameters, *sums, strict=True):
@@ -56,12 +58,12 @@ def found(model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def distance(model: nn.Module, x: Tensor) -> float:
-    """How far gradients and norms are from `torch.func`'s, of a record's own norm (or of 1)."""
+    """How far gradients and norms are from `torch.func`'s, of a record's own norm."""
     gradients, norms_B = found(model, x)
     expected = oracles.per_sample_gradients(model, x, losses)
-    right = torch.cat([g.double().flatten(1) for g in expected.values()], 1)
-    ours = torch.cat([gradients[name].double().flatten(1) for name in expected], 1)
-    size_B = right.norm(dim=1).clamp(min=1.0)
+    right = torch.cat([g.double().reshape(len(x), -1) for g in expected.values()], 1)
+    ours = torch.cat([gradients[name].reshape(len(x), -1) for name in expected], 1)
+    size_B = right.norm(dim=1).clamp(min=1e-6)
     off = (ours - right).abs().amax(1) / size_B
     return float(torch.maximum(off, (norms_B - right.norm(dim=1)).abs() / size_B).max())
 
