@@ -69,13 +69,15 @@ def per_sample_gradients(
 ) -> dict[str, Tensor]:
     """Of each parameter, [B, ...]: `torch.func.grad` of one record's loss after another.
 
+    Each is seen beside itself: of one alone, the gradient of torch's instance norm is another's.
+
     Args:
         losses: maps outputs [B, ...] to the loss of each record, [B].
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(weights: dict[str, Tensor], record: Tensor) -> Tensor:
-        return losses(functional_call(model, weights, (record[None],)))[0]
+        return losses(functional_call(model, weights, (torch.stack([record, record]),)))[0]
 
     each = [grad(loss)(parameters, record) for record in x]
     return {name: torch.stack([one[name] for one in each]) for name in parameters}

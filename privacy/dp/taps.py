@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from privacy.dp.rules import RULES, SEQUENCES, Call, require_apart, way_of
@@ -89,6 +90,9 @@ class Taps:
                 layer.register_forward_pre_hook(self._enter),
                 layer.register_forward_hook(self._tap, with_kwargs=True),
             ]
+        for layer in model.modules():
+            if isinstance(layer, _InstanceNorm) and not parameters_of(layer):
+                self._hooks.append(layer.register_forward_hook(_ask_in_order))
         for name, p in model.named_parameters():
             if id(p) in unique:
                 self._hooks.append(p.register_post_accumulate_grad_hook(_outsider(name)))
@@ -160,6 +164,16 @@ def _require_plain(layer: nn.Module, values: list[Any]) -> None:
         )
 
 
+def _ask_in_order(_: nn.Module, __: Any, output: Tensor) -> None:
+    """Have the gradient of an output come in the order of its numbers.
+
+    Of one record alone, torch's instance norm takes another order of axes for this one (as of
+    2.3), so that its gradient would not be the one that it has beside others.
+    """
+    if output.requires_grad:
+        output.register_hook(torch.Tensor.contiguous)
+
+
 def _outsider(name: str) -> Callable[[Tensor], None]:
     """What refuses an ordinary gradient of a parameter, which would escape the clip."""
 
@@ -193,4 +207,5 @@ class _Tap(torch.autograd.Function):
     def backward(ctx: Any, *g: Tensor) -> tuple[Tensor | None, ...]:
         ctx.note(g)
         wanted = zip(g, ctx.needs_input_grad[3:], strict=True)
-        return (None, None, None, *(gy if needed else None for gy, needed in wanted))
+        # In order: see `_ask_in_order`.
+        return (None, None, None, *(gy.contiguous() if needed else None for gy, needed in wanted))

@@ -214,12 +214,8 @@ def test_gradients_are_those_of_torch_func(seed: int) -> None:
     """Within 1e-5 of a record's norm; in float64, to rounding."""
     net = drawn(seed)
     x = net.inputs(4)
-    d = distance(net, x)
-    print(d)
-    assert d <= 1e-5
-    d = distance(net.double(), x.double())
-    print(d)
-    assert d <= 1e-10
+    assert distance(net, x) <= 1e-5
+    assert distance(net.double(), x.double()) <= 1e-10
 
 
 def test_the_nets_have_all_layers() -> None:
