@@ -250,10 +250,9 @@ def one_layer_unclipped(monkeypatch):
     def partly(self, num_records=None):
         last = [r for r in self._taps.records if id(r.layer) == list(self._taps.owned)[-1]]
         accumulate(self, num_records)
-        for record in last:
-            own = self._sums[-len(list(record.layer.parameters())) :]
-            x, g = record.call.inputs[0], record.g[0]
-            for total, raw in zip(own, [g.t() @ x, g.sum(0)], strict=False):
+        for layer, call, (g,) in last:
+            own = self._sums[-len(list(layer.parameters())) :]
+            for total, raw in zip(own, [g.t() @ call.inputs[0], g.sum(0)], strict=False):
                 total.copy_(raw)
 
     def partly_compiled(self, x, y, clip, total):

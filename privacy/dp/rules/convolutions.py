@@ -27,7 +27,7 @@ def transposed(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
     """ConvTranspose1d to 3d: the same with x and g changing places."""
     assert isinstance(layer, _ConvTransposeNd)
     _require_batch(layer, g)
-    sides = [side for pad in reversed(layer.padding) for side in (int(pad),) * 2]
+    sides = [side for pad in layer.padding[::-1] for side in (int(pad),) * 2]
     weight = torch.bmm(_by_group(x, layer.groups), _patches(F.pad(g, sides), layer, x.shape[2:]))
     return with_bias(layer, weight.reshape(len(g), *layer.weight.shape), g.flatten(2).sum(2))
 

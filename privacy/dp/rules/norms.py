@@ -60,7 +60,7 @@ def without_batch_norm(module: nn.Module) -> tuple[nn.Module, list[str]]:
                 f" stands for {type(layer).__name__}, which mixes records"
             )
     for parent in list(module.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # a child of two names by both
             if id(child) in instead:
                 setattr(parent, name, instead[id(child)])
     return instead.get(id(module), module), notices
