@@ -248,7 +248,8 @@ def one_layer_unclipped(monkeypatch):
     accumulate, add_clipped_sum = OnePassOptimizer.accumulate, Program.add_clipped_sum
 
     def partly(self, num_records=None):
-        last = [r for r in self._taps.records if id(r.layer) == list(self._taps.owned)[-1]]
+        records = self._taps.records if self._taps else []
+        last = [r for r in records if id(r.layer) == list(self._taps.owned)[-1]]
         accumulate(self, num_records)
         for layer, call, (g,) in last:
             own = self._sums[-len(list(layer.parameters())) :]
