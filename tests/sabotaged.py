@@ -248,8 +248,7 @@ def one_layer_unclipped(monkeypatch):
     accumulate, add_clipped_sum = OnePassOptimizer.accumulate, Program.add_clipped_sum
 
     def partly(self, num_records=None):
-        records = self._taps.records if self._taps else []
-        last = [r for r in records if id(r.layer) == list(self._taps.owned)[-1]]
+        last = self._taps.records[:1] if self._taps else []  # the way back begins there
         accumulate(self, num_records)
         for layer, call, (g,) in last:
             own = self._sums[-len(list(layer.parameters())) :]
