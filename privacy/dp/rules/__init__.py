@@ -8,7 +8,8 @@ share          what a rule returns
 dense          Linear and Embedding
 convolutions   in one to three dimensions, plain, grouped and transposed
 norms          GroupNorm, LayerNorm, InstanceNorm; GroupNorm in the place of BatchNorm
-sequences      RNN, GRU, LSTM and attention: layers with several inputs and weights
+recurrent      RNN, GRU and LSTM, back through time
+attention      MultiheadAttention
 refusals       layers that no rule can protect
 functional     any other layer, by Opacus's rule for it or by `torch.func`
 separation     records that must not meet: in a model's pass, and in its loss
@@ -19,10 +20,12 @@ its own, or goes by `torch.func`.
 
 from torch import nn
 
+from privacy.dp.rules.attention import attention
 from privacy.dp.rules.convolutions import convolution, transposed
 from privacy.dp.rules.dense import embedding, linear
 from privacy.dp.rules.functional import by_function, by_opacus, opacus_knows
 from privacy.dp.rules.norms import normalisation, without_batch_norm
+from privacy.dp.rules.recurrent import recurrent
 from privacy.dp.rules.refusals import require_apart
 from privacy.dp.rules.separation import (
     Loss,
@@ -31,7 +34,6 @@ from privacy.dp.rules.separation import (
     require_outputs_apart,
     softmax_cross_entropy,
 )
-from privacy.dp.rules.sequences import attention, recurrent
 from privacy.dp.rules.share import Call, CallRule, Rule, Share, materialised
 
 __all__ = [

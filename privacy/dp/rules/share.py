@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+AT_ONCE = 16  # records
+
 
 class Share(NamedTuple):
     """One layer's share: squared per-sample norms [B], and the sum weighted by factors [B].
@@ -39,10 +41,18 @@ def materialised(*gradients: Tensor) -> Share:
     rows = [g.reshape(len(g), g[0].numel() if len(g) else 0) for g in gradients]
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
-        return [c_B @ row.double() for row in rows]
+        return [_weighted(c_B, row) for row in rows]
 
     squared = torch.stack([squared_norms(row) for row in rows]).sum(0)
     return Share(squared, weighted_sum, lambda: list(gradients))
+
+
+def _weighted(c_B: Tensor, rows: Tensor) -> Tensor:
+    """c_B @ rows [B, n] in float64, without all rows in float64 at once."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for c, some in zip(c_B.split(AT_ONCE), rows.split(AT_ONCE), strict=True):
+        total += c @ some.double()
+    return total
 
 
 def squared_norms(rows: Tensor) -> Tensor:
