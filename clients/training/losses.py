@@ -5,13 +5,10 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from privacy.dp.rules import softmax_cross_entropy
+
 # From outputs [B, K] and targets: of each record, [B].
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Of classes int64 [B]."""
-    return F.cross_entropy(outputs, y, reduction="none")
 
 
 def binary_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
@@ -30,7 +27,7 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {
-    "classes": cross_entropy,
+    "classes": softmax_cross_entropy,
     "labels": binary_cross_entropy,
     "number": huber,
     "itself": squared_error,

@@ -100,9 +100,10 @@ def train(
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=pull if round_.proximal else None,
     )
+    loss = LOSSES[job.data.task]
     try:
         for step, batch in enumerate(private.batches(job.training.local_steps)):
-            private.classify(partial(fetch, step), batch)
+            private.classify(partial(fetch, step), batch, loss)
             net.constrain()
     finally:
         private.close()
