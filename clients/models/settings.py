@@ -40,17 +40,21 @@ class Model(Section):
             the current folder.
         options: of a user's own model: its further arguments, plain values and lists of them.
         sha256: of that file; an experiment without one takes the file as it is.
-        front: a fixed transform of each record, which the model reads instead: `scatter`; `auto` is
-            the model's own, or `none`.
+        front: a fixed transform of each record, which the model reads instead: `scatter` of
+            pictures, `log-mel` of sounds, `spectrum` of windows; `auto` is the model's own, of
+            sounds `log-mel`, or `none`.
         hidden: widths of the hidden dense layers of a perceptron or strided net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
         norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
         pool: side of the squares of pixels that are averaged before anything else; 1 is none.
-        channels, kernel, stride: of the convolution of a strided net.
+        channels, kernel, stride: of the convolution of a strided net; `kernel` also of a `cnn1d`.
+        width, depth: channels or units of a ready net's first layer, and how many blocks or layers
+            it has; 0 is what it is known for.
+        latent: numbers between the halves of an autoencoder.
     """
 
     name: str = "perceptron"
-    front: Literal["auto", "none", "scatter"] = "auto"
+    front: Literal["auto", "none", "scatter", "log-mel", "spectrum"] = "auto"
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )
@@ -60,6 +64,9 @@ class Model(Section):
     channels: Annotated[int, Range(1, 4096)] = 8
     kernel: Annotated[int, Range(1, 1024)] = 7
     stride: Annotated[int, Range(1, 1024)] = 3
+    width: Annotated[int, Range(0, 4096)] = 0
+    depth: Annotated[int, Range(0, 64)] = 0
+    latent: Annotated[int, Range(1, 4096)] = 8
     options: tuple[tuple[str, Plain | tuple[Plain, ...]], ...] = Field(
         default=(), max_length=MOST_OPTIONS
     )

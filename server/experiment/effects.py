@@ -30,7 +30,7 @@ class Effect(NamedTuple):
 
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.crop", "data.classes",
-    "model.name", "arithmetic.name", "compression.bits", "budget.unit",
+    "model.name", "model.front", "arithmetic.name", "compression.bits", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -153,7 +153,10 @@ EFFECTS: dict[str, Effect] = {
     "data.nominal_records": _PROMISE,
     **{
         f"model.{key}": _of_models(key)
-        for key in ("hidden", "norm", "channels", "kernel", "stride")
+        for key in (
+            *("hidden", "norm", "channels", "kernel", "stride"),
+            *("width", "depth", "latent"),
+        )
     },
     "model.options": _OWN,
     "model.sha256": _OWN,

@@ -18,7 +18,8 @@ OTHER = {
     "data.alpha": 0.7, "data.shards": 3, "data.held_out": 0.2, "data.classes": 10,
     "data.nominal_records": 250, "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3,
+    "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
@@ -38,8 +39,8 @@ OTHER = {
     "attack.seed": 3, "attack.reconstruct": False,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
-    "data.name", "data.path", "model.name", "model.options", "model.sha256", "arithmetic.name",
-    "arithmetic.accumulator_bits",
+    "data.name", "data.path", "model.name", "model.front", "model.options", "model.sha256",
+    "arithmetic.name", "arithmetic.accumulator_bits",
     "budget.unit", "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
 
@@ -52,6 +53,8 @@ KINDS = {
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
     "strided": ["budget.unit=none", "model.name=strided", "model.kernel=3"],
     "scatter": ["model.name=scatter"],
+    "ds-cnn": ["budget.unit=none", "model.name=ds-cnn"],
+    "cnn1d": ["budget.unit=none", "model.name=cnn1d"],
     "fixed": ["budget.unit=none", "arithmetic.name=fixed"],
     "binary": [
         "budget.unit=none", "arithmetic.name=binary", "arithmetic.activation_bits=1",
