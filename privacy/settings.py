@@ -86,7 +86,8 @@ def read_toml(path: Path) -> Tables:
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
-    """Apply `section.key=value` assignments to a copy of `tables`.
+    """Apply `section.key=value` assignments to a copy of `tables`; `section.table.key=value` sets
+    one value of a table in a section.
 
     A value is read as TOML, and as a plain string where it is not TOML (`model.name=convnet`).
 
@@ -110,7 +111,8 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
             table[section] = dict(inner)
             table = table[section]
         table[name] = _read_value(text.strip())
-        origins[key] = f"-s {assignment}"
+        # A table in a section is one setting: it is read whole, or not at all.
+        origins[".".join(key.split(".")[:2])] = f"-s {assignment}"
     return merged, origins
 
 

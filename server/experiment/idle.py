@@ -25,7 +25,6 @@ def in_force(
     Raises:
         SettingsError: one line for each setting that would change nothing.
     """
-    layers = [_settings(layer) for layer in layers]
     at = {key: depth for depth, layer in enumerate(layers) for key in layer}
     refused, dropped = [], []
     for key in idle_of(experiment, at):
@@ -48,7 +47,6 @@ def require_effect(experiment: Experiment, origins: Mapping[str, str]) -> None:
     Raises:
         SettingsError: one line for each.
     """
-    origins = _settings(origins)
     if idle := idle_of(experiment, origins):
         raise SettingsError("\n".join(_said(experiment, key, origins[key]) for key in idle))
 
@@ -56,11 +54,6 @@ def require_effect(experiment: Experiment, origins: Mapping[str, str]) -> None:
 def idle_of(experiment: Experiment, keys: Iterable[str]) -> list[str]:
     """Which of some settings have no effect."""
     return [key for key in keys if key in EFFECTS and not EFFECTS[key].when(experiment)]
-
-
-def _settings(layer: Mapping[str, str]) -> dict[str, str]:
-    """Of a table in a section all is one setting: it is read whole, or not at all."""
-    return {".".join(key.split(".")[:2]): origin for key, origin in layer.items()}
 
 
 def value_of(experiment: Experiment, key: str) -> Any:

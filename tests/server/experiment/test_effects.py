@@ -20,9 +20,10 @@ OTHER = {
     "data.alpha": 0.7, "data.shards": 3, "data.held_out": 0.2, "data.classes": 10,
     "data.nominal_records": 250, "data.test_path": "more.csv", "data.target": "y",
     "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3,
-    "model.front": "none", "model.hidden": [7], "model.activation": "tanh",
+    "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3,
+    "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
@@ -43,7 +44,8 @@ OTHER = {
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
-    "model.name", "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
+    "model.name", "model.front", "model.options", "model.sha256",
+    "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
 
@@ -64,6 +66,8 @@ KINDS = {
         "budget.unit=none", "data.name=file", "data.path={photographs}", "data.pattern={photo}",
         "data.test_share=0.2",
     ],
+    "ds-cnn": ["budget.unit=none", "model.name=ds-cnn"],
+    "cnn1d": ["budget.unit=none", "model.name=cnn1d"],
     "fixed": ["budget.unit=none", "arithmetic.name=fixed"],
     "binary": [
         "budget.unit=none", "arithmetic.name=binary", "arithmetic.activation_bits=1",
