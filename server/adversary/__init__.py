@@ -2,6 +2,7 @@
 
 replay            a run as the adversaries see it
 shadows           shadow models kept beside the runs
+stages            what is done of an attack, kept
 adversaries       who they are, and what each finds
 reconstructions   what could be drawn from a run's updates
 inversions        from one record's gradient
