@@ -1,5 +1,6 @@
 """A finished run before the adversary: Run -> Tape -> Leakage, and the audit of a run.
 
+archive           its weights, checked
 replay            a run as the adversaries see it
 shadows           shadow models kept beside the runs
 stages            what is done of an attack, kept

@@ -125,8 +125,10 @@ class Demo:
         scheme, kept = self._client.offer.scheme, self._run.inference
         before = measured(self._run, scheme)
         now = told | {"versions": {name: metadata.version(name) for name in LIBRARIES[scheme]}}
-        if before.get("round") == told["round"] and before.get("images", 0) > len(rows):
-            now |= {name: before[name] for name in ("images", *_shares(rows)) if name in before}
+        names = ("images", *_shares(rows))
+        of_more = before.get("images", 0) > len(rows) and all(name in before for name in names)
+        if of_more and before.get("round") == told["round"]:
+            now |= {name: before[name] for name in names}
         self._run.keep("inference.json", kept | {scheme: now})
         return told
 

@@ -117,7 +117,7 @@ def test_the_page_says_which_file_and_what_fills_its_place(folder, name, place, 
     ((file, what),) = facts.runs[0].damaged
     assert (file, what[: len(says)]) == (name, says)
     commands = [m.commands for m in facts.missing if name in m.why]
-    assert commands == [(FILLED_BY[name],)] * (name in FILLED_BY)
+    assert commands == [(FILLED_BY[key],) for key in FILLED_BY if key == name]
     assert what in to_html(facts).replace("&#39;", "'")
 
 
