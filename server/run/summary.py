@@ -158,6 +158,14 @@ def _vouching(rounds: list[RoundRecord]) -> str:
     return "; who is in a sum is the server's word, for members signed no keys"
 
 
+def measured(run: Run, scheme: str) -> dict[str, Any]:
+    """What `privet infer` measured under one scheme; empty before, or if it is damaged."""
+    found = run.inference.get(scheme)
+    if not isinstance(found, dict) or type(found.get("images")) is not int:
+        return {}
+    return found
+
+
 def headline(summary: Summary) -> dict[str, Any]:
     """What fits a row of `privet list`."""
     return {

@@ -94,6 +94,17 @@ def test_what_was_measured_stays_in_the_run(tmp_path):
     assert run.inference["ckks"]["images"] == 2
 
 
+def test_a_service_that_does_not_start_says_why_in_one_line(tmp_path, capfd):
+    """The words and the exit status are its own, not those of the command that asked for it."""
+    run = served.train(tmp_path)  # a ReLU
+    reasons = {"ckks": "ReLU cannot be", "boolean": "not a binarized", "x": "unknown"}
+    for scheme, why in reasons.items():
+        assert privet("infer", run.path, "--scheme", scheme) == 2
+        (line,) = [x for x in capfd.readouterr().err.splitlines() if "privet" in x or why in x]
+        assert line.startswith("privet: ")
+        assert why in line
+
+
 def test_a_batch_is_answered_as_one_by_one(url):
     client = connect(url)
     data = load(Data())
