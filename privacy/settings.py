@@ -85,7 +85,8 @@ def read_toml(path: Path) -> Tables:
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
-    """Apply `section.key=value` assignments to a copy of `tables`.
+    """Apply `section.key=value` assignments to a copy of `tables`; `section.table.key=value` sets
+    one value of a table in a section.
 
     A value is read as TOML, and as a plain string where it is not TOML (`model.name=convnet`).
 
@@ -97,14 +98,18 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not all(key.split(".")) or key.count(".") > 1:
+        if not equals or not all(key.split(".")) or key.count(".") > 2:
             raise SettingsError(f"-s {assignment}: must be section.key=value")
-        section, _, name = key.rpartition(".")
-        table = merged.setdefault(section, {}) if section else merged
-        if not isinstance(table, dict):
-            raise SettingsError(f"-s {assignment}: {section} is not a section")
+        *sections, name = key.split(".")
+        table = merged
+        for depth, section in enumerate(sections, start=1):
+            inner = table.get(section, {})
+            if not isinstance(inner, dict):
+                what = "section" if depth == 1 else "table"
+                raise SettingsError(f"-s {assignment}: {section} is not a {what}")
+            table[section] = table = dict(inner)
         table[name] = _read_value(text.strip())
-        origins[key] = f"-s {assignment}"
+        origins[".".join(key.split(".")[:2])] = f"-s {assignment}"
     return merged, origins
 
 

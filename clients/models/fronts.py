@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clients.models.own import architecture_of
 from clients.models.scattering import BLOCK, scatter, scattering_steps
-from clients.models.settings import MODELS, Model
+from clients.models.settings import Model
 from clients.models.transform import Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
@@ -24,7 +25,7 @@ def name_front(model: Model, form: Form) -> str:
     """Which transform a model reads of such records: a key of `FRONTS`, or `none`."""
     if model.front != "auto":
         return model.front
-    own = MODELS[model.name].front
+    own = architecture_of(model).front
     return OF_KIND.get(form.kind, "none") if own == "none" else own
 
 

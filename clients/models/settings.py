@@ -1,11 +1,12 @@
 """[model]: which net, and its shape."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 from torch import nn
 
+from clients.models.sources import is_own
 from clients.protocol import Form, Layers
 from privacy.settings import Range, Section, suggest
 
@@ -23,7 +24,10 @@ class Architecture(NamedTuple):
     reads: tuple[str, ...] | None = None
 
 
+Plain = bool | int | float | str
+
 MOST_HIDDEN = 16  # layers
+MOST_OPTIONS = 64
 MODELS: dict[str, Architecture] = {}  # what there is: the door of this room enters it
 
 
@@ -31,7 +35,11 @@ class Model(Section):
     """Which net, and its shape.
 
     Attributes:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`; or `FILE.py:NAME`, a class or function in a file of the user's
+            (`clients.models.own`), which is looked for beside the experiment's file, and else from
+            the current folder.
+        options: of a user's own model: its further arguments, plain values and lists of them.
+        sha256: of that file; an experiment without one takes the file as it is.
         front: a fixed transform of each record, which the model reads instead: `scatter`; `auto` is
             the model's own, or `none`.
         hidden: widths of the hidden dense layers of a perceptron or strided net.
@@ -52,10 +60,30 @@ class Model(Section):
     channels: Annotated[int, Range(1, 4096)] = 8
     kernel: Annotated[int, Range(1, 1024)] = 7
     stride: Annotated[int, Range(1, 1024)] = 3
+    options: tuple[tuple[str, Plain | tuple[Plain, ...]], ...] = Field(
+        default=(), max_length=MOST_OPTIONS
+    )
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
 
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in MODELS:
-            raise ValueError(f"unknown model{suggest(name, MODELS)}")
+        if name not in MODELS and not is_own(name):
+            own = "; a model of your own is FILE.py:NAME" if ".py" in name else ""
+            raise ValueError(f"unknown model{own or suggest(name, MODELS)}")
         return name
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _as_pairs(cls, options: Any) -> Any:
+        """A table, as what can be compared and hashed."""
+        if not isinstance(options, dict):
+            if isinstance(options, tuple | list):
+                return options
+            raise ValueError("must be a table: [model.options] and a line for each")
+        pairs = sorted(options.items())
+        return tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in pairs)
+
+    @field_serializer("options")
+    def _as_table(self, options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in options}

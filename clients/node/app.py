@@ -179,6 +179,7 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
     All that can be wrong with a job on records of their owner's schema is found before one is read.
 
     Raises:
+        BudgetExhausted: the model is in a file that the owner did not name.
         DataError: there are no records, or others than were told of.
         ModelError, SettingsError: the model and its weights do not fit each other, or the records.
     """
@@ -186,6 +187,7 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
         if job.data.partition == "nodes":
             raise DataError("this node has no data: start it with privet node --data DIR")
         return job.data, load_net(job, job.data, arrays)
+    holder.admit(job.model)
     holder.schema.require(job.data)
     data = holder.source(job.data)
     require_fit(job, holder.schema.form(data), arrays)

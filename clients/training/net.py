@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
-from clients.models import MODELS, Model, form_behind
+from clients.models import Model, architecture_of, form_behind
+from clients.models.own import takes_layers
 from clients.protocol import Form
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
@@ -26,7 +27,12 @@ def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module
     Raises:
         ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
-    architecture, layers = MODELS[model.name], arithmetic.layers()
+    architecture, layers = architecture_of(model), arithmetic.layers()
+    if arithmetic.name != "float" and not takes_layers(model):
+        raise ModelError(
+            f"[arithmetic] name = {arithmetic.name!r}: {model.name} is made of torch's own layers, "
+            "which compute in float; use name = 'float', or ask for `layers` in its signature"
+        )
     read, pool = form_behind(model, form), model.pool
     if pool == 1:
         return architecture.build(model, read, layers)

@@ -26,6 +26,7 @@ from server.experiment.secrecy import require_floats
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
+from server.run.origin import admit_model
 
 log = logging.getLogger("privet")
 
@@ -38,6 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     config = {key: str(value) for key, value in context.run_config.items()}
     if config.get("run"):
         run = Run.open(config["run"])
+        admit_model(run.path, run.experiment.model, trusted=False)
     else:
         experiment = load_experiment(config["experiment"], config.get("set", "").split())
         from flwr.superlink.grid import HttpGrid  # half a second of Flower's database

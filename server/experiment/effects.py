@@ -7,7 +7,8 @@ which refuses those that it does not take.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from clients.models import MODELS
+from clients.models import MODELS, architecture_of
+from clients.models.sources import is_own
 from server.experiment.experiment import Experiment
 
 Test = Callable[[Experiment], bool]
@@ -39,14 +40,14 @@ ALWAYS = frozenset({
 
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
-RESOLVED = frozenset({"training.noise", "data.nominal_records"})
+RESOLVED = frozenset({"training.noise", "data.nominal_records", "model.sha256"})
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
 
 
 def _model_reads(key: str) -> Test:
     def reads(experiment: Experiment) -> bool:
-        known = MODELS[experiment.model.name].reads
+        known = architecture_of(experiment.model).reads
         return known is None or key in known
 
     return reads
@@ -58,7 +59,7 @@ def _of_models(key: str) -> Effect:
 
 
 def _has_hidden_layers(experiment: Experiment) -> bool:
-    reads = MODELS[experiment.model.name].reads
+    reads = architecture_of(experiment.model).reads
     if reads is None or "hidden" not in reads:
         return reads != ()
     return bool(experiment.model.hidden) or "kernel" in reads  # a convolution comes before
@@ -66,7 +67,8 @@ def _has_hidden_layers(experiment: Experiment) -> bool:
 
 def _reads_pixels(experiment: Experiment) -> bool:
     chosen = experiment.model
-    return chosen.front == "none" or (chosen.front, MODELS[chosen.name].front) == ("auto", "none")
+    own = architecture_of(chosen).front
+    return chosen.front == "none" or (chosen.front, own) == ("auto", "none")
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -117,6 +119,11 @@ _WEIGHTED = Effect(
     "[federation] secure_aggregation, and another [budget] unit than 'client'",
     ("federation.secure_aggregation", "budget.unit"),
 )
+_OWN = Effect(
+    lambda e: is_own(e.model.name),
+    "[model] name = 'FILE.py:NAME', a file of your own",
+    ("model.name",),
+)
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
     lambda e: e.federation.engine == "superlink",
@@ -148,6 +155,8 @@ EFFECTS: dict[str, Effect] = {
         f"model.{key}": _of_models(key)
         for key in ("hidden", "norm", "channels", "kernel", "stride")
     },
+    "model.options": _OWN,
+    "model.sha256": _OWN,
     "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from privacy.errors import SettingsError
+from clients.models.sources import admit, is_own, parts
+from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
 from privacy.settings import Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
@@ -38,6 +39,7 @@ def load_experiment(
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
+    experiment = _with_own_model(experiment, path.parent, layers[1] | layers[2], path.name)
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -74,6 +76,37 @@ def _found_from_anywhere(experiment: Experiment) -> Experiment:
     path = str(Path(experiment.data.path).expanduser().absolute())
     data = experiment.data.model_copy(update={"path": path})
     return experiment.model_copy(update={"data": data})
+
+
+def _with_own_model(
+    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
+) -> Experiment:
+    """The user's own model by its file's bare name and SHA-256; the file may now be run here.
+
+    It is looked for beside the experiment's file, and else from the current folder; one that the
+    command line names, from the current folder first.
+    """
+    model = experiment.model
+    if not is_own(model.name):
+        return experiment
+    file, name = parts(model.name)
+    given = Path(file).expanduser()
+    places = [folder / given, given]
+    if "model.name" in origins:
+        places.reverse()
+    path = next((place for place in places if is_file(place)), given)
+    where = f"{origins.get('model.name', source)}: [model] name = {model.name!r}"
+    try:
+        sha256 = admit(path, sha256=model.sha256)
+    except OSError as error:
+        raise SettingsError(
+            f"{where}: {path}: cannot be read: {error.strerror}; it is looked for beside the "
+            "experiment's file and from the current folder"
+        ) from None
+    except ModelError as error:
+        raise SettingsError(f"{where}: {error}, or leave [model] sha256 out") from None
+    named = {"name": f"{path.name}:{name}", "sha256": sha256}
+    return experiment.model_copy(update={"model": model.model_copy(update=named)})
 
 
 def ready_experiments() -> dict[str, str]:
