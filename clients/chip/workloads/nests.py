@@ -51,12 +51,21 @@ def input_gradient(nest: Nest, batch: int) -> Nest:
     )
 
 
-def step_gradient(layer: Layer, batch: int, through: bool) -> Nest:
-    """One step back of a recurrent layer: to its state, and to its input if `through`."""
+def steps_back(layer: Layer, batch: int, through: bool) -> list[tuple[Nest, int]]:
+    """A recurrent layer's steps back, and how many of each.
+
+    A step gives its state a gradient, save the first, whose state is a constant; and its input, if
+    it passes `through`.
+    """
     nest = layer.nest
     assert nest is not None
-    reached = nest.channels if through else layer.state
-    return Nest(batch * nest.batch, reached, nest.filters, 1, 1)
+    to_input = nest.channels - layer.state if through else 0
+    widths = ((layer.state + to_input, layer.steps - 1), (to_input, 1))
+    return [
+        (Nest(batch * nest.batch, width, nest.filters, 1, 1), times)
+        for width, times in widths
+        if width and times
+    ]
 
 
 def weight_gradient(nest: Nest, batch: int) -> Nest:

@@ -20,7 +20,8 @@ def note_recurrent(
     record: Record, name: str, module: nn.RNNBase, given: list[Any], out: Any
 ) -> None:
     """Add the layers of a recurrent module that was called with `given` and gave `out`."""
-    x, states = given[0], record.sources(tensors(given[1:]))
+    x: Any = given[0]
+    states = record.sources(tensors(given[1:]))
     if isinstance(x, PackedSequence):
         x, steps = x.data, len(x.batch_sizes)
         sequences = math.ceil(x.shape[0] / steps)

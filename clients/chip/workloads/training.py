@@ -16,7 +16,7 @@ optimizer's momentum (one more word read and written a parameter).
 """
 
 from clients.chip.workloads.clipping import CLIPPING, clip_vector, held_per_record
-from clients.chip.workloads.nests import Phase, Task, input_gradient, step_gradient, weight_gradient
+from clients.chip.workloads.nests import Phase, Task, input_gradient, steps_back, weight_gradient
 from clients.chip.workloads.workload import Layer, Network, Workload
 
 
@@ -74,9 +74,11 @@ def _backward(network: Network, index: int, workload: Workload, batch: int) -> l
     elif layer.weights == "activations":
         operands = (input_gradient(layer.nest, 1), weight_gradient(layer.nest, 1))
         back = [Task(layer.name, "input gradient", nest, batch) for nest in operands]
-    elif layer.steps > 1:
-        nest = step_gradient(layer, batch, through)
-        back = [Task(layer.name, "input gradient", nest, layer.steps, stays=True)]
+    elif layer.kind == "recurrent":
+        back = [
+            Task(layer.name, "input gradient", nest, times, stays=True)
+            for nest, times in steps_back(layer, batch, through)
+        ]
     elif through:
         back = [Task(layer.name, "input gradient", input_gradient(layer.nest, batch))]
     else:

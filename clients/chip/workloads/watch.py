@@ -81,7 +81,7 @@ class Watch(TorchDispatchMode):
         sources = record.sources(given)
         if name in operations.CREATIONS or not outs:
             return
-        if not sources:
+        if not sources and not self._begins(name, args):
             record.derive(outs, given)
         elif not any(t.is_floating_point() for t in outs) or name in operations.COPIES:
             record.follow(outs, sources)
@@ -101,16 +101,20 @@ class Watch(TorchDispatchMode):
             nest = products.convolution(x, weight, stride, padding, dilation, groups, outs[0])
         self._weighted("conv", nest, x, weight, tensors([bias]), outs, nest.outputs * upward)
 
+    def _begins(self, name: str, args: Any) -> bool:
+        """Is it a product of weights with a constant, as of a first state of zeros?"""
+        if name not in operations.PRODUCTS:
+            return False
+        at, record = operations.PRODUCTS[name], self.record
+        return len([t for t in args[at : at + 2] if record.names(t)]) == 1
+
     def _product(self, a: Tensor, b: Tensor, added: list[Tensor], outs: list[Tensor]) -> None:
         record = self.record
         if record.comes(a) and record.comes(b):
             nest = products.of_activations(a, b)
             self._append("product", "product", [a, b, *added], outs, [], nest)
             return
-        x, weight = (b, a) if record.comes(b) else (a, b)
-        if not record.comes(x):  # what is added comes from the record, and no operand
-            self._append("elementwise", "add", [a, b, *added], outs, added)
-            return
+        x, weight = (b, a) if record.comes(b) or record.names(a) else (a, b)
         nest = products.of_weights(a, b, weight is a, record.words_at(weight))
         self._weighted("dense", nest, x, weight, added, outs)
 
