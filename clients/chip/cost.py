@@ -25,7 +25,7 @@ from clients.chip.dataflows.execution import Execution
 from clients.chip.dataflows.sparsity import density, packed
 from clients.chip.energy import PARTS, PJ, price, word_bits
 from clients.chip.hardware import Chip
-from clients.chip.memory.peak import Memory, peak
+from clients.chip.memory.peak import Held, Memory, by_layer, peak
 from clients.chip.memory.peak import in_turn as peaks_in_turn
 from clients.chip.memory.reload import stay, with_weights_kept
 from clients.chip.precision import Precision
@@ -96,6 +96,7 @@ class Cost:
     Attributes:
         rows: by layer and phase, in the order of execution.
         memory: at the worst moment.
+        held: by layer.
     """
 
     network: str
@@ -103,6 +104,7 @@ class Cost:
     batch: int
     rows: tuple[PhaseCost, ...]
     memory: Memory
+    held: tuple[Held, ...] = ()
 
     @property
     def latency_s(self) -> float:
@@ -171,7 +173,9 @@ def estimate(
 def in_turn(first: Cost, then: Cost, chip: Chip) -> Cost:
     """Two inferences on the same records, one after the other: a fixed transform and its model."""
     memory = peaks_in_turn(first.memory, then.memory, chip)
-    return Cost(then.network, then.chip, then.batch, first.rows + then.rows, memory)
+    return Cost(
+        then.network, then.chip, then.batch, first.rows + then.rows, memory, first.held + then.held
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -193,7 +197,8 @@ def _estimate(
             continue
         rows.append(_cost(task, chip, workload, precision))
     memory = peak(network, chip, workload, precision, batch)
-    return Cost(network.name, chip.title, batch, tuple(rows), memory)
+    held = by_layer(network, workload, precision, batch)
+    return Cost(network.name, chip.title, batch, tuple(rows), memory, held)
 
 
 def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> PhaseCost:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Record:
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         self.layers: list[Layer] = []
         self.notes: dict[str, None] = {}
+        self._named: dict[str, int] = {}
         self._origin: dict[int, tuple[int, ...]] = {_place(x): (-1,)}
         self._names: dict[int, tuple[str, ...]] = {}  # of parameters that made a tensor
         self._own: dict[int, str] = {}  # a parameter's own memory
@@ -61,8 +63,9 @@ class Record:
             self._alive.append(out)
 
     def add(self, layer: Layer, outs: Iterable[Tensor] = ()) -> int:
-        """Note a layer and what it gives; returns its index."""
-        self.layers.append(layer)
+        """Note a layer and what it gives; returns its index. A second of its name is numbered."""
+        self._named[layer.name] = number = self._named.get(layer.name, 0) + 1
+        self.layers.append(layer if number == 1 else replace(layer, name=f"{layer.name} #{number}"))
         index = len(self.layers) - 1
         self.follow(outs, (index,))
         return index

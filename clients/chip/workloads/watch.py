@@ -83,7 +83,9 @@ class Watch(TorchDispatchMode):
             return
         if not sources and not self._begins(name, args):
             record.derive(outs, given)
-        elif not any(t.is_floating_point() for t in outs) or name in operations.COPIES:
+        elif name in operations.COPIES or not any(
+            t.is_floating_point() or t.is_complex() for t in outs
+        ):  # comparisons and numbers of places cost nothing
             record.follow(outs, sources)
         elif name == "convolution":
             self._convolution(args, outs)
@@ -112,7 +114,7 @@ class Watch(TorchDispatchMode):
         record = self.record
         if record.comes(a) and record.comes(b):
             nest = products.of_activations(a, b)
-            self._append("product", "product", [a, b, *added], outs, [], nest)
+            self._append("product", "product", [a, b, *added], outs, added, nest)
             return
         x, weight = (b, a) if record.comes(b) or record.names(a) else (a, b)
         nest = products.of_weights(a, b, weight is a, record.words_at(weight))

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from clients.chip import Workload
+from clients.chip import Workload, estimate, fixed, load_chip
 from clients.chip.workloads.trace import trace
-from clients.chip.workloads.training import tasks
+from clients.chip.workloads.training import gradient_words, tasks
 
 SMALL = st.integers(1, 4)
 
@@ -189,3 +189,99 @@ def test_products_are_those_that_torch_counts(name, a, b, c, batch):
 def test_gradients_are_those_that_torch_counts(name, a, b, c, batch):
     net, shape = NETS[name](a, b, c)
     assert macs_by_trace(net, shape, batch, "sgd") == macs_by_torch(net, shape, batch, True)
+
+
+# ---- by hand
+
+
+def layers_of(net, shape):
+    return {layer.name: layer for layer in trace(net, shape).layers}
+
+
+def test_a_gru_by_hand():
+    """5 steps of 3 channels, 4 wide: 12 gates on 3 + 4 values, weights and states step by step."""
+    gru = layers_of(Takes(nn.GRU(3, 4, batch_first=True)), (5, 3))["gru body_l0"]
+    assert (gru.steps, gru.size, gru.bias, gru.state) == (5, 5 * 4, 2 * 12, 4)
+    assert (gru.nest.filters, gru.nest.channels, gru.nest.rows) == (12, 7, 1)
+    assert gru.macs == 5 * 12 * 7
+    found = tasks(trace(Takes(nn.GRU(3, 4, batch_first=True)), (5, 3)), Workload("dp-sgd"), 2)
+    products = [(t.phase, t.nest.gemm, t.repeat, t.stays) for t in found if t.nest]
+    assert products == [
+        ("forward", (2, 12, 7), 5, True),
+        ("input gradient", (2, 4, 12), 4, True),  # to the state alone, and not before the first
+        ("weight gradient", (7, 12, 5), 2, False),  # of each record, over its steps
+    ]
+
+
+def test_a_gru_brings_its_weights_once_where_there_is_room():
+    network = trace(Takes(nn.GRU(8, 16, batch_first=True)), (10, 8))
+    words = 48 * 24
+    for name, times in (("tpu", 1), ("eyeriss", 1), ("stm32h743", 10)):
+        chip = load_chip(name)
+        cost = estimate(network, chip, Workload(), fixed(chip.word_bits), 1)
+        row = next(row for row in cost.rows if row.macs)
+        assert row.macs == 10 * words
+        others = 10 * (24 + 48)
+        assert row.dram_words == pytest.approx(times * words + others, rel=0.01), name
+
+
+def test_attention_by_hand():
+    """6 positions of 8 values, 2 heads of 4: scores 6 x 6 by 4 each, then values by scores."""
+    network = trace(Takes(nn.MultiheadAttention(8, 2, batch_first=True), 3), (6, 8))
+    products = [layer for layer in network.layers if layer.kind == "product"]
+    assert [(p.nest.groups, *p.nest.gemm) for p in products] == [(2, 6, 6, 4), (2, 6, 4, 6)]
+    assert [p.parameters for p in products] == [0, 0]
+    assert len(products[0].inputs) == 1 and products[0].read == 2 * 6 * 8
+    softmax = next(layer for layer in network.layers if layer.kind == "softmax")
+    assert (softmax.size, softmax.passes) == (2 * 6 * 6, 3)
+    back = [t for t in tasks(network, Workload("sgd"), 3) if t.layer == products[0].name]
+    assert [(t.phase, t.nest.macs * t.repeat) for t in back] == [
+        ("forward", 3 * 2 * 6 * 6 * 4),
+        ("input gradient", 3 * 2 * 6 * 6 * 4),
+        ("input gradient", 3 * 2 * 6 * 6 * 4),
+    ]
+
+
+def test_a_table_is_read_and_not_multiplied():
+    network = trace(nn.Sequential(Words(50, 4, 3), nn.Flatten(), nn.Linear(12, 2)), (3,))
+    table = network.layers[0]
+    assert (table.kind, table.bias, table.size, table.macs) == ("lookup", 200, 12, 0)
+    found = [t for t in tasks(network, Workload("dp-sgd", "onepass"), 5) if t.layer == table.name]
+    assert [(t.phase, t.nest, t.moved) for t in found] == [
+        ("forward", None, 2 * 5 * 12),
+        ("weight gradient", None, 2 * 5 * 12),
+        ("norms", None, 5 * 12),  # the rows that were read, and not 5 tables of zeros
+        ("clip", None, 5 * 12 + 200),
+        ("noise", None, 2 * 200),
+        ("update", None, 3 * 200),
+    ]
+    assert gradient_words(network, Workload("dp-sgd", "per-sample"), 5) == 5 * network.parameters
+    chip = load_chip("edgetpu")
+    cost = estimate(network, chip, Workload(), fixed(8), 1)
+    row = next(row for row in cost.rows if row.layer == table.name)
+    assert row.macs == 0 and row.traffic_bytes["dram"] == 2 * 12
+
+
+def test_groups_multiply_their_own_channels_alone():
+    """Of stride 1 and the same size, each gradient has the products of its forward pass."""
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 8, 3, padding=1, groups=4))
+    found = [t for t in tasks(trace(net, (4, 5, 6)), Workload("sgd"), 2) if t.layer == "conv 1"]
+    macs = [t.nest.macs for t in found if t.nest]
+    assert macs == [2 * 5 * 6 * 8 * 9] * 3
+
+
+def test_memory_by_layer_adds_up():
+    net, shape = residual(2, 8, 3)
+    network, chip = trace(net, shape), load_chip("tpu")
+    step = Workload("dp-sgd", "onepass")
+    cost = estimate(network, chip, step, fixed(8), 4)
+    parts = [(h.weight_bytes, h.gradient_bytes, h.live_bytes) for h in cost.held]
+    assert tuple(map(sum, zip(*parts, strict=True))) == (
+        cost.memory.weight_bytes,
+        cost.memory.gradient_bytes,
+        cost.memory.peak_bytes - cost.memory.weight_bytes - cost.memory.gradient_bytes,
+    )
+    # Kept once for both convolutions: the record; then the norm's input, and what is summed.
+    assert [h.live_bytes for h in cost.held] == [4 * 32, 4 * 128, 0, 0, 4 * 128]
+    alive = [h.live_bytes for h in estimate(network, chip, Workload(), fixed(8), 1).held]
+    assert alive == [32 + 128, 32 + 128 + 128, 32 + 128 + 128, 3 * 128, 128 + 48]
