@@ -1,22 +1,23 @@
 """Spectrum: a window's channels by what is in them, wherever in the window it happens.
 
 For each channel its mean, its deviation and the magnitudes of its Fourier transform under Hann's
-window, without the mean. Deviation and magnitudes, of a channel in [-1, 1] from 0 to 1, are told
-as logarithms between public ends, so that all numbers are about -1 to 1: no record is asked how it
-should be scaled.
+window, without the mean: small ones as they are, large ones by their logarithm, and each record
+brought to one norm, as DP-SGD clips by it. No record is asked how another should be scaled.
 """
 
 import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
 
-LEAST = 1e-4  # a magnitude that is told from none
+SOFT = 2.0**-6  # magnitudes below are told as they are, above by their logarithm
+NORM = 3.0
 MOST_SAMPLES = 4096  # its matrix grows with the square
 BLOCK = 256
 
@@ -63,8 +64,9 @@ def _apply(windows: Tensor, waves: Tensor) -> Tensor:
     deviation = centred.square().mean(2, keepdim=True).sqrt()
     real, imaginary = (centred @ waves).chunk(2, 2)
     magnitudes = (real.square_() + imaginary.square_()).sqrt_()
-    told = (torch.cat([deviation, magnitudes], 2) + LEAST).log_() / math.log(LEAST)
-    return torch.cat([mean, 1 - 2 * told], 2).flatten(1).to(torch.float16)
+    told = (torch.cat([deviation, magnitudes], 2) / SOFT).log1p_() / math.log1p(1 / SOFT)
+    features = torch.cat([mean, told], 2).flatten(1)
+    return F.normalize(features).mul_(NORM).to(torch.float16)
 
 
 @lru_cache(maxsize=8)
