@@ -34,6 +34,7 @@ COPIES = {
     *("clone", "_to_copy", "copy", "_unsafe_view", "repeat", "native_dropout", "unsafe_split"),
     *("unsafe_split_with_sizes", "unsafe_chunk", "flip", "roll", "masked_fill", "fill", "zero"),
     *("_reshape_copy", "slice_scatter", "select_scatter", "triu", "tril"),
+    *("_pack_padded_sequence", "_pad_packed_sequence"),
 }
 # Which make a tensor of a size, and read no value.
 CREATIONS = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"} | {
@@ -51,4 +52,5 @@ ELEMENTWISE = {
     *("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "cumsum"),
     *("replication_pad2d", "upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d"),
     *("upsample_linear1d", "_prelu_kernel", "var", "std", "var_mean", "linalg_vector_norm", "norm"),
+    *("glu", "im2col", "col2im", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
 }

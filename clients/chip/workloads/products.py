@@ -74,6 +74,13 @@ def of_weights(a: Tensor, b: Tensor, first: bool, words: int) -> Nest:
     return Nest(1, filters, k, positions, 1, groups=batch)
 
 
+def bilinear(x: Tensor, weight: Tensor, out: Tensor) -> Nest:
+    """Of x and a weight [K, C, D]: a matrix product by all K D, whose results another weighs."""
+    positions = out.numel() // weight.shape[0]
+    channels = x.numel() // positions
+    return Nest(1, weight.numel() // channels, channels, positions, 1)
+
+
 def of_activations(a: Tensor, b: Tensor) -> Nest:
     """A product of two activations: a group a head, and no weights."""
     batch, m, k, n = _sides(a, b)

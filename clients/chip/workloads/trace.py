@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clients.chip.workloads.record import Record
@@ -58,7 +58,9 @@ def trace(model: nn.Module, shape: tuple[int, ...], name: str = "") -> Network:
 
 
 def _run(model: nn.Module, shape: tuple[int, ...], device: str) -> Record:
-    shadow = copy.deepcopy(model).to(device).eval()
+    made = [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+    memo = {id(tensor): tensor.detach().clone() for tensor in made}  # which torch would not copy
+    shadow = copy.deepcopy(model, memo).to(device).eval()
     x = torch.zeros(1, *shape, device=device)
     watch = Watch(shadow, x)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _unfused(), watch:

@@ -92,6 +92,9 @@ class Watch(TorchDispatchMode):
         elif name in operations.PRODUCTS:
             at = operations.PRODUCTS[name]
             self._product(args[at], args[at + 1], list(args[:at]), outs)
+        elif name == "_trilinear" and record.names(args[1]):
+            nest = products.bilinear(args[0], args[1], outs[0])
+            self._weighted("dense", nest, args[0], args[1], [args[2]], outs, nest.outputs)
         else:
             self._other(name, args, given, outs)
 

@@ -231,7 +231,6 @@ def test_attention_by_hand():
     products = [layer for layer in network.layers if layer.kind == "product"]
     assert [(p.nest.groups, *p.nest.gemm) for p in products] == [(2, 6, 6, 4), (2, 6, 4, 6)]
     assert [p.parameters for p in products] == [0, 0]
-    assert len(products[0].inputs) == 1
     assert products[0].read == 2 * 6 * 8
     softmax = next(layer for layer in network.layers if layer.kind == "softmax")
     assert (softmax.size, softmax.passes) == (2 * 6 * 6, 3)
@@ -260,8 +259,7 @@ def test_a_table_is_read_and_not_multiplied():
     chip = load_chip("edgetpu")
     cost = estimate(network, chip, Workload(), fixed(8), 1)
     row = next(row for row in cost.rows if row.layer == table.name)
-    assert row.macs == 0
-    assert row.traffic_bytes["dram"] == 2 * 12
+    assert (row.macs, row.traffic_bytes["dram"]) == (0, 2 * 12)
 
 
 def test_groups_multiply_their_own_channels_alone():
