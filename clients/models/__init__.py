@@ -7,6 +7,7 @@ What it `reads` of the settings is entered too, so that a setting it does not re
 
 settings     [model]
 nets/        ready nets
+adapt        which weights of a net are trained
 own          the user's own model: a class or function in a file
 sources      such files, known by their SHA-256
 fronts       the fixed transforms before a model, by name

@@ -28,6 +28,7 @@ Plain = bool | int | float | str
 
 MOST_HIDDEN = 16  # layers
 MOST_OPTIONS = 64
+ADAPTATIONS = "all|head|bias|lora:[1-9][0-9]{0,3}"
 MODELS: dict[str, Architecture] = {}  # what there is: the door of this room enters it
 
 
@@ -38,6 +39,8 @@ class Model(Section):
         name: a key of `MODELS`; or `FILE.py:NAME`, a class or function in a file of the user's
             (`clients.models.own`), which is looked for beside the experiment's file, and else from
             the current folder.
+        adapt: which weights are trained: `all`, `head`, `bias` or `lora:RANK`
+            (`clients.models.adapt`).
         options: of a user's own model: its further arguments, plain values and lists of them.
         sha256: of that file; an experiment without one takes the file as it is.
         front: a fixed transform of each record, which the model reads instead: `scatter` of
@@ -67,6 +70,7 @@ class Model(Section):
     width: Annotated[int, Range(0, 4096)] = 0
     depth: Annotated[int, Range(0, 64)] = 0
     latent: Annotated[int, Range(1, 4096)] = 8
+    adapt: str = Field(default="all", pattern=f"^({ADAPTATIONS})$")
     options: tuple[tuple[str, Plain | tuple[Plain, ...]], ...] = Field(
         default=(), max_length=MOST_OPTIONS
     )

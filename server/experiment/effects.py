@@ -30,7 +30,8 @@ class Effect(NamedTuple):
 
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.crop", "data.classes",
-    "model.name", "model.front", "arithmetic.name", "compression.bits", "budget.unit",
+    "model.name", "model.front", "model.adapt",
+    "arithmetic.name", "compression.bits", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",

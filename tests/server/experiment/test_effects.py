@@ -39,8 +39,8 @@ OTHER = {
     "attack.seed": 3, "attack.reconstruct": False,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
-    "data.name", "data.path", "model.name", "model.front", "model.options", "model.sha256",
-    "arithmetic.name", "arithmetic.accumulator_bits",
+    "data.name", "data.path", "model.name", "model.front", "model.adapt",
+    "model.options", "model.sha256", "arithmetic.name", "arithmetic.accumulator_bits",
     "budget.unit", "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
 
