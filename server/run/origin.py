@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from clients.data.sets import Data, cache_folder
 from clients.models import Model
 from clients.models.sources import admit, expect, find, is_own
+from clients.training.backbones import recall
 from privacy.errors import ModelError, RunError
 from privacy.files import write_atomically
 from privacy.foreign import (
@@ -28,9 +29,9 @@ from privacy.foreign import (
     open_foreign,
     read_foreign,
 )
+from server.experiment.loading import MODEL
 
 NAME = "origin.txt"
-MODEL = "model.py"
 KEY_BYTES = 32
 
 
@@ -98,7 +99,9 @@ def keep_model(run: Path, model: Model) -> None:
 
 
 def expect_model(run: Path, model: Model) -> None:
-    """Have the model of a run that was made here built from the file in it."""
+    """Have the model of a run that was made here built from the file in it, and a backbone read
+    from the cache."""
+    recall(model)
     if is_own(model.name) and _is_ours(run):
         expect(model.sha256, run / MODEL)
 

@@ -18,7 +18,7 @@ OTHER = {
     "data.alpha": 0.7, "data.shards": 3, "data.held_out": 0.2, "data.classes": 10,
     "data.nominal_records": 250, "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3, "model.size": 64,
     "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
@@ -40,7 +40,8 @@ OTHER = {
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "model.name", "model.front", "model.adapt",
-    "model.options", "model.sha256", "arithmetic.name", "arithmetic.accumulator_bits",
+    "model.options", "model.sha256", "model.weights", "model.weights_sha256",
+    "arithmetic.name", "arithmetic.accumulator_bits",
     "budget.unit", "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
 
