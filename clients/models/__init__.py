@@ -7,6 +7,7 @@ What it `reads` of the settings is entered too, so that a setting it does not re
 
 settings     [model]
 nets/        ready nets
+adapt        which weights of a net are trained
 own          the user's own model: a class or function in a file
 sources      such files, known by their SHA-256
 fronts       the fixed transforms before a model, by name
@@ -14,6 +15,8 @@ transform    such a transform, step by step
 scattering   the scattering transform
 log_mel      of sounds
 spectrum     of windows
+backbone     features of pictures by frozen public weights
+weights      such weights: files known by their SHA-256
 """
 
 from clients.models.fronts import FRONTS, form_behind, front_of, name_front
@@ -53,6 +56,7 @@ MODELS |= {
     "ds-cnn": Architecture(build_ds_cnn, reads=("activation", "width", "depth")),
     "resnet8": Architecture(build_resnet8, reads=("activation", "width")),
     "mobilenet": Architecture(build_mobilenet, reads=("activation", "width")),
+    "backbone": Architecture(build_linear, "backbone", reads=()),
     "autoencoder": Architecture(
         build_autoencoder, reads=("activation", "width", "depth", "latent")
     ),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clients.models.backbone import backbone
 from clients.models.log_mel import log_mel
 from clients.models.own import architecture_of
 from clients.models.scattering import BLOCK, scatter, scattering_steps
@@ -25,7 +26,20 @@ OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 
 def name_front(model: Model, form: Form) -> str:
-    """Which transform a model reads of such records: a key of `FRONTS`, or `none`."""
+    """Which transform a model reads of such records, as what it gives is kept: a key of `FRONTS`,
+    or `none`; of a backbone with its weights and the size of its pictures."""
+    name = _chosen(model, form)
+    if name == "backbone":
+        return f"{name}-{model.weights_sha256[:16]}-{model.size}"
+    return name
+
+
+def stands_on_backbone(model: Model) -> bool:
+    """Does it read the features of a backbone?"""
+    return "backbone" in (model.front, model.front == "auto" and architecture_of(model).front)
+
+
+def _chosen(model: Model, form: Form) -> str:
     if model.front != "auto":
         return model.front
     own = architecture_of(model).front
@@ -38,7 +52,9 @@ def front_of(model: Model, form: Form) -> Transform | None:
     Raises:
         ModelError: there is no such transform of them.
     """
-    name = name_front(model, form)
+    name = _chosen(model, form)
+    if name == "backbone":
+        return backbone(form, model.weights, model.weights_sha256, model.size)
     return FRONTS[name](form) if name != "none" else None
 
 

@@ -50,7 +50,7 @@ def takes_layers(model: Model) -> bool:
 
 
 def build_own(model: Model, form: Form, layers: Layers) -> nn.Module:
-    """Import the file, call what is named in it, and try the module on records of zeros.
+    """Import the file, and call what is named in it.
 
     Raises:
         ModelError: with the file and the line, what went wrong in it, or what it lacks.
@@ -64,7 +64,6 @@ def build_own(model: Model, form: Form, layers: Layers) -> nn.Module:
             f"{_place(source, target)}: {target.__name__} gave a {type(net).__name__}; return an "
             "nn.Module"
         )
-    _try(net, form, source, target)
     return net
 
 
@@ -156,8 +155,13 @@ def _call(
 # ---- what it gives
 
 
-def _try(net: nn.Module, form: Form, source: Source, target: Callable[..., Any]) -> None:
-    """Hold a module against what is asked of it, without a trace on it or on random numbers."""
+def require_fit(net: nn.Module, model: Model, form: Form) -> None:
+    """Try a user's own module on records of zeros, without a trace on it or on random numbers.
+
+    Raises:
+        ModelError: with the file and the line, what went wrong, or what is asked of it.
+    """
+    source, target = _target(model)
     place = _place(source, type(net).forward if _is_in(source, type(net).forward) else target)
     if any(is_lazy(p) for p in net.parameters()):
         with _told(source, "mend forward"):

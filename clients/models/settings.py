@@ -28,6 +28,7 @@ Plain = bool | int | float | str
 
 MOST_HIDDEN = 16  # layers
 MOST_OPTIONS = 64
+ADAPTATIONS = "all|head|bias|lora:[1-9][0-9]{0,3}"
 MODELS: dict[str, Architecture] = {}  # what there is: the door of this room enters it
 
 
@@ -38,11 +39,16 @@ class Model(Section):
         name: a key of `MODELS`; or `FILE.py:NAME`, a class or function in a file of the user's
             (`clients.models.own`), which is looked for beside the experiment's file, and else from
             the current folder.
+        adapt: which weights are trained: `all`, `head`, `bias` or `lora:RANK`
+            (`clients.models.adapt`).
         options: of a user's own model: its further arguments, plain values and lists of them.
         sha256: of that file; an experiment without one takes the file as it is.
         front: a fixed transform of each record, which the model reads instead: `scatter` of
-            pictures, `log-mel` of sounds, `spectrum` of windows; `auto` is the model's own, of
-            sounds `log-mel`, or `none`.
+            pictures, `log-mel` of sounds, `spectrum` of windows, `backbone`: features of pictures
+            by frozen public weights; `auto` is the model's own, of sounds `log-mel`, or `none`.
+        weights: the .safetensors file of a backbone, found as a file of code is.
+        weights_sha256: of that file.
+        size: side in pixels to which a backbone's pictures are brought.
         hidden: widths of the hidden dense layers of a perceptron or strided net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
         norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
@@ -54,7 +60,7 @@ class Model(Section):
     """
 
     name: str = "perceptron"
-    front: Literal["auto", "none", "scatter", "log-mel", "spectrum"] = "auto"
+    front: Literal["auto", "none", "scatter", "log-mel", "spectrum", "backbone"] = "auto"
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )
@@ -67,6 +73,10 @@ class Model(Section):
     width: Annotated[int, Range(0, 4096)] = 0
     depth: Annotated[int, Range(0, 64)] = 0
     latent: Annotated[int, Range(1, 4096)] = 8
+    weights: str = ""
+    weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    size: Annotated[int, Range(32, 1024)] = 160
+    adapt: str = Field(default="all", pattern=f"^({ADAPTATIONS})$")
     options: tuple[tuple[str, Plain | tuple[Plain, ...]], ...] = Field(
         default=(), max_length=MOST_OPTIONS
     )

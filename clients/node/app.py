@@ -23,6 +23,7 @@ from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
 from clients.seeds import round_key
+from clients.training.backbones import recall
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -184,6 +185,7 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
         DataError: there are no records, or others than were told of.
         ModelError, SettingsError: the model and its weights do not fit each other, or the records.
     """
+    recall(job.model)
     if holder is None:
         if job.data.partition == "nodes":
             raise DataError("this node has no data: start it with privet node --data DIR")

@@ -28,8 +28,9 @@ from privacy.dp.ledger import Ledger, Spent
 from privacy.files import write_atomically
 from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
+from server.experiment.loading import MODEL
 from server.federation.grid import identify
-from server.run.origin import MODEL, keep_model
+from server.run.origin import keep_model
 
 RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
 ROUNDS = 3  # asked of each

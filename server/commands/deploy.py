@@ -77,6 +77,9 @@ def node(
         Path | None,
         typer.Option(help="Python file of a model: the only code that jobs may ask for by name"),
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A backbone's .safetensors file, which jobs may name")
+    ] = None,
     allow_seeded: Annotated[
         bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
     ] = False,
@@ -94,6 +97,7 @@ def node(
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
     from clients.data.schema import state
     from clients.node.machine import NodeSettings, run_node
+    from clients.training.backbones import keep
     from privacy.errors import SettingsError
     from privacy.sums.roster import read_roster
     from server.engines.submission import flower_environment
@@ -123,6 +127,8 @@ def node(
         raise SettingsError("--members: give --key too, which signs this node's keys for a sum")
     if model is not None:
         _tell_model(model)
+    if weights is not None:
+        print(f"privet: jobs may name the weights in {weights}: {keep(weights)}", file=sys.stderr)
     known: dict[str, str | int | float | bool] = {}
     if members is not None and key is not None:
         num = len(read_roster(members, key, client, fewest_members).members)

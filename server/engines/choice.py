@@ -19,10 +19,10 @@ from privacy.errors import FederationFailed, Interrupted, SettingsError
 from server.engines.app import app as server_app
 from server.engines.submission import Submission, flower_environment, private_home
 from server.experiment.experiment import Federation
+from server.experiment.loading import MODEL
 from server.federation.grid import CohortGrid
 from server.run.directory import Run
 from server.run.logs import silence
-from server.run.origin import MODEL
 
 START_S = 120.0  # for a SuperLink to answer
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from clients.data.files import is_table
 from clients.models import MODELS, architecture_of
+from clients.models.fronts import stands_on_backbone
 from clients.models.sources import is_own
 from server.experiment.experiment import Experiment
 
@@ -31,7 +32,8 @@ class Effect(NamedTuple):
 
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
-    "model.name", "model.front", "arithmetic.name", "compression.bits", "budget.unit",
+    "model.name", "model.front", "model.adapt",
+    "arithmetic.name", "compression.bits", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -41,7 +43,9 @@ ALWAYS = frozenset({
 
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
-RESOLVED = frozenset({"training.noise", "data.nominal_records", "model.sha256"})
+RESOLVED = frozenset(
+    {"training.noise", "data.nominal_records", "model.sha256", "model.weights_sha256"}
+)
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
 
@@ -129,6 +133,11 @@ _OWN = Effect(
     "[model] name = 'FILE.py:NAME', a file of your own",
     ("model.name",),
 )
+_BACKBONE = Effect(
+    lambda e: stands_on_backbone(e.model),
+    "[model] name or front = 'backbone'",
+    ("model.name", "model.front"),
+)
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
     lambda e: e.federation.engine == "superlink",
@@ -187,6 +196,9 @@ EFFECTS: dict[str, Effect] = {
     },
     "model.options": _OWN,
     "model.sha256": _OWN,
+    "model.weights": _BACKBONE,
+    "model.weights_sha256": _BACKBONE,
+    "model.size": _BACKBONE,
     "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clients.data.bounds import Schema
 from clients.models.sources import admit, is_own, parts
+from clients.training.backbones import keep, recall
 from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
 from privacy.settings import Tables, override, parse, read_toml, suggest
@@ -12,6 +13,8 @@ from server.experiment.idle import in_force, keys_of
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"
+MODEL = "model.py"  # as a run keeps it
+PLACES = "it is looked for beside the experiment's file and from the current folder"
 
 
 def load_experiment(
@@ -41,7 +44,9 @@ def load_experiment(
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
-    experiment = _with_own_model(experiment, path.parent, layers[1] | layers[2], path.name)
+    origins = layers[1] | layers[2]
+    experiment = _with_own_model(experiment, path.parent, origins, path.name)
+    experiment = _with_weights(experiment, path.parent, origins, path.name)
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -121,32 +126,60 @@ def _found_from_anywhere(experiment: Experiment) -> Experiment:
 def _with_own_model(
     experiment: Experiment, folder: Path, origins: dict[str, str], source: str
 ) -> Experiment:
-    """The user's own model by its file's bare name and SHA-256; the file may now be run here.
-
-    It is looked for beside the experiment's file, and else from the current folder; one that the
-    command line names, from the current folder first.
-    """
+    """The user's own model by its file's bare name and SHA-256; the file may now be run here."""
     model = experiment.model
     if not is_own(model.name):
         return experiment
     file, name = parts(model.name)
-    given = Path(file).expanduser()
-    places = [folder / given, given]
-    if "model.name" in origins:
-        places.reverse()
-    path = next((place for place in places if is_file(place)), given)
+    path = _beside(file, folder, "model.name" in origins)
+    if not is_file(path) and model.sha256 and is_file(folder / MODEL):
+        path = folder / MODEL  # a run's own file of settings, again
     where = f"{origins.get('model.name', source)}: [model] name = {model.name!r}"
     try:
         sha256 = admit(path, sha256=model.sha256)
     except OSError as error:
         raise SettingsError(
-            f"{where}: {path}: cannot be read: {error.strerror}; it is looked for beside the "
-            "experiment's file and from the current folder"
+            f"{where}: {path}: cannot be read: {error.strerror}; {PLACES}"
         ) from None
     except ModelError as error:
         raise SettingsError(f"{where}: {error}, or leave [model] sha256 out") from None
-    named = {"name": f"{path.name}:{name}", "sha256": sha256}
+    named = {"name": f"{Path(file).name}:{name}", "sha256": sha256}
     return experiment.model_copy(update={"model": model.model_copy(update=named)})
+
+
+def _with_weights(
+    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
+) -> Experiment:
+    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy."""
+    model = experiment.model
+    if not model.weights:
+        return experiment
+    path = _beside(model.weights, folder, "model.weights" in origins)
+    if not is_file(path) and recall(model):
+        return experiment
+    where = f"{origins.get('model.weights', source)}: [model] weights"
+    try:
+        sha256 = keep(path)
+    except ModelError as error:
+        told = "" if is_file(path) else f"; {PLACES}"
+        raise SettingsError(f"{where}: {error}{told}") from None
+    if model.weights_sha256 not in ("", sha256):
+        raise SettingsError(
+            f"{where}: {path} has SHA-256 {sha256[:12]}..., not that of weights_sha256; bring that "
+            "file, or leave weights_sha256 out"
+        )
+    named = {"weights": path.name, "weights_sha256": sha256}
+    return experiment.model_copy(update={"model": model.model_copy(update=named)})
+
+
+def _beside(file: str, folder: Path, here_first: bool) -> Path:
+    """A file beside the experiment's, or else from the current folder; what the command line names
+    is looked for from the current folder first."""
+    given = Path(file).expanduser()
+    places = [folder / given, given]
+    if here_first:
+        places.reverse()
+    return next((place for place in places if is_file(place)), given)
 
 
 def ready_experiments() -> dict[str, str]:

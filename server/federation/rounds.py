@@ -13,10 +13,12 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from clients.data.sets import load
 from clients.node.replies import REFUSED
 from clients.node.secure import task_of
 from clients.seeds import derive
 from clients.training.arrays import MOST_WEIGHT, held, is_within
+from clients.training.net import frozen
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
@@ -102,6 +104,8 @@ class _Rounds:
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
+        form = load(self.experiment.data).form
+        self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -140,7 +144,8 @@ class _Rounds:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
         self.weights = {
-            name: aggregated[name].numpy().astype(old.dtype) for name, old in self.weights.items()
+            name: old if name in self.frozen else aggregated[name].numpy().astype(old.dtype)
+            for name, old in self.weights.items()
         }
         if not all(is_within(array) for array in self.weights.values()):
             raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")

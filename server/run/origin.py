@@ -19,6 +19,7 @@ from clients.data.sets import cache_folder
 from clients.data.settings import Data
 from clients.models import Model
 from clients.models.sources import admit, expect, find, is_own
+from clients.training.backbones import recall
 from privacy.errors import ModelError, RunError
 from privacy.files import write_atomically
 from privacy.foreign import (
@@ -29,9 +30,9 @@ from privacy.foreign import (
     open_foreign,
     read_foreign,
 )
+from server.experiment.loading import MODEL
 
 NAME = "origin.txt"
-MODEL = "model.py"
 KEY_BYTES = 32
 
 
@@ -99,7 +100,9 @@ def keep_model(run: Path, model: Model) -> None:
 
 
 def expect_model(run: Path, model: Model) -> None:
-    """Have the model of a run that was made here built from the file in it."""
+    """Have the model of a run that was made here built from the file in it, and a backbone read
+    from the cache."""
+    recall(model)
     if is_own(model.name) and _is_ours(run):
         expect(model.sha256, run / MODEL)
 

@@ -22,7 +22,7 @@ OTHER = {
     "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3,
     "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3, "model.size": 64,
     "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
@@ -44,7 +44,8 @@ OTHER = {
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
-    "model.name", "model.front", "model.options", "model.sha256",
+    "model.name", "model.front", "model.adapt", "model.options", "model.sha256",
+    "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
