@@ -1,0 +1,91 @@
+"""Attacks on a run whose records are no grey pictures: tables, windows, sounds, colour."""
+
+import json
+
+import numpy as np
+import owned
+import pytest
+
+from attacks.settings import Attack
+from server.adversary import adversaries
+from server.engines.launch import launch
+from server.experiment.loading import load_experiment
+
+SCHEMA = """labels = ["well", "ill"]
+low = 0.0
+high = 10.0
+[columns.age]
+low = 0.0
+high = 100.0
+[columns.dose]
+low = 0.0
+high = 1000.0
+log = true
+missing = ["NA"]
+[columns.ward]
+values = ["north", "south", "west"]
+[columns.diet]
+values = ["a", "b", "c", "d"]
+missing = ["?"]
+"""
+QUICK = Attack(shadows=4, candidates=200)
+LEARN = ["training.learning_rate=0.5", "federation.rounds=6", "training.local_steps=20"]
+LEAKS = [*LEARN, "budget.unit=none", "training.sample_rate=0.5"]
+DP = ["budget.epsilon=1", "federation.rounds=3", "training.local_steps=2"]
+
+
+def clinic(num, seed=0, persons=60):
+    """Rows in which nothing tells of anything: whoever guesses better has seen them."""
+    rng = np.random.default_rng(seed)
+    rows = ["part,person,age,dose,ward,diet,state,stay,pain,fever"]
+    for n in range(num):
+        dose = rng.choice(["NA", "0", f"{rng.integers(1, 1000)}"])
+        ward, diet = rng.choice(["north", "south", "west"]), rng.choice(["a", "b", "c", "d", "?"])
+        state, flags = rng.choice(["well", "ill"]), rng.integers(0, 2, 2)
+        part = "test" if n % 4 == 3 else "train"
+        rows.append(
+            f"{part},p{n // 4 % persons if part == 'train' else 1000 + n},{rng.integers(0, 100)},"
+            f"{dose},{ward},{diet},{state},{rng.uniform(0, 10):.2f},{flags[0]},{flags[1]}"
+        )
+    return rows
+
+
+def table_run(tmp_path, runs, *settings, target="state", num=320, name=None):
+    path = owned.write_table(tmp_path / "clinic.csv", clinic(num))
+    (tmp_path / "clinic.schema.toml").write_text(SCHEMA)
+    about = [
+        "data.name=file", f"data.path={path}", f"data.target={target}",
+        "data.test.part=test", "data.held_out=0.5",
+        "data.person=person", "model.hidden=[64]", "federation.clients=2",
+    ]  # fmt: skip
+    return launch(load_experiment("tiny", [*about, *settings]), runs, name)
+
+
+def attacked(run):
+    return adversaries.attack(run, QUICK, lambda _: None)
+
+
+@pytest.mark.parametrize("leaks", [True, False], ids=["without a promise", "epsilon 1"])
+def test_a_table_gives_its_columns_away_unless_there_is_noise(tmp_path, runs, leaks):
+    found = attacked(table_run(tmp_path, runs, *(LEAKS if leaks else DP)))
+    told = found["attributes"]
+    assert set(told["columns"]) == {"age", "dose", "ward", "diet"}
+    auc = found["final_model"]["auc"]
+    inverted = found["inversion"]
+    print(json.dumps({k: told[k] for k in ("members", "non_members", "of_membership")}), auc)
+    print(inverted, {k: (v["members"], v["non_members"]) for k, v in told["columns"].items()})
+    if leaks:
+        assert told["members"]["low"] > 0.05
+        assert told["of_membership"]["low"] > 0.05
+        assert auc["low"] > 0.7
+        assert inverted["reconstruction"]["columns"] > 0.95
+        assert inverted["p_nearer_than_strangers"] < 0.01
+    else:
+        assert told["members"]["value"] < 0.05
+        assert told["of_membership"]["low"] < 0 < told["of_membership"]["high"]
+        assert auc["low"] < 0.5 < auc["high"]
+        assert inverted["reconstruction"]["columns"] < inverted["nearest_stranger"]["columns"]
+        assert inverted["p_nearer_than_strangers"] > 0.5
+    assert "a record is a row of a table" in found["left_out"]["generators"]
+    robust = found["robustness"]["as trained"]
+    assert robust["pgd 0.1"]["value"] <= robust["clean"]["value"]
