@@ -4,8 +4,9 @@ The adversary knows the other columns and what the model was trained to say of t
 guesses the value under which the model says that most surely (Fredrikson et al. 2014; Yeom et al.
 2018), weighed by how often it stands beside such columns: p(value | others) p(said | value, others)
 is greatest. Against it stands the best guess without the model, p(value | others, said). Both are
-learned from records that no client has (logistic regression). What a guess gains on records that were not
-trained on is knowledge of people in general; what it gains on members beyond that, of these people.
+learned from records that no client has (logistic regression). What a guess gains on records that
+were not trained on is knowledge of people in general; what it gains on members beyond that, of
+these people.
 
 Shapes: N records, F inputs, V values.
 """

@@ -53,9 +53,10 @@ def persons_of(
 
 
 def held_whole(person: NDArray | None, held_out: Bools) -> bool:
-    """Are there persons, enough for a figure, of whom nothing was trained on?"""
+    """Were persons held out whole, enough for a figure, and few in part?"""
     if person is None:
         return False
     _, back = np.unique(person, return_inverse=True)
-    trained_on = np.bincount(back, ~held_out)
-    return int((trained_on == 0).sum()) >= LEAST
+    trained_on, kept = np.bincount(back, ~held_out), np.bincount(back, held_out)
+    whole, mixed = trained_on == 0, (trained_on > 0) & (kept > 0)
+    return int(whole.sum()) >= max(LEAST, int(mixed.sum()))

@@ -1,13 +1,17 @@
 """Attacks on a run whose records are no grey pictures: tables, windows, sounds, colour."""
 
+import dataclasses
 import json
 
 import numpy as np
 import owned
 import pytest
 
+from attacks.membership.shadows import train_shadows
 from attacks.settings import Attack
-from server.adversary import adversaries
+from server.adversary import adversaries, generators
+from server.adversary.answers import on_answers
+from server.adversary.reconstructions import reconstruct
 from server.adversary.replay import replay
 from server.adversary.shadows import shadows_of
 from server.engines.launch import launch
@@ -93,15 +97,130 @@ def test_a_table_gives_its_columns_away_unless_there_is_noise(tmp_path, runs, le
     assert robust["pgd 0.1"]["value"] <= robust["clean"]["value"]
 
 
-@pytest.mark.parametrize("target", ["stay", '["pain", "fever"]', "state", ""])
+TASKS = {"stay": "number", '["pain", "fever"]': "labels", "state": "classes", "": "itself"}
+
+
+@pytest.mark.parametrize("target", TASKS)
 def test_membership_of_records_and_persons_on_every_task(tmp_path, runs, target):
-    """Whole persons are held out; the loss of each record tells who was not."""
-    tasks = {"stay": "number", '["pain", "fever"]': "labels", "": "itself"}
-    task = tasks.get(target, "classes")
-    about = ["data.partition=person", f"data.task={task}", *LEAKS]
+    """Whole persons are held out; the losses of all of a person's records tell who was not."""
+    about = ["data.partition=person", f"data.task={TASKS[target]}", *LEAKS]
     run = table_run(tmp_path, runs, *about, target=target, num=240)
     tape = replay(run)
     assert tape.whole
-    found = adversaries.on_models(tape, shadows_of(run, tape, QUICK, lambda _: None), QUICK)
-    told = found["final_model"]
-    print(task, told["auc"], told["persons"], found["train_test_gap"])
+    shadows = shadows_of(run, tape, QUICK, lambda _: None)
+    for person in np.unique(tape.person):  # as the run has persons, so have its shadows
+        assert len(np.unique(shadows.member[:, tape.person == person], axis=1).T) == 1
+    found = adversaries.on_models(tape, shadows, QUICK)
+    told, gap = found["final_model"], found["train_test_gap"]
+    assert told["auc"]["low"] > 0.6
+    persons = told["persons"]
+    assert (persons["members"], persons["non_members"]) == (30, 30)
+    assert persons["auc"]["value"] > told["auc"]["value"]  # three records tell more than one
+    assert persons["auc"]["low"] > 0.65
+    assert gap["gap" if TASKS[target] == "classes" else "gap_of_loss"]["low"] > 0
+    updates = adversaries.on_updates(tape, QUICK)
+    assert updates["secure_sum"]["coefficient"]["auc"]["low"] > 0.6
+
+
+def test_persons_are_held_against_those_of_the_test_set(tmp_path, runs):
+    """Where records of each were held out, and where there is noise, nobody stands out."""
+    run = table_run(tmp_path, runs, *DP, num=240)
+    tape = replay(run)
+    assert not tape.whole
+    shadows = shadows_of(run, tape, QUICK, lambda _: None)
+    told = adversaries.on_models(tape, shadows, QUICK)["final_model"]["persons"]
+    assert (told["members"] + told["non_members"], told["against"][:22]) == (
+        120,
+        "persons of the test set",
+    )
+    assert told["auc"]["low"] < 0.5 < told["auc"]["high"]
+    alone = dataclasses.replace(tape, reference_person=tape.person[:60])
+    told = adversaries.on_models(alone, shadows, QUICK)["final_model"]["persons"]
+    assert "it takes 5 of each" in told["left_out"]
+
+
+@pytest.mark.parametrize("target", TASKS)
+def test_shadows_of_every_task_are_what_the_runs_own_code_trains(tmp_path, runs, target):
+    """On whole batches nothing is left to chance: weights and signals agree."""
+    whole = ["training.sample_rate=1.0", "federation.rounds=2", "training.local_steps=3"]
+    about = [*whole, "budget.unit=none", f"data.task={TASKS[target]}"]
+    tape = replay(table_run(tmp_path, runs, *about, target=target, num=160))
+    together = train_shadows(tape, 2, seed=5)
+    slow = dataclasses.replace(tape.recipe, plain=False)
+    one_by_one = train_shadows(dataclasses.replace(tape, recipe=slow), 2, seed=5)
+    assert np.allclose(together.phi, one_by_one.phi, atol=2e-3)
+
+
+def windows_run(tmp_path, runs, *settings):
+    """A person's swing has a form and a pace of its own."""
+    rng, rows = np.random.default_rng(0), ["person,label,x,y"]
+    for person in range(12):
+        for label in (1, 2):
+            form = rng.uniform(-1, 1, (160, 2)).cumsum(0)
+            form /= np.abs(form).max()
+            rows += [f"{person},{label},{x:.4f},{y:.4f}" for x, y in form]
+    path = owned.write_table(tmp_path / "swing.csv", rows)
+    (tmp_path / "swing.schema.toml").write_text(
+        "labels = [1, 2]\nrate_hz = 50.0\n"
+        + "".join(f"[columns.{axis}]\nlow = -2.0\nhigh = 2.0\n" for axis in "xy")
+    )
+    about = [
+        "data.name=file", f"data.path={path}", "data.target=label", "data.person=person",
+        "data.windows.length=16", "data.windows.step=16", "data.held_out=0.3",
+        'data.test.person=["9", "10", "11"]',
+    ]  # fmt: skip
+    return launch(load_experiment("tiny", [*about, *settings]), runs)
+
+
+def pictures_run(tmp_path, runs, *settings):
+    files = {
+        f"{kind}/{number}.png": owned.picture(number + 1000 * place)
+        for place, kind in enumerate(("cat", "dog"))
+        for number in range(60)
+    }
+    path = owned.write_tree(tmp_path / "pets", files)
+    (path / "schema.toml").write_text('labels = ["cat", "dog"]\nsize = [8, 8]\n')
+    about = ["data.name=file", f"data.path={path}", "data.held_out=0.3"]
+    return launch(load_experiment("tiny", [*about, *settings]), runs)
+
+
+def sounds_run(tmp_path, runs, *settings):
+    rng = np.random.default_rng(0)
+    files = {
+        f"{word}/{number}.wav": owned.sound(rng.integers(-20000, 20000, 200).cumsum() % 20000)
+        for word in ("no", "yes")
+        for number in range(60)
+    }
+    path = owned.write_tree(tmp_path / "words", files)
+    (path / "schema.toml").write_text('labels = ["no", "yes"]\nrate_hz = 8000.0\nlength_s = 0.02\n')
+    about = ["data.name=file", f"data.path={path}", "data.held_out=0.3"]
+    return launch(load_experiment("tiny", [*about, *settings]), runs)
+
+
+RUNS = {"window": windows_run, "picture": pictures_run, "sound": sounds_run}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_record_is_drawn_as_what_it_is(tmp_path, runs, kind, monkeypatch):
+    """From the update of one: nearly exact without noise, and no nearer than strangers with it."""
+    monkeypatch.setattr(generators, "GAN_ROUNDS", 1)
+    monkeypatch.setattr(generators, "GAN_PAIRS", 1)
+    figure = {"picture": "psnr_db"}.get(kind, "correlation")
+    for noise in (False, True):
+        run = RUNS[kind](tmp_path, runs, *(DP if noise else LEAKS[3:]), "federation.clients=2")
+        tape = replay(run)
+        assert tape.nature.kind == kind
+        found = reconstruct(run, tape, QUICK, lambda _: None)
+        drawn = found["inversion"]
+        print(kind, drawn)
+        near, far = drawn["reconstruction"][figure], drawn["nearest_stranger"][figure]
+        assert drawn["method"] == "analytic"
+        assert (near > far + 0.2) is not noise
+        assert (drawn["p_nearer_than_strangers"] < 0.01) is not noise
+        assert ("picture" in drawn) is (kind == "picture")
+        if kind == "picture":
+            assert found["generators"]["malicious_client"]["psnr_db_to_victim"] > 0
+        else:
+            assert f"a record is a {kind}" in found["generators"]["left_out"]
+        answers = on_answers(run, tape)["robustness"]["as trained"]
+        assert answers["pgd 0.1"]["value"] <= answers["fgsm 0.1"]["value"]
