@@ -15,7 +15,8 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from clients.data.sets import Data, cache_folder
+from clients.data.sets import cache_folder
+from clients.data.settings import Data
 from privacy.errors import RunError
 from privacy.files import write_atomically
 from privacy.foreign import (
