@@ -34,6 +34,7 @@ os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", 
 import torch  # noqa: E402
 from asks import Place  # noqa: E402
 from kinds import KINDS  # noqa: E402
+from kinds_of_runs import QUICK  # noqa: E402
 from reported import BOOLEAN, CKKS  # noqa: E402
 from settings_drawn import as_options, document  # noqa: E402
 
@@ -49,10 +50,11 @@ LOCATED = re.compile(
     r"(-s .*?|\S+\.toml|--over .*?|privet attack): .+"
 )  # a line for each setting that is wrong
 
-# Runs that are made once, and copied: with a promise, without, of whole clients, of the device's
+# Runs that are made once, and copied: with a promise, and measured; without, of whole clients, of the device's
 # arithmetic, behind masks, and one that diverged.
 FINISHED = {
     "promised": {},
+    "measured": {"record.updates": "true", "data.limit": "300"},
     "open": {"budget.unit": "none", "record.updates": "true", "data.limit": "120"},
     "clients": {"budget.unit": "client", "training.sample_rate": "0.5"},
     "fixed": {"arithmetic.name": "fixed", "arithmetic.bits": "4", "data.limit": "100"},
@@ -230,9 +232,8 @@ def fuzz(asked, home, finished):
 
 def measure(path):
     """What each command finds of a run, kept in it; an answer to an encrypted image takes long."""
-    for words in ("attack -s attack.shadows=4 -s attack.candidates=20", "audit", "cost"):
+    for command, more in {"attack": as_options(QUICK), "audit": [], "cost": []}.items():
         with open(os.devnull, "w") as nothing, redirect_stdout(nothing), suppress(SystemExit):
-            command, *more = words.split()
             sys.argv = ["privet", command, str(path), *more]
             cli.main()
     (path / "inference.json").write_text(json.dumps({"ckks": CKKS, "boolean": BOOLEAN}))
@@ -253,7 +254,7 @@ def finish(home):
                     raise
             finally:
                 sys.stdout = kept
-    measure(home / "runs" / "promised")
+    measure(home / "runs" / "measured")
     return sorted((home / "runs").iterdir())
 
 
