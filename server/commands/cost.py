@@ -63,7 +63,7 @@ def cost(
 
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS or is_own(subject):
-        said = shape or classes is not None or kind or rate
+        said = shape or (not is_own(subject) and (classes is not None or kind or rate))
         form, notes = read_form(shape, classes, kind, rate) if said else (None, ())
         found = find_subject(subject, form, settings or (), notes)
         records, work = batch or BATCH, Workload("dp-sgd")
