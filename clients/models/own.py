@@ -14,7 +14,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -202,11 +202,37 @@ def _require_outputs(outputs: object, wanted: tuple[int, int], place: str) -> No
 # ---- where it went wrong
 
 
+class _Quiet:
+    """What the file prints goes to stderr while any thread is within: stdout is for results.
+
+    `contextlib.redirect_stdout` gives back what it found, which may be another thread's.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+        self._stdout = sys.stdout
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._stdout, sys.stdout = sys.stdout, sys.stderr
+            self._within += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                sys.stdout = self._stdout
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def _told(source: Source, remedy: str) -> Iterator[None]:
     """Whatever the file raises, as one line; whatever it prints, on stderr."""
     try:
-        with redirect_stdout(sys.stderr):
+        with _QUIET:
             yield
     except (PrivetError, MemoryError):
         raise

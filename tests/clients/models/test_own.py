@@ -2,12 +2,13 @@
 
 import re
 import sys
+import threading
 
 import pytest
 import torch
 
 from clients.arithmetic import Arithmetic
-from clients.models import Model, sources
+from clients.models import Model, own, sources
 from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import ModelError
@@ -204,3 +205,28 @@ def test_the_processes_of_a_simulation_find_it_in_their_environment(tmp_path, mo
     path.write_text(path.read_text() + "# altered\n")
     with pytest.raises(ModelError, match="bring that file back"):
         build(Model(name="any.py:Net", sha256=sha256), FORM)
+
+
+def test_stdout_comes_back_however_threads_meet_in_a_model():
+    """Two threads enter one after another and leave in the same order."""
+    before, first_in, second_in, first_out = sys.stdout, *(threading.Event() for _ in range(3))
+
+    def first():
+        with own._QUIET:
+            first_in.set()
+            second_in.wait(9)
+        first_out.set()
+
+    def second():
+        first_in.wait(9)
+        with own._QUIET:
+            second_in.set()
+            first_out.wait(9)
+            assert sys.stdout is not before
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sys.stdout is before
