@@ -33,10 +33,10 @@ class Given(NamedTuple):
     value: Tensor
     mask: Tensor | None
 
-    def rows(self, which: slice) -> "Given":
+    def of(self, records: slice) -> "Given":
         """The same of some records."""
-        mask = None if self.mask is None else self.mask[which]
-        return Given(self.query[which], self.key[which], self.value[which], mask)
+        mask = None if self.mask is None else self.mask[records]
+        return Given(self.query[records], self.key[records], self.value[records], mask)
 
 
 def attention(layer: nn.Module, call: Call, g: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def attention(layer: nn.Module, call: Call, g: tuple[Tensor, ...]) -> dict[str, 
     parts = [
         _gradients(
             layer,
-            given.rows(slice(i, i + at_once)),
+            given.of(slice(i, i + at_once)),
             out[i : i + at_once],
             None if weights is None else weights[i : i + at_once],
         )
@@ -73,11 +73,11 @@ def _bound(layer: nn.MultiheadAttention, call: Call) -> tuple[Given, bool]:
     query = named["query"]
     if query.dim() != 3:
         raise ModelError("MultiheadAttention: give it a batch of sequences, not a single one")
-    query, key, value = (
+    apart = [
         named[n] if layer.batch_first else named[n].transpose(0, 1)
         for n in ("query", "key", "value")
-    )
-    B = len(query)
+    ]
+    B = len(apart[0])
     mask: Tensor | None = None
     if (padded := named["key_padding_mask"]) is not None:
         mask = _added(padded, query)[:, None, None]
@@ -86,7 +86,7 @@ def _bound(layer: nn.MultiheadAttention, call: Call) -> tuple[Given, bool]:
         # Of each record and head, one after another; or one for all.
         own = own.unflatten(0, (B, layer.num_heads)) if own.dim() == 3 else own.expand(B, 1, -1, -1)
         mask = own if mask is None else mask + own
-    return Given(query, key, value, mask), named["average_attn_weights"]
+    return Given(apart[0], apart[1], apart[2], mask), named["average_attn_weights"]
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:
@@ -102,14 +102,13 @@ def _gradients(
     x = given[:3]
     weights, biases = _projections(layer)
     seen = [F.linear(t, w, b).requires_grad_() for t, w, b in zip(x, weights, biases, strict=True)]
-    query, key, value = seen
     extra = [
         p.detach().expand(len(g_BLE), 1, -1).clone().requires_grad_()
         for p in (layer.bias_k, layer.bias_v)
         if p is not None
     ]
     with torch.enable_grad():
-        heads_BLE, seen_BNLS = _attend(layer, query, key, value, extra, given.mask)
+        heads_BLE, seen_BNLS = _attend(layer, seen, extra, given.mask)
     outputs, gradients = [heads_BLE], [g_BLE @ layer.out_proj.weight.detach()]
     if g_weights is not None:
         outputs, gradients = [*outputs, seen_BNLS], [*gradients, g_weights]
@@ -142,14 +141,10 @@ def _projections(layer: nn.MultiheadAttention) -> tuple[list[Tensor], list[Tenso
 
 
 def _attend(
-    layer: nn.MultiheadAttention,
-    q_BLE: Tensor,
-    k_BSE: Tensor,
-    v_BSE: Tensor,
-    extra: list[Tensor],
-    mask: Tensor | None,
+    layer: nn.MultiheadAttention, seen: list[Tensor], extra: list[Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """What all heads saw, side by side [B, L, E], and where they looked [B, N, L, S]."""
+    q_BLE, k_BSE, v_BSE = seen
     if extra:
         k_BSE, v_BSE = torch.cat([k_BSE, extra[0]], 1), torch.cat([v_BSE, extra[1]], 1)
     if layer.add_zero_attn:

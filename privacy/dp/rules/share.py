@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-AT_ONCE = 16  # records
+AT_ONCE = 1 << 15  # numbers
 
 
 class Share(NamedTuple):
@@ -48,16 +48,26 @@ def materialised(*gradients: Tensor) -> Share:
 
 
 def _weighted(c_B: Tensor, rows: Tensor) -> Tensor:
-    """c_B @ rows [B, n] in float64, without all rows in float64 at once."""
+    """c_B @ rows [B, n] in float64: [n]."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64)
-    for c, some in zip(c_B.split(AT_ONCE), rows.split(AT_ONCE), strict=True):
-        total += c @ some.double()
+    at_once = _at_once(rows)
+    for c, some in zip(c_B.split(at_once), rows.split(at_once), strict=True):
+        total.addmv_(some.double().t(), c)
     return total
 
 
 def squared_norms(rows: Tensor) -> Tensor:
-    """Of rows [B, n], in float64 and without a second matrix of squares: [B]."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square()
+    """Of rows [B, n], in float64: [B]."""
+    parts = [
+        torch.linalg.vector_norm(some.double(), dim=1).square()
+        for some in rows.split(_at_once(rows))
+    ]
+    return torch.cat(parts)
+
+
+def _at_once(rows: Tensor) -> int:
+    """How many rows are in float64 at once: as many as a processor's cache holds."""
+    return max(1, AT_ONCE // max(1, rows.shape[1]))
 
 
 def with_bias(layer: nn.Module, weight: Tensor, bias: Tensor) -> Share:
