@@ -1,7 +1,7 @@
 """What is priced: a network, the fixed transform before it, and in which numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -59,7 +59,7 @@ def subject_of(experiment: Experiment) -> Subject:
 
 
 def find_subject(
-    name: str, form: Form | None = None, settings: Iterable[str] = (), notes: tuple[str, ...] = ()
+    name: str, form: Form | None = None, settings: Sequence[str] = (), notes: tuple[str, ...] = ()
 ) -> Subject:
     """A network by its name: a published one, a model of privet's, or FILE.py:NAME of the user's.
 
@@ -72,11 +72,13 @@ def find_subject(
         SettingsError: there is none, or no such setting.
         ModelError: it cannot be built for such records.
     """
-    if name in NETWORKS:
-        if form or settings:
+    ours, asked = name in MODELS, form or settings
+    if name in NETWORKS and not (ours and asked):
+        if asked:
             raise SettingsError(f"{name}: a published network, with records and layers of its own")
-        return Subject(reference(name))
-    if name not in MODELS and not is_own(name):
+        told = f"the published network; privet's own {name} is priced with --shape"
+        return Subject(reference(name), notes=(told,) if ours else ())
+    if not ours and not is_own(name):
         raise SettingsError(f"{name}: no such model{suggest(name, [*MODELS, *NETWORKS])}")
     if is_own(name) and form is None:
         raise SettingsError(f"{name}: say what it reads and gives: --shape 6x128 --classes 12")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clients.chip import Workload, load_chip
+from clients.models import MODELS
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import SettingsError
@@ -73,6 +74,18 @@ def test_a_model_of_privets_for_records_of_another_form(privet):
     assert status == 0
     small = json.loads(out)[0]["inference"]["macs"]
     assert 0 < small < json.loads(privet("cost", "convnet", "--json")[1])[0]["inference"]["macs"]
+
+
+def test_a_published_network_and_a_model_of_one_name(monkeypatch):
+    monkeypatch.setitem(MODELS, "mobilenet", MODELS["convnet"])
+    published = find_subject("mobilenet")
+    assert published.network.macs > 5e8
+    assert published.notes == (
+        "the published network; privet's own mobilenet is priced with --shape",
+    )
+    own = find_subject("mobilenet", Form((28, 28), 10))
+    assert own.network.parameters == 26_010
+    assert own.notes == ()
 
 
 def test_the_kind_is_what_such_a_shape_usually_is():
