@@ -24,6 +24,7 @@ FORMS = {
     "spectrogram": Form((40, 49), 7, "sound", rate_hz=8000.0),
     "table": Form((9,), 7, "table", (1, 5, 2, 1)),
 }
+NAMES = sorted({*MODELS} - {"backbone"})  # which has tests of its own
 SEQUENCES = {"cnn1d", "gru", "lstm", "attention"}
 IMAGES = {"ds-cnn", "resnet8", "mobilenet"}
 ALL = {"perceptron", "linear"}
