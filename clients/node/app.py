@@ -16,7 +16,8 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from clients.data.partitions import partition
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered

@@ -26,9 +26,10 @@ from flwr.app import ArrayRecord, Context
 from pydantic import Field, model_validator
 from safetensors.torch import load, save
 
+from clients.data.dataset import Dataset
 from clients.data.schema import Schema
-from clients.data.sets import Data, Dataset
 from clients.data.sets import load as load_data
+from clients.data.settings import Data
 from clients.models import Model
 from clients.models.sources import admit, is_own
 from clients.node.replies import has_own_records
@@ -118,7 +119,7 @@ class Holder:
     def source(self, data: Data) -> Data:
         """The job's data set, read from this device's own folder, wherever the server points, with
         as many classes as the job's model has."""
-        return data.model_copy(update={"path": str(self.data)})
+        return data.model_copy(update={"path": str(self.data), "test_path": ""})
 
     def load(self, data: Data) -> Dataset:
         """This device's records, which `source` names.

@@ -133,8 +133,8 @@ def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: in
     Raises:
         ModelError: the model cannot be trained so.
     """
-    x = torch.zeros((2, *inputs.shape), dtype=inputs.x.dtype)
-    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.scale)
+    x = torch.zeros((2, *inputs.x.shape[1:]), dtype=inputs.x.dtype)
+    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.encoding)
     training = job.training.model_copy(update={"local_steps": 1, "sample_rate": 1.0})
     budget = job.budget.model_copy(update={"epsilon": None})
     one_step = job.model_copy(update={"training": training, "budget": budget})

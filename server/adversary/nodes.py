@@ -18,7 +18,8 @@ from scipy.stats import chi2, kstest
 from torch import nn
 
 from attacks.audit.claim import LEVEL, Check, amplification, silenced
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.models.sources import is_own
 from clients.node.app import app
 from clients.training.arrays import held

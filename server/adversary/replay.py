@@ -229,7 +229,7 @@ def fit_one(
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
     whole, _ = records(experiment.data, experiment.model)
-    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
+    training = _Stoppable(whole.x, whole.y, whole.encoding, stop)
     job = experiment.job.model_copy(update={"seed": seed})
     job = job.model_copy(
         update={

@@ -7,6 +7,7 @@ which refuses those that it does not take.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from clients.data.files import is_table
 from clients.models import MODELS, architecture_of
 from clients.models.fronts import stands_on_backbone
 from clients.models.sources import is_own
@@ -30,7 +31,7 @@ class Effect(NamedTuple):
 
 
 ALWAYS = frozenset({
-    "title", "seed", "data.name", "data.path", "data.crop", "data.classes",
+    "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
     "model.name", "model.front", "model.adapt",
     "arithmetic.name", "compression.bits", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
@@ -73,6 +74,10 @@ def _reads_pixels(experiment: Experiment) -> bool:
     chosen = experiment.model
     own = architecture_of(chosen).front
     return chosen.front == "none" or (chosen.front, own) == ("auto", "none")
+
+
+def _is_file(experiment: Experiment) -> bool:
+    return experiment.data.name == "file"
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -141,7 +146,29 @@ _SUPERLINK = Effect(
 )
 _SIMULATED = ("federation.engine", "data.partition")
 
+_FILE = Effect(_is_file, "[data] name = 'file'", ("data.name",))
+_PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'idx'", ("data.name",))
+
+_BY_PATH = ("data.name", "data.path")
+_TABLE = Effect(lambda e: _is_file(e) and is_table(e.data.path), "a table at path", _BY_PATH)
+_FILES = Effect(
+    lambda e: _is_file(e) and not is_table(e.data.path),
+    "a folder, tar or zip of pictures or sounds at path",
+    _BY_PATH,
+)
+
 EFFECTS: dict[str, Effect] = {
+    **{f"data.{key}": _FILE for key in ("schema", "test_path", "test", "person")},
+    "data.test_share": Effect(
+        lambda e: _is_file(e) and not (e.data.test or e.data.test_path),
+        "a file, and neither [data] test nor test_path",
+        ("data.name", "data.test", "data.test_path"),
+    ),
+    "data.target": _TABLE,
+    "data.windows": _TABLE,
+    "data.pattern": _FILES,
+    "data.crop": _PIXELS,
+    "data.classes": _PIXELS,
     "data.limit": Effect(_of_split, "records that are dealt out here", _SIMULATED),
     "data.held_out": Effect(_of_split, "records that are dealt out here", _SIMULATED),
     "data.partition": Effect(

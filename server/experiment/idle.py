@@ -25,6 +25,7 @@ def in_force(
     Raises:
         SettingsError: one line for each setting that would change nothing.
     """
+    layers = [_settings(layer) for layer in layers]
     at = {key: depth for depth, layer in enumerate(layers) for key in layer}
     refused, dropped = [], []
     for key in idle_of(experiment, at):
@@ -47,6 +48,7 @@ def require_effect(experiment: Experiment, origins: Mapping[str, str]) -> None:
     Raises:
         SettingsError: one line for each.
     """
+    origins = _settings(origins)
     if idle := idle_of(experiment, origins):
         raise SettingsError("\n".join(_said(experiment, key, origins[key]) for key in idle))
 
@@ -54,6 +56,11 @@ def require_effect(experiment: Experiment, origins: Mapping[str, str]) -> None:
 def idle_of(experiment: Experiment, keys: Iterable[str]) -> list[str]:
     """Which of some settings have no effect."""
     return [key for key in keys if key in EFFECTS and not EFFECTS[key].when(experiment)]
+
+
+def _settings(layer: Mapping[str, str]) -> dict[str, str]:
+    """Of a table in a section all is one setting: it is read whole, or not at all."""
+    return {".".join(key.split(".")[:2]): origin for key, origin in layer.items()}
 
 
 def value_of(experiment: Experiment, key: str) -> Any:
@@ -68,7 +75,7 @@ def default_of(key: str) -> Any:
     """Of a dotted key."""
     section, _, name = key.partition(".")
     kind: Any = Experiment.model_fields[section].annotation
-    return kind.model_fields[name].default
+    return kind.model_fields[name].get_default(call_default_factory=True)
 
 
 def keys_of(tables: Mapping[str, Any]) -> Iterator[str]:

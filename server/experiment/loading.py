@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from clients.data.bounds import Schema
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.errors import ModelError, SettingsError
@@ -39,6 +40,7 @@ def load_experiment(
         tables, origins = override(tables, given or [])
         layers.append(origins)
     tables.setdefault("title", path.stem)
+    tables = _of_file(tables, path)
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
@@ -67,19 +69,57 @@ def _require_own_name(experiment: Experiment, source: str) -> None:
     On devices of their own they may: what a job is rehearsed with there is a split of it.
     """
     data = experiment.data
-    if data.path and data.name != "idx" and data.partition != "nodes":
+    if data.path and data.name not in ("idx", "file") and data.partition != "nodes":
         raise SettingsError(
-            f"{source}: [data] path = {data.path!r}: a folder is read under name = 'idx' only; say "
-            "-s data.name=idx"
+            f"{source}: [data] path = {data.path!r}: read under name = 'idx' (a folder of grey "
+            "pictures as IDX, npz or CSV) or 'file' only; say -s data.name=idx, or file"
         )
+
+
+def _of_file(tables: Tables, path: Path) -> Tables:
+    """[data] with a path and no name is a file, and its schema is read where the setting points.
+
+    Raises:
+        SettingsError: the schema is not there, or is none.
+    """
+    data = tables.get("data")
+    if not isinstance(data, dict) or not data.get("path"):
+        return tables
+    told = data.get("schema")
+    beside = next((file for file in _beside(Path(str(data["path"]))) if is_file(file)), None)
+    if "name" not in data and (told or beside or not Path(str(data["path"])).is_dir()):
+        data = data | {"name": "file"}
+    if data.get("name") != "file":
+        return tables | {"data": data}
+    if isinstance(told, str):
+        near = [Path(told).expanduser(), path.parent / told]
+        beside = next((file for file in near if is_file(file)), near[0])
+    if beside is not None and not isinstance(told, dict):
+        schema = parse(Schema, read_toml(beside), str(beside))
+        data = data | {"schema": schema.model_dump(mode="json", exclude_unset=True)}
+    return tables | {"data": data}
+
+
+def _beside(path: Path) -> list[Path]:
+    """Where the schema of records may lie."""
+    path = path.expanduser()
+    return [
+        path / "schema.toml",
+        path.with_name(f"{path.name.split('.')[0]}.schema.toml"),
+        path.parent / "schema.toml",
+    ]
 
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:
     """A run is looked at from other folders than it was begun in: its data's path is absolute."""
     if not experiment.data.path:
         return experiment
-    path = str(Path(experiment.data.path).expanduser().absolute())
-    data = experiment.data.model_copy(update={"path": path})
+    paths = {
+        key: str(Path(value).expanduser().absolute())
+        for key in ("path", "test_path")
+        if (value := getattr(experiment.data, key))
+    }
+    data = experiment.data.model_copy(update=paths)
     return experiment.model_copy(update={"data": data})
 
 
@@ -91,7 +131,7 @@ def _with_own_model(
     if not is_own(model.name):
         return experiment
     file, name = parts(model.name)
-    path = _beside(file, folder, "model.name" in origins)
+    path = _place(file, folder, "model.name" in origins)
     if not is_file(path) and model.sha256 and is_file(folder / MODEL):
         path = folder / MODEL  # a run's own file of settings, again
     where = f"{origins.get('model.name', source)}: [model] name = {model.name!r}"
@@ -114,7 +154,7 @@ def _with_weights(
     model = experiment.model
     if not model.weights:
         return experiment
-    path = _beside(model.weights, folder, "model.weights" in origins)
+    path = _place(model.weights, folder, "model.weights" in origins)
     if not is_file(path) and recall(model):
         return experiment
     where = f"{origins.get('model.weights', source)}: [model] weights"
@@ -132,7 +172,7 @@ def _with_weights(
     return experiment.model_copy(update={"model": model.model_copy(update=named)})
 
 
-def _beside(file: str, folder: Path, here_first: bool) -> Path:
+def _place(file: str, folder: Path, here_first: bool) -> Path:
     """A file beside the experiment's, or else from the current folder; what the command line names
     is looked for from the current folder first."""
     given = Path(file).expanduser()

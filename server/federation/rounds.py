@@ -38,11 +38,12 @@ from server.federation.strategies import bounded, build_strategy, configure, mem
 from server.run.directory import Run, Weights
 from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
+from server.run.figures import Score
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
 
-Evaluate = Callable[[Weights], tuple[float | None, float | None]]
+Evaluate = Callable[[Weights], Score]
 
 
 def federate(
@@ -53,7 +54,7 @@ def federate(
     Args:
         grid: reaches the clients: in this process, on Ray, or through a SuperLink.
         nodes: the grid's node of each client.
-        evaluate: loss and accuracy of global weights on the test set; None without one.
+        evaluate: global weights on the test set.
         observe: told of each round when it is safely on disk.
 
     Raises:
@@ -159,7 +160,9 @@ class _Rounds:
         federation = experiment.federation
         last = number == federation.rounds
         if last or number % federation.evaluate_every == 0:
-            record.loss, record.accuracy = self.evaluate(self.weights)
+            score = self.evaluate(self.weights)
+            record.loss, record.accuracy = score.loss, score.accuracy
+            record.figures = score.figures
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started

@@ -1,7 +1,6 @@
 """Run: the directory. The only place that knows file names.
 
-experiment.toml           every setting, resolved; the first file
-environment.json          machine, versions, command
+experiment.toml           every setting, resolved; the first file. environment.json: the machine
 manifest.safetensors      owner of each training record, and whether it was held out
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
 rounds/000.safetensors    initial weights
@@ -104,8 +103,9 @@ class Run:
     def _write_manifest(self, experiment: Experiment) -> None:
         dataset = load(experiment.data)
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
-        told = str(len(dataset.test_y))
-        about = {"dataset": dataset.name, "sha256": dataset.sha256, "test_records": told}
+        about = {"dataset": dataset.name, "sha256": dataset.sha256}
+        about["test_records"] = str(len(dataset.test_y))
+        about["most_of_a_person"] = str(manifest.most_of(dataset.train_person))
         arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
@@ -138,7 +138,7 @@ class Run:
 
     @property
     def data_told(self) -> dict[str, str]:
-        """What the manifest says: dataset, sha256, test_records; raises RunError."""
+        """What the manifest says: dataset, sha256, test_records, ...; raises RunError."""
         path = self.path / "manifest.safetensors"
         try:
             with origin.opened(path), safe_open(path, framework="numpy") as manifest:

@@ -15,7 +15,8 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from clients.data.sets import Data, cache_folder
+from clients.data.sets import cache_folder
+from clients.data.settings import Data
 from clients.models import Model
 from clients.models.sources import admit, expect, find, is_own
 from clients.training.backbones import recall

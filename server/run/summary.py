@@ -11,6 +11,7 @@ from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
     caveat_of,
+    covered_by,
     large_delta,
     neighbours_of,
     outside_of,
@@ -126,6 +127,7 @@ def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
     return (
         *((told + remedy(experiment),) if diverged else ()),
         *large_delta(experiment, _num_protected(run)),
+        *filter(None, [covered_by(experiment, int(run.data_told.get("most_of_a_person", 0)))]),
     )
 
 

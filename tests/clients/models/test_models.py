@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.models import Model, front_of
 from clients.protocol import Form
 from clients.training import records as room

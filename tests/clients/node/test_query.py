@@ -9,7 +9,8 @@ import pytest
 import served
 import torch
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.node.query import Client, connect
 from privacy.errors import ModelError, ServiceError
 from server import cli
