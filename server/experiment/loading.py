@@ -131,7 +131,7 @@ def _with_own_model(
     if not is_own(model.name):
         return experiment
     file, name = parts(model.name)
-    path = _beside(file, folder, "model.name" in origins)
+    path = _place(file, folder, "model.name" in origins)
     if not is_file(path) and model.sha256 and is_file(folder / MODEL):
         path = folder / MODEL  # a run's own file of settings, again
     where = f"{origins.get('model.name', source)}: [model] name = {model.name!r}"
@@ -154,7 +154,7 @@ def _with_weights(
     model = experiment.model
     if not model.weights:
         return experiment
-    path = _beside(model.weights, folder, "model.weights" in origins)
+    path = _place(model.weights, folder, "model.weights" in origins)
     if not is_file(path) and recall(model):
         return experiment
     where = f"{origins.get('model.weights', source)}: [model] weights"
@@ -172,7 +172,7 @@ def _with_weights(
     return experiment.model_copy(update={"model": model.model_copy(update=named)})
 
 
-def _beside(file: str, folder: Path, here_first: bool) -> Path:
+def _place(file: str, folder: Path, here_first: bool) -> Path:
     """A file beside the experiment's, or else from the current folder; what the command line names
     is looked for from the current folder first."""
     given = Path(file).expanduser()
