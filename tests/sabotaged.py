@@ -270,10 +270,10 @@ def one_layer_unclipped(monkeypatch):
 def batch_taken_twice(monkeypatch):
     classify = Private.classify
 
-    def twice(self, fetch, indices):
-        classify(self, fetch, indices)
+    def twice(self, fetch, indices, *loss):
+        classify(self, fetch, indices, *loss)
         self._batch = indices
-        classify(self, fetch, indices)
+        classify(self, fetch, indices, *loss)
 
     monkeypatch.setattr(Private, "classify", twice)
 

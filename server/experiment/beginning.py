@@ -1,12 +1,12 @@
 """A first experiment on somebody's own records: a draft of its schema, and ten lines."""
 
-import json
 from pathlib import Path
 
 from clients.data.files import kind_of
 from clients.data.sources import drafts, pictures, sounds
 from clients.data.sources.members import has_parts
 from clients.data.sources.tables import names_in_table
+from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
 from privacy.files import require_name, write_atomically
 
@@ -53,23 +53,23 @@ def begin(
             raise SettingsError(f"{file}: is there already; choose another NAME, or take it away")
     kind = kind_of(path)
     data = [
-        f"data.path = {json.dumps(str(path))}",
-        f"data.schema = {json.dumps(str(schema))}  # what is public of the records: read it first",
+        f"data.path = {to_json(str(path))}",
+        f"data.schema = {to_json(str(schema))}  # what is public of the records: read it first",
     ]
     clients = "federation = { clients = 5, rounds = 20 }  # devices among whom records are spread"
     if kind == "table":
         names = names_in_table(path)
         target = target or drafts.guess(names, drafts.TARGETS, names[-1])
         person = person or drafts.guess(names, drafts.PERSONS)
-        data.append(f"data.target = {json.dumps(target)}  # what the model is to say")
+        data.append(f"data.target = {to_json(target)}  # what the model is to say")
         if person:
-            data.append(f"data.person = {json.dumps(person)}  # whose a record is")
+            data.append(f"data.person = {to_json(person)}  # whose a record is")
         if person and drafts.looks_recorded(path, target, person):
             data.append("data.windows = { length = 128, step = 128 }  # samples of a record")
     elif kind in ENDS and (pattern := drafts.guess_pattern(path, ENDS[kind])):
-        data.append(f"data.pattern = {json.dumps(pattern)}  # what the names of files tell")
+        data.append(f"data.pattern = {to_json(pattern)}  # what the names of files tell")
         person = person or "person"
-        data.append(f"data.person = {json.dumps(person)}  # whose a record is")
+        data.append(f"data.person = {to_json(person)}  # whose a record is")
     if person:
         data.append('data.partition = "person"  # devices hold whole persons')
     if kind != "arrays" and not (kind == "pictures" and has_parts(path)):
@@ -77,7 +77,7 @@ def begin(
     lines = [
         f"# {name}: a first experiment; see what it promises: privet plan {experiment}",
         *data,
-        f"model.name = {json.dumps(model or MODELS.get(kind, 'perceptron'))}",
+        f"model.name = {to_json(model or MODELS.get(kind, 'perceptron'))}",
         clients,
         'budget = { unit = "record", epsilon = 8.0 }  # for each record, over all rounds',
         "training = { sample_rate = 0.1, local_steps = 10, learning_rate = 0.5 }  # of a round",

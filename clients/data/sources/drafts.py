@@ -4,7 +4,6 @@ Whatever comes from the records is marked: their owner replaces it from public k
 epsilon covers what a schema tells.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from clients.data.bounds import Schema
 from clients.data.sources import pictures, sounds
 from clients.data.sources.members import members, names_of
 from clients.data.sources.tables import Rows, names_in_table, read_rows
+from privacy.documents import to_json
 from privacy.errors import DataError
 
 LOOKED = "# from the records: replace it by what is public"
@@ -58,7 +58,7 @@ def draft_table(path: Path, target: str, person: str) -> list[str]:
         if name.lower() in PLACES:
             lines += ["", f"# column {name} seems to number the rows, and is left out"]
         elif name not in (target, person):
-            lines += ["", f"[columns.{json.dumps(name)}]", *_column(rows, name)]
+            lines += ["", f"[columns.{to_json(name)}]", *_column(rows, name)]
     return lines
 
 
@@ -157,7 +157,7 @@ def _outward(value: float, side: int) -> float:
 
 
 def _listed(values: Sequence[str]) -> str:
-    return json.dumps(list(values), ensure_ascii=False)
+    return to_json(list(values))
 
 
 def _natural(text: str) -> list[tuple[int, float, str]]:

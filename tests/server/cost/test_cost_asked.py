@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said_in_one_line(privet, net, runs):
         ((*own, "-s", "budget.epsilon=3"), "budget"),
         (("alexnet", "--shape", "3x3"), "records and layers of its own"),
         (("alexnet", "-s", "model.hidden=[3]"), "records and layers of its own"),
-        (("scatter", "--shape", "6x128"), "no grey pictures"),
+        (("scatter", "--shape", "6x128"), "reads pictures"),
     ):
         status, out, err = privet("cost", *arguments)
         assert (status, out) == (2, ""), (arguments, err)
