@@ -50,8 +50,8 @@ LOCATED = re.compile(
     r"(-s .*?|\S+\.toml|--over .*?|privet attack): .+"
 )  # a line for each setting that is wrong
 
-# Runs that are made once, and copied: with a promise, and measured; without, of whole clients, of the device's
-# arithmetic, behind masks, and one that diverged.
+# Runs that are made once, and copied: with a promise, and measured; without, of whole clients, of
+# the device's arithmetic, behind masks, and one that diverged.
 FINISHED = {
     "promised": {},
     "measured": {"record.updates": "true", "data.limit": "300"},
