@@ -183,7 +183,7 @@ class Noise:
 
 
 def misfits(z: Deviates, lattice: float) -> dict[str, float]:
-    """Chance of what is seen, or more, if z are independent N(0, 1) on a lattice of that width.
+    """Chance of what is seen, or more, if z are N(0, 1) on a lattice of that width, in float32.
 
     Each is a test of its own: Kolmogorov and Smirnov's, chi-square, tails, and coincidences, for
     numbers in few bits meet more often than they should.
@@ -200,6 +200,8 @@ def misfits(z: Deviates, lattice: float) -> dict[str, float]:
         beyond = int((np.abs(z) > tail).sum())
         p = 2 * min(binom.cdf(beyond, size, share), binom.sf(beyond - 1, size, share))
         found[f"tail beyond {tail:g}"] = float(p)
+    # Cells of a float32 are 2^-23 |z| wide at most: as many meet as on a lattice of 2^-23 / sqrt(pi).
+    lattice += 2.0**-23 / math.sqrt(math.pi)
     few = z[: max(2, int(CROWDED / lattice))]
     pairs = len(few) ** 2 * lattice / (4 * math.sqrt(math.pi))
     met = len(few) - len(np.unique(few))
