@@ -200,7 +200,7 @@ def misfits(z: Deviates, lattice: float) -> dict[str, float]:
         beyond = int((np.abs(z) > tail).sum())
         p = 2 * min(binom.cdf(beyond, size, share), binom.sf(beyond - 1, size, share))
         found[f"tail beyond {tail:g}"] = float(p)
-    # Cells of a float32 are 2^-23 |z| wide at most: as many meet as on a lattice of 2^-23 / sqrt(pi).
+    # A cell of float32 is 2^-23 |z| wide at most: as many meet as on a lattice of 2^-23 / sqrt(pi).
     lattice += 2.0**-23 / math.sqrt(math.pi)
     few = z[: max(2, int(CROWDED / lattice))]
     pairs = len(few) ** 2 * lattice / (4 * math.sqrt(math.pi))

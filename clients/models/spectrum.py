@@ -1,10 +1,14 @@
 """Spectrum: a window's channels by what is in them, wherever in the window it happens.
 
-For each channel its mean, its deviation and the magnitudes of its Fourier transform under Hann's
-window, without the mean: small ones as they are, large ones by their logarithm, and each record
-brought to one norm, as DP-SGD clips by it. No record is asked how another should be scaled.
+For each channel its mean, how its quarters differ from that, its deviation, and how much of it is
+in each band of frequencies under Hann's window, bands as wide as Fibonacci's numbers; and for each
+two channels how they go together. Channels that come by threes are a sensor's x, y and z: the
+length of each three is a channel more, which turning the sensor does not change. Small magnitudes
+are told as they are, large ones by their logarithm, and each record is brought to one norm, as
+DP-SGD clips by it. No record is asked how another should be scaled.
 """
 
+import itertools
 import math
 from functools import lru_cache
 
@@ -17,13 +21,17 @@ from clients.protocol import Form
 from privacy.errors import ModelError
 
 SOFT = 2.0**-6  # magnitudes below are told as they are, above by their logarithm
+STILL = 0.01  # the deviation below which a channel goes with no other
+TOGETHER = 0.3  # the weight of two channels' correlation
+PARTS = 4  # of a window, whose means are told
 NORM = 3.0
 MOST_SAMPLES = 4096  # its matrix grows with the square
 BLOCK = 256
 
 
 def spectrum(form: Form) -> Transform:
-    """Windows [C, L] or [L] -> float16 [C (2 + L // 2)]: channel after channel.
+    """Windows [C, L] or [L] -> float16 [C' (2 + parts + bands) + C' (C' - 1) / 2], C' channels with
+    the lengths: means, deviations, parts, bands, correlations.
 
     Raises:
         ModelError: no windows or sounds, or too long or short ones.
@@ -40,32 +48,57 @@ def spectrum(form: Form) -> Transform:
             "shorter windows, or use front = 'log-mel' or 'none'"
         )
     channels, bins = math.prod(form.shape[:-1]), length // 2
-    size = channels * (2 + bins)
+    heard = channels + (channels // 3 if channels % 3 == 0 else 0)
+    pairs, parts, bands = heard * (heard - 1) // 2, min(PARTS, length), len(edges(bins)) - 1
+    told = heard * (2 + parts + bands) + pairs
     waves = _waves(length)
 
     def steps() -> list[Step]:
-        spectra = Product(1, channels, length, 2 * bins)
+        spectra = Product(1, heard, length, 2 * bins)
+        alike = Product(1, heard, length, heard)
         return [
-            Step("mean and deviation", (-1,), channels * (length + 2)),
-            Step("spectra", (0,), channels * 2 * bins, spectra),
-            Step("magnitudes", (1,), channels * bins),
-            Step("logarithm", (0, 2), size),
+            Step("lengths", (-1,), heard * length),
+            Step("means and deviations", (0,), heard * (length + 2 + parts)),
+            Step("spectra", (1,), heard * 2 * bins, spectra),
+            Step("bands", (2,), heard * bands),
+            Step("correlations", (1,), heard * heard, alike),
+            Step("logarithm", (1, 3, 4), told),
         ]
 
     def apply(windows: Tensor) -> Tensor:
         return _apply(windows.reshape(len(windows), channels, length), waves)
 
-    return Transform(apply, (size,), steps, BLOCK)
+    return Transform(apply, (told,), steps, BLOCK)
+
+
+def edges(bins: int) -> list[int]:
+    """Where bands of frequencies begin and end, among `bins`: 0, 1, 2, 3, 5, 8, ..., bins."""
+    found = [0, 1, 2]
+    while found[-1] < bins:
+        found.append(found[-2] + found[-1])
+    return [*(edge for edge in found if edge < bins), bins]
 
 
 def _apply(windows: Tensor, waves: Tensor) -> Tensor:
+    channels, length = windows.shape[1:]
+    if channels % 3 == 0:
+        lengths = windows.unflatten(1, (-1, 3)).norm(dim=2)
+        windows = torch.cat([windows, lengths], 1)
     mean = windows.mean(2, keepdim=True)
+    parts = F.adaptive_avg_pool1d(windows, min(PARTS, length)) - mean
     centred = windows - mean
     deviation = centred.square().mean(2, keepdim=True).sqrt()
     real, imaginary = (centred @ waves).chunk(2, 2)
-    magnitudes = (real.square_() + imaginary.square_()).sqrt_()
-    told = (torch.cat([deviation, magnitudes], 2) / SOFT).log1p_() / math.log1p(1 / SOFT)
-    features = torch.cat([mean, told], 2).flatten(1)
+    power = real.square_() + imaginary.square_()
+    limits = edges(length // 2)
+    widths = [end - start for start, end in itertools.pairwise(limits)]
+    bands = torch.stack([band.sum(2) for band in power.split(widths, 2)], 2).sqrt_()
+    magnitudes = torch.cat([deviation, bands], 2)
+    told = (magnitudes / SOFT).log1p_() / math.log1p(1 / SOFT)
+    alike = centred / (deviation + STILL)
+    first, second = torch.triu_indices(windows.shape[1], windows.shape[1], 1)
+    together = (alike @ alike.mT / length)[:, first, second] * TOGETHER
+    features = torch.cat([t.flatten(1) for t in (mean, parts, told, together)], 1)
     return F.normalize(features).mul_(NORM).to(torch.float16)
 
 

@@ -19,7 +19,7 @@ from clients.seeds import digest
 from privacy.files import write_atomically
 
 BLOCK = 1000  # images transformed at a time
-TRANSFORM_VERSION = 1  # of all transforms: raise it when one changes, and caches are made anew
+TRANSFORM_VERSION = 2  # of all transforms: raise it when one changes, and caches are made anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def _features(dataset: Dataset, name: str, front: Transform) -> Tensor:
     num = len(parts[0]) + len(parts[1])
     try:
         cached = np.load(file, mmap_mode="c", allow_pickle=False)
-        if len(cached) == num:
+        if cached.shape == (num, *front.shape):
             return torch.from_numpy(cached)
     except (OSError, ValueError, EOFError):
         pass  # not there, or not whole: it is only a cache

@@ -1,5 +1,6 @@
 """Fronts: each against a plain computation in numpy, and the steps that a chip is asked to do."""
 
+import itertools
 import math
 
 import numpy as np
@@ -66,27 +67,58 @@ def test_a_slow_sensor_has_fewer_bands_and_none_is_empty():
     assert (made.float().std((0, 2)) > 0).all()
 
 
+def spectrum_of(record):
+    """Of one window [C, 128], as it is defined."""
+    record = np.concatenate([record, np.sqrt(np.square(record.reshape(-1, 3, 128)).sum(1))])
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(128) / 128)
+    mean = record.mean(1, keepdims=True)
+    power = np.square(np.abs(np.fft.rfft((record - mean) * window))[:, 1:] * 2 / window.sum())
+    limits = itertools.pairwise([0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 64])
+    bands = np.stack([np.sqrt(power[:, a:b].sum(1)) for a, b in limits], 1)
+    told = np.concatenate([record.std(1, keepdims=True), bands], 1)
+    told = np.log(1 + 64 * told) / np.log(65)
+    alike = (record - mean) / (record.std(1, keepdims=True) + 0.01)
+    together = [0.3 * (a * b).mean() for a, b in itertools.combinations(alike, 2)]
+    parts = record.reshape(-1, 4, 32).mean(2) - mean
+    features = np.concatenate([mean.ravel(), parts.ravel(), told.ravel(), together])
+    return 3 * features / np.linalg.norm(features)
+
+
 def test_spectrum_equals_its_definition():
     windows = torch.rand(3, 6, 128, generator=torch.Generator().manual_seed(2)) * 2 - 1
     windows[0, 0] = 0.5 * torch.sin(2 * math.pi * 8 * torch.arange(128) / 128) + 0.25
+    windows[1, 4] = 0.5  # nothing happens
     front = front_of(Model(front="spectrum"), WINDOW)
-    assert front.shape == (6 * 66,)
-    made = front(windows).float().numpy().reshape(3, 6, 66)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(128) / 128)
+    assert front.shape == (8 * 16 + 28,)
+    made = front(windows).float().numpy()
     for record, found in zip(windows.double().numpy(), made, strict=True):
-        mean = record.mean(1, keepdims=True)
-        magnitudes = np.abs(np.fft.rfft((record - mean) * window))[:, 1:] * 2 / window.sum()
-        told = np.concatenate([record.std(1, keepdims=True), magnitudes], 1)
-        told = np.log(1 + 64 * told) / np.log(65)
-        expected = np.concatenate([mean, told], 1)
-        np.testing.assert_allclose(found, 3 * expected / np.linalg.norm(expected), atol=2e-3)
-    np.testing.assert_allclose(np.linalg.norm(made, axis=(1, 2)), 3, rtol=1e-3)
+        np.testing.assert_allclose(found, spectrum_of(record), atol=2e-3)
+    np.testing.assert_allclose(np.linalg.norm(made, axis=1), 3, rtol=1e-3)
 
 
-def test_spectrum_does_not_see_when():
+def test_spectrum_of_the_same_wave_later_is_the_same_in_its_bands():
     front = front_of(Model(front="spectrum"), WINDOW)
     wave = torch.sin(2 * math.pi * 5 * torch.arange(128) / 128).expand(1, 6, 128)
-    assert (front(wave) - front(wave.roll(17, 2))).abs()[:, 6:9].max() < 0.01
+    assert (front(wave) - front(wave.roll(17, 2))).abs()[:, 8 * 5 :].max() < 0.01
+
+
+def test_spectrum_does_not_see_how_a_sensor_is_turned_in_its_length():
+    front = front_of(Model(front="spectrum"), WINDOW)
+    windows = torch.rand(2, 6, 128, generator=torch.Generator().manual_seed(3)) - 0.5
+    turned = torch.cat(
+        [windows[:, [1, 0, 2]] * torch.tensor([-1, 1, 1])[:, None], windows[:, 3:]], 1
+    )
+    # The norm of all features is another: only ratios of what belongs to the lengths stay.
+    one, other = (front(w).float()[:, 8 * 5 :] for w in (windows, turned))
+    one, other = (w[:, : 8 * 11].reshape(2, 8, 11)[:, 6:].flatten(1) for w in (one, other))
+    torch.testing.assert_close(one / one.norm(), other / other.norm(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 3), (5, 17), (40,)])
+def test_spectrum_of_any_window_has_the_size_it_says(shape):
+    front = front_of(Model(front="spectrum"), WINDOW._replace(shape=shape))
+    assert front(torch.rand(2, *shape)).shape == (2, *front.shape)
+    assert front(torch.zeros(1, *shape)).isfinite().all()
 
 
 def test_scatter_of_colour_is_that_of_each_channel():
