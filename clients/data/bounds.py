@@ -25,6 +25,9 @@ class Column(Section):
         low, high: of a number. What lies outside is clipped, and counted.
         log: the number is read as log(1 + x - low), and whether it is `low` beside it: for amounts,
             most of which are nothing.
+        knots: the number is also told by how near it is to each of so many points, equally far
+            apart from `low` to `high` (of logarithms, if it is read as one): a model of products
+            can bend there (linear splines). 0 is none.
         values: of a category. What is none of them is read as missing, and counted.
         missing: what stands for no value, besides the schema's own.
         unit: for people.
@@ -33,6 +36,7 @@ class Column(Section):
     low: Bound | None = None
     high: Bound | None = None
     log: bool = False
+    knots: Annotated[int, Range(2, 64, or_zero=True)] = 0
     values: tuple[str, ...] = Field(default=(), strict=False, max_length=MOST_VALUES)
     missing: tuple[str, ...] = Field(default=(), strict=False, max_length=64)
     unit: str = ""
@@ -45,7 +49,7 @@ class Column(Section):
     @model_validator(mode="after")
     def _is_one_of_both(self) -> "Column":
         if self.values:
-            if self.low is not None or self.high is not None or self.log:
+            if self.low is not None or self.high is not None or self.log or self.knots:
                 raise ValueError("has values, and bounds of a number: which is it?")
             if len(set(self.values)) < len(self.values):
                 raise ValueError("a value is there twice")
@@ -61,7 +65,7 @@ class Column(Section):
         """
         if self.values:
             return len(self.values) + (missing or bool(self.missing))
-        return 1 + self.log + bool(self.missing)
+        return 1 + self.log + bool(self.missing) + self.knots
 
 
 class Schema(Section):

@@ -38,18 +38,18 @@ class Columns:
 
     A model reads `schema.widths` of them side by side: one-hot, with a last place for what is
     missing where the schema says what stands for that; of a number also whether it is the least,
-    and whether it is missing.
+    whether it is missing, and how near it is to each of its knots.
     """
 
     schema: Schema
 
     @cached_property
-    def _plan(self) -> tuple[Tensor, Tensor, list[tuple[int, int, bool, bool]]]:
+    def _plan(self) -> tuple[Tensor, Tensor, list[tuple[int, int, bool, bool, int]]]:
         starts = torch.tensor([0, *self.schema.widths]).cumsum(0)
         columns = list(self.schema.columns.values())
         categories = torch.tensor([i for i, c in enumerate(columns) if c.values], dtype=torch.long)
         numbers = [
-            (i, int(starts[i]), c.log, bool(c.missing))
+            (i, int(starts[i]), c.log, bool(c.missing), c.knots)
             for i, c in enumerate(columns)
             if not c.values
         ]
@@ -63,11 +63,15 @@ class Columns:
             codes = x[:, categories].long()
             places = torch.where(codes < 0, out.shape[1] - 1, codes + starts[categories])
             out.scatter_(1, places, 1.0)
-        for column, start, log, missing in numbers:
+        for column, start, log, missing, knots in numbers:
             value = x[:, column]
             out[:, start] = value.nan_to_num(0.0)
             if log:
                 out[:, start + 1] = (value == -1).float()
             if missing:
                 out[:, start + 1 + log] = value.isnan().float()
+            if knots:
+                far = (value[:, None] + 1) * (knots - 1) / 2 - torch.arange(knots)
+                first = start + 1 + log + missing
+                out[:, first : first + knots] = (1 - far.abs()).clamp(min=0).nan_to_num(0.0)
         return out[:, :-1]

@@ -50,6 +50,8 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
             "or pictures as uint8"
         )
     columns = _bounds(path, x.shape[1], schema)
+    if x.ndim == 3 and any(column.knots for _, column in columns):
+        raise DataError(f"{path}: its schema gives knots: they are a table's, windows have none")
     if not np.isfinite(x).all():
         raise DataError(
             f"{path}: {part}_x holds {int((~np.isfinite(x)).sum())} values that are no "

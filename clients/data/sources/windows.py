@@ -49,6 +49,8 @@ def read_windows(
     for name in channels:
         if schema.columns[name].values:
             raise DataError(f"{path}: column {name}: windows are cut from numbers; give low, high")
+        if schema.columns[name].knots:
+            raise DataError(f"{path}: column {name}: knots are a table's, windows have none")
     if not channels:
         raise DataError(f"{path}: its schema has no columns; privet data describe drafts them")
     within = [name for name in (*windows.within, *fields) if name]

@@ -64,6 +64,35 @@ def test_a_table_of_any_form_gives_the_same_inputs(tmp_path, form, end):
     assert dataset.names == ("well", "ill")
 
 
+def test_knots_tell_how_near_a_number_is_to_each(tmp_path):
+    rows = ["age,dose,state", "0,0,well", "55,NA,ill", "100,31,ill"]
+    columns = {
+        "age": Column(low=0.0, high=100.0, knots=5),
+        "dose": Column(low=0.0, high=1023.0, log=True, knots=3, missing=("NA",)),
+    }
+    path = owned.write_table(tmp_path / "t.csv", rows)
+    dataset = owned.load_from(path, Schema(labels=("well", "ill"), columns=columns), target="state")
+    assert dataset.form.columns == (6, 6)
+    inputs = dataset.encoding(torch.from_numpy(dataset.train_x)).numpy()
+    expected = [
+        [-1, 1, 0, 0, 0, 0] + [-1, 1, 0, 1, 0, 0],
+        [0.1, 0, 0, 0.8, 0.2, 0] + [0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0, 1] + [0, 0, 0, 0, 1, 0],
+    ]
+    np.testing.assert_allclose(inputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("column", [{"values": ("a", "b")}, {"low": 0.0, "high": 1.0}])
+def test_knots_where_they_would_do_nothing_are_refused(tmp_path, column):
+    with pytest.raises(Exception, match="knots|bounds of a number"):
+        owned.load_from(
+            owned.write_table(tmp_path / "t.csv", owned.sensor()),
+            Schema(columns={"x": Column(**column, knots=4)}, labels=("1", "2"), unlabelled=("-1",)),
+            target="label",
+            windows=Windows(length=20, step=20),
+        )
+
+
 def test_what_lies_outside_is_clipped_and_counted_and_a_strange_value_is_missing(tmp_path):
     rows = ["age,ward,state", "150,north,well", "-3,east,ill", "50,south,ill"]
     schema = Schema(
