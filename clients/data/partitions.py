@@ -38,6 +38,12 @@ class Partition:
         mine = self._of(client)
         return mine[self.held_out[mine]]
 
+    @property
+    def largest(self) -> int:
+        """Records of the client that trains on most; 0 where nobody has any."""
+        mine = self.owner[(self.owner >= 0) & ~self.held_out]
+        return int(np.bincount(mine).max()) if len(mine) else 0
+
     def most_of(self, person: NDArray | None) -> int:
         """Records of whoever has most of those that are trained on; 0 where nobody says whose."""
         mine = (self.owner >= 0) & ~self.held_out

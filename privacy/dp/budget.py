@@ -8,6 +8,7 @@ from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.settings import Range, Section
 
 LEAST_NOISE, MOST_NOISE = 1e-3, 1e6  # over `clip`; less is as good as none
+MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
 
 
 class Budget(Section):

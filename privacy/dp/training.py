@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from privacy.cipher import Key, Stream
 from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record
-from privacy.dp.budget import Budget
+from privacy.dp.budget import MOST_OF_NOMINAL, Budget
 from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
@@ -36,7 +36,6 @@ from privacy.errors import BudgetExhausted, DataError, ModelError
 Losses = Callable[[Tensor], Tensor]
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
 PIECE = 256  # records a backward pass: a large Poisson batch is walked through in pieces
 
 

@@ -13,6 +13,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
+from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.seeds import derive
 from clients.training.net import Net, build, fill
@@ -71,7 +72,9 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
     require_floats(experiment, weights)
-    experiment = experiment.resolve().for_records(len(dataset.train_y))
+    experiment = experiment.resolve()
+    parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
+    experiment = experiment.for_records(len(dataset.train_y), parts.largest)
     if experiment.data.partition == "nodes":
         data = experiment.data.model_copy(update={"classes": dataset.num_classes})
         experiment = experiment.model_copy(update={"data": data})

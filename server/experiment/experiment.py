@@ -12,9 +12,10 @@ from pydantic import Field, model_validator
 from attacks.settings import Attack
 from clients.seeds import derive
 from clients.training.job import Job
-from privacy.dp.budget import Budget
+from privacy.dp.budget import MOST_OF_NOMINAL, Budget
 from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.dp.ledger import Ledger
+from privacy.errors import SettingsError
 from privacy.settings import Range, Section
 from privacy.sums.terms import Secure
 from server.experiment.strategy import Strategy
@@ -161,16 +162,27 @@ class Experiment(Job):
             update["data"] = self.data.model_copy(update={"partition": "nodes"})
         return self.model_copy(update=update)
 
-    def for_records(self, num: int) -> "Experiment":
+    def for_records(self, num: int, most: int) -> "Experiment":
         """The same experiment with a nominal number of records a client, if it names none.
 
         Args:
             num: all training records of the data set, which are public.
+            most: of the simulated client that trains on most, which is let train; 0 where clients
+                have records of their own.
+
+        Raises:
+            SettingsError: a client has more than the number that is named allows.
         """
-        if self.data.nominal_records:
+        fewest = math.ceil(most / MOST_OF_NOMINAL)
+        if told := self.data.nominal_records:
+            if self.budget.unit == "record" and told < fewest:
+                raise SettingsError(
+                    f"[data] nominal_records = {told}: a client trains on {most:,}, and none may "
+                    f"on more than {MOST_OF_NOMINAL} times as many; give {fewest} or more"
+                )
             return self
         used = (self.data.limit or num) * (1 - self.data.held_out)
-        nominal = max(1, round(used / self.federation.clients))
+        nominal = max(1, round(used / self.federation.clients), fewest)
         data = self.data.model_copy(update={"nominal_records": nominal})
         return self.model_copy(update={"data": data})
 

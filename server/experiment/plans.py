@@ -33,9 +33,10 @@ def plan(experiment: Experiment) -> Plan:
         DataError, ModelError, SettingsError: as a run would.
     """
     dataset = load(experiment.data)
-    asked = experiment.resolve().for_records(len(dataset.train_y))
-    clients = asked.federation.clients
-    parts = partition(asked.data, clients, asked.seed)
+    resolved = experiment.resolve()
+    clients = resolved.federation.clients
+    parts = partition(resolved.data, clients, resolved.seed)
+    asked = resolved.for_records(len(dataset.train_y), parts.largest)
     mine = [parts.members(client) for client in range(clients)]
     sizes = np.array([len(members) for members in mine])
     model = build(asked.model, dataset.form, asked.arithmetic)

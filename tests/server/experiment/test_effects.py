@@ -205,7 +205,7 @@ def test_a_part_that_is_put_out_of_force_takes_its_settings_with_it(tmp_path):
     assert free.budget.clip == default_of("budget.clip")
     assert free.training.momentum == 0.5
     again = tmp_path / "again.toml"
-    again.write_text(free.resolve().for_records(900).to_toml())
+    again.write_text(free.resolve().for_records(900, 0).to_toml())
     assert load_experiment(str(again)).training.noise == "seeded"
     mine.write_text("[budget]\nunit = 'none'\nclip = 0.3\n")
     with pytest.raises(SettingsError, match=r"mine.toml: \[budget\] clip = 0.3: would change noth"):

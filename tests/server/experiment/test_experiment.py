@@ -105,13 +105,22 @@ def test_client_level_privacy_needs_a_strategy_of_the_mean(name):
 
 
 def test_the_nominal_number_of_records_is_made_of_public_ones():
-    """All training records over all clients, whoever has them; or what the file says."""
+    """All training records over all clients; or what the file says."""
     tiny = load_experiment("tiny", ["federation.clients=10", "data.held_out=0.2"])
-    assert tiny.for_records(1437).data.nominal_records == round(1437 * 0.8 / 10)
+    assert tiny.for_records(1437, 0).data.nominal_records == round(1437 * 0.8 / 10)
     few = load_experiment("tiny", ["federation.clients=10", "data.limit=500"])
-    assert few.for_records(1437).data.nominal_records == 45
+    assert few.for_records(1437, 0).data.nominal_records == 45
     named = load_experiment("tiny", ["data.nominal_records=77"])
-    assert named.for_records(1437).data.nominal_records == 77
+    assert named.for_records(1437, 0).data.nominal_records == 77
+
+
+def test_the_nominal_number_lets_the_largest_client_train_or_is_refused():
+    tiny = load_experiment("tiny", ["federation.clients=10", "data.held_out=0.2"])
+    assert tiny.for_records(1437, 1001).data.nominal_records == 251
+    named = load_experiment("tiny", ["data.nominal_records=77", "budget.epsilon=8"])
+    assert named.for_records(1437, 308).data.nominal_records == 77
+    with pytest.raises(SettingsError, match=r"nominal_records = 77: .* trains on 309.*78 or"):
+        named.for_records(1437, 309)
 
 
 def test_an_experiment_is_a_name_or_a_file(tmp_path):

@@ -75,9 +75,9 @@ def test_knots_tell_how_near_a_number_is_to_each(tmp_path):
     assert dataset.form.columns == (6, 6)
     inputs = dataset.encoding(torch.from_numpy(dataset.train_x)).numpy()
     expected = [
-        [-1, 1, 0, 0, 0, 0] + [-1, 1, 0, 1, 0, 0],
-        [0.1, 0, 0, 0.8, 0.2, 0] + [0, 0, 1, 0, 0, 0],
-        [1, 0, 0, 0, 0, 1] + [0, 0, 0, 0, 1, 0],
+        [-1, 1, 0, 0, 0, 0, -1, 1, 0, 1, 0, 0],
+        [0.1, 0, 0, 0.8, 0.2, 0, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0],
     ]
     np.testing.assert_allclose(inputs, expected, atol=1e-6)
 
