@@ -30,6 +30,24 @@ class Square(nn.Module):
         return torch.square(x)
 
 
+class Residual(nn.Module):
+    """body(x) + shortcut(x), of the same shape (He et al. 2016, eq. 1 and 2).
+
+    Args:
+        body: what is learnt beside the shortcut.
+        shortcut: the identity, or layers that give x the body's shape.
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential | nn.Identity) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] -> [B, ...]"""
+        summed: Tensor = self.body(x) + self.shortcut(x)
+        return summed
+
+
 class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
