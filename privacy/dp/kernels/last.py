@@ -1,0 +1,256 @@
+"""Convolution of images whose channels lie last: [H, W, C].
+
+A kernel's row then reads one piece of an image's row, at any stride, so patches are copied in long
+pieces. Some positions are unfolded at a time: their patches stay in the cache, and their product
+stays small enough for the kernels that BLAS keeps for small matrices. Weights have the layout
+[groups, K, O], K = (kernel's rows, kernel's columns, channels), and [groups, O, K] for the backward
+pass. All functions take one record.
+"""
+
+import numpy as np
+
+from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.plan import (
+    BIAS,
+    CHANNELS,
+    GROUPS,
+    HEIGHT,
+    IN_SIZE,
+    KERNEL_H,
+    KERNEL_W,
+    OUT_H,
+    OUT_SIZE,
+    OUT_W,
+    PAD_H,
+    PAD_W,
+    STRIDE_H,
+    STRIDE_W,
+    WEIGHT,
+    WIDTH,
+    Floats,
+    Plan,
+    rows,
+    u64,
+)
+
+SMALL = 1_000_000  # multiplications of a product that OpenBLAS takes without repacking
+
+
+@compiled  # type: ignore[untyped-decorator]
+def turn(op: Plan, a: Floats, y: Floats) -> None:
+    """[C, H * W] -> [H * W, C]"""
+    channels = op[CHANNELS]
+    _transpose(a, channels, op[IN_SIZE] // channels, y)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def turn_back(op: Plan, g: Floats, to: Floats) -> None:
+    """[H * W, C] -> [C, H * W]"""
+    channels = op[CHANNELS]
+    _transpose(g, op[IN_SIZE] // channels, channels, to)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
+    """Outputs y [P * O] of the image a [H * W * C]."""
+    O, P, K = _group_shape(op)  # noqa: E741
+    groups, image, rest = op[GROUPS], _padded_size(op), scratch
+    for group in range(groups):
+        weight = rows(w, op[WEIGHT] + group * K * O, K, O)
+        y_g = y
+        if groups > 1:
+            y_g, rest = scratch[: P * O], scratch[P * O :]
+        x, patches = pad(op, a, group, rest[:image]), rest[image:]
+        if _is_point(op):
+            x, patches = a, a
+        step = max(SMALL // (K * O), 1)
+        for start in range(0, P, step):
+            num = min(step, P - start)
+            if _is_point(op):
+                x_pK = rows(x, start * K, num, K)
+            else:
+                x_pK = rows(patches, 0, num, K)
+                _unfold(x, op, start, start + num, 0, op[KERNEL_H], patches)
+            np.dot(x_pK, weight, rows(y_g, start * O, num, O))
+        if groups > 1:
+            _join(y_g, O, group, groups, y)
+    if op[BIAS] >= 0:
+        all_O = O * groups
+        for p in range(P):
+            for o in range(all_O):
+                y[p * all_O + o] += w[op[BIAS] + o]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def conv_back(op: Plan, g: Floats, turned: Floats, scratch: Floats, to: Floats) -> None:
+    """The gradient of the image, from that of the outputs."""
+    O, P, K = _group_shape(op)  # noqa: E741
+    groups, image, rest = op[GROUPS], _padded_size(op), scratch
+    for group in range(groups):
+        weight = rows(turned, op[WEIGHT] + group * K * O, O, K)
+        g_g = g
+        if groups > 1:
+            g_g, rest = scratch[: P * O], scratch[P * O :]
+            _split(g, O, group, groups, g_g)
+        x, patches = rest[:image], rest[image:]
+        step = max(SMALL // (K * O), 1)
+        if not _is_point(op):
+            x[:] = 0
+        for start in range(0, P, step):
+            num = min(step, P - start)
+            g_pO = rows(g_g, start * O, num, O)
+            if _is_point(op):
+                np.dot(g_pO, weight, rows(to, start * K, num, K))
+            else:
+                np.dot(g_pO, weight, rows(patches, 0, num, K))
+                _fold(patches, op, start, start + num, x)
+        if not _is_point(op):
+            crop(op, x, group, to)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) -> None:
+    """The weights' gradient `own` [groups, K, O], and behind it the bias's [groups * O]."""
+    O, P, K = _group_shape(op)  # noqa: E741
+    groups, image, rest = op[GROUPS], _padded_size(op), scratch
+    line = K // op[KERNEL_H]
+    for group in range(groups):
+        g_g = g
+        if groups > 1:
+            g_g, rest = scratch[: P * O], scratch[P * O :]
+            _split(g, O, group, groups, g_g)
+        g_PO = rows(g_g, 0, P, O)
+        if _is_point(op):
+            np.dot(rows(a, 0, P, K).T, g_PO, rows(own, 0, K, O))
+        else:
+            x, patches = pad(op, a, group, rest[:image]), rest[image:]
+            step = min(max(SMALL // (line * O * P), 1), op[KERNEL_H])
+            for i in range(0, op[KERNEL_H], step):
+                num = min(step, op[KERNEL_H] - i)
+                _unfold(x, op, 0, P, i, i + num, patches)
+                part = rows(own, (group * K + i * line) * O, num * line, O)
+                np.dot(rows(patches, 0, P, num * line).T, g_PO, part)
+    if op[BIAS] >= 0:
+        sum_rows(g, own[groups * K * O :])
+
+
+@compiled  # type: ignore[untyped-decorator]
+def sum_rows(x: Floats, out: Floats) -> None:
+    """[P * C] -> sums over positions [C]"""
+    channels = len(out)
+    sums = np.zeros(channels)
+    for p in range(len(x) // channels):
+        row = x[p * channels :]
+        for c in range(channels):
+            sums[c] += np.float64(row[c])
+    out[:] = sums
+
+
+@compiled  # type: ignore[untyped-decorator]
+def pad(op: Plan, a: Floats, group: int, out: Floats) -> Floats:
+    """The channels of a group, with a border of zeros; `a` itself if that is the same."""
+    channels, line = op[CHANNELS] // op[GROUPS], op[WIDTH] + 2 * op[PAD_W]
+    if op[GROUPS] == 1 and op[PAD_H] == 0 and op[PAD_W] == 0:
+        return a
+    out[:] = 0
+    for y in range(op[HEIGHT]):
+        inside = out[((y + op[PAD_H]) * line + op[PAD_W]) * channels :]
+        row = a[y * op[WIDTH] * op[CHANNELS] + group * channels :]
+        if op[GROUPS] == 1:
+            for i in range(op[WIDTH] * channels):
+                inside[i] = row[i]
+        else:
+            for q in range(op[WIDTH]):
+                for c in range(channels):
+                    inside[q * channels + c] = row[q * op[CHANNELS] + c]
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def crop(op: Plan, image: Floats, group: int, to: Floats) -> None:
+    """The transpose of `pad`."""
+    channels, line = op[CHANNELS] // op[GROUPS], op[WIDTH] + 2 * op[PAD_W]
+    for y in range(op[HEIGHT]):
+        inside = image[((y + op[PAD_H]) * line + op[PAD_W]) * channels :]
+        row = to[y * op[WIDTH] * op[CHANNELS] + group * channels :]
+        if op[GROUPS] == 1:
+            for i in range(op[WIDTH] * channels):
+                row[i] = inside[i]
+        else:
+            for q in range(op[WIDTH]):
+                for c in range(channels):
+                    row[q * op[CHANNELS] + c] = inside[q * channels + c]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _unfold(x: Floats, op: Plan, start: int, end: int, top: int, bottom: int, out: Floats) -> None:
+    """The patches of positions start to end, of the kernel's rows top to bottom."""
+    channels, out_w = op[CHANNELS] // op[GROUPS], op[OUT_W]
+    line, run = (op[WIDTH] + 2 * op[PAD_W]) * channels, u64(op[KERNEL_W] * channels)
+    down, along, to = op[STRIDE_H] * line, op[STRIDE_W] * channels, u64(0)
+    for p in range(start, end):
+        corner = p // out_w * down + p % out_w * along
+        for i in range(top, bottom):
+            at = u64(corner + i * line)
+            for j in range(run):
+                out[to + j] = x[at + j]
+            to += run
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _fold(patches: Floats, op: Plan, start: int, end: int, x: Floats) -> None:
+    """The transpose of `_unfold`, added to x."""
+    channels, out_w = op[CHANNELS] // op[GROUPS], op[OUT_W]
+    line, run = (op[WIDTH] + 2 * op[PAD_W]) * channels, u64(op[KERNEL_W] * channels)
+    down, along, at = op[STRIDE_H] * line, op[STRIDE_W] * channels, u64(0)
+    for p in range(start, end):
+        corner = p // out_w * down + p % out_w * along
+        for i in range(op[KERNEL_H]):
+            to = u64(corner + i * line)
+            for j in range(run):
+                x[to + j] += patches[at + j]
+            at += run
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _transpose(a: Floats, num: int, columns: int, out: Floats) -> None:
+    for i in range(num):
+        for j in range(columns):
+            out[j * num + i] = a[i * columns + j]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _split(x: Floats, channels: int, group: int, groups: int, out: Floats) -> None:
+    """One group's channels of all positions."""
+    for p in range(len(out) // channels):
+        for c in range(channels):
+            out[p * channels + c] = x[(p * groups + group) * channels + c]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _join(x: Floats, channels: int, group: int, groups: int, out: Floats) -> None:
+    """The transpose of `_split`."""
+    for p in range(len(x) // channels):
+        for c in range(channels):
+            out[(p * groups + group) * channels + c] = x[p * channels + c]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _group_shape(op: Plan) -> tuple[int, int, int]:
+    P = op[OUT_H] * op[OUT_W]
+    channels = op[CHANNELS] // op[GROUPS]
+    return op[OUT_SIZE] // P // op[GROUPS], P, channels * op[KERNEL_H] * op[KERNEL_W]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _padded_size(op: Plan) -> int:
+    """Numbers of a group's image with its border."""
+    height, width = op[HEIGHT] + 2 * op[PAD_H], op[WIDTH] + 2 * op[PAD_W]
+    return height * width * (op[CHANNELS] // op[GROUPS])
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _is_point(op: Plan) -> bool:
+    """Whether the image is its own patches."""
+    same = op[HEIGHT] == op[OUT_H] and op[WIDTH] == op[OUT_W] and op[GROUPS] == 1
+    return same and op[KERNEL_H] == 1 and op[KERNEL_W] == 1 and op[PAD_H] + op[PAD_W] == 0
