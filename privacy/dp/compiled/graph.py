@@ -15,12 +15,17 @@ from privacy.dp.kernels.plan import (
     ADD_TO,
     CONV,
     DENSE,
+    DEPTHWISE,
     IN,
+    IN_GRAD,
     IN_SIZE,
     KIND,
+    LAST_CONV,
     NORM,
     OTHER,
+    OTHER_GRAD,
     OUT,
+    OUT_GRAD,
     OUT_SIZE,
     PASS_ON,
     PASS_ON_OTHER,
@@ -57,26 +62,60 @@ class Value(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Numbers a record needs in each buffer; those in `scratch` are for all."""
+    """Numbers a record needs in each buffer.
+
+    Attributes:
+        made: all weights; 0: one record's gradient is made at a time.
+        scratch: for all records.
+        passed: in `scratch`, behind.
+    """
 
     values: int
+    grads: int
     patches: int
     notes: int
+    made: int
     scratch: int
     passed: int
+
+
+class Room:
+    """Places in a buffer that grows, the first free one first.
+
+    Attributes:
+        size: of the buffer.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._taken: list[tuple[int, int]] = []
+
+    def take(self, size: int) -> int:
+        """A place for so many numbers."""
+        at = 0
+        for start, end in sorted(self._taken):
+            if at + size <= start:
+                break
+            at = end
+        self._taken.append((at, at + size))
+        self.size = max(self.size, at + size)
+        return at
+
+    def give(self, at: int, size: int) -> None:
+        """Free a place."""
+        self._taken.remove((at, at + size))
 
 
 class Graph:
     """A plan that grows layer by layer.
 
     Attributes:
-        rows: of the plan.
         parameters: of the layers so far, in the order in which their weights lie.
     """
 
     def __init__(self, lowerings: Mapping[type[nn.Module], Lowering], inputs: Shape) -> None:
         self._lowerings = lowerings
-        self.rows: list[plan.Plan] = []
+        self._rows: list[plan.Plan] = []
         self.parameters: list[nn.Parameter] = []
         self._orders: list[Orders] = []
         self._values, self._num_weights = prod(inputs), 0
@@ -107,13 +146,52 @@ class Graph:
         self.parameters += own
         return x
 
-    def sizes(self) -> Sizes:
-        """Of the buffers."""
-        passed = max(
-            (row[IN_SIZE] for row in self.rows if ADD_TO in row[[PASS_ON, PASS_ON_OTHER]]), default=0
-        )
+    def finish(self) -> tuple[plan.Plan, Sizes]:
+        """The whole plan, and the sizes of the buffers."""
+        self._pass_on()
+        num_grads = self._place_grads()
+        passed = max((int(row[IN_SIZE]) for row in self._rows if row[PASS_ON] == ADD_TO), default=0)
+        made = self._num_weights if self._is_last() else 0
         scratch = self._num_weights + self._scratch
-        return Sizes(self._values, self._patches, self._notes, scratch, int(passed))
+        sizes = (self._values, num_grads, self._patches, self._notes, made, scratch, passed)
+        return np.array(self._rows), Sizes(*sizes)
+
+    def _pass_on(self) -> None:
+        """Say of each input's gradient whether it is the first on the way back."""
+        written: set[int] = set()
+        for row in reversed(self._rows):
+            for at, how in ((OTHER, PASS_ON_OTHER), (IN, PASS_ON)):
+                if row[how] and row[at] != row[OUT]:
+                    row[how] = ADD_TO if row[at] in written else WRITE
+                    written.add(row[at])
+
+    def _is_last(self) -> bool:
+        return any(row[KIND] in (LAST_CONV, DEPTHWISE, NORM) for row in self._rows)
+
+    def _place_grads(self) -> int:
+        """Place the gradients, each where none stands that is still wanted; how many numbers.
+
+        A dense layer's is wanted to the end. Where no weights' gradients are made on the way, all
+        are kept.
+        """
+        places = (IN, IN_GRAD), (OUT, OUT_GRAD), (OTHER, OTHER_GRAD)
+        if not self._is_last():
+            for row in self._rows:
+                for at, place in places:
+                    row[place] = row[at]
+            return self._values
+        placed: dict[int, int] = {}
+        room = Room()
+        for row in reversed(self._rows):
+            size = int(row[OUT_SIZE])
+            for (at, place), size in zip(places, (row[IN_SIZE], size, size), strict=True):
+                wanted = place == OUT_GRAD or row[PASS_ON if at == IN else PASS_ON_OTHER]
+                if wanted and int(row[at]) not in placed:
+                    placed[int(row[at])] = room.take(int(size))
+                row[place] = placed.get(int(row[at]), 0)
+            if row[KIND] != DENSE and row[IN] != row[OUT]:
+                room.give(placed.pop(int(row[OUT])), int(row[OUT_SIZE]))
+        return room.size
 
     def orders(self) -> Orders | None:
         """Of all weights; None: they lie as torch has them."""
@@ -123,15 +201,6 @@ class Graph:
         )
         same = np.array_equal(forward, at_torch) and np.array_equal(backward, at_torch)
         return None if same else Orders(forward, backward)
-
-    def pass_on(self) -> None:
-        """Say of each input's gradient which operation writes it: the first on the way back."""
-        written: set[int] = set()
-        for row in reversed(self.rows):
-            for at, how in ((OTHER, PASS_ON_OTHER), (IN, PASS_ON)):
-                if row[how] and row[at] != row[OUT]:
-                    row[how] = ADD_TO if row[at] in written else WRITE
-                    written.add(row[at])
 
     def _sum(self, body: Value, shortcut: Value) -> Value:
         if body.shape != shortcut.shape:
@@ -183,11 +252,11 @@ class Graph:
         else:
             row[plan.AUX], self._notes = self._notes, self._notes + aux_size
         self._scratch = max(self._scratch, scratch, _most_scratch(row))
-        self.rows.append(row)
+        self._rows.append(row)
         order = x.order
         if kind == DENSE:
             order = None
-        elif last and last[1] != x.shape:
+        elif last:
             order = np.arange(prod(out)).reshape(last[1], -1).T.ravel()
         return Value(int(row[OUT]), out, order, bool(x.trained or own), kind)
 

@@ -48,7 +48,8 @@ def _conv(layer: nn.Module, shape: Shape) -> list[Operation] | None:
     image = prod(padded) * channels // groups
     if groups == channels == outputs:
         by_element = np.ascontiguousarray(order.reshape(channels, -1).T).ravel()
-        orders, kind, scratch = Orders(by_element, by_element), DEPTHWISE, image
+        orders, kind, scratch = Orders(by_element, by_element), DEPTHWISE, image * groups
+        groups = 1  # one image of all channels
     else:
         orders = Orders(order.transpose(0, 3, 2, 1).ravel(), order.transpose(0, 1, 3, 2).ravel())
         kind, scratch = LAST_CONV, image + _num_unfolded(order.shape, kernel, prod(out))

@@ -33,17 +33,19 @@ class Buffers(NamedTuple):
     grads: np.ndarray
     patches: np.ndarray
     notes: np.ndarray
+    made: np.ndarray
     scratch: np.ndarray
 
 
-def _allocate(sizes: Sizes, block: int) -> Buffers:
+def _allocate(sizes: Sizes, block: int, num_weights: int) -> Buffers:
     """Buffers for `block` records."""
     values, grads, patches, notes = (
         np.empty(size * block, np.float32)
-        for size in (sizes.values, sizes.values, sizes.patches, sizes.notes)
+        for size in (sizes.values, sizes.grads, sizes.patches, sizes.notes)
     )
+    made = np.empty(sizes.made * block or num_weights, np.float32)
     scratch = np.empty(sizes.scratch + sizes.passed * block, np.float32)
-    return Buffers(values, grads, patches, notes, scratch)
+    return Buffers(values, grads, patches, notes, made, scratch)
 
 
 class Program:
@@ -69,7 +71,7 @@ class Program:
         sizes_p = [p.numel() for p in parameters]
         for p, view in zip(parameters, self.flat.data.split(sizes_p), strict=True):
             p.data = view.view(p.shape)
-        numbers = 2 * sizes.values + sizes.patches + sizes.notes
+        numbers = sizes.values + sizes.grads + sizes.patches + sizes.notes + sizes.made
         self._most_block = min(max(WORKSPACE // (4 * numbers), 1), MOST_RECORDS)
         self._block = self._most_block
         self._buffers: Buffers | None = None
@@ -92,8 +94,8 @@ class Program:
             parameters = graph.parameters
             untied = len(set(map(id, parameters))) == len(parameters)
             if len(out.shape) == 1 and out.order is None and parameters and untied:
-                graph.pass_on()
-                return cls(np.array(graph.rows), parameters, graph.sizes(), graph.orders())
+                plan, sizes = graph.finish()
+                return cls(plan, parameters, sizes, graph.orders())
         return None
 
     def hold_sums(self, num_records: float) -> float:
@@ -111,7 +113,7 @@ class Program:
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
-        values, _, patches, notes, scratch = _allocate(self._sizes, self._block)
+        values, _, patches, notes, _, scratch = _allocate(self._sizes, self._block, len(self.flat))
         outputs = kernels.logits(
             self._plan, self._placed()[0], _flat_records(x), self._block, values, patches, notes,
             scratch,
@@ -131,7 +133,7 @@ class Program:
             The sum of the losses; it is not private.
         """
         if self._buffers is None:
-            self._buffers = _allocate(self._sizes, self._block)
+            self._buffers = _allocate(self._sizes, self._block, len(self.flat))
         numbers, orders = total.numpy(), self._orders
         placed = numbers if orders is None else np.zeros_like(numbers)
         loss = kernels.add_clipped_sum(

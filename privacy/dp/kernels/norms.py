@@ -7,6 +7,7 @@ and of the gradient: those of the weight and of the bias.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privacy.dp.kernels.compiling import compiled
 from privacy.dp.kernels.plan import (
@@ -18,10 +19,11 @@ from privacy.dp.kernels.plan import (
     WEIGHT,
     Floats,
     Plan,
+    Sums,
     f32,
 )
 
-MOST_WIDTH = 256
+MOST_WIDTH = 128
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -29,12 +31,6 @@ def note_of(op: Plan, notes: Floats, block: int, s: int) -> Floats:
     """The note of record s of a block."""
     size = 2 * (op[GROUPS] + op[CHANNELS])
     return notes[op[AUX] * block + s * size :][:size]
-
-
-@compiled  # type: ignore[untyped-decorator]
-def products_of(op: Plan, note: Floats) -> Floats:
-    """The gradient of weight and bias."""
-    return note[2 * op[GROUPS] :]
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -60,9 +56,11 @@ def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
     note[:groups], note[groups : 2 * groups] = means, factors
     scale, shift = _spread(factors, channels, width), np.zeros(width, np.float32)
     if op[WEIGHT] >= 0:
-        for c in range(width):
-            scale[c] *= w[op[WEIGHT] + c % channels]
-            shift[c] = w[op[BIAS] + c % channels]
+        for c in range(channels):
+            scale[c] *= w[op[WEIGHT] + c]
+            shift[c] = w[op[BIAS] + c]
+        _repeat(scale, channels)
+        _repeat(shift, channels)
     for r in range(len(x) // width):
         row, out = x[r * width :], y[r * width :]
         for c in range(width):
@@ -70,10 +68,10 @@ def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def sum_products(op: Plan, x: Floats, g: Floats, note: Floats) -> None:
-    """Write the sums over positions into the note."""
+def sum_products(op: Plan, x: Floats, g: Floats, note: Floats, own: Floats) -> None:
+    """Write the sums over positions into the note, and into the weights' gradient `own`."""
     channels, groups, width = op[CHANNELS], op[GROUPS], _width(op, len(x))
-    mean = _spread(note[:groups], channels, width)
+    mean, size = _spread(note[:groups], channels, width), channels // groups
     products, sums = np.zeros(width), np.zeros(width)
     for r in range(len(x) // width):
         row, row_g = x[r * width :], g[r * width :]
@@ -81,13 +79,14 @@ def sum_products(op: Plan, x: Floats, g: Floats, note: Floats) -> None:
             products[c] += np.float64((row[c] - mean[c]) * row_g[c])
             sums[c] += np.float64(row_g[c])
     out = note[2 * groups :]
-    size = channels // groups
-    for c in range(channels):
-        product, total = 0.0, 0.0
-        for at in range(c, width, channels):
-            product += products[at]
-            total += sums[at]
-        out[c], out[channels + c] = product * note[groups + c // size], total
+    _fold(products, channels)
+    _fold(sums, channels)
+    for group in range(groups):
+        for c in range(group * size, (group + 1) * size):
+            out[c] = products[c] * note[groups + group]
+    out[channels:] = sums[:channels]
+    if len(own) > 0:
+        own[:] = out
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -97,19 +96,20 @@ def normalise_back(
     """The gradient of x, from that of the outputs and the note's sums."""
     channels, groups, width = op[CHANNELS], op[GROUPS], _width(op, len(x))
     size, num = channels // groups, len(x) // groups
-    products, sums = np.zeros(groups), np.zeros(groups)
-    weight = np.ones(channels, np.float32)
-    if op[WEIGHT] >= 0:
-        weight[:] = w[op[WEIGHT] :][:channels]
-    for c in range(channels):
-        products[c // size] += np.float64(weight[c]) * note[2 * groups + c]
-        sums[c // size] += np.float64(weight[c]) * note[2 * groups + channels + c]
-    factors = note[groups : 2 * groups]
-    mean, scale = _spread(note[:groups], channels, width), _spread(factors, channels, width)
-    for c in range(width):
-        scale[c] *= weight[c % channels]
-    level = _spread(factors * sums / num, channels, width)
-    slope = _spread(factors * factors * products / num, channels, width)
+    scale, level = np.empty(width, np.float32), np.empty(width, np.float32)
+    slope = np.empty(width, np.float32)
+    for group in range(groups):
+        product, total, factor = 0.0, 0.0, np.float64(note[groups + group])
+        for c in range(group * size, (group + 1) * size):
+            weight = w[op[WEIGHT] + c] if op[WEIGHT] >= 0 else f32(1)
+            product += np.float64(weight) * note[2 * groups + c]
+            total += np.float64(weight) * note[2 * groups + channels + c]
+            scale[c] = weight * f32(factor)
+        for c in range(group * size, (group + 1) * size):
+            level[c], slope[c] = factor * total / num, factor * factor * product / num
+    mean = _spread(note[:groups], channels, width)
+    for numbers in (scale, level, slope):
+        _repeat(numbers, channels)
     for r in range(len(x) // width):
         row, row_g, out = x[r * width :], g[r * width :], to[r * width :]
         for c in range(width):
@@ -126,17 +126,34 @@ def _width(op: Plan, size: int) -> int:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _by_group(sums: np.ndarray, channels: int, groups: int) -> np.ndarray:
+def _by_group(sums: Sums, channels: int, groups: int) -> Sums:
     out, size = np.zeros(groups), channels // groups
-    for i in range(len(sums)):
-        out[i % channels // size] += sums[i]
+    _fold(sums, channels)
+    for group in range(groups):
+        for c in range(group * size, (group + 1) * size):
+            out[group] += sums[c]
     return out
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _spread(numbers: np.ndarray, channels: int, width: int) -> Floats:
-    """Each group's number at all of its channels."""
+def _fold(sums: Sums, channels: int) -> None:
+    """Sums of some positions side by side become those of all, in front."""
+    for start in range(channels, len(sums), channels):
+        for c in range(channels):
+            sums[c] += sums[start + c]
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _spread(numbers: NDArray, channels: int, width: int) -> Floats:
+    """Each group's number at all of its channels, for some positions side by side."""
     out, size = np.empty(width, np.float32), channels // len(numbers)
-    for i in range(width):
-        out[i] = f32(numbers[i % channels // size])
+    for group in range(len(numbers)):
+        out[group * size : (group + 1) * size] = numbers[group]
+    _repeat(out, channels)
     return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _repeat(out: Floats, channels: int) -> None:
+    for start in range(channels, len(out), channels):
+        out[start : start + channels] = out[:channels]

@@ -26,6 +26,9 @@ from privacy.dp.kernels.plan import (
     NUM_WEIGHTS,
     OTHER,
     OUT,
+    OUT_GRAD,
+    IN_GRAD,
+    OTHER_GRAD,
     OUT_SIZE,
     PAD,
     PASS_ON,
@@ -64,8 +67,8 @@ def logits(
 @compiled  # type: ignore[untyped-decorator]
 def add_clipped_sum(
     plan: Plan, w: Floats, turned: Floats, x: Floats, y: NDArray[np.int64], clip: float,
-    block: int, values: Floats, grads: Floats, patches: Floats, notes: Floats, scratch: Floats,
-    total: Sums,
+    block: int, values: Floats, grads: Floats, patches: Floats, notes: Floats, made: Floats,
+    scratch: Floats, total: Sums,
 ) -> float:  # fmt: skip
     """Add to `total` the clipped gradient of each record's softmax cross-entropy.
 
@@ -83,15 +86,15 @@ def add_clipped_sum(
         b = len(labels)
         _forward(plan, w, x[start : start + b], block, values, patches, notes, scratch)
         outputs = rows(values, last_op[OUT] * block, b, last_op[OUT_SIZE])
-        g = rows(grads, last_op[OUT] * block, b, last_op[OUT_SIZE])
+        g = rows(grads, last_op[OUT_GRAD] * block, b, last_op[OUT_SIZE])
         for s in range(b):
             shifted = outputs[s] - outputs[s].max()
             e = np.exp(shifted)
             loss += np.log(e.sum()) - shifted[labels[s]]
             g[s] = e / e.sum()
             g[s, labels[s]] -= f32(1)
-        _backward(plan, w, turned, block, b, values, grads, notes, scratch)
-        _add_clipped(plan, len(w), clip, block, b, values, grads, patches, notes, scratch, total)
+        _backward(plan, w, turned, block, b, values, grads, notes, made, scratch)
+        _add_clipped(plan, len(w), clip, block, b, values, grads, patches, made, scratch, total)
     return loss
 
 
@@ -128,9 +131,9 @@ def _forward(
                 elif kind == TURN:
                     last.turn(op, a[s], y[s])
                 elif kind == LAST_CONV:
-                    last.conv(op, a[s], w, scratch[len(w) :], y[s])
+                    last.conv(op, a[s], w, scratch, y[s])
                 elif kind == DEPTHWISE:
-                    depthwise.conv(op, a[s], w, scratch[len(w) :], y[s])
+                    depthwise.conv(op, a[s], w, scratch, y[s])
                 elif kind == LAST_MEAN:
                     windows.mean(op, a[s], y[s])
                 elif kind == LAST_MAX:
@@ -144,23 +147,31 @@ def _forward(
 @compiled  # type: ignore[untyped-decorator]
 def _backward(
     plan: Plan, w: Floats, turned: Floats, block: int, b: int, values: Floats, grads: Floats,
-    notes: Floats, scratch: Floats,
+    notes: Floats, made: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
-    """Gradients of all operations' outputs, from that of the last one, which stands in `grads`."""
+    """Gradients of all operations' outputs, from that of the last one, which stands in `grads`.
+
+    Those of weights on images whose channels lie last are made too, while their outputs' are there.
+    """
     for n in range(len(plan) - 1, -1, -1):
         op = plan[n]
         kind = op[KIND]
-        g = rows(grads, op[OUT] * block, b, op[OUT_SIZE])
-        if kind == ADD and op[PASS_ON_OTHER]:
-            _pass_on(op[PASS_ON_OTHER], g.ravel(), grads[op[OTHER] * block :])
-        if not op[PASS_ON]:
-            if kind == NORM:
-                for s in range(b):
-                    x = values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]]
-                    norms.sum_products(op, x, g[s], norms.note_of(op, notes, block, s))
-            continue
+        g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
         a = rows(values, op[IN] * block, b, op[IN_SIZE])
-        to = rows(grads, op[IN] * block, b, op[IN_SIZE])
+        if kind == ADD and op[PASS_ON_OTHER]:
+            _pass_on(op[PASS_ON_OTHER], g.ravel(), grads[op[OTHER_GRAD] * block :])
+        if kind in (LAST_CONV, DEPTHWISE, NORM):
+            for s in range(b):
+                own = made[s * len(w) + op[WEIGHT] :][: op[NUM_WEIGHTS]]
+                if kind == LAST_CONV:
+                    last.conv_gradient(op, a[s], g[s], scratch, own)
+                elif kind == DEPTHWISE:
+                    depthwise.conv_gradient(op, a[s], g[s], scratch, own)
+                else:
+                    norms.sum_products(op, a[s], g[s], norms.note_of(op, notes, block, s), own)
+        if not op[PASS_ON]:
+            continue
+        to = rows(grads, op[IN_GRAD] * block, b, op[IN_SIZE])
         if op[PASS_ON] == ADD_TO:
             to = rows(scratch, len(scratch) - to.size, b, op[IN_SIZE])
         if kind == DENSE:
@@ -181,9 +192,9 @@ def _backward(
                 elif kind == TURN:
                     last.turn_back(op, g[s], to[s])
                 elif kind == LAST_CONV:
-                    last.conv_back(op, g[s], turned, scratch[len(w) :], to[s])
+                    last.conv_back(op, g[s], turned, scratch, to[s])
                 elif kind == DEPTHWISE:
-                    depthwise.conv_back(op, g[s], w, scratch[len(w) :], to[s])
+                    depthwise.conv_back(op, g[s], w, scratch, to[s])
                 elif kind == LAST_MEAN:
                     windows.mean_back(op, g[s], to[s])
                 elif kind == LAST_MAX:
@@ -191,13 +202,12 @@ def _backward(
                     windows.maximum_back(op, g[s], note, to[s])
                 else:
                     note = norms.note_of(op, notes, block, s)
-                    norms.sum_products(op, a[s], g[s], note)
                     norms.normalise_back(op, a[s], w, g[s], note, to[s])
         else:
             y = values[op[OUT] * block :][: b * op[OUT_SIZE]]
             activate_back(op, a.ravel(), y, g.ravel(), to.ravel())
         if op[PASS_ON] == ADD_TO:
-            _pass_on(ADD_TO, to.ravel(), grads[op[IN] * block :])
+            _pass_on(ADD_TO, to.ravel(), grads[op[IN_GRAD] * block :])
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -209,12 +219,12 @@ def _pass_on(how: int, g: Floats, to: Floats) -> None:
 @compiled  # type: ignore[untyped-decorator]
 def _add_clipped(
     plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
-    patches: Floats, notes: Floats, scratch: Floats, total: Sums,
+    patches: Floats, made: Floats, scratch: Floats, total: Sums,
 ) -> None:  # fmt: skip
     """Add the clipped gradients of a block of b records to `total`.
 
     A dense layer's norm is |g|^2 (|x|^2 + 1) (Goodfellow 2015), and its gradients are never made;
-    all others' are made for one record at a time, in `scratch`. Norms are in float64, where no
+    all others' are in `made`, or are made there for one record at a time. Norms are in float64, where no
     square of a float32 is lost, and are taken again after the clip: a record without a finite
     gradient, or whose clipped one is too long for whatever reason, adds nothing.
     """
@@ -224,16 +234,19 @@ def _add_clipped(
         op = plan[n]
         if op[KIND] == DENSE:
             a = rows(values, op[IN] * block, b, op[IN_SIZE])
-            g = rows(grads, op[OUT] * block, b, op[OUT_SIZE])
+            g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
             for s in range(b):
                 squares_x[n, s] = square(a[s]) + (op[BIAS] >= 0)
                 squares[s] += square(g[s]) * squares_x[n, s]
     for s in range(b):
+        own = made if len(made) == num_weights else made[s * num_weights :][:num_weights]
         squares_made = 0.0
         for op in plan:
-            if op[NUM_WEIGHTS] and op[KIND] != DENSE:
-                _make_gradient(op, s, num_weights, block, values, grads, patches, notes, scratch)
-                squares_made += square(scratch[op[WEIGHT] :][: op[NUM_WEIGHTS]])
+            if op[KIND] == CONV:
+                g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
+                planes.conv_gradient(op, s, block, g_s, patches, own[op[WEIGHT] :])
+            if op[KIND] != DENSE:
+                squares_made += square(own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
         norm = np.sqrt(squares[s] + squares_made)
         factor = f32(1)
         if norm > clip * (1 - ROUNDING):
@@ -242,20 +255,20 @@ def _add_clipped(
         for n in range(len(plan)):
             op = plan[n]
             if op[KIND] == DENSE:
-                g_s = grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
+                g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
                 g_s *= factor
                 clipped += square(g_s) * squares_x[n, s]
         kept = clipped <= clip * clip and norm < np.inf  # and no NaN
         for op in plan:
             if op[KIND] != DENSE and kept:
-                add(total[op[WEIGHT] :], factor, scratch[op[WEIGHT] :][: op[NUM_WEIGHTS]])
+                add(total[op[WEIGHT] :], factor, own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
             elif op[KIND] == DENSE and not kept:  # infinity times zero would be no number
-                grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]] = 0
+                grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]] = 0
                 values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]] = 0
     for op in plan:
         if op[KIND] == DENSE:
             a = rows(values, op[IN] * block, b, op[IN_SIZE])
-            g = rows(grads, op[OUT] * block, b, op[OUT_SIZE])
+            g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
             if b > FEW:
                 part = scratch[: op[OUT_SIZE] * op[IN_SIZE]]
                 np.dot(g.T, a, part.reshape(op[OUT_SIZE], op[IN_SIZE]))
@@ -268,22 +281,3 @@ def _add_clipped(
             if op[BIAS] >= 0:
                 for s in range(b):
                     add(total[op[BIAS] :], f32(1), g[s])
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _make_gradient(
-    op: Plan, s: int, num_weights: int, block: int, values: Floats, grads: Floats,
-    patches: Floats, notes: Floats, scratch: Floats,
-) -> None:  # fmt: skip
-    """The gradient of record s, in `scratch` where `total` has the sum."""
-    own = scratch[op[WEIGHT] :][: op[NUM_WEIGHTS]]
-    a = values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]]
-    g = grads[op[OUT] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
-    if op[KIND] == CONV:
-        planes.conv_gradient(op, s, block, g, patches, own)
-    elif op[KIND] == LAST_CONV:
-        last.conv_gradient(op, a, g, scratch[num_weights:], own)
-    elif op[KIND] == DEPTHWISE:
-        depthwise.conv_gradient(op, a, g, scratch[num_weights:], own)
-    else:
-        own[:] = norms.products_of(op, norms.note_of(op, notes, block, s))
