@@ -7,6 +7,7 @@ channels last otherwise.
 
 program    a lowered net, bound to the net's weights
 graph      the plan as it grows: what each operation reads and writes
+gradients  where gradients stand, and who writes them
 operation  what a layer is to the kernels
 planes     layers on images that lie channel after channel, and those that have no image
 last       layers on images whose channels lie last

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from privacy.dp.compiled.gradients import keep, pass_on, place
 from privacy.dp.compiled.operation import Lowering, Operation, Order, Orders, Shape
 from privacy.dp.kernels import plan
 from privacy.dp.kernels.plan import (
@@ -17,26 +18,24 @@ from privacy.dp.kernels.plan import (
     DENSE,
     DEPTHWISE,
     IN,
-    IN_GRAD,
     IN_SIZE,
     KIND,
     LAST_CONV,
     NORM,
     OTHER,
-    OTHER_GRAD,
     OUT,
-    OUT_GRAD,
     OUT_SIZE,
     PASS_ON,
     PASS_ON_OTHER,
     RELU,
     TURN,
-    WRITE,
 )
 
 # Layers that are the sum of two others on the same input, by exact type: which two.
 SUMS: dict[type[nn.Module], Callable[[nn.Module], tuple[nn.Module, nn.Module]]] = {}
 
+MADE_ON_THE_WAY = (LAST_CONV, DEPTHWISE, NORM)  # whose weights' gradients are
+WEIGHED = (DENSE, CONV, *MADE_ON_THE_WAY)
 IN_PATCHES = (CONV,)  # whose notes stand in `patches`
 
 
@@ -77,33 +76,6 @@ class Sizes(NamedTuple):
     made: int
     scratch: int
     passed: int
-
-
-class Room:
-    """Places in a buffer that grows, the first free one first.
-
-    Attributes:
-        size: of the buffer.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._taken: list[tuple[int, int]] = []
-
-    def take(self, size: int) -> int:
-        """A place for so many numbers."""
-        at = 0
-        for start, end in sorted(self._taken):
-            if at + size <= start:
-                break
-            at = end
-        self._taken.append((at, at + size))
-        self.size = max(self.size, at + size)
-        return at
-
-    def give(self, at: int, size: int) -> None:
-        """Free a place."""
-        self._taken.remove((at, at + size))
 
 
 class Graph:
@@ -148,50 +120,14 @@ class Graph:
 
     def finish(self) -> tuple[plan.Plan, Sizes]:
         """The whole plan, and the sizes of the buffers."""
-        self._pass_on()
-        num_grads = self._place_grads()
-        passed = max((int(row[IN_SIZE]) for row in self._rows if row[PASS_ON] == ADD_TO), default=0)
-        made = self._num_weights if self._is_last() else 0
-        scratch = self._num_weights + self._scratch
+        table = np.array(self._rows)
+        pass_on(table)
+        apart = bool(np.isin(table[:, KIND], MADE_ON_THE_WAY).any())
+        num_grads = place(table) if apart else keep(table, self._values)
+        passed = int(table[table[:, PASS_ON] == ADD_TO, IN_SIZE].max(initial=0))
+        made, scratch = self._num_weights * apart, self._num_weights + self._scratch
         sizes = (self._values, num_grads, self._patches, self._notes, made, scratch, passed)
-        return np.array(self._rows), Sizes(*sizes)
-
-    def _pass_on(self) -> None:
-        """Say of each input's gradient whether it is the first on the way back."""
-        written: set[int] = set()
-        for row in reversed(self._rows):
-            for at, how in ((OTHER, PASS_ON_OTHER), (IN, PASS_ON)):
-                if row[how] and row[at] != row[OUT]:
-                    row[how] = ADD_TO if row[at] in written else WRITE
-                    written.add(row[at])
-
-    def _is_last(self) -> bool:
-        return any(row[KIND] in (LAST_CONV, DEPTHWISE, NORM) for row in self._rows)
-
-    def _place_grads(self) -> int:
-        """Place the gradients, each where none stands that is still wanted; how many numbers.
-
-        A dense layer's is wanted to the end. Where no weights' gradients are made on the way, all
-        are kept.
-        """
-        places = (IN, IN_GRAD), (OUT, OUT_GRAD), (OTHER, OTHER_GRAD)
-        if not self._is_last():
-            for row in self._rows:
-                for at, place in places:
-                    row[place] = row[at]
-            return self._values
-        placed: dict[int, int] = {}
-        room = Room()
-        for row in reversed(self._rows):
-            size = int(row[OUT_SIZE])
-            for (at, place), size in zip(places, (row[IN_SIZE], size, size), strict=True):
-                wanted = place == OUT_GRAD or row[PASS_ON if at == IN else PASS_ON_OTHER]
-                if wanted and int(row[at]) not in placed:
-                    placed[int(row[at])] = room.take(int(size))
-                row[place] = placed.get(int(row[at]), 0)
-            if row[KIND] != DENSE and row[IN] != row[OUT]:
-                room.give(placed.pop(int(row[OUT])), int(row[OUT_SIZE]))
-        return room.size
+        return table, Sizes(*sizes)
 
     def orders(self) -> Orders | None:
         """Of all weights; None: they lie as torch has them."""
@@ -215,8 +151,7 @@ class Graph:
 
     def _turned(self, x: Value, channels: int) -> Value:
         """x as an image whose channels lie last."""
-        size = prod(x.shape)
-        order = np.arange(size).reshape(channels, -1).T.ravel()
+        order = _last(channels, x.shape)
         if _same(x.order, order):
             return x
         if x.order is not None:
@@ -242,7 +177,8 @@ class Graph:
             row[OUT] = x.at
         else:
             self._values += prod(out)
-        if own and kind != plan.PAD:
+        own = own if kind in WEIGHED else []
+        if own:
             row[plan.WEIGHT] = self._num_weights
             self._weigh(row, own, orders, x.order)
         elif kind == NORM:
@@ -257,7 +193,7 @@ class Graph:
         if kind == DENSE:
             order = None
         elif last:
-            order = np.arange(prod(out)).reshape(last[1], -1).T.ravel()
+            order = _last(last[1], out)
         return Value(int(row[OUT]), out, order, bool(x.trained or own), kind)
 
     def _weigh(
@@ -278,12 +214,14 @@ class Graph:
         self._num_weights += num
 
 
+def _last(channels: int, shape: Shape) -> Order | None:
+    """The order of an image whose channels lie last."""
+    size = prod(shape)
+    return None if channels in (1, size) else np.arange(size).reshape(channels, -1).T.ravel()
+
+
 def _same(a: Order | None, b: Order | None) -> bool:
-    known = a if a is not None else b
-    if known is None:
-        return True
-    at_torch = np.arange(len(known))
-    return np.array_equal(at_torch if a is None else a, at_torch if b is None else b)
+    return a is b if a is None or b is None else np.array_equal(a, b)
 
 
 def _most_scratch(row: plan.Plan) -> int:
