@@ -5,13 +5,17 @@ from typing import Any
 import numpy as np
 
 from privacy.dp.kernels.compiling import compiled, summing
-from privacy.dp.kernels.plan import KIND, RELU, TANH, Floats, Plan, Sums, f32
+from privacy.dp.kernels.plan import IN, KIND, OUT, RELU, TANH, Floats, Plan, Sums, f32
 
 
 @compiled  # type: ignore[untyped-decorator]
 def activate(op: Plan, x: Floats, y: Floats) -> None:
     """y = the function of x."""
-    if op[KIND] == RELU:
+    if op[IN] == op[OUT]:  # ReLU; a loop over one array becomes vectors, over one twice it does not
+        for i in range(len(y)):
+            v = y[i]
+            y[i] = f32(0) if v <= 0 else v
+    elif op[KIND] == RELU:
         for i in range(len(x)):
             v = x[i]
             y[i] = f32(0) if v <= 0 else v  # a NaN is kept
@@ -26,7 +30,10 @@ def activate(op: Plan, x: Floats, y: Floats) -> None:
 @compiled  # type: ignore[untyped-decorator]
 def activate_back(op: Plan, x: Floats, y: Floats, g: Floats, to: Floats) -> None:
     """The gradient of x, from that of y."""
-    if op[KIND] == RELU:
+    if op[IN] == op[OUT]:
+        for i in range(len(y)):
+            to[i] = to[i] if y[i] > 0 else f32(0)
+    elif op[KIND] == RELU:
         for i in range(len(x)):
             to[i] = g[i] if x[i] > 0 else f32(0)
     elif op[KIND] == TANH:
