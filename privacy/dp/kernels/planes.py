@@ -70,7 +70,7 @@ def conv_gradient(op: Plan, s: int, block: int, g: Floats, patches: Floats, own:
     x_PK = rows(patches, op[AUX] * block + s * P * K, P, K)
     np.dot(g_OP, x_PK, rows(own, 0, O, K))
     if op[BIAS] >= 0:
-        np.dot(g_OP, np.ones(P, np.float32), own[O * K :])
+        np.dot(g_OP, np.ones(P, np.float32), own[O * K :][:O])
 
 
 @compiled  # type: ignore[untyped-decorator]
