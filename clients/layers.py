@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from privacy.dp import kernels
 from privacy.dp.compiled import LAST, LOWERINGS, PLANES, SUMS, each, maxima, pooling, reshape
 from privacy.dp.kernels import plan
+from privacy.dp.rules import RULES, Share
 
 
 class AddChannel(nn.Module):
@@ -47,6 +48,35 @@ class Residual(nn.Module):
         """[B, ...] -> [B, ...]"""
         summed: Tensor = self.body(x) + self.shortcut(x)
         return summed
+
+
+class Offset(nn.Module):
+    """A trained number added to each channel of what a frozen layer gives.
+
+    Args:
+        shape: of the numbers.
+        trailing: axes behind them, over which they are the same.
+    """
+
+    def __init__(self, shape: tuple[int, ...], trailing: int) -> None:
+        super().__init__()
+        self.trailing = trailing
+        self.offset = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ..., *shape, *trailing] -> the same."""
+        return x + self.offset.view(*self.offset.shape, *[1] * self.trailing)
+
+
+def _offset_share(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
+    assert isinstance(layer, Offset)
+    g = g.flatten(g.dim() - layer.trailing).sum(-1) if layer.trailing else g
+    rows = g.reshape(len(g), -1, layer.offset.numel()).sum(1).double()
+    squared = torch.linalg.vector_norm(rows, dim=1).square()
+    return Share(squared, lambda c_B: [(c_B @ rows).view_as(layer.offset)])
+
+
+RULES[Offset] = _offset_share
 
 
 class _Pool(torch.autograd.Function):

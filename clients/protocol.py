@@ -42,6 +42,9 @@ class Formats(NamedTuple):
     stream_length: int = 1
 
 
+Size = int | tuple[int, int]  # of a square, or height and width
+
+
 class Layers(Protocol):
     """The parts of which a model is built, in one arithmetic.
 
@@ -57,9 +60,24 @@ class Layers(Protocol):
         """A dense layer."""
 
     def conv2d(
+        self,
+        inputs: int,
+        outputs: int,
+        size: Size,
+        *,
+        stride: int = 1,
+        padding: Size = 0,
+        groups: int = 1,
+    ) -> list[nn.Module]:
+        """A convolution of groups of channels; raises ModelError where there is none."""
+
+    def conv1d(
         self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
     ) -> list[nn.Module]:
-        """A convolution; raises ModelError where the arithmetic has none."""
+        """A convolution over time; raises ModelError where the arithmetic has none."""
+
+    def float_only(self, layer: nn.Module, name: str) -> list[nn.Module]:
+        """A layer of 32-bit floats alone; raises ModelError, with its name, in other numbers."""
 
     def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
         """The activation chosen by the model, or the one that the arithmetic dictates."""

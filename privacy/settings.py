@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
@@ -16,6 +16,7 @@ from privacy.text import decode, unseen
 
 Tables = dict[str, Any]
 
+MOST_NESTED = 2  # a table in a section: [data.windows]
 BRIEF = 100  # characters of a wrong value that an error repeats
 
 
@@ -85,7 +86,8 @@ def read_toml(path: Path) -> Tables:
 
 
 def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[str, str]]:
-    """Apply `section.key=value` assignments to a copy of `tables`.
+    """Apply `section.key=value` assignments to a copy of `tables`; `section.table.key=value` sets
+    one value of a table in a section.
 
     A value is read as TOML, and as a plain string where it is not TOML (`model.name=convnet`).
 
@@ -97,14 +99,20 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not all(key.split(".")) or key.count(".") > 1:
+        *sections, name = key.split(".")
+        if not equals or not all((*sections, name)) or len(sections) > MOST_NESTED:
             raise SettingsError(f"-s {assignment}: must be section.key=value")
-        section, _, name = key.rpartition(".")
-        table = merged.setdefault(section, {}) if section else merged
-        if not isinstance(table, dict):
-            raise SettingsError(f"-s {assignment}: {section} is not a section")
+        table = merged
+        for depth, section in enumerate(sections, start=1):
+            inner = table.get(section, {})
+            if not isinstance(inner, dict):
+                told = ".".join(sections[:depth])
+                raise SettingsError(f"-s {assignment}: {told} is not a section")
+            table[section] = dict(inner)
+            table = table[section]
         table[name] = _read_value(text.strip())
-        origins[key] = f"-s {assignment}"
+        # A table in a section is one setting: it is read whole, or not at all.
+        origins[".".join(key.split(".")[:2])] = f"-s {assignment}"
     return merged, origins
 
 
@@ -165,19 +173,31 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
 
 
+def _fields_of(kind: type[BaseModel], location: Iterable[str]) -> Iterable[str]:
+    """The keys of a table within a section."""
+    for name in location:
+        field = kind.model_fields.get(name)
+        inner = [field.annotation, *get_args(field.annotation)] if field else []
+        kinds = [one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not kinds:
+            return ()
+        kind = kinds[0]
+    return kind.model_fields
+
+
 def _explain(
     kind: type[Section], error: ErrorDetails, source: str, origins: Mapping[str, str]
 ) -> str:
-    location = [str(part) for part in error["loc"]]
-    section, key = (location[0], location[1]) if len(location) > 1 else ("", "".join(location))
+    location = [part for part in error["loc"] if isinstance(part, str)]  # not places in lists
+    section, key = "", "".join(location)
+    if location[1:]:
+        section, key = location[0], ".".join(location[1:])
     place = f"[{section}] {key}" if section else key or "[...]"
-    where = origins.get(".".join(location[:2]), source)
+    prefixes = (".".join(location[:depth]) for depth in range(len(location), 0, -1))
+    where = next((origins[prefix] for prefix in prefixes if prefix in origins), source)
     if error["type"] == "extra_forbidden":
-        fields: Any = kind.model_fields
-        if section:
-            annotation = fields[section].annotation
-            fields = getattr(annotation, "model_fields", {})
-        return f"{where}: {place}: unknown key{suggest(key, fields)}"
+        known = _fields_of(kind, location[:-1])
+        return f"{where}: {place}: unknown key{suggest(location[-1], known)}"
     if error["type"] == "missing":
         return f"{where}: {place}: missing; add it"
     message = error["msg"].removeprefix("Value error, ")

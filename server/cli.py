@@ -15,6 +15,7 @@ from privacy.settings import BRIEF
 from server.commands import (
     attack,
     audit,
+    beginning,
     cost,
     data,
     deploy,
@@ -38,6 +39,8 @@ app.add_typer(data_app, name="data")
 keys_app = typer.Typer(help="Certificates and node keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
+app.command()(beginning.new)
+app.command()(beginning.plan)
 app.command()(runs.run)
 app.command()(runs.resume)
 app.command()(runs.show)
@@ -56,6 +59,7 @@ app.command()(deploy.node)
 app.command("ledger")(deploy.show_ledger)
 data_app.command("list")(data.list_data)
 data_app.command("check")(data.check)
+data_app.command("describe")(data.describe)
 data_app.command("split")(data.split)
 keys_app.command("new")(deploy.new_keys)
 

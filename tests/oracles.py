@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad
 
 Array = NDArray[Any]
 
@@ -58,3 +62,22 @@ def scattering(image: Array, scales: int = 2, orientations: int = 8) -> Array:
                     psi2 = psi[j2, t2][:: 2**j1, :: 2**j1] * 4**j1
                     second.append(average(np.abs(convolve(u1, psi2, 2 ** (j2 - j1))), j2))
     return np.stack(zeroth + first + second)
+
+
+def per_sample_gradients(
+    model: nn.Module, x: Tensor, losses: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Of each parameter, [B, ...]: `torch.func.grad` of one record's loss after another.
+
+    Each is seen beside itself: of one alone, the gradient of torch's instance norm is another's.
+
+    Args:
+        losses: maps outputs [B, ...] to the loss of each record, [B].
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(weights: dict[str, Tensor], record: Tensor) -> Tensor:
+        return losses(functional_call(model, weights, (torch.stack([record, record]),)))[0]
+
+    each = [grad(loss)(parameters, record) for record in x]
+    return {name: torch.stack([one[name] for one in each]) for name in parameters}

@@ -45,7 +45,7 @@ def train(folder, *settings, name="run"):
 @contextlib.asynccontextmanager
 async def serving(folder, *, tokens=None, on_failure=lambda: None, place=None, **limits):
     """A service and an HTTP client of it in this process; its workers are processes."""
-    limits = Limits(**{"memory_bytes": 0, "answer_s": 120.0, **limits})
+    limits = Limits(**{"memory_bytes": 0, "answer_s": 120.0, "refusal_s": 0.0, **limits})
     with scratch("privet-keys-", Path(place or tempfile.gettempdir())) as theirs:
         service = Service(folder, theirs, limits, tokens, on_failure)
         app = service.app()

@@ -22,7 +22,8 @@ COMMANDS = [shlex.split(line) for line in LINES]
 TABLE = [
     shlex.split(command) for command in re.findall(r"^\| `(privet .*?)`", README, re.MULTILINE)
 ]
-ELSEWHERE = {"serve", "link", "node", "ledger"}  # test_inference.py, test_deployment.py
+# test_inference.py, test_deployment.py, test_own_data.py
+ELSEWHERE = {"serve", "link", "node", "ledger", "new", "plan"}
 SMALL = ["-s", "data.name=digits", "-s", "federation.rounds=1"]
 
 

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.fixed import FixedLayers
-from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
+from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
-from clients.arithmetic.streams.stochastic import StochasticLayers, StochasticLinear
+from clients.arithmetic.streams.layers import StochasticLayers
+from clients.arithmetic.streams.stochastic import StochasticLinear
 from clients.protocol import Formats
 from privacy.cipher import Key, Stream
 
@@ -57,6 +58,7 @@ def begin_pass(dice: list[Dice], step: Key, records: Tensor) -> None:
 @torch.no_grad()
 def constrain(model: nn.Module) -> None:
     """After an update: keep weights in the [-1, 1] of their straight-through window."""
+    windowed = (ArithmeticLinear, ArithmeticConv1d, ArithmeticConv2d, StochasticLinear)
     for module in model.modules():
-        if isinstance(module, (ArithmeticLinear, ArithmeticConv2d, StochasticLinear)):
+        if isinstance(module, windowed):
             module.weight.clamp_(-1, 1)

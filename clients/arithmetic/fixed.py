@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from clients.arithmetic import projections
 from clients.arithmetic.layers import (
+    ArithmeticConv1d,
     ArithmeticConv2d,
     ArithmeticLinear,
     KeepRange,
@@ -16,6 +17,8 @@ from clients.arithmetic.layers import (
 from clients.arithmetic.projections import Projected
 from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.arithmetic.settings import Arithmetic
+from clients.protocol import Size
+from privacy.errors import ModelError
 
 
 class FixedLayers:
@@ -44,13 +47,42 @@ class FixedLayers:
         return layers
 
     def conv2d(
-        self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
+        self,
+        inputs: int,
+        outputs: int,
+        size: Size,
+        *,
+        stride: int = 1,
+        padding: Size = 0,
+        groups: int = 1,
     ) -> list[nn.Module]:
         """As `linear`."""
         layer = ArithmeticConv2d(
+            inputs,
+            outputs,
+            size,
+            self.projection(),
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+        return self._between(layer)
+
+    def conv1d(
+        self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
+    ) -> list[nn.Module]:
+        """As `linear`."""
+        layer = ArithmeticConv1d(
             inputs, outputs, size, self.projection(), stride=stride, padding=padding
         )
         return self._between(layer)
+
+    def float_only(self, layer: nn.Module, name: str) -> list[nn.Module]:
+        """Raises ModelError."""
+        raise ModelError(
+            f"[arithmetic] name = {self._settings.name!r}: has no {name}; use name = 'float', or a "
+            "[model] of dense layers and convolutions"
+        )
 
     def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
         """The chosen one, or the sign."""

@@ -17,6 +17,7 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
 from clients.arithmetic.straight import pass_straight, signs
+from clients.protocol import Size
 from clients.seeds import uniforms
 from privacy.dp.rules import RULES, Share
 
@@ -117,6 +118,30 @@ class ArithmeticConv2d(nn.Conv2d):
         self,
         inputs: int,
         outputs: int,
+        size: Size,
+        projection: Projection,
+        *,
+        stride: int,
+        padding: Size,
+        groups: int = 1,
+    ) -> None:
+        super().__init__(inputs, outputs, size, stride=stride, padding=padding, groups=groups)
+        self.projection, self.dice = projection, projection.dice
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, P, Q]"""
+        projected = self.projection(self.weight, self.training)
+        weight = _Straight.apply(self.weight, projected)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
+
+
+class ArithmeticConv1d(nn.Conv1d):
+    """A convolution over time on projected weights."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
         size: int,
         projection: Projection,
         *,
@@ -127,10 +152,10 @@ class ArithmeticConv2d(nn.Conv2d):
         self.projection, self.dice = projection, projection.dice
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, O, P, Q]"""
+        """[B, C, L] -> [B, O, P]"""
         projected = self.projection(self.weight, self.training)
         weight = _Straight.apply(self.weight, projected)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+        return F.conv1d(x, weight, self.bias, self.stride, self.padding)
 
 
 class Sign(nn.Module):
@@ -239,4 +264,8 @@ def _conv2d(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
     return windowed(layer, RULES[nn.Conv2d](layer, x, g))
 
 
-RULES |= {ArithmeticLinear: _linear, ArithmeticConv2d: _conv2d}
+def _conv1d(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
+    return windowed(layer, RULES[nn.Conv1d](layer, x, g))
+
+
+RULES |= {ArithmeticLinear: _linear, ArithmeticConv2d: _conv2d, ArithmeticConv1d: _conv1d}

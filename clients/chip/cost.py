@@ -1,9 +1,11 @@
 """What a network costs on a chip: latency, energy, traffic, utilisation and memory, phase by phase.
 
 A layer's latency is the slowest of three: the array (with the buses of its dataflow), the buffer's
-ports, and DRAM; they overlap, except that outputs may have to drain alone. Element-wise layers are
-free on accelerators, whose outputs pass through them, and cost cycles on a microcontroller. Norms,
-clipping, noise and update run on the chip's lanes, and stream through its memory.
+ports, and DRAM; they overlap, except that outputs may have to drain alone. What works on each value
+by itself is free on accelerators, whose outputs pass through it, and costs cycles on a
+microcontroller. Layers that read all values before they give one (norms, softmax), tables, and the
+norms, clipping, noise and update of a step run on the chip's lanes, and stream through its memory.
+The weights of a recurrent layer stay from step to step where the chip has room for them.
 """
 
 import math
@@ -23,12 +25,14 @@ from clients.chip.dataflows.execution import Execution
 from clients.chip.dataflows.sparsity import density, packed
 from clients.chip.energy import PARTS, PJ, price, word_bits
 from clients.chip.hardware import Chip
-from clients.chip.memory.peak import Memory, peak
+from clients.chip.memory.peak import Held, Memory, by_layer, peak
 from clients.chip.memory.peak import in_turn as peaks_in_turn
+from clients.chip.memory.reload import stay, with_weights_kept
 from clients.chip.precision import Precision
 from clients.chip.rates import lane_seconds, passes_for, peak_rate
+from clients.chip.workloads.nests import Task
 from clients.chip.workloads.networks import reference
-from clients.chip.workloads.training import Task, tasks
+from clients.chip.workloads.training import tasks
 from clients.chip.workloads.workload import Nest, Network, Workload
 from privacy.errors import SettingsError
 
@@ -92,6 +96,7 @@ class Cost:
     Attributes:
         rows: by layer and phase, in the order of execution.
         memory: at the worst moment.
+        held: by layer.
     """
 
     network: str
@@ -99,6 +104,7 @@ class Cost:
     batch: int
     rows: tuple[PhaseCost, ...]
     memory: Memory
+    held: tuple[Held, ...] = ()
 
     @property
     def latency_s(self) -> float:
@@ -167,7 +173,9 @@ def estimate(
 def in_turn(first: Cost, then: Cost, chip: Chip) -> Cost:
     """Two inferences on the same records, one after the other: a fixed transform and its model."""
     memory = peaks_in_turn(first.memory, then.memory, chip)
-    return Cost(then.network, then.chip, then.batch, first.rows + then.rows, memory)
+    return Cost(
+        then.network, then.chip, then.batch, first.rows + then.rows, memory, first.held + then.held
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -183,18 +191,21 @@ def _estimate(
         )
     rows = []
     for task in tasks(network, workload, batch):
-        if task.nest is None and task.phase == "forward" and chip.microcontroller is None:
-            continue  # done as outputs pass
+        if task.passing and chip.microcontroller is None:
+            continue
         if task.nest is not None and (batch == 0 or task.nest.macs == 0):
             continue
         rows.append(_cost(task, chip, workload, precision))
     memory = peak(network, chip, workload, precision, batch)
-    return Cost(network.name, chip.title, batch, tuple(rows), memory)
+    held = by_layer(network, workload, precision, batch)
+    return Cost(network.name, chip.title, batch, tuple(rows), memory, held)
 
 
 def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> PhaseCost:
     done = _execute(task.nest, chip, workload, precision) if task.nest else Execution(0, 0, 0, 0)
     repeat = task.repeat
+    if task.nest and task.stays and stay(task.nest, chip, precision):
+        done = with_weights_kept(done, repeat)
     passes = passes_for(chip, precision)
     clock, memory = chip.clock_hz, chip.memory
     # Array and buffer.
@@ -209,7 +220,9 @@ def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> P
     squeezed = packed(chip.array, workload, precision.activation_bits)
     activation = precision.activation_bits * squeezed
     output_bits = done.dram.outputs * activation
-    bits = done.dram.inputs * activation + done.dram.weights * precision.weight_bits + output_bits
+    computed = task.nest is not None and task.nest.computed
+    weight_bits = done.dram.weights * (activation if computed else precision.weight_bits)
+    bits = done.dram.inputs * activation + weight_bits + output_bits
     moved_bits = task.moved * _stream_bits(task, precision)
     dram_bits = repeat * bits + moved_bits
     dram_s = drain_s = 0.0
@@ -227,7 +240,7 @@ def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> P
     joules["dram"] += moved_bits / chip.word_bits * energy.dram.pj * PJ
     joules["static"] += latency_s * energy.static_w
     words = repeat * done.dram.words + task.moved
-    least = repeat * _least_words(task.nest) + task.moved
+    least = _least_words(task) + task.moved
     macs = repeat * (task.nest.macs if task.nest else 0)
     rate = peak_rate(chip, precision)
     sums = max(chip.sum_bits, precision.activation_bits)
@@ -268,8 +281,12 @@ def _stream_bits(task: Task, precision: Precision) -> int:
     return precision.activation_bits if task.phase == "forward" else 32
 
 
-def _least_words(nest: Nest | None) -> int:
-    return nest.inputs + nest.weights + nest.outputs if nest else 0
+def _least_words(task: Task) -> int:
+    """Each operand once; of weights that stay, once for all times."""
+    if (nest := task.nest) is None:
+        return 0
+    once = 1 if task.stays else task.repeat
+    return task.repeat * (nest.inputs + nest.outputs) + once * nest.weights
 
 
 def _bound(processing_s: float, compute_s: float, dram_s: float) -> Bound:

@@ -5,7 +5,7 @@ from math import ceil
 from clients.chip.dataflows.multiplexed import chip_bits
 from clients.chip.hardware import Chip
 from clients.chip.precision import Precision
-from clients.chip.workloads.training import Task
+from clients.chip.workloads.nests import Task
 
 
 def passes_for(chip: Chip, precision: Precision) -> int:

@@ -225,6 +225,21 @@ def _require_images(where: str, x: tuple[int, ...], y: tuple[int, ...]) -> None:
 
 
 def read_npz(path: Path) -> Arrays:
+    """As `read_archive`, of bytes.
+
+    Raises:
+        DataError: as there, or an array is of another type.
+    """
+    arrays = read_archive(path)
+    for name, array in arrays.items():
+        if array.dtype != np.uint8:
+            raise DataError(
+                f"{path}: {name} is {array.dtype}, must be uint8: whole numbers from 0 to 255"
+            )
+    return arrays
+
+
+def read_archive(path: Path) -> dict[str, NDArray]:
     """Read numpy's archive of `train_x`, `train_y` and, if they are there, `test_x`, `test_y`.
 
     Raises:
@@ -255,11 +270,6 @@ def read_npz(path: Path) -> Arrays:
         raise DataError(
             f"{path}: {_some(unread)}: not read; take it out, or name it one of {', '.join(ARRAYS)}"
         )
-    for name, array in arrays.items():
-        if array.dtype != np.uint8:
-            raise DataError(
-                f"{path}: {name} is {array.dtype}, must be uint8: whole numbers from 0 to 255"
-            )
     return arrays
 
 

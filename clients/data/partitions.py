@@ -1,14 +1,18 @@
 """Who holds which of a data set's training records."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.seeds import derive
 from privacy.errors import DataError
+
+BLOCK = 8  # of overlapping windows, in their own number
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,13 @@ class Partition:
         mine = self._of(client)
         return mine[self.held_out[mine]]
 
+    def most_of(self, person: NDArray | None) -> int:
+        """Records of whoever has most of those that are trained on; 0 where nobody says whose."""
+        mine = (self.owner >= 0) & ~self.held_out
+        if person is None or not mine.any():
+            return 0
+        return int(np.unique(person[mine].astype(str), return_counts=True)[1].max())
+
     def _of(self, client: int) -> NDArray[np.int64]:
         order, starts = self._by_owner
         return order[starts[client] : starts[client + 1]]
@@ -52,7 +63,8 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
     Raises:
         DataError: some client would have no record to train on.
     """
-    y = load(data).train_y
+    dataset = load(data)
+    y = dataset.train_y
     if data.partition == "nodes":
         return Partition(np.full(len(y), -1, dtype=np.int32), np.zeros(len(y), dtype=bool))
     if data.limit > len(y):
@@ -66,6 +78,12 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
         )
     owner = np.full(len(y), -1, dtype=np.int32)
     held_out = np.zeros(len(y), dtype=bool)
+    if data.partition == "person":
+        assert dataset.train_person is not None
+        for client, mine in enumerate(_persons(data, dataset.train_person, pool, num_clients)):
+            owner[mine] = client
+            held_out[_aside(data, dataset.train_person, mine, client, rng)] = True
+        return Partition(owner, held_out)
     for client, mine in enumerate(_SPREAD[data.partition](data, y, pool, num_clients, rng)):
         aside = round(len(mine) * data.held_out)
         if len(mine) <= aside:
@@ -77,6 +95,58 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
         owner[mine] = client
         held_out[mine[:aside]] = True
     return Partition(owner, held_out)
+
+
+def _persons(data: Data, person: NDArray, pool: NDArray, num_clients: int) -> list[NDArray]:
+    """Whole persons to each client: the largest first, to whoever has fewest records.
+
+    Raises:
+        DataError: more clients than persons.
+    """
+    mine = np.sort(pool)
+    names, first, back = np.unique(person[mine].astype(str), return_index=True, return_inverse=True)
+    if num_clients > len(names):
+        raise DataError(
+            f"[federation] clients = {num_clients}: the records are of {len(names)} persons "
+            f"([data] person = {data.person!r}), and clients hold whole ones; ask for "
+            f"clients = {len(names)} or fewer"
+        )
+    if num_clients == len(names):  # in the order in which they come
+        return [mine[back == name] for name in np.argsort(first)]
+    sizes = np.bincount(back)
+    held: list[list[int]] = [[] for _ in range(num_clients)]
+    load_of = np.zeros(num_clients, dtype=np.int64)
+    for name in np.argsort(-sizes, kind="stable"):
+        client = int(load_of.argmin())
+        held[client].append(int(name))
+        load_of[client] += sizes[name]
+    return [mine[np.isin(back, which)] for which in held]
+
+
+def _aside(
+    data: Data, person: NDArray, mine: NDArray, client: int, rng: np.random.Generator
+) -> NDArray:
+    """What a client of whole persons never trains on: whole persons, if it has enough of them.
+
+    Else records at random, so that they differ from the others in nothing but that; where windows
+    overlap, in blocks, few of which share samples with others.
+    """
+    names = np.unique(person[mine].astype(str))
+    if data.held_out and len(names) >= 1 / data.held_out:
+        groups = person[mine].astype(str)
+    else:
+        overlap = math.ceil(data.windows.length / data.windows.step)
+        groups = np.arange(len(mine)) // (1 if overlap <= 1 else BLOCK * overlap)
+    num = round(len(mine) * data.held_out)
+    names, sizes = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(names))
+    chosen = order[: int(np.searchsorted(sizes[order].cumsum(), num, side="right"))]
+    if len(chosen) == len(names):
+        raise DataError(
+            f"[data] partition = 'person': client {client} has {len(mine)} records, and none would "
+            "be left to train on; ask for fewer clients, or a smaller held_out"
+        )
+    return mine[np.isin(groups, names[chosen])]
 
 
 def _iid(

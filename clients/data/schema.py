@@ -7,8 +7,9 @@ a record: neither the greatest label among them nor how many there are.
 from pathlib import Path
 from typing import Annotated
 
+from clients.data.dataset import Dataset
 from clients.data.formats import read_folder
-from clients.data.sets import MOST_CLASSES, MOST_RECORDS, MOST_SIDE, Data, Dataset
+from clients.data.settings import MOST_CLASSES, MOST_RECORDS, MOST_SIDE, Data
 from clients.protocol import Form
 from privacy.errors import DataError, SettingsError
 from privacy.settings import Range, Section
@@ -42,6 +43,10 @@ class Schema(Section):
         Raises:
             SettingsError: names the key.
         """
+        if data.name == "file":
+            raise SettingsError(
+                "[data] name = 'file': this node's owner told of grey pictures; ask for those"
+            )
         if data.classes < self.classes:
             raise SettingsError(
                 f"[data] classes = {data.classes}: this node's owner told of {self.classes}"

@@ -3,27 +3,24 @@
 import hashlib
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.dataset import Dataset
+from clients.data.encodings import Scaled
+from clients.data.files import load_file
 from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
-from clients.protocol import Form
+from clients.data.settings import Data
 from privacy.errors import DataError
 from privacy.files import write_atomically
 from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign
-from privacy.settings import Range, Section
 
 Arrays = dict[str, NDArray[np.uint8]]
 PARTS = ("train_x", "train_y", "test_x", "test_y")
-
-MOST_RECORDS = (1 << 31) - 1
-MOST_SIDE = 1 << 14  # pixels
-MOST_CLASSES = 256  # a label is a byte
 
 # SHA-256 of the arrays' bytes in the order of PARTS: it outlives any file format.
 CONTENT_SHA256 = {
@@ -32,61 +29,6 @@ CONTENT_SHA256 = {
     "digits": "641ea238b8d93cb48db634356a19bafb532130a719f1fc4955a5beaa389ac988",
 }
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-class Data(Section):
-    """What is trained on and how it is spread over clients.
-
-    Attributes:
-        name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's), or
-            `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`).
-        limit: use only so many training records, chosen by the run's seed; 0 uses all.
-        crop: pixels cut off every side of every image.
-        partition: `iid`; `dirichlet`: each label spread by Dirichlet(alpha) (Hsu et al. 2019);
-            `shards`: each client gets `shards` runs of records sorted by label (McMahan 2017);
-            `nodes`: each client is a device with its own folder of records.
-        held_out: share of each client's records that it never trains on.
-        classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is up to the
-            greatest label of the records, for training or test.
-        nominal_records: how many records a client is said to train on, told to devices; 0 is all
-            training records over all clients. Under a budget it stands wherever the client's own
-            number would: that is private, since neighbours differ by a record.
-    """
-
-    name: Literal["mnist", "fashion-mnist", "digits", "idx"] = "digits"
-    path: str = ""
-    limit: Annotated[int, Range(0, MOST_RECORDS)] = 0
-    crop: Annotated[int, Range(0, MOST_SIDE)] = 0
-    partition: Literal["iid", "dirichlet", "shards", "nodes"] = "iid"
-    alpha: Annotated[float, Range(1e-3, 1e6)] = 0.5
-    shards: Annotated[int, Range(1, 1_000_000)] = 2
-    held_out: Annotated[float, Range(1e-6, 0.999, or_zero=True)] = 0.1
-    classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
-    nominal_records: Annotated[int, Range(0, MOST_RECORDS)] = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images uint8 [N, H, W] and labels uint8 [N]; the test set belongs to no client."""
-
-    name: str
-    train_x: NDArray[np.uint8]
-    train_y: NDArray[np.uint8]
-    test_x: NDArray[np.uint8]
-    test_y: NDArray[np.uint8]
-    scale: float  # what pixel value stands for 1
-    sha256: str
-    num_classes: int  # labels are 0 ... num_classes - 1
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(H, W)"""
-        return self.train_x.shape[1], self.train_x.shape[2]
-
-    @property
-    def form(self) -> Form:
-        """What a model reads of a record, and gives."""
-        return Form(self.shape, self.num_classes)
 
 
 def cache_folder() -> Path:
@@ -148,6 +90,8 @@ def load(data: Data) -> Dataset:
         DataError: missing or corrupt, with the command that mends it; or nothing is left of it; or
             its labels are not those of its classes.
     """
+    if data.name == "file":
+        return load_file(data.source)
     where = data.path or ("." if data.name == "idx" else data.name)
     return _with_classes(_load(data.name, data.path, data.crop), data.classes, where)
 
@@ -204,7 +148,8 @@ def _load(name: str, path: str, crop: int) -> Dataset:
     scale = 16.0 if name == "digits" else 255.0
     if crop:
         arrays, sha256 = _cropped(arrays, crop)
-    return Dataset(name=name, scale=scale, sha256=sha256, num_classes=0, **arrays)
+    train_x, train_y, test_x, test_y = (arrays[part] for part in PARTS)
+    return Dataset(name, train_x, train_y, test_x, test_y, sha256, 0, Scaled(scale))
 
 
 def _cropped(arrays: Arrays, crop: int) -> tuple[Arrays, str]:

@@ -6,27 +6,58 @@ entered with it (`FRONTS`: with the steps that a chip is asked to do; cached for
 What it `reads` of the settings is entered too, so that a setting it does not read is refused.
 
 settings     [model]
-perceptron   dense layers on pixels
-convnet      two convolutions and two dense layers
-strided      one strided convolution, squares between
-scatter      a linear head on a fixed scattering transform
+nets/        ready nets
+adapt        which weights of a net are trained
+own          the user's own model: a class or function in a file
+sources      such files, known by their SHA-256
 fronts       the fixed transforms before a model, by name
 transform    such a transform, step by step
 scattering   the scattering transform
+log_mel      of sounds
+spectrum     of windows
+backbone     features of pictures by frozen public weights
+weights      such weights: files known by their SHA-256
 """
 
-from clients.models.convnet import build_convnet
 from clients.models.fronts import FRONTS, form_behind, front_of, name_front
-from clients.models.perceptron import build_perceptron
-from clients.models.scatter import build_scatter
+from clients.models.nets.autoencoder import build_autoencoder
+from clients.models.nets.convnet import build_convnet
+from clients.models.nets.linear import build_linear
+from clients.models.nets.perceptron import build_perceptron
+from clients.models.nets.sequences import build_attention, build_cnn1d, build_gru, build_lstm
+from clients.models.nets.strided import build_strided
+from clients.models.nets.tabular import build_tabular
+from clients.models.nets.tiny import build_ds_cnn, build_mobilenet, build_resnet8
+from clients.models.own import architecture_of
 from clients.models.settings import MODELS, Architecture, Model
-from clients.models.strided import build_strided
 
-__all__ = ["FRONTS", "MODELS", "Architecture", "Model", "form_behind", "front_of", "name_front"]
+__all__ = [
+    "FRONTS",
+    "MODELS",
+    "Architecture",
+    "Model",
+    "architecture_of",
+    "form_behind",
+    "front_of",
+    "name_front",
+]
 
 MODELS |= {
     "perceptron": Architecture(build_perceptron, reads=("hidden", "activation")),
     "convnet": Architecture(build_convnet, reads=("activation", "norm")),
-    "scatter": Architecture(build_scatter, "scatter", reads=()),
+    "scatter": Architecture(build_linear, "scatter", reads=()),
     "strided": Architecture(build_strided, reads=("hidden", "channels", "kernel", "stride")),
+    "linear": Architecture(build_linear, reads=()),
+    "cnn1d": Architecture(build_cnn1d, reads=("activation", "width", "depth", "kernel")),
+    "gru": Architecture(build_gru, reads=("width", "depth")),
+    "lstm": Architecture(build_lstm, reads=("width", "depth")),
+    "attention": Architecture(build_attention, reads=("width", "depth")),
+    "tabular": Architecture(build_tabular, reads=("hidden", "activation")),
+    "ds-cnn": Architecture(build_ds_cnn, reads=("activation", "width", "depth")),
+    "resnet8": Architecture(build_resnet8, reads=("activation", "width")),
+    "mobilenet": Architecture(build_mobilenet, reads=("activation", "width")),
+    "backbone": Architecture(build_linear, "backbone", reads=()),
+    "autoencoder": Architecture(
+        build_autoencoder, reads=("activation", "width", "depth", "latent")
+    ),
 }

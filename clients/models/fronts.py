@@ -3,6 +3,7 @@
 It learns nothing, so it costs no privacy; each record is transformed by itself.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -10,8 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clients.models.backbone import backbone
+from clients.models.log_mel import log_mel
+from clients.models.own import architecture_of
 from clients.models.scattering import BLOCK, scatter, scattering_steps
-from clients.models.settings import MODELS, Model
+from clients.models.settings import Model
+from clients.models.spectrum import spectrum
 from clients.models.transform import Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
@@ -21,10 +26,23 @@ OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 
 def name_front(model: Model, form: Form) -> str:
-    """Which transform a model reads of such records: a key of `FRONTS`, or `none`."""
+    """Which transform a model reads of such records, as what it gives is kept: a key of `FRONTS`,
+    or `none`; of a backbone with its weights and the size of its pictures."""
+    name = _chosen(model, form)
+    if name == "backbone":
+        return f"{name}-{model.weights_sha256[:16]}-{model.size}"
+    return name
+
+
+def stands_on_backbone(model: Model) -> bool:
+    """Does it read the features of a backbone?"""
+    return "backbone" in (model.front, model.front == "auto" and architecture_of(model).front)
+
+
+def _chosen(model: Model, form: Form) -> str:
     if model.front != "auto":
         return model.front
-    own = MODELS[model.name].front
+    own = architecture_of(model).front
     return OF_KIND.get(form.kind, "none") if own == "none" else own
 
 
@@ -34,36 +52,67 @@ def front_of(model: Model, form: Form) -> Transform | None:
     Raises:
         ModelError: there is no such transform of them.
     """
-    name = name_front(model, form)
+    name = _chosen(model, form)
+    if name == "backbone":
+        return backbone(form, model.weights, model.weights_sha256, model.size)
     return FRONTS[name](form) if name != "none" else None
 
 
 def form_behind(model: Model, form: Form) -> Form:
     """The form of what a model reads of records."""
     front = front_of(model, form)
-    return form if front is None else form._replace(shape=front.shape)
+    if front is None:
+        return form
+    itself = form.outputs == math.prod(form.shape)  # what a model gives back is what it reads
+    return form._replace(
+        shape=front.shape, outputs=math.prod(front.shape) if itself else form.outputs
+    )
 
 
 def _scattering(form: Form) -> Transform:
-    """Scattering coefficients float16 [81 * H/4 * W/4], group-normalised within each record."""
-    if form.kind != "picture" or len(form.shape) != 2:
-        raise ModelError(f"[model] front = 'scatter': records are no grey pictures: {form.shape}")
-    height, width = form.shape
+    """Scattering coefficients float16 [C * 81 * H/4 * W/4] of each channel by itself, normalised in
+    groups within each record."""
+    if form.kind != "picture" or len(form.shape) not in (2, 3):
+        raise ModelError(
+            "[model] front = 'scatter': reads pictures, and these records are a "
+            f"{form.kind} of {list(form.shape)}; use front = 'none', and perceptron or linear"
+        )
+    channels, (height, width) = math.prod(form.shape[:-2]), form.shape[-2:]
     try:
         scatter(torch.zeros(0, height, width))
     except ValueError as error:
         raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
-    size = CHANNELS * (height // 4) * (width // 4)
-    return Transform(_scatter_features, (size,), partial(_scatter_steps, form.shape), BLOCK)
+    size = channels * CHANNELS * (height // 4) * (width // 4)
+    steps = partial(_scatter_steps, channels, height, width)
+    return Transform(partial(_scatter_features, channels), (size,), steps, BLOCK)
 
 
-def _scatter_features(images: Tensor) -> Tensor:
-    return F.group_norm(scatter(images), GROUPS).flatten(1).to(torch.float16)
+def _scatter_features(channels: int, images: Tensor) -> Tensor:
+    coefficients = scatter(images.flatten(0, -3) if images.dim() > 3 else images)
+    each = F.group_norm(coefficients, GROUPS).flatten(1)
+    return each.view(len(images), -1).to(torch.float16)
 
 
-def _scatter_steps(shape: tuple[int, ...]) -> list[Step]:
-    steps = scattering_steps(*shape)
-    return [*steps, Step("normalise", (len(steps) - 1,), steps[-1].size)]
+def _scatter_steps(channels: int, height: int, width: int) -> list[Step]:
+    """Those of one channel, and again of each further one, whose matrices are in memory then."""
+    one = scattering_steps(height, width)
+    plan: list[Step] = []
+    ends: list[int] = []
+    for channel in range(channels):
+        first = len(plan)
+        for step in one:
+            product = step.product and step.product._replace(
+                repeated=step.product.repeated or channel > 0
+            )
+            name = step.name if channels == 1 else f"{step.name} of channel {channel}"
+            reads = tuple(at if at < 0 else at + first for at in step.reads)
+            plan.append(Step(name, reads, step.size, product))
+        ends.append(len(plan) - 1)
+    return [*plan, Step("normalise", tuple(ends), sum(plan[at].size for at in ends))]
 
 
-FRONTS: dict[str, Callable[[Form], Transform]] = {"scatter": _scattering}
+FRONTS: dict[str, Callable[[Form], Transform]] = {
+    "scatter": _scattering,
+    "log-mel": log_mel,
+    "spectrum": spectrum,
+}

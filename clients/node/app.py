@@ -16,12 +16,14 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from clients.data.partitions import partition
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
 from clients.seeds import round_key
+from clients.training.backbones import recall
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -179,13 +181,16 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
     All that can be wrong with a job on records of their owner's schema is found before one is read.
 
     Raises:
+        BudgetExhausted: the model is in a file that the owner did not name.
         DataError: there are no records, or others than were told of.
         ModelError, SettingsError: the model and its weights do not fit each other, or the records.
     """
+    recall(job.model)
     if holder is None:
         if job.data.partition == "nodes":
             raise DataError("this node has no data: start it with privet node --data DIR")
         return job.data, load_net(job, job.data, arrays)
+    holder.admit(job.model)
     holder.schema.require(job.data)
     data = holder.source(job.data)
     require_fit(job, holder.schema.form(data), arrays)

@@ -9,12 +9,14 @@ epsilon-limit       over all runs and servers
 no-epsilon-limit    there is none: each run allows itself what it likes
 delta               at which the limit holds
 allow-seeded        answer jobs whose noise the server can compute itself: for tests and rehearsals
+model               file of the one model of a user's own that may be run here
 allow-unprotected   answer jobs without noise of this device's own, and tell statistics without any
 
 What is not said is not allowed.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +26,28 @@ from flwr.app import ArrayRecord, Context
 from pydantic import Field, model_validator
 from safetensors.torch import load, save
 
+from clients.data.dataset import Dataset
 from clients.data.schema import Schema
-from clients.data.sets import Data, Dataset
 from clients.data.sets import load as load_data
+from clients.data.settings import Data
+from clients.models import Model
+from clients.models.sources import admit, is_own
 from clients.node.replies import has_own_records
 from clients.training.job import Job
 from clients.training.net import Net
 from clients.training.train import Round
 from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
-from privacy.errors import BudgetExhausted, SettingsError
+from privacy.errors import BudgetExhausted, ModelError, SettingsError
 from privacy.settings import Range, parse
+
+log = logging.getLogger("privet")
+
+UNKNOWN = "0" * 64  # no file's SHA-256
+NOT_ADMITTED = (
+    "[model] name: a file of code, which this device runs only if its owner has the same: privet "
+    "node --model FILE, of the SHA-256 that the job tells"
+)
 
 
 class NodeConfig(Schema):
@@ -47,6 +60,7 @@ class NodeConfig(Schema):
     delta: Annotated[float, Range(1e-12, 0.5)] = 1e-5
     allow_seeded: bool = Field(False, alias="allow-seeded")
     allow_unprotected: bool = Field(False, alias="allow-unprotected")
+    model: str = ""
 
     @model_validator(mode="after")
     def _limit_is_stated(self) -> "NodeConfig":
@@ -69,6 +83,7 @@ class Holder:
         allow_seeded: noise that comes from the server's seed protects from nobody who has it.
         allow_unprotected: jobs under another unit than a record, and statistics, carry no noise of
             this device's own.
+        model: a file of the owner's choice, which jobs may name.
     """
 
     data: Path
@@ -77,6 +92,7 @@ class Holder:
     limit: Limit
     allow_seeded: bool
     allow_unprotected: bool
+    model: Path | None = None
 
     @classmethod
     def of(cls, context: Context) -> "Holder | None":
@@ -97,12 +113,13 @@ class Holder:
             Limit(config.epsilon_limit, config.delta),
             config.allow_seeded,
             config.allow_unprotected,
+            Path(config.model) if config.model else None,
         )
 
     def source(self, data: Data) -> Data:
         """The job's data set, read from this device's own folder, wherever the server points, with
         as many classes as the job's model has."""
-        return data.model_copy(update={"path": str(self.data)})
+        return data.model_copy(update={"path": str(self.data), "test_path": ""})
 
     def load(self, data: Data) -> Dataset:
         """This device's records, which `source` names.
@@ -113,6 +130,24 @@ class Holder:
         dataset = load_data(data)
         self.schema.verify(dataset, data)
         return dataset
+
+    def admit(self, model: Model) -> None:
+        """Let a job's model be built, if it is one of privet's or in the owner's own file.
+
+        A message names a file and its SHA-256: no code comes from a server.
+
+        Raises:
+            BudgetExhausted: it names another file, or the owner named none.
+        """
+        if not is_own(model.name):
+            return
+        try:
+            if self.model is not None:
+                admit(self.model, self.model.name, sha256=model.sha256 or UNKNOWN)
+                return
+        except (ModelError, OSError):
+            log.error("%s: is not the file of SHA-256 %s", self.model, model.sha256, exc_info=True)
+        raise BudgetExhausted(NOT_ADMITTED)
 
     def require_promise(self, job: Job, in_sum: bool = False) -> None:
         """Refuse a job that would not keep the promise which the owner counts on.

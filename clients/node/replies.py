@@ -11,6 +11,7 @@ from functools import wraps
 
 from flwr.app import Context, Error, Message
 
+from clients.models.own import explain
 from privacy.errors import (
     BudgetExhausted,
     DataError,
@@ -46,7 +47,9 @@ def reason_of(error: Exception, context: Context) -> str:
     """What the server is told of an error."""
     if has_own_records(context) and not isinstance(error, TOLD):
         return next(text for kind, text in CONSTANT.items() if isinstance(error, kind))
-    return str(error) if isinstance(error, PrivetError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, PrivetError):
+        return str(error)
+    return explain(error) or f"{type(error).__name__}: {error}"
 
 
 def answered(handler: Handler) -> Handler:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from clients.models.sources import is_own
 from clients.protocol import Form
 from clients.training.arrays import MOST_WEIGHT, decode, is_within
 from clients.training.job import MOST_WEIGHTS, Job
@@ -109,7 +110,13 @@ def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
         ModelError: there is no such model, or it is too large.
         SettingsError: the weights are not that model's.
     """
-    with torch.device("meta"), _Shapes():
+    try:
+        with torch.device("meta"), _Shapes():
+            like = build(job.model, form, job.arithmetic).state_dict()
+    except ModelError:
+        if not is_own(job.model.name):
+            raise
+        # The owner's own code may look at a tensor's values, which `meta` has not.
         like = build(job.model, form, job.arithmetic).state_dict()
     if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
         raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
@@ -126,8 +133,8 @@ def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: in
     Raises:
         ModelError: the model cannot be trained so.
     """
-    x = torch.zeros((2, *inputs.shape), dtype=inputs.x.dtype)
-    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.scale)
+    x = torch.zeros((2, *inputs.x.shape[1:]), dtype=inputs.x.dtype)
+    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.encoding)
     training = job.training.model_copy(update={"local_steps": 1, "sample_rate": 1.0})
     budget = job.budget.model_copy(update={"epsilon": None})
     one_step = job.model_copy(update={"training": training, "budget": budget})

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import model_validator
 
 from clients.arithmetic import Arithmetic
-from clients.data.sets import Data
+from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from privacy.dp.budget import Budget

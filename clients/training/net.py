@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
-from clients.models import MODELS, Model, form_behind
-from clients.protocol import Form
+from clients.models import Model, architecture_of, form_behind
+from clients.models.adapt import adapt
+from clients.models.own import require_fit, takes_layers
+from clients.models.sources import is_own
+from clients.protocol import Form, Layers
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
@@ -26,10 +29,20 @@ def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module
     Raises:
         ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
-    architecture, layers = MODELS[model.name], arithmetic.layers()
+    layers = arithmetic.layers()
+    if arithmetic.name != "float" and not takes_layers(model):
+        raise ModelError(
+            f"[arithmetic] name = {arithmetic.name!r}: {model.name} is made of torch's own layers, "
+            "which compute in float; use name = 'float', or ask for `layers` in its signature"
+        )
+    if arithmetic.name != "float" and model.adapt not in ("all", "head"):
+        raise ModelError(
+            f"[model] adapt = {model.adapt!r}: stands beside layers of floats; use [arithmetic] "
+            "name = 'float', or adapt = 'head'"
+        )
     read, pool = form_behind(model, form), model.pool
     if pool == 1:
-        return architecture.build(model, read, layers)
+        return _built(model, read, layers)
     *channels, height, width = (1, *form.shape) if len(form.shape) > 1 else (1, 1, 1)
     if form.kind != "picture" or read != form or height % pool or width % pool:
         raise ModelError(
@@ -37,9 +50,26 @@ def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module
             "pooled so; use 1, or a divisor of both sides and a model that reads pixels"
         )
     pooled = (*channels[1:], height // pool, width // pool)
-    built = architecture.build(model, form._replace(shape=pooled), layers)
+    built = _built(model, form._replace(shape=pooled), layers)
     chain = built.children() if type(built) is nn.Sequential else [built]
     return nn.Sequential(nn.AvgPool2d(model.pool), *chain)
+
+
+def _built(model: Model, form: Form, layers: Layers) -> nn.Module:
+    net = adapt(architecture_of(model).build(model, form, layers), model.adapt)
+    if is_own(model.name):
+        require_fit(net, model, form)
+    return net
+
+
+def frozen(model: Model, form: Form, arithmetic: Arithmetic) -> frozenset[str]:
+    """Names of the weights that no device trains: what an update says of them is rounding, or
+    noise that was added to all."""
+    if model.adapt == "all" and not is_own(model.name):
+        return frozenset()
+    with torch.random.fork_rng(devices=[]):
+        net = build(model, form, arithmetic)
+    return frozenset(name for name, p in net.named_parameters() if not p.requires_grad)
 
 
 def _sides(shape: tuple[int, ...]) -> str:
@@ -88,7 +118,9 @@ class Net:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains."""
-        return list(self.module.parameters()) if self.program is None else [self.program.flat]
+        if self.program is not None:
+            return [self.program.flat]
+        return [p for p in self.module.parameters() if p.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
         """All weights by name, sharing their memory."""

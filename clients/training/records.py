@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.data.sets import Data, Dataset, cache_folder, load
+from clients.data.dataset import Dataset
+from clients.data.encodings import PLAIN, Encoding
+from clients.data.sets import cache_folder, load
+from clients.data.settings import Data
 from clients.models import Model, front_of, name_front
 from clients.models.transform import Transform
 from clients.seeds import digest
@@ -21,16 +24,20 @@ TRANSFORM_VERSION = 1  # of all transforms: raise it when one changes, and cache
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Inputs in a compact type [N, ...], labels int64 [N]."""
+    """Records in a compact type [N, ...]; labels int64 [N], or targets float32 [N, K]."""
 
     x: Tensor
     y: Tensor
-    scale: float = 1.0
+    encoding: Encoding = PLAIN
 
     def inputs(self, indices: Tensor) -> Tensor:
         """Inputs of some records, float32 [B, ...]."""
-        chosen = self.x[indices].float()
-        return chosen.div_(self.scale) if self.scale != 1 else chosen
+        return self.encoding(self.x[indices])
+
+    def targets(self, indices: Tensor, inputs: Tensor) -> Tensor:
+        """What a model is to say of some records: `y`, or their `inputs` themselves."""
+        chosen = self.y[indices]
+        return chosen if chosen.dim() == 1 or chosen.shape[1] else inputs.flatten(1)
 
     def digest(self, indices: Tensor) -> bytes:
         """SHA-256 of some records, in their order."""
@@ -46,7 +53,7 @@ class Records:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one record's inputs."""
-        return tuple(self.x.shape[1:])
+        return tuple(self.encoding(self.x[:0]).shape[1:])
 
     def __len__(self) -> int:
         return len(self.y)
@@ -54,42 +61,39 @@ class Records:
 
 def records(data: Data, model: Model) -> tuple[Records, Records]:
     """Training and test records of a data set as `model` reads them, once a process."""
-    return _records(data.name, data.path, data.crop, data.classes, model)
+    return _records(data.source, model)
 
 
 @lru_cache(maxsize=4)
-def _records(
-    data_name: str, path: str, crop: int, classes: int, model: Model
-) -> tuple[Records, Records]:
-    dataset = load(
-        Data(name=data_name, path=path, crop=crop, classes=classes)  # type: ignore[arg-type]
-    )
-    front = front_of(model, dataset.form)
+def _records(data: Data, model: Model) -> tuple[Records, Records]:
+    dataset = load(data)
+    front, encoding = front_of(model, dataset.form), dataset.encoding
     x = (torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.test_x))
-    y = tuple(torch.from_numpy(part).long() for part in (dataset.train_y, dataset.test_y))
-    if front is None:
-        scale = dataset.scale
-    else:
-        features, scale = _features(dataset, name_front(model, dataset.form), front), 1.0
-        x = (features[: len(y[0])], features[len(y[0]) :])
-    return Records(x[0], y[0], scale), Records(x[1], y[1], scale)
+    if front is not None:
+        features = _features(dataset, name_front(model, dataset.form), front)
+        x, encoding = (features[: len(x[0])], features[len(x[0]) :]), PLAIN
+    y = [
+        torch.from_numpy(part).long() if dataset.task == "classes" else torch.from_numpy(part)
+        for part in (dataset.train_y, dataset.test_y)
+    ]
+    return Records(x[0], y[0], encoding), Records(x[1], y[1], encoding)
 
 
 def _features(dataset: Dataset, name: str, front: Transform) -> Tensor:
     """The transform of all images, training then test: a memory map of the cached file."""
     file = cache_folder() / f"{name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
-    num = len(dataset.train_x) + len(dataset.test_x)
+    parts = [torch.from_numpy(part) for part in (dataset.train_x, dataset.test_x)]
+    num = len(parts[0]) + len(parts[1])
     try:
         cached = np.load(file, mmap_mode="c", allow_pickle=False)
         if len(cached) == num:
             return torch.from_numpy(cached)
     except (OSError, ValueError, EOFError):
         pass  # not there, or not whole: it is only a cache
-    images = np.concatenate([dataset.train_x, dataset.test_x])
+    compact = torch.cat(parts)
 
     def block(start: int) -> Tensor:
-        pixels = torch.from_numpy(images[start : start + BLOCK]).float()
-        return front(pixels / dataset.scale)
+        return front(dataset.encoding(compact[start : start + BLOCK]))
 
     # One torch thread to a core: faster than many threads in one product, and steady on a busy
     # machine, where those wait for one another.

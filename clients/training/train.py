@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clients.data.distort import distort
 from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
+from clients.training.losses import LOSSES, Loss
 from clients.training.net import Net
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
@@ -72,14 +72,14 @@ def train(
             (word,) = Stream(dice.derive("distortion")).words(1)
             inputs = distort(inputs, job.training.distortion, row_seeds(word, chosen.numpy()))
         net.begin_pass(dice, chosen)
-        return inputs, records.y[chosen]
+        return inputs, records.targets(chosen, inputs)
 
     if job.budget.unit != "record":
         total = 0.0
         batches = _shuffled(len(members), job, Stream(key.derive("batches")))
         for step, batch in enumerate(batches):
             optimizer.zero_grad()
-            total += _mean_gradient(net, *fetch(step, batch))
+            total += _mean_gradient(net, *fetch(step, batch), LOSSES[job.data.task])
             pull()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
@@ -100,9 +100,10 @@ def train(
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=pull if round_.proximal else None,
     )
+    loss = LOSSES[job.data.task]
     try:
         for step, batch in enumerate(private.batches(job.training.local_steps)):
-            private.classify(partial(fetch, step), batch)
+            private.classify(partial(fetch, step), batch, loss)
             net.constrain()
     finally:
         private.close()
@@ -134,7 +135,8 @@ def nominal_records(job: Job, own: int) -> int:
 
 def net_of(model: nn.Module, records: Records, job: Job) -> Net:
     """The model as the job has it trained."""
-    return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
+    compiled = job.training.per_sample == "compiled" and job.data.task == "classes"
+    return Net(model, records.shape, compiled=compiled)  # whose kernels know one loss
 
 
 def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:
@@ -160,10 +162,10 @@ def _proximal_pull(parameters: list[nn.Parameter], mu: float) -> Callable[[], No
     return pull
 
 
-def _mean_gradient(net: Net, x: Tensor, y: Tensor) -> float:
+def _mean_gradient(net: Net, x: Tensor, y: Tensor, loss_of: Loss) -> float:
     """The gradient of the batch's mean loss, in `p.grad`; returns that loss."""
     if net.program is None:
-        mean_loss = F.cross_entropy(net.module(x), y)
+        mean_loss = loss_of(net.module(x), y).mean()
         mean_loss.backward()
         return mean_loss.item()
     total = torch.zeros_like(net.program.flat.data, dtype=torch.float64)
@@ -172,11 +174,18 @@ def _mean_gradient(net: Net, x: Tensor, y: Tensor) -> float:
     return loss / len(y)
 
 
-def evaluate(net: Net, records: Records, indices: Tensor) -> tuple[float, int]:
-    """Summed cross-entropy, and the number of right answers, of `net` on some records."""
-    loss, correct = 0.0, 0
+def evaluate(
+    net: Net, records: Records, indices: Tensor, task: str = "classes"
+) -> tuple[float, int]:
+    """Summed loss, and the number of right answers, of `net` on some records.
+
+    Under tasks other than classes no answer is right or wrong, and the number is 0.
+    """
+    total, correct = 0.0, 0
     for batch in indices.split(500):
-        logits, y = net.logits(records.inputs(batch)), records.y[batch]
-        loss += float(F.cross_entropy(logits, y, reduction="sum"))
-        correct += int((logits.argmax(1) == y).sum())
-    return loss, correct
+        inputs = records.inputs(batch)
+        outputs, y = net.logits(inputs), records.targets(batch, inputs)
+        total += float(LOSSES[task](outputs, y).sum())
+        if task == "classes":
+            correct += int((outputs.argmax(1) == y).sum())
+    return total, correct

@@ -8,7 +8,8 @@ training      the private step: sample, clip, add noise, charge
 sampling      who is in a batch
 optimizer     Opacus's optimizer, with sums in float64 and noise in whole numbers
 bookkeeping   per-record norms and clipped sums in one pass, layer by layer
-rules         what each kind of layer adds to a record's norm and to the sum
+taps          what each trained layer leaves behind in a pass
+rules/        what each kind of layer adds to a record's norm and to the sum
 compiled/     the same step as one program of kernels
 kernels/      what numba compiles
 grid          sums in whole steps of a public size, and what rounding adds to a record's influence

@@ -3,13 +3,14 @@
 Opacus's hooks materialise one gradient a sample and a parameter, B x |W| numbers. Here one backward
 pass leaves, at each layer, its input x and the gradient g of its output. From the two follow, by
 the layer's rule (`privacy.dp.rules`), the per-sample norms and, once the clip factors are known,
-the clipped sum. The ordinary weight gradient is never computed.
+the clipped sum. The ordinary weight gradient is never computed. A parameter that is used more than
+once, in a layer called twice or tied to another's, has its gradients added record by record.
 
 It is a `GridOptimizer` of Opacus's kind, which adds the noise for all parameters at once. A
 compiled program takes the place of autograd where `privacy.dp.compiled` has one.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any, NamedTuple
 
 import torch
@@ -18,41 +19,16 @@ from torch import Tensor, nn
 from privacy.dp.compiled import Program
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
-from privacy.dp.rules import RULES, Share
+from privacy.dp.rules import RULES, Share, materialised, rule_of
+from privacy.dp.taps import Record, Taps
 from privacy.errors import ModelError
 
 
-class Record(NamedTuple):
-    """What one layer leaves behind in one backward pass."""
+class Use(NamedTuple):
+    """The share of some parameters, in the order of its sums."""
 
-    layer: nn.Module
-    x: Tensor
-    g: Tensor
-
-
-def trained_layers(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers that own trainable parameters.
-
-    Raises:
-        ModelError: one has no per-sample rule, shares a parameter, or is frozen in part.
-    """
-    seen: set[int] = set()
-    for name, layer in model.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if not any(p.requires_grad for p in own):
-            continue
-        if type(layer) not in RULES:
-            known = ", ".join(kind.__name__ for kind in RULES)
-            raise ModelError(
-                f"layer {name} ({type(layer).__name__}): no per-sample gradient rule; use one of "
-                f"{known}, or register one in privacy.dp.rules.RULES"
-            )
-        if not all(p.requires_grad for p in own):
-            raise ModelError(f"layer {name}: frozen in part; freeze all of its parameters or none")
-        if not seen.isdisjoint(map(id, own)):
-            raise ModelError(f"layer {name}: shares a parameter with another; untie them")
-        seen.update(map(id, own))
-        yield layer
+    parameters: list[nn.Parameter]
+    share: Share
 
 
 def require_row_a_record(rows: int, num_records: int) -> None:
@@ -64,41 +40,25 @@ def require_row_a_record(rows: int, num_records: int) -> None:
         )
 
 
-class _Tap(torch.autograd.Function):
-    """The identity, which on its way back notes the gradient of a layer's output.
-
-    Its argument goes on marked as changed, not as a view: so activations may work in place."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, y: Tensor, anchor: Tensor, layer: nn.Module, x: Tensor, out: list[Record]
-    ) -> Tensor:
-        ctx.note = (layer, x, x._version, out)
-        ctx.mark_dirty(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        layer, x, version, out = ctx.note
-        if x._version != version:
-            raise ModelError(f"{type(layer).__name__}: its input was changed in place after it")
-        out.append(Record(layer, x, g))
-        return (g if ctx.needs_input_grad[0] else None), None, None, None, None
+def _only(kept_B: Tensor, t: Tensor) -> Tensor:
+    """The rows of some samples, and zeros for the others."""
+    return t.where(kept_B.view(-1, *[1] * (t.dim() - 1)), t.new_zeros(()))
 
 
-def _shares(records: list[Record]) -> tuple[dict[int, Share], Tensor]:
-    """The share of each layer, and the norm of each sample's whole gradient [B]."""
-    shares = {id(r.layer): RULES[type(r.layer)](r.layer, r.x, r.g) for r in records}
-    return shares, torch.stack([s.squared_norms for s in shares.values()]).sum(0).sqrt()
-
-
-def _only(kept_B: Tensor, record: Record) -> Record:
-    """The record with the rows of some samples set to zero."""
-
-    def keep(t: Tensor) -> Tensor:
-        return t.where(kept_B.view(-1, *[1] * (t.dim() - 1)), t.new_zeros(()))
-
-    return Record(record.layer, keep(record.x), keep(record.g))
+def _share(
+    record: Record, names: list[str], num_records: int | None, kept_B: Tensor | None
+) -> Share:
+    """The share of a layer's parameters of those names, of the samples that are kept."""
+    layer, call, g = record
+    if (rule := RULES.get(type(layer))) is not None:
+        x = call.inputs[0] if call.inputs else call.named["input"]
+        require_row_a_record(len(g[0]), num_records or len(g[0]))
+        rows = (x, g[0]) if kept_B is None else (_only(kept_B, x), _only(kept_B, g[0]))
+        return rule(layer, *rows)
+    found = rule_of(layer)(layer, call, g)
+    gradients = [found[name] for name in names]
+    require_row_a_record(len(gradients[0]), num_records or len(gradients[0]))
+    return materialised(*(t if kept_B is None else _only(kept_B, t) for t in gradients))
 
 
 class OnePassOptimizer(GridOptimizer):
@@ -108,7 +68,7 @@ class OnePassOptimizer(GridOptimizer):
     batch can be walked through in pieces: call `accumulate` after each.
 
     Args:
-        model: every trained layer must have a rule in `RULES`; or a compiled program.
+        model: with layers in which records stand apart (`ways`); or a compiled program.
         optimizer: over all trained parameters of `model`; or over the program's `flat`.
         most_expected: records that a batch can be expected to have, if not `expected_batch_size`:
             what summing them up in float32 adds is counted for so many.
@@ -128,14 +88,12 @@ class OnePassOptimizer(GridOptimizer):
     ) -> None:
         most_expected = most_expected or expected_batch_size
         self._program = model if isinstance(model, Program) else None
-        self._layers = [] if isinstance(model, Program) else list(trained_layers(model))
-        self._parameters: list[Any] = [  # Any: Opacus hangs its `summed_grad` on them
-            p for layer in self._layers for p in layer.parameters(recurse=False)
-        ]
+        self._taps = None if isinstance(model, Program) else Taps(model)
+        self._parameters: list[Any] = []  # Any: Opacus hangs its `summed_grad` on them
+        if self._taps is not None:
+            self._parameters = list(self._taps.parameters)
         if self._program is not None:
-            self._parameters = [self._program.flat]
-        self._records: list[Record] = []
-        self._anchor = torch.zeros((), requires_grad=True)
+            self._parameters = [self._program.flat.requires_grad_(False)]
         super().__init__(
             optimizer,
             noise_multiplier=noise_multiplier,
@@ -144,9 +102,6 @@ class OnePassOptimizer(GridOptimizer):
             noise=noise,
             share=self._program.hold_sums(most_expected) if self._program else 0.0,
         )
-        for p in self._parameters:
-            p.requires_grad_(False)  # no ordinary weight gradient
-        self._hooks = [layer.register_forward_hook(self._tap) for layer in self._layers]
 
     @property
     def params(self) -> list[nn.Parameter]:
@@ -156,7 +111,7 @@ class OnePassOptimizer(GridOptimizer):
     @property
     def grad_samples(self) -> list[Tensor]:
         """Never materialised; Opacus asks only whether there is something to train."""
-        return [self._anchor] * len(self._parameters)
+        return list(self._parameters)
 
     @property
     def accumulated_iterations(self) -> int:
@@ -172,30 +127,51 @@ class OnePassOptimizer(GridOptimizer):
             num_records: in the last pass; each layer must have seen as many rows.
 
         Raises:
-            ModelError: it has not, or a layer was used twice.
+            ModelError: it has not, or a layer has no way to do what it was asked for.
         """
-        if len({id(r.layer) for r in self._records}) != len(self._records):
-            raise ModelError(
-                "a layer is used twice in one pass: its gradients would be clipped apart"
-            )
-        records = list(self._records)
-        self._records.clear()
+        records = self._taps.take() if self._taps else []
         if not records:
             return
-        for record in records:
-            require_row_a_record(len(record.g), num_records or len(records[0].g))
-        shares, norms_B = _shares(records)
+        uses, norms_B = self._uses(records, num_records)
         if not (finite_B := norms_B.isfinite()).all():
             # Infinity times a clip factor of zero would be no number.
-            shares, norms_B = _shares([_only(finite_B, record) for record in records])
+            uses, norms_B = self._uses(records, num_records, finite_B)
         c_B = self.factors(norms_B)
         sums = dict(zip(map(id, self._parameters), self._sums, strict=True))
-        for layer in self._layers:
-            if (share := shares.get(id(layer))) is None:
-                continue
-            parameters: Iterator[Any] = layer.parameters(recurse=False)
-            for p, total in zip(parameters, share.weighted_sum(c_B), strict=True):
+        for use in uses:
+            parameters: list[Any] = use.parameters
+            for p, total in zip(parameters, use.share.weighted_sum(c_B), strict=True):
                 p.summed_grad = sums[id(p)].add_(total.view_as(p))
+
+    def _uses(
+        self, records: list[Record], num_records: int | None, kept_B: Tensor | None = None
+    ) -> tuple[list[Use], Tensor]:
+        """Each parameter's share, and the norm of each sample's whole gradient [B]."""
+        assert self._taps is not None
+        owned = [self._taps.owned[id(record.layer)] for record in records]
+        counts = Counter(id(p) for parameters in owned for p in parameters.values())
+        uses: list[Use] = []
+        added: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        for record, named in zip(records, owned, strict=True):
+            with self._taps.resting():
+                share = _share(record, list(named), num_records, kept_B)
+            if all(counts[id(p)] == 1 for p in named.values()):
+                uses.append(Use(list(named.values()), share))
+                continue
+            if share.gradients is None:
+                raise ModelError(
+                    f"a {type(record.layer).__name__} is used twice in one pass: its gradients "
+                    "would be clipped apart"
+                )
+            for p, gradients in zip(named.values(), share.gradients(), strict=True):
+                rows = gradients.double().reshape(len(gradients), p.numel())
+                _, before = added.get(id(p), (p, None))
+                added[id(p)] = (p, rows if before is None else before + rows)
+        uses += [Use([p], materialised(rows)) for p, rows in added.values()]
+        squares = [use.share.squared_norms for use in uses]
+        for squared_B in squares:
+            require_row_a_record(len(squared_B), len(squares[0]))
+        return uses, torch.stack(squares).sum(0).sqrt()
 
     def accumulate_compiled(self, x: Tensor, y: Tensor) -> None:
         """As `accumulate`, without a pass before: softmax cross-entropy of x [B, ...] and y [B]."""
@@ -209,20 +185,15 @@ class OnePassOptimizer(GridOptimizer):
             p.summed_grad = total
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        self._records.clear()
+        if self._taps is not None:
+            self._taps.take()
         self._total.zero_()
         for p in self._parameters:
             p.summed_grad = p.grad = None
 
     def detach(self) -> None:
         """Give the model back as it was."""
-        for hook in self._hooks:
-            hook.remove()
+        if self._taps is not None:
+            self._taps.remove()
         for p in self._parameters:
             p.requires_grad_(True)
-
-    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        if not torch.is_grad_enabled():
-            return None
-        tapped: Tensor = _Tap.apply(output, self._anchor, layer, inputs[0].detach(), self._records)
-        return tapped

@@ -12,19 +12,28 @@ import torch
 from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from privacy.cipher import Key, Stream
-from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record, trained_layers
+from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record
 from privacy.dp.budget import Budget
 from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
+from privacy.dp.rules import (
+    RULES,
+    SEQUENCES,
+    Loss,
+    losses_of,
+    require_losses,
+    require_outputs_apart,
+    softmax_cross_entropy,
+)
 from privacy.dp.sampling import poisson
+from privacy.dp.taps import trained_layers
 from privacy.errors import BudgetExhausted, DataError, ModelError
 
-Loss = Callable[[Tensor], Tensor]
+Losses = Callable[[Tensor], Tensor]
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
@@ -53,6 +62,7 @@ class Private:
         self._num_records = num_records
         self._sampling = Stream(sampling)
         self._batch: Tensor | None = None  # handed out, charged, and not yet used
+        self._seen_apart = False  # have two records been looked at, each without the other?
 
     @property
     def ledger(self) -> Ledger:
@@ -86,23 +96,24 @@ class Private:
                 f"would bring it to {planned.epsilon(budget.delta):.4g}, over {budget.epsilon:g}"
             )
 
-    def step(self, loss: Loss, indices: Tensor) -> None:
+    def step(self, losses: Losses, indices: Tensor) -> None:
         """One noisy step on the records `indices`.
 
         Args:
-            loss: maps record indices [B] to the losses of each, [B].
+            losses: maps record indices [B] to the losses of each, [B], each of its own record only.
             indices: the batch that `batches` has just handed out, possibly empty.
 
         Raises:
             ValueError: another batch, or the same one again: it would not be charged.
-            ModelError: a layer saw something else than one row a record, or the model is compiled.
+            ModelError: a layer saw something else than one row a record, there is not one loss a
+                record, or the model is compiled.
         """
         if isinstance(self._model, Program):
             raise ModelError("a compiled program has one loss: use classify")
         pieces = self._begin(indices)
         if isinstance(self._optimizer, OnePassOptimizer):
             for piece in pieces:
-                loss(piece).sum().backward()
+                _backward(losses, piece)
                 self._optimizer.accumulate(len(piece))
         else:
             for i, piece in enumerate(pieces or [indices]):
@@ -110,35 +121,48 @@ class Private:
                     self._optimizer.signal_skip_step(True)
                     self._optimizer.step()
                     self._optimizer.zero_grad()
-                loss(piece).sum().backward()
+                _backward(losses, piece)
                 for gradients in self._optimizer.grad_samples:
                     require_row_a_record(len(gradients), len(piece))
             self._optimizer.signal_skip_step(False)
         self._optimizer.step()
 
-    def classify(self, fetch: Fetch, indices: Tensor) -> None:
-        """One noisy step of softmax cross-entropy.
+    def classify(self, fetch: Fetch, indices: Tensor, loss: Loss = softmax_cross_entropy) -> None:
+        """One noisy step of a loss, softmax cross-entropy if no other.
+
+        A loss of the user's is called with one record at a time, so that none can mix them; and a
+        model is refused in which what comes out for a record depends on who is beside it.
 
         Args:
-            fetch: maps record indices [B] to inputs [B, ...] and labels int64 [B].
+            fetch: maps record indices [B] to inputs [B, ...] and targets: labels int64 [B], or
+                what `loss` reads, [B, ...].
             indices: as for `step`.
+            loss: maps outputs [1, ...] and targets [1, ...] of a record to its loss, [1].
 
         Raises:
-            ValueError, ModelError: as `step`.
+            ValueError: as `step`; a loss that a compiled program does not know.
+            ModelError: as `step`; the model mixes records.
         """
-        if not isinstance(self._model, Program):
-            model = self._model
-
-            def loss(piece: Tensor) -> Tensor:
-                x, y = fetch(piece)
-                return cross_entropy(model(x), y, reduction="none")
-
-            self.step(loss, indices)
+        if isinstance(self._model, Program):
+            if loss is not softmax_cross_entropy:
+                raise ValueError(
+                    "a compiled program knows softmax cross-entropy only; give the model itself"
+                )
+            assert isinstance(self._optimizer, OnePassOptimizer)
+            for piece in self._begin(indices):
+                self._optimizer.accumulate_compiled(*fetch(piece))
+            self._optimizer.step()
             return
-        assert isinstance(self._optimizer, OnePassOptimizer)
-        for piece in self._begin(indices):
-            self._optimizer.accumulate_compiled(*fetch(piece))
-        self._optimizer.step()
+        model = self._model
+        if not self._seen_apart and indices is self._batch and len(indices) > 1:
+            require_outputs_apart(model, fetch, indices[:2])
+            self._seen_apart = True
+
+        def losses(piece: Tensor) -> Tensor:
+            x, targets = fetch(piece)
+            return losses_of(loss, model(x), targets)
+
+        self.step(losses, indices)
 
     def _begin(self, indices: Tensor) -> list[Tensor]:
         """Take a batch as used, and cut it in pieces."""
@@ -160,6 +184,12 @@ class Private:
             self._optimizer.detach()
         elif isinstance(self._model, GradSampleModule):
             self._model.to_standard_module()
+
+
+def _backward(losses: Losses, piece: Tensor) -> None:
+    found = losses(piece)
+    require_losses(found, len(piece))
+    found.sum().backward()
 
 
 def privatize(
@@ -209,7 +239,7 @@ def privatize(
     if isinstance(model, Program):
         trained = {id(model.flat)}
     else:
-        require_private(model)
+        require_private(model, per_sample)
         trained = {id(p) for p in model.parameters() if p.requires_grad}
     if trained != {id(p) for group in optimizer.param_groups for p in group["params"]}:
         raise ModelError("the optimizer must hold the model's trainable parameters and no others")
@@ -248,13 +278,32 @@ def privatize(
     )
 
 
-def require_private(model: nn.Module) -> None:
-    """Refuse a model that DP-SGD cannot protect.
+def require_private(model: nn.Module, per_sample: str = "onepass") -> None:
+    """Refuse a model that DP-SGD cannot protect, or not by this way of clipping.
 
     Raises:
         ModelError: names the layer and the remedy.
     """
-    for error in ModuleValidator.validate(model, strict=False):
-        reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
+    for error in _objections(model):
+        reason = error.split(". ")[0].split("\n")[0].rstrip(".")
         raise ModelError(f"not DP-safe: {reason}; use [model] norm = 'group' or 'none'")
-    list(trained_layers(model))
+    for layer in trained_layers(model):
+        if per_sample == "hooks" and (
+            type(layer) not in (GradSampleModule.GRAD_SAMPLERS.keys() | RULES.keys())
+            or getattr(layer, "padding_mode", "zeros") != "zeros"
+        ):
+            raise ModelError(f"Opacus has no hook for {layer}; use per_sample = 'onepass'")
+
+
+def _objections(model: nn.Module) -> Iterator[str]:
+    """Opacus's, save those against layers that it cannot see into and we can."""
+    if not model.training:
+        yield "Model needs to be in training mode"
+    for layer in model.modules():
+        validate = ModuleValidator.VALIDATORS.get(type(layer))
+        if (
+            validate
+            and type(layer) not in SEQUENCES
+            and any(p.requires_grad for p in layer.parameters())
+        ):
+            yield from map(str, validate(layer))

@@ -1,7 +1,9 @@
 """A finished run before the adversary: Run -> Tape -> Leakage, and the audit of a run.
 
+archive           its weights, checked
 replay            a run as the adversaries see it
 shadows           shadow models kept beside the runs
+stages            what is done of an attack, kept
 adversaries       who they are, and what each finds
 reconstructions   what could be drawn from a run's updates
 inversions        from one record's gradient

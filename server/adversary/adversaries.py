@@ -7,8 +7,6 @@ secure_sum       a server behind secure aggregation: sees the sum of the updates
 malicious_client sees every global model, and knows its own share in it
 """
 
-import hashlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +31,7 @@ from privacy.settings import Section, override, parse
 from server.adversary.reconstructions import reconstruct, why_no_gradient
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
+from server.adversary.stages import done_once, mark_of
 from server.adversary.victims import require_enough
 from server.experiment.idle import require_effect
 from server.run.directory import Run
@@ -64,29 +63,16 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
     }
     found: Found = {"run": run.path.name, "epsilon_claimed": tape.epsilon, "delta": tape.delta}
     found["seconds"] = {}
-    mark = _mark(run, tape, settings)
+    mark = mark_of(run, tape, settings)
     try:
         for name, stage in stages.items():
-            kept = run.kept(f"attack/{name}.json")
-            if kept.get("mark") != mark:
-                tell(f"{name} ...")
-                started = time.perf_counter()
-                results = stage()
-                kept = {"mark": mark, "seconds": time.perf_counter() - started, "found": results}
-                run.keep(f"attack/{name}.json", kept)
-            found["seconds"][name] = kept["seconds"]
-            found |= kept["found"]
+            told, found["seconds"][name] = done_once(run, name, mark, stage, tell)
+            found |= told
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; go on with: privet attack {run.path.name}") from None
     found["left_out"] = _left_out(found)
     run.keep("leakage.json", found)
     return found
-
-
-def _mark(run: Run, tape: Tape, settings: Attack) -> str:
-    """Of what the results stand on: other settings or weights, and a stage is done again."""
-    last = (run.path / "rounds.jsonl").read_bytes()
-    return hashlib.sha256(f"{settings!r}{tape.signature}".encode() + last).hexdigest()[:16]
 
 
 def _left_out(found: Found) -> dict[str, str]:

@@ -21,7 +21,7 @@ from attacks.reconstruction.pictures import png
 from attacks.tape import Tape
 from clients.node.app import identify
 from clients.protocol import Form
-from clients.training.net import build
+from clients.training.net import build, fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.budget import Budget
@@ -176,7 +176,8 @@ def _play(
     def play(message: Message, context: Context) -> Message:
         client, _ = identify(context)
         model = fresh()
-        model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+        arrays = message.content.array_records["arrays"]
+        fill(model, {name: array.numpy() for name, array in arrays.items()})
         config: dict[str, Any] = dict(message.content.config_records["config"])
         number, rate = int(config["server-round"]), float(config["learning-rate"])
         source, own, job = (

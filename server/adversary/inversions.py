@@ -16,6 +16,7 @@ from attacks.reconstruction.pictures import png
 from attacks.tape import Sample, Tape
 from clients.layers import MaxPool2d
 from clients.training.job import Job
+from clients.training.net import fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
@@ -29,7 +30,7 @@ STRANGERS = 2000
 def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
     """Victims with one record each, who release one step of the run's own training."""
     model = tape.build(0)
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in tape.weights(0).items()})
+    fill(model, tape.weights(0))
     twin = _twice_differentiable(model)
     dense = first_dense(model)
     rng = np.random.default_rng(seed)

@@ -18,7 +18,9 @@ from scipy.stats import chi2, kstest
 from torch import nn
 
 from attacks.audit.claim import LEVEL, Check, amplification, silenced
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
+from clients.models.sources import is_own
 from clients.node.app import app
 from clients.training.arrays import held
 from clients.training.job import Job
@@ -26,7 +28,9 @@ from privacy.dp.ledger import Ledger, Spent
 from privacy.files import write_atomically
 from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
+from server.experiment.loading import MODEL
 from server.federation.grid import identify
+from server.run.origin import keep_model
 
 RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
 ROUNDS = 3  # asked of each
@@ -84,6 +88,8 @@ class Node:
                 "no-epsilon-limit": True,
                 "allow-seeded": True,
             }
+            if is_own(experiment.model.name):
+                config["model"] = str(folder / MODEL)
         self._context = Context(
             run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={}
         )
@@ -137,6 +143,7 @@ def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
     for name, own in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             _write_records(experiment, Path(folder))
+            keep_model(Path(folder), experiment.model)
             model = silenced(builder(experiment)(seed))
             node = Node(experiment, Path(folder), model, own=own)
             answers = [node.ask(number) for number in range(1, ROUNDS + 1)]

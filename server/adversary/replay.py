@@ -34,6 +34,7 @@ from clients.training.train import Round, train
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
+from server.adversary.archive import Archive
 from server.experiment.experiment import Experiment
 from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
@@ -67,7 +68,8 @@ def replay(run: Run) -> Tape:
     pool = torch.from_numpy(np.flatnonzero(manifest.owner >= 0))
     owner = manifest.owner[pool]
     trained = {c.client for r in done for c in r.clients if not c.failure}
-    everything = torch.arange(len(test))
+    everything, fresh = torch.arange(len(test)), builder(experiment)
+    kept = Archive(run, fresh(0))
     return Tape(
         pool=_sample(training, pool, dataset.train_x, dataset.scale),
         owner=owner,
@@ -75,9 +77,9 @@ def replay(run: Run) -> Tape:
         member=~manifest.held_out[pool] & np.isin(owner, sorted(trained)),
         reference=_sample(test, everything, dataset.test_x, dataset.scale),
         num_classes=dataset.num_classes,
-        build=builder(experiment),
-        weights=run.weights,
-        update=run.update if experiment.record.updates or experiment.record.masked else None,
+        build=fresh,
+        weights=kept.weights,
+        update=kept.update if experiment.record.updates or experiment.record.masked else None,
         sums_only=experiment.federation.secure_aggregation != "none",
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
         recipe=recipe(experiment),
@@ -229,7 +231,7 @@ def fit_one(
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
     whole, _ = records(experiment.data, experiment.model)
-    training = _Stoppable(whole.x, whole.y, whole.scale, stop)
+    training = _Stoppable(whole.x, whole.y, whole.encoding, stop)
     job = experiment.job.model_copy(update={"seed": seed})
     job = job.model_copy(
         update={

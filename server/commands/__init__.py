@@ -3,6 +3,7 @@
 Heavy packages are imported inside the functions, so that `privet list` answers at once.
 
 runs       run, resume, show, list
+beginning  new, plan
 attack     attack
 audit      audit
 cost       cost

@@ -13,12 +13,13 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust
     from server.console import Columns, out
     from server.experiment.promise import caveat_of
     from server.run.directory import runs_folder
-    from server.run.origin import require_trust
+    from server.run.origin import admit_model, require_trust
     from server.run.summary import summarise
 
     experiment, found_run = subject(run, runs_folder(runs))
     if found_run:
         require_trust(found_run.path, experiment.data, trust)
+        admit_model(found_run.path, experiment.model, trust)
     done = audit_of(experiment, found_run)
     found = done.to_dict()
     if found_run:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Runs, Trust, open_run
+from server.commands.options import AsJson, Runs, Settings, Trust, open_run, refuse_idle
 
 BATCH, MOST_RECORDS = 32, 1_000_000_000
 
@@ -22,12 +22,33 @@ Batch = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_RECORDS, help="Of a model: 32 if not given; a run has its own"),
 ]
+Shape = Annotated[
+    str, typer.Option("--shape", help="Of a model's record, such as 6x128; 28x28 if not given")
+]
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", min=1, max=65_536, help="Outputs of a model: 10 if not given"),
+]
+Kind = Annotated[
+    str, typer.Option("--kind", help="Of record: picture, window, sound or table; see --shape")
+]
+Rate = Annotated[
+    float,
+    typer.Option("--rate", min=0, max=1e9, help="Samples a second, of a window or sound"),
+]
 
 
 def cost(
-    subject: Annotated[str, typer.Argument(help="A run, 'latest', or a model's name")],
+    subject: Annotated[
+        str, typer.Argument(help="A run, 'latest', a model's name, or FILE.py:NAME of your own")
+    ],
     chip: Chips = None,
     batch: Batch = None,
+    shape: Shape = "",
+    classes: Classes = None,
+    kind: Kind = "",
+    rate: Rate = 0.0,
+    settings: Settings = None,
     as_json: AsJson = False,
     runs: Runs = None,
     trust: Trust = False,
@@ -35,19 +56,22 @@ def cost(
     """Latency, energy and memory on a chip, for each layer and phase."""
     from clients.chip import NETWORKS, Workload, load_chip
     from clients.models import MODELS
-    from privacy.errors import SettingsError
+    from clients.models.sources import is_own
     from server.cost import cost_of_model, cost_of_run
+    from server.cost.asked import read_form
+    from server.cost.subjects import find_subject
 
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
-    if subject in NETWORKS or subject in MODELS:
+    if subject in NETWORKS or subject in MODELS or is_own(subject):
+        said = shape or (not is_own(subject) and (classes is not None or kind or rate))
+        form, notes = read_form(shape, classes, kind, rate) if said else (None, ())
+        found = find_subject(subject, form, settings or (), notes)
         records, work = batch or BATCH, Workload("dp-sgd")
-        reports = [cost_of_model(subject, one, work, records) for one in chips]
+        reports = [cost_of_model(subject, one, work, records, found) for one in chips]
     else:
         run = open_run(subject, runs, trust)
-        if batch is not None:
-            raise SettingsError(
-                f"--batch {batch}: {subject} is a run, which has its own; leave it out"
-            )
+        own = f"{subject} is a run, which has its own; leave it out"
+        refuse_idle(dict.fromkeys(("batch", "shape", "classes", "kind", "rate", "settings"), own))
         reports = [cost_of_run(run, one) for one in chips]
         run.save_costs([report.as_dict() for report in reports])
     if as_json:
@@ -100,8 +124,10 @@ def _held(memory: "Memory") -> str:
 
 def _rows(title: str, cost: "Cost") -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("layer", "phase", "latency", "energy", "DRAM", "use", "perf", "MAE", "bound"):
+    columns = ("layer", "phase", "latency", "energy", "DRAM", "use", "perf", "MAE", "bound", "held")
+    for name in columns:
         table.add_column(name, no_wrap=True)
+    held = {one.layer: one.live_bytes for one in cost.held}
     for row in cost.rows:
         table.add_row(
             row.layer,
@@ -113,6 +139,7 @@ def _rows(title: str, cost: "Cost") -> Table:
             f"{row.performance_efficiency:.0%}",
             f"{row.memory_access_efficiency:.0%}",
             row.bound,
+            _si(held[row.layer], "B"),
         )
     return table
 

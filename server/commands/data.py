@@ -1,11 +1,12 @@
-"""`privet data fetch`, `list`, `check` and `split`."""
+"""`privet data fetch`, `list`, `check`, `describe` and `split`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from privacy.documents import to_json
+from privacy.errors import SettingsError
 from server.commands.options import AsJson, Settings
 
 
@@ -35,18 +36,88 @@ def list_data(as_json: AsJson = False) -> None:
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder of a device's records")],
+    path: Annotated[Path, typer.Argument(help="A folder of a device's records, or a file")],
     classes: Annotated[
-        int, typer.Option(min=0, max=256, help="Labels are 0 to this less 1; 0: as they are found")
+        int, typer.Option(min=0, max=65536, help="Labels are 0 to this less 1; 0: as found")
     ] = 0,
+    schema: Annotated[Path | None, typer.Option(help="What is public of a file")] = None,
+    s: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Can a node use these records, and what would it reveal? For their owner; says counts only."""
+    """Can these records be used, and what would that reveal? For their owner; says counts only."""
+    from server.console import fact_table, out
+
+    facts = _facts_of_file(path, schema, s) if schema or _is_file(path) else _facts(path, classes)
+    if as_json:
+        print(to_json(facts, indent=1))
+    else:
+        out.print(fact_table("", facts))
+
+
+def _is_file(path: Path) -> bool:
+    from clients.data.files import is_table
+    from clients.data.sources.members import is_archive
+
+    return path.is_file() and (is_table(path) or is_archive(path) or path.suffix == ".npz")
+
+
+def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) -> dict[str, Any]:
+    """Of what `[data] path` and further settings of [data] would read."""
+    import numpy as np
+
+    from clients.data.sets import load
+    from server.experiment.loading import load_experiment
+
+    told = ["data.name=file", f"data.path={path}", *(settings or [])]
+    if schema is not None:
+        told.append(f"data.schema={schema}")
+    data = load_experiment("tiny", told).data
+    dataset = load(data)  # as every command does
+    facts: dict[str, Any] = {
+        "usable": True,
+        "records": f"{len(dataset.train_y):,} to train on, {len(dataset.test_y):,} for tests",
+        "record": f"{dataset.kind}, {'x'.join(map(str, dataset.form.shape))} numbers to a model",
+    }
+    if dataset.task == "classes":
+        counts = np.bincount(dataset.train_y, minlength=dataset.num_classes)
+        names = dataset.names or tuple(map(str, range(dataset.num_classes)))
+        facts["classes"] = ", ".join(f"{n} {c:,}" for n, c in zip(names, counts, strict=True))
+    if dataset.train_person is not None:
+        _, held = np.unique(dataset.train_person.astype(str), return_counts=True)
+        facts["persons"] = f"{len(held)}, of {held.min():,} to {held.max():,} records"
+    facts |= {name: f"{count:,}" for name, count in dataset.counts}
+    return facts
+
+
+def describe(
+    path: Annotated[Path, typer.Argument(help="A table, or a folder or archive of files")],
+    output: Annotated[Path | None, typer.Option("-o", help="Where; else it is printed")] = None,
+    target: Annotated[str, typer.Option(help="The column that a model is to say")] = "",
+    person: Annotated[str, typer.Option(help="The column that says whose a record is")] = "",
+    pattern: Annotated[str, typer.Option(help="What paths tell: {label}_{person}_{n}.wav")] = "",
+) -> None:
+    """Draft a schema by looking at the records; says which lines to replace by what is public."""
+    from privacy.files import write_atomically
+    from server.experiment.beginning import draft_schema
+
+    text = draft_schema(path, target, person, pattern)
+    if output is None:
+        print(text, end="")
+        return
+    if output.exists():
+        raise SettingsError(f"-o {output}: is there already; choose another, or take it away")
+    with write_atomically(output) as file:
+        file.write(text.encode())
+    print(output)
+
+
+def _facts(folder: Path, classes: int) -> dict[str, Any]:
+    """Of a folder of grey pictures, as a node holds them."""
     import numpy as np
 
     from clients.data.formats import files_of, names_in
-    from clients.data.sets import Data, load
-    from server.console import fact_table, out
+    from clients.data.sets import load
+    from clients.data.settings import Data
 
     dataset = load(Data(name="idx", path=str(folder), classes=classes))  # as every command does
     read = files_of(folder)
@@ -54,7 +125,7 @@ def check(
     brightest = max(dataset.train_x.max(), dataset.test_x.max(initial=0))
     occur = [np.unique(labels).tolist() for labels in (dataset.train_y, dataset.test_y)]
     known = {*occur[0], *occur[1]}
-    facts = {
+    return {
         "usable": True,
         "read": ", ".join(read),
         "not_read": ", ".join(name for name in names_in(folder) if name not in read) or "nothing",
@@ -71,10 +142,6 @@ def check(
         "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "
         "without noise; refused without --allow-unprotected",
     }
-    if as_json:
-        print(to_json(facts, indent=1))
-    else:
-        out.print(fact_table("", facts))
 
 
 def _listed(labels: list[int]) -> str:

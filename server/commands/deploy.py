@@ -73,6 +73,13 @@ def node(
     delta: Annotated[
         float, typer.Option(min=1e-12, max=0.5, help="At which the limit holds")
     ] = 1e-5,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Python file of a model: the only code that jobs may ask for by name"),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A backbone's .safetensors file, which jobs may name")
+    ] = None,
     allow_seeded: Annotated[
         bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
     ] = False,
@@ -90,6 +97,7 @@ def node(
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
     from clients.data.schema import state
     from clients.node.machine import NodeSettings, run_node
+    from clients.training.backbones import keep
     from privacy.errors import SettingsError
     from privacy.sums.roster import read_roster
     from server.engines.submission import flower_environment
@@ -117,6 +125,10 @@ def node(
         )
     if members is not None and key is None:
         raise SettingsError("--members: give --key too, which signs this node's keys for a sum")
+    if model is not None:
+        _tell_model(model)
+    if weights is not None:
+        print(f"privet: jobs may name the weights in {weights}: {keep(weights)}", file=sys.stderr)
     known: dict[str, str | int | float | bool] = {}
     if members is not None and key is not None:
         num = len(read_roster(members, key, client, fewest_members).members)
@@ -144,9 +156,21 @@ def node(
         "allow-unprotected": allow_unprotected,
         "allow-seeded": allow_seeded,
         "secure-aggregation": secure_aggregation,
+        **({} if model is None else {"model": str(model.resolve())}),
         **known,
     }
     run_node(NodeSettings(address, config, authority, key, port))
+
+
+def _tell_model(file: Path) -> None:
+    from clients.models.sources import admit
+    from privacy.errors import SettingsError
+
+    try:
+        sha256 = admit(file)
+    except OSError as error:
+        raise SettingsError(f"--model {file}: cannot be read: {error.strerror}") from None
+    print(f"privet: jobs may name the code in {file}: SHA-256 {sha256}", file=sys.stderr)
 
 
 def show_ledger(

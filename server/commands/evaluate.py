@@ -1,5 +1,7 @@
 """`privet evaluate`: a run's last weights on the test set, on a device with other arithmetic."""
 
+from dataclasses import asdict
+
 from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
@@ -30,11 +32,14 @@ def evaluate(
     require_effect(experiment, origins)
     found.require_same_data()
     last = len(found.rounds)
-    loss, accuracy = test_evaluator(experiment)(found.weights(last))
-    if accuracy is None:
+    score = test_evaluator(experiment)(found.weights(last))
+    if score.loss is None:
         raise DataError(f"{found.path}: its data have no test set to evaluate on")
-    facts = {"run": str(found.path), "round": last, "accuracy": accuracy, "loss": loss}
+    facts = {"run": str(found.path), "round": last, **asdict(score)}
     if as_json:
         print(to_json(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
     else:
-        print(f"{accuracy:.4%}")
+        if score.accuracy is not None:
+            print(f"{score.accuracy:.4%}")
+        for name, value in score.figures.items():
+            print(f"{name} {value:.4f}")

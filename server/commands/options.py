@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 RunName = Annotated[str, typer.Argument(help="A run's name or path, or 'latest'")]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Read data from where a run from elsewhere says"),
+    typer.Option("--trust", help="Read the data, and run the model.py, of a run from elsewhere"),
 ]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
 
@@ -30,13 +30,15 @@ def open_run(name: str, runs: Path | None, trust: bool) -> "Run":
     """The run of that name, whose data a command is about to read.
 
     Raises:
-        RunError: there is none, or it came from elsewhere and names a folder of data.
+        RunError: there is none, or it came from elsewhere and names a folder of data or brings a
+            model of its own; or that is not the file which the run began with.
     """
     from server.run.directory import find_run, runs_folder
-    from server.run.origin import require_trust
+    from server.run.origin import admit_model, require_trust
 
     found = find_run(name, runs_folder(runs))
     require_trust(found.path, found.experiment.data, trust)
+    admit_model(found.path, found.experiment.model, trust)
     return found
 
 

@@ -6,6 +6,7 @@ begins there. An inference is of a new record, so it begins with the transform.
 
 reports    latency, energy and memory, as data
 subjects   what is priced, and in which numbers
+asked      the records and settings of a model without a run
 """
 
 from server.cost.reports import Report, cost_of_experiment, cost_of_model, cost_of_run

@@ -112,17 +112,20 @@ def plain(cost: Cost) -> dict[str, Any]:
         "performance_efficiency": cost.performance_efficiency,
         "memory_access_efficiency": cost.memory_access_efficiency,
         "memory": asdict(cost.memory),
+        "held": [asdict(layer) for layer in cost.held],
         "rows": [asdict(row) for row in cost.rows],
     }
 
 
-def cost_of_model(name: str, chip: Chip, workload: Workload, batch: int) -> Report:
-    """A reference network, or a model of clients.models on images of MNIST's size.
+def cost_of_model(
+    name: str, chip: Chip, workload: Workload, batch: int, subject: Subject | None = None
+) -> Report:
+    """A published network, or a model: one found before, or on images of MNIST's size.
 
     Raises:
         SettingsError: no such model.
     """
-    subject, arithmetic = find_subject(name), default_arithmetic(chip)
+    subject, arithmetic = subject or find_subject(name), default_arithmetic(chip)
     return Report(
         subject=name,
         chip=chip.title,

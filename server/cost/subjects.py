@@ -1,7 +1,8 @@
 """What is priced: a network, the fixed transform before it, and in which numbers."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,14 +23,15 @@ from clients.chip.workloads.trace import trace
 from clients.chip.workloads.workload import Layer, Nest
 from clients.data.sets import load
 from clients.models import MODELS, Model, front_of
+from clients.models.sources import is_own
 from clients.models.transform import Step
 from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import SettingsError
 from privacy.settings import suggest
+from server.cost.asked import read_form, read_model
 from server.experiment.experiment import Experiment
 
-SHAPE, CLASSES = (28, 28), 10  # of a ready model costed without a run: MNIST's
 STREAM_LENGTH = 256
 
 
@@ -40,12 +42,14 @@ class Subject:
     Attributes:
         block: records that the transform works on together.
         kept_bytes: of what the transform gives, for one record, as a device keeps it.
+        notes: what was taken for granted, a sentence each.
     """
 
     network: Network
     transform: Network | None = None
     block: int = 1
     kept_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def subject_of(experiment: Experiment) -> Subject:
@@ -54,26 +58,43 @@ def subject_of(experiment: Experiment) -> Subject:
     return _subject(experiment.model, dataset.form)
 
 
-def find_subject(name: str) -> Subject:
-    """A network by its name: a reference network, or a model that privet trains.
+def find_subject(
+    name: str, form: Form | None = None, settings: Sequence[str] = (), notes: tuple[str, ...] = ()
+) -> Subject:
+    """A network by its name: a published one, a model of privet's, or FILE.py:NAME of the user's.
+
+    Args:
+        form: of the records; MNIST's if none is given. A published network has its own.
+        settings: `model.key=value` each.
+        notes: about the form.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or no such setting.
+        ModelError: it cannot be built for such records.
     """
-    if name in NETWORKS:
-        return Subject(reference(name))
-    if name in MODELS:
-        return _subject(Model(name=name), Form(SHAPE, CLASSES))
-    raise SettingsError(f"{name}: no such model{suggest(name, [*MODELS, *NETWORKS])}")
+    ours, asked = name in MODELS, form or settings
+    if name in NETWORKS and not (ours and asked):
+        if asked:
+            raise SettingsError(f"{name}: a published network, with records and layers of its own")
+        told = f"the published network; privet's own {name} is priced with --shape"
+        return Subject(reference(name), notes=(told,) if ours else ())
+    if not ours and not is_own(name):
+        raise SettingsError(f"{name}: no such model{suggest(name, [*MODELS, *NETWORKS])}")
+    if is_own(name) and form is None:
+        raise SettingsError(f"{name}: say what it reads and gives: --shape 6x128 --classes 12")
+    subject = _subject(read_model(name, settings), form or read_form()[0])
+    return replace(subject, notes=(*notes, *subject.notes))
 
 
 def _subject(model: Model, form: Form) -> Subject:
     net, transform = build(model, form), front_of(model, form)
     if transform is None:
-        return Subject(trace(net, form.shape, model.name))
+        network = trace(net, form.shape, model.name)
+        return Subject(network, notes=network.notes)
     kept = transform(torch.zeros(1, *form.shape))
+    network = trace(net, tuple(kept.shape[1:]), model.name)
     return Subject(
-        network=trace(net, tuple(kept.shape[1:]), model.name),
+        network=network,
         transform=Network(
             f"{model.name} transform",
             math.prod(form.shape),
@@ -81,6 +102,7 @@ def _subject(model: Model, form: Form) -> Subject:
         ),
         block=transform.block,
         kept_bytes=kept.numel() * kept.element_size(),
+        notes=network.notes,
     )
 
 
@@ -132,8 +154,8 @@ def name_of(arithmetic: Precision) -> str:
 
 
 def notes_on(subject: Subject, chip: Chip, trained: str, priced: Precision) -> tuple[str, ...]:
-    """What is priced in other numbers than it was trained in, and so was not measured."""
-    found = []
+    """What was taken for granted, and what is priced in other numbers than it was trained in."""
+    found = list(subject.notes)
     if trained and priced.kind != trained:
         found.append(
             f"trained in {trained}, which this chip does not compute: priced as {name_of(priced)}, "

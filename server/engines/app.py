@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
+from torch import Tensor
 
 from clients.data.sets import load
 from clients.seeds import derive
@@ -26,6 +27,8 @@ from server.experiment.secrecy import require_floats
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
+from server.run.figures import FIGURES, Score
+from server.run.origin import admit_model
 
 log = logging.getLogger("privet")
 
@@ -38,6 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     config = {key: str(value) for key, value in context.run_config.items()}
     if config.get("run"):
         run = Run.open(config["run"])
+        admit_model(run.path, run.experiment.model, trusted=False)
     else:
         experiment = load_experiment(config["experiment"], config.get("set", "").split())
         from flwr.superlink.grid import HttpGrid  # half a second of Flower's database
@@ -108,24 +112,36 @@ def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
 
 
 def test_evaluator(experiment: Experiment) -> Evaluate:
-    """Loss and accuracy on the whole test set, on all cores; the same whatever their number.
+    """The score on the whole test set, on all cores; the same whatever their number.
 
-    Where there is no test set, neither is known.
+    Where there is no test set, it is empty.
     """
     dataset = load(experiment.data)
     model = build(experiment.model, dataset.form, experiment.arithmetic)
     _, test = records(experiment.data, experiment.model)
+    task = experiment.data.task
     net = Net(model, test.shape)
     pieces = torch.arange(len(test)).split(1000)
 
-    def evaluate_weights(weights: Weights) -> tuple[float | None, float | None]:
+    def evaluate_piece(piece: Tensor) -> tuple[float, int]:
+        return evaluate(net, test, piece, task)
+
+    def measure(pool: ThreadPoolExecutor) -> dict[str, float]:
+        inputs = list(pool.map(test.inputs, pieces))
+        outputs = list(pool.map(net.logits, inputs))
+        y = [test.targets(*pair) for pair in zip(pieces, inputs, strict=True)]
+        return FIGURES[task](torch.cat(outputs).numpy(), torch.cat(y).numpy())
+
+    def evaluate_weights(weights: Weights) -> Score:
         if not len(test):
-            return None, None
+            return Score()
         fill(model, weights)
         with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
-            results = list(pool.map(lambda piece: evaluate(net, test, piece), pieces))
+            results = list(pool.map(evaluate_piece, pieces))
+            figures = measure(pool) if experiment.data.name == "file" else {}
         losses, correct = zip(*results, strict=True)
-        return sum(losses) / len(test), sum(correct) / len(test)
+        accuracy = sum(correct) / len(test) if task == "classes" else None
+        return Score(sum(losses) / len(test), accuracy, figures)
 
     return evaluate_weights
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 from flwr.app import Context, RecordDict
 
+from clients.models.sources import PLACE
 from clients.node.app import app as client_app
 from privacy.errors import FederationFailed, Interrupted, SettingsError
 from server.engines.app import app as server_app
 from server.engines.submission import Submission, flower_environment, private_home
 from server.experiment.experiment import Federation
+from server.experiment.loading import MODEL
 from server.federation.grid import CohortGrid
 from server.run.directory import Run
 from server.run.logs import silence
@@ -48,7 +50,7 @@ def run_here(run: Run) -> None:
 def run_on_ray(run: Run) -> None:
     """In Flower's simulation, under a SuperLink on a free port that lives as long as the run."""
     federation = run.experiment.federation
-    with private_home() as home, _simulator(home) as address:
+    with private_home() as home, _simulator(home, run) as address:
         link = federation.model_copy(update={"address": address, "root_certificates": ""})
         submission = Submission(run, home, link)
         submission.submit("--federation-config", f"num-supernodes={federation.clients}")
@@ -104,14 +106,14 @@ def carry(run: Run) -> None:
 
 
 @contextmanager
-def _simulator(home: Path) -> Iterator[str]:
-    """A SuperLink for simulations; yields its address."""
+def _simulator(home: Path, run: Run) -> Iterator[str]:
+    """A SuperLink for simulations of a run; yields its address."""
     log = home / "superlink.log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = ["flower-superlink", "--simulation", "--insecure", "--host", "127.0.0.1"]
-    environment = flower_environment(home)
+    environment = flower_environment(home) | {PLACE: str((run.path / MODEL).resolve())}
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*command, "--port", str(port)],

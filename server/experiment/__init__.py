@@ -2,6 +2,8 @@
 
 experiment   a Job, and what only the server may know
 strategy     [strategy]
+beginning    a first one, drafted for somebody's own records
+plans        what one will promise and need, before it runs
 loading      an experiment from its file
 effects      which settings have an effect, and when
 idle         those that have none: refused, or put out of force

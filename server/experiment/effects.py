@@ -7,7 +7,10 @@ which refuses those that it does not take.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from clients.models import MODELS
+from clients.data.files import is_table
+from clients.models import MODELS, architecture_of
+from clients.models.fronts import stands_on_backbone
+from clients.models.sources import is_own
 from server.experiment.experiment import Experiment
 
 Test = Callable[[Experiment], bool]
@@ -28,8 +31,9 @@ class Effect(NamedTuple):
 
 
 ALWAYS = frozenset({
-    "title", "seed", "data.name", "data.path", "data.crop", "data.classes",
-    "model.name", "arithmetic.name", "compression.bits", "budget.unit",
+    "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
+    "model.name", "model.front", "model.adapt",
+    "arithmetic.name", "compression.bits", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -39,14 +43,16 @@ ALWAYS = frozenset({
 
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
-RESOLVED = frozenset({"training.noise", "data.nominal_records"})
+RESOLVED = frozenset(
+    {"training.noise", "data.nominal_records", "model.sha256", "model.weights_sha256"}
+)
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
 
 
 def _model_reads(key: str) -> Test:
     def reads(experiment: Experiment) -> bool:
-        known = MODELS[experiment.model.name].reads
+        known = architecture_of(experiment.model).reads
         return known is None or key in known
 
     return reads
@@ -58,7 +64,7 @@ def _of_models(key: str) -> Effect:
 
 
 def _has_hidden_layers(experiment: Experiment) -> bool:
-    reads = MODELS[experiment.model.name].reads
+    reads = architecture_of(experiment.model).reads
     if reads is None or "hidden" not in reads:
         return reads != ()
     return bool(experiment.model.hidden) or "kernel" in reads  # a convolution comes before
@@ -66,7 +72,12 @@ def _has_hidden_layers(experiment: Experiment) -> bool:
 
 def _reads_pixels(experiment: Experiment) -> bool:
     chosen = experiment.model
-    return chosen.front == "none" or (chosen.front, MODELS[chosen.name].front) == ("auto", "none")
+    own = architecture_of(chosen).front
+    return chosen.front == "none" or (chosen.front, own) == ("auto", "none")
+
+
+def _is_file(experiment: Experiment) -> bool:
+    return experiment.data.name == "file"
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -117,6 +128,16 @@ _WEIGHTED = Effect(
     "[federation] secure_aggregation, and another [budget] unit than 'client'",
     ("federation.secure_aggregation", "budget.unit"),
 )
+_OWN = Effect(
+    lambda e: is_own(e.model.name),
+    "[model] name = 'FILE.py:NAME', a file of your own",
+    ("model.name",),
+)
+_BACKBONE = Effect(
+    lambda e: stands_on_backbone(e.model),
+    "[model] name or front = 'backbone'",
+    ("model.name", "model.front"),
+)
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
     lambda e: e.federation.engine == "superlink",
@@ -125,7 +146,29 @@ _SUPERLINK = Effect(
 )
 _SIMULATED = ("federation.engine", "data.partition")
 
+_FILE = Effect(_is_file, "[data] name = 'file'", ("data.name",))
+_PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'idx'", ("data.name",))
+
+_BY_PATH = ("data.name", "data.path")
+_TABLE = Effect(lambda e: _is_file(e) and is_table(e.data.path), "a table at path", _BY_PATH)
+_FILES = Effect(
+    lambda e: _is_file(e) and not is_table(e.data.path),
+    "a folder, tar or zip of pictures or sounds at path",
+    _BY_PATH,
+)
+
 EFFECTS: dict[str, Effect] = {
+    **{f"data.{key}": _FILE for key in ("schema", "test_path", "test", "person")},
+    "data.test_share": Effect(
+        lambda e: _is_file(e) and not (e.data.test or e.data.test_path),
+        "a file, and neither [data] test nor test_path",
+        ("data.name", "data.test", "data.test_path"),
+    ),
+    "data.target": _TABLE,
+    "data.windows": _TABLE,
+    "data.pattern": _FILES,
+    "data.crop": _PIXELS,
+    "data.classes": _PIXELS,
     "data.limit": Effect(_of_split, "records that are dealt out here", _SIMULATED),
     "data.held_out": Effect(_of_split, "records that are dealt out here", _SIMULATED),
     "data.partition": Effect(
@@ -146,8 +189,16 @@ EFFECTS: dict[str, Effect] = {
     "data.nominal_records": _PROMISE,
     **{
         f"model.{key}": _of_models(key)
-        for key in ("hidden", "norm", "channels", "kernel", "stride")
+        for key in (
+            *("hidden", "norm", "channels", "kernel", "stride"),
+            *("width", "depth", "latent"),
+        )
     },
+    "model.options": _OWN,
+    "model.sha256": _OWN,
+    "model.weights": _BACKBONE,
+    "model.weights_sha256": _BACKBONE,
+    "model.size": _BACKBONE,
     "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),

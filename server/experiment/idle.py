@@ -68,7 +68,7 @@ def default_of(key: str) -> Any:
     """Of a dotted key."""
     section, _, name = key.partition(".")
     kind: Any = Experiment.model_fields[section].annotation
-    return kind.model_fields[name].default
+    return kind.model_fields[name].get_default(call_default_factory=True)
 
 
 def keys_of(tables: Mapping[str, Any]) -> Iterator[str]:

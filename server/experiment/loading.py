@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from privacy.errors import SettingsError
+from clients.data.bounds import Schema
+from clients.models.sources import admit, is_own, parts
+from clients.training.backbones import keep, recall
+from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
 from privacy.settings import Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
@@ -10,6 +13,8 @@ from server.experiment.idle import in_force, keys_of
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"
+MODEL = "model.py"  # as a run keeps it
+PLACES = "it is looked for beside the experiment's file and from the current folder"
 
 
 def load_experiment(
@@ -35,9 +40,13 @@ def load_experiment(
         tables, origins = override(tables, given or [])
         layers.append(origins)
     tables.setdefault("title", path.stem)
+    tables = _of_file(tables, path)
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
+    origins = layers[1] | layers[2]
+    experiment = _with_own_model(experiment, path.parent, origins, path.name)
+    experiment = _with_weights(experiment, path.parent, origins, path.name)
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -60,20 +69,117 @@ def _require_own_name(experiment: Experiment, source: str) -> None:
     On devices of their own they may: what a job is rehearsed with there is a split of it.
     """
     data = experiment.data
-    if data.path and data.name != "idx" and data.partition != "nodes":
+    if data.path and data.name not in ("idx", "file") and data.partition != "nodes":
         raise SettingsError(
-            f"{source}: [data] path = {data.path!r}: a folder is read under name = 'idx' only; say "
-            "-s data.name=idx"
+            f"{source}: [data] path = {data.path!r}: read under name = 'idx' (a folder of grey "
+            "pictures as IDX, npz or CSV) or 'file' only; say -s data.name=idx, or file"
         )
+
+
+def _of_file(tables: Tables, path: Path) -> Tables:
+    """[data] with a path and no name is a file, and its schema is read where the setting points.
+
+    Raises:
+        SettingsError: the schema is not there, or is none.
+    """
+    data = tables.get("data")
+    if not isinstance(data, dict) or not data.get("path"):
+        return tables
+    told = data.get("schema")
+    beside = next((file for file in _beside(Path(str(data["path"]))) if is_file(file)), None)
+    if "name" not in data and (told or beside or not Path(str(data["path"])).is_dir()):
+        data = data | {"name": "file"}
+    if data.get("name") != "file":
+        return tables | {"data": data}
+    if isinstance(told, str):
+        near = [Path(told).expanduser(), path.parent / told]
+        beside = next((file for file in near if is_file(file)), near[0])
+    if beside is not None and not isinstance(told, dict):
+        schema = parse(Schema, read_toml(beside), str(beside))
+        data = data | {"schema": schema.model_dump(mode="json", exclude_unset=True)}
+    return tables | {"data": data}
+
+
+def _beside(path: Path) -> list[Path]:
+    """Where the schema of records may lie."""
+    path = path.expanduser()
+    return [
+        path / "schema.toml",
+        path.with_name(f"{path.name.split('.')[0]}.schema.toml"),
+        path.parent / "schema.toml",
+    ]
 
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:
     """A run is looked at from other folders than it was begun in: its data's path is absolute."""
     if not experiment.data.path:
         return experiment
-    path = str(Path(experiment.data.path).expanduser().absolute())
-    data = experiment.data.model_copy(update={"path": path})
+    paths = {
+        key: str(Path(value).expanduser().absolute())
+        for key in ("path", "test_path")
+        if (value := getattr(experiment.data, key))
+    }
+    data = experiment.data.model_copy(update=paths)
     return experiment.model_copy(update={"data": data})
+
+
+def _with_own_model(
+    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
+) -> Experiment:
+    """The user's own model by its file's bare name and SHA-256; the file may now be run here."""
+    model = experiment.model
+    if not is_own(model.name):
+        return experiment
+    file, name = parts(model.name)
+    path = _place(file, folder, "model.name" in origins)
+    if not is_file(path) and model.sha256 and is_file(folder / MODEL):
+        path = folder / MODEL  # a run's own file of settings, again
+    where = f"{origins.get('model.name', source)}: [model] name = {model.name!r}"
+    try:
+        sha256 = admit(path, sha256=model.sha256)
+    except OSError as error:
+        raise SettingsError(
+            f"{where}: {path}: cannot be read: {error.strerror}; {PLACES}"
+        ) from None
+    except ModelError as error:
+        raise SettingsError(f"{where}: {error}, or leave [model] sha256 out") from None
+    named = {"name": f"{Path(file).name}:{name}", "sha256": sha256}
+    return experiment.model_copy(update={"model": model.model_copy(update=named)})
+
+
+def _with_weights(
+    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
+) -> Experiment:
+    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy."""
+    model = experiment.model
+    if not model.weights:
+        return experiment
+    path = _place(model.weights, folder, "model.weights" in origins)
+    if not is_file(path) and recall(model):
+        return experiment
+    where = f"{origins.get('model.weights', source)}: [model] weights"
+    try:
+        sha256 = keep(path)
+    except ModelError as error:
+        told = "" if is_file(path) else f"; {PLACES}"
+        raise SettingsError(f"{where}: {error}{told}") from None
+    if model.weights_sha256 not in ("", sha256):
+        raise SettingsError(
+            f"{where}: {path} has SHA-256 {sha256[:12]}..., not that of weights_sha256; bring that "
+            "file, or leave weights_sha256 out"
+        )
+    named = {"weights": path.name, "weights_sha256": sha256}
+    return experiment.model_copy(update={"model": model.model_copy(update=named)})
+
+
+def _place(file: str, folder: Path, here_first: bool) -> Path:
+    """A file beside the experiment's, or else from the current folder; what the command line names
+    is looked for from the current folder first."""
+    given = Path(file).expanduser()
+    places = [folder / given, given]
+    if here_first:
+        places.reverse()
+    return next((place for place in places if is_file(place)), given)
 
 
 def ready_experiments() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
+import math
+
 from privacy.dp.noise import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
 
@@ -64,6 +66,33 @@ def large_delta(experiment: Experiment, num: int) -> tuple[str, ...]:
         f"delta = {budget.delta:g} is no less than 1/n, of n = {num} {whose}: to publish one of "
         f"them whole would keep this promise; set [budget] delta below 1/{num}",
     )
+
+
+def covered_by(experiment: Experiment, most_of_a_person: int = 0) -> str:
+    """What an epsilon is of, where a record is less than a person; empty where nobody says.
+
+    Args:
+        most_of_a_person: records that one person has; 0 is not known.
+    """
+    data, budget = experiment.data, experiment.budget
+    if budget.unit != "record" or not (data.person or data.windows.length):
+        return ""
+    what, shared = "record", ""
+    if windows := data.windows.length and data.windows:
+        rate_hz = data.schema.rate_hz if data.schema else 0.0
+        length = f"{windows.length / rate_hz:.3g} s" if rate_hz else f"{windows.length} samples"
+        what = f"window of {length}"
+        if (times := math.ceil(windows.length / windows.step)) > 1:
+            shared = f"; each sample is in {times} windows, so for a sample it is {times} epsilon"
+    if not data.person:
+        return f"epsilon covers a {what}{shared}"
+    if most_of_a_person:
+        whose = f"a person with {most_of_a_person:,} of them is not protected by it"
+        if experiment.budget.epsilon is not None:
+            whose += f": the bound for all together is {most_of_a_person} epsilon"
+    else:
+        whose = "a person with many of them is not protected by it"
+    return f"epsilon covers a {what}; {whose}{shared}"
 
 
 # What is told without noise, and so is outside of any promise.

@@ -13,10 +13,12 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from clients.data.sets import load
 from clients.node.replies import REFUSED
 from clients.node.secure import task_of
 from clients.seeds import derive
 from clients.training.arrays import MOST_WEIGHT, held, is_within
+from clients.training.net import frozen
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
@@ -36,11 +38,12 @@ from server.federation.strategies import bounded, build_strategy, configure, mem
 from server.run.directory import Run, Weights
 from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
+from server.run.figures import Score
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
 
-Evaluate = Callable[[Weights], tuple[float | None, float | None]]
+Evaluate = Callable[[Weights], Score]
 
 
 def federate(
@@ -51,7 +54,7 @@ def federate(
     Args:
         grid: reaches the clients: in this process, on Ray, or through a SuperLink.
         nodes: the grid's node of each client.
-        evaluate: loss and accuracy of global weights on the test set; None without one.
+        evaluate: global weights on the test set.
         observe: told of each round when it is safely on disk.
 
     Raises:
@@ -101,6 +104,8 @@ class _Rounds:
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.job.model_dump_json()
+        form = load(self.experiment.data).form
+        self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -139,7 +144,8 @@ class _Rounds:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
         self.weights = {
-            name: aggregated[name].numpy().astype(old.dtype) for name, old in self.weights.items()
+            name: old if name in self.frozen else aggregated[name].numpy().astype(old.dtype)
+            for name, old in self.weights.items()
         }
         if not all(is_within(array) for array in self.weights.values()):
             raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
@@ -154,7 +160,9 @@ class _Rounds:
         federation = experiment.federation
         last = number == federation.rounds
         if last or number % federation.evaluate_every == 0:
-            record.loss, record.accuracy = self.evaluate(self.weights)
+            score = self.evaluate(self.weights)
+            record.loss, record.accuracy = score.loss, score.accuracy
+            record.figures = score.figures
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started

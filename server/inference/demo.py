@@ -21,6 +21,7 @@ from server.console import Columns, err, fact_table, out
 from server.inference.loopback import loopback
 from server.inference.program import trained_model
 from server.run.directory import Run
+from server.run.summary import measured
 
 SHADES = " .:-=+*#%@"
 NORMAL_97_5 = 1.959963984540054
@@ -122,10 +123,12 @@ class Demo:
             **self._costs(answers),
         }
         scheme, kept = self._client.offer.scheme, self._run.inference
-        before = kept.get(scheme, {})
+        before = measured(self._run, scheme)
         now = told | {"versions": {name: metadata.version(name) for name in LIBRARIES[scheme]}}
-        if before.get("round") == told["round"] and before.get("images", 0) > len(rows):
-            now |= {name: before[name] for name in ("images", *_shares(rows))}
+        names = ("images", *_shares(rows))
+        of_more = before.get("images", 0) > len(rows) and all(name in before for name in names)
+        if of_more and before.get("round") == told["round"]:
+            now |= {name: before[name] for name in names}
         self._run.keep("inference.json", kept | {scheme: now})
         return told
 

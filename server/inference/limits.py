@@ -26,6 +26,7 @@ class Limits(Section):
         connections, connections_each: open at once, of all and of one address.
         header_s: to shake hands, and for a request's headers; idle_s: between requests, and for a
             client to read on.
+        refusal_s: the most that a refusal is put off, where one identity has had many; 0 is never.
         end_s: from a signal to the end of the process.
     """
 
@@ -47,4 +48,5 @@ class Limits(Section):
     connections_each: int = Field(default=64, ge=1)
     header_s: float = Field(default=10.0, gt=0)
     idle_s: float = Field(default=30.0, gt=0)
+    refusal_s: float = Field(default=2.0, ge=0)
     end_s: int = Field(default=8, ge=1)

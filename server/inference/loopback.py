@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from privacy.errors import ServiceError
 
 END_S = 15.0
+PREFIX = "privet: "  # of the error that ends a command
 
 
 @contextmanager
@@ -25,17 +28,24 @@ def loopback(
         options: of `privet serve`, besides.
 
     Raises:
-        ServiceError: it did not start; it has said why on stderr.
+        ServiceError: it did not start; with its own words, and its exit status.
     """
     threads = threads or (os.cpu_count() or 1 if scheme == "boolean" else 1)
     command = [sys.executable, "-m", "server", "serve", str(run), "--scheme", scheme, "--port", "0"]
     command += ["--workers", str(workers), "--threads", str(threads), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    words = Words(process.stderr)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise ServiceError("the service did not start; see its message above")
+            words.join()
+            refused = ServiceError(words.error or "the service did not start, and said nothing")
+            refused.exit_status = process.wait() or 1
+            raise refused
+        words.started = True
         yield json.loads(line)["url"]
     finally:
         process.terminate()
@@ -44,3 +54,27 @@ def loopback(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        words.join()
+
+
+class Words(threading.Thread):
+    """What a service says on its stderr, passed on as it comes, but for why it did not start.
+
+    Attributes:
+        error: why, without the command's name.
+        started: nothing is kept back any more.
+    """
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        super().__init__(daemon=True)
+        assert stream is not None
+        self._stream, self.error, self.started = stream, "", False
+        self.start()
+
+    def run(self) -> None:
+        """Until the stream ends."""
+        for line in self._stream:
+            if not self.started and (self.error or line.startswith(PREFIX)):
+                self.error = f"{self.error}\n{line.rstrip().removeprefix(PREFIX)}".lstrip("\n")
+            else:
+                sys.stderr.write(line)

@@ -15,6 +15,7 @@ from torch import nn
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
+from clients.data.dataset import Dataset
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
 from clients.training.net import build, fill
@@ -45,7 +46,7 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
-        net_of(model, dataset.shape)
+        net_of(model, picture_of(dataset))
 
 
 def require_scheme(scheme: str) -> None:
@@ -80,6 +81,21 @@ def trained_model(run: Run) -> nn.Module:
     arrays = run.weights(len(run.rounds))
     fill(model, arrays)
     return model.eval()
+
+
+def picture_of(dataset: Dataset) -> tuple[int, int]:
+    """The sides of a grey picture; rows of a table are pictures one pixel high.
+
+    Raises:
+        ModelError: records of another form.
+    """
+    if len(dataset.shape) > 2:
+        raise ModelError(
+            f"records of shape {list(dataset.shape)}: encrypted inference takes grey pictures and "
+            "rows of tables"
+        )
+    height, width = (1, *dataset.shape)[-2:]
+    return height, width
 
 
 def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
@@ -142,7 +158,7 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
     from server.inference.synthetic import CALIBRATION, synthetic_images
 
-    net = net_of(trained_model(run), load(run.experiment.data).shape)
+    net = net_of(trained_model(run), picture_of(load(run.experiment.data)))
     images = synthetic_images(net.shape, DRAWN)
     planned = correct_rounding(plan(net, images), images[:ROUNDING])
     files = {"program.safetensors": plan_to_bytes(planned)}
@@ -174,7 +190,7 @@ def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
     w, v = (weight.astype(np.int64) for weight in net.weights)
     b, c = (bias.astype(np.float64) for bias in net.biases)
     settings = experiment.model
-    shape = load(experiment.data).shape
+    shape = picture_of(load(experiment.data))
     return BinaryNet(w, b, v, c, shape, settings.pool, net.threshold)
 
 

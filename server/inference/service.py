@@ -64,7 +64,7 @@ class Service:
         batch = offer.batch if isinstance(offer, Offer) else None
         self._answers = {"image": 1, "batch": batch.images if batch else 1}
         self._accounts = Accounts(tokens, limits.answers_per_day)
-        self._tarpit = Tarpit()
+        self._tarpit = Tarpit(limits.refusal_s)
         self._most_bytes = {
             "keys": limits.keys_bytes,
             "image": limits.request_bytes,

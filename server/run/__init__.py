@@ -3,6 +3,7 @@
 directory     the only file that knows the names in it
 names         of runs: what may be one, and which is older
 rounds        one record a round
+figures       of merit, by task
 logs          log lines off the terminal
 divergence    training that left the numbers
 draws         secure noise that was drawn, and what of it was lost

@@ -1,7 +1,6 @@
 """Run: the directory. The only place that knows file names.
 
-experiment.toml           every setting, resolved; the first file
-environment.json          machine, versions, command
+experiment.toml           every setting, resolved; the first file. environment.json: the machine
 manifest.safetensors      owner of each training record, and whether it was held out
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
 rounds/000.safetensors    initial weights
@@ -10,11 +9,11 @@ rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)
 ledgers.json              what each client's data have spent: a view of rounds.jsonl
-cost.json                 what a round costs on the chips last asked for
-inference.json            encrypted inference, for each scheme: times, bytes, accuracy
+cost.json, inference.json what a round costs on chips; encrypted inference, scheme by scheme
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged
 origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
+model.py                  the file of the user's own model, if the run trains one
 """
 
 import hashlib
@@ -77,6 +76,7 @@ class Run:
             draft = cls(part)
             draft._write("experiment.toml", settings := experiment.to_toml().encode())
             draft._write(origin.NAME, origin.mark(settings))
+            origin.keep_model(part, experiment.model)
             draft._write("environment.json", to_json(describe(), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
@@ -105,6 +105,7 @@ class Run:
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
         about["test_records"] = str(len(dataset.test_y))
+        about["most_of_a_person"] = str(manifest.most_of(dataset.train_person))
         arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
         self._write("manifest.safetensors", save(arrays, metadata=about))
 
@@ -113,7 +114,9 @@ class Run:
     def experiment(self) -> Experiment:
         """Every setting of the run."""
         path = self.path / "experiment.toml"
-        return parse(Experiment, read_toml(path), str(path))
+        experiment = parse(Experiment, read_toml(path), str(path))
+        origin.expect_model(self.path, experiment.model)
+        return experiment
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -135,7 +138,7 @@ class Run:
 
     @property
     def data_told(self) -> dict[str, str]:
-        """What the manifest says: dataset, sha256, test_records; raises RunError."""
+        """What the manifest says: dataset, sha256, test_records, ...; raises RunError."""
         path = self.path / "manifest.safetensors"
         try:
             with origin.opened(path), safe_open(path, framework="numpy") as manifest:
@@ -182,11 +185,7 @@ class Run:
         return records
 
     def weights(self, round_number: int) -> Weights:
-        """Global weights after a round; 0 is the start.
-
-        Raises:
-            RunError: the file is missing or damaged.
-        """
+        """Global weights after a round; 0 is the start; raises RunError."""
         return self._load(f"rounds/{round_number:03d}.safetensors")
 
     def strategy_state(self, round_number: int) -> Weights:

@@ -60,6 +60,6 @@ def instant_of(created: str) -> float:
 def age(environment: dict[str, Any], name: str) -> tuple[float, str]:
     """To sort runs by: the instant at which they were made."""
     exact = environment.get("created_ns")
-    if isinstance(exact, int) and not isinstance(exact, bool):
+    if isinstance(exact, int) and not isinstance(exact, bool) and 0 <= exact < 1 << 63:
         return exact / 1e9, name
     return instant_of(str(environment.get("created", ""))), name

@@ -15,8 +15,12 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from clients.data.sets import Data, cache_folder
-from privacy.errors import RunError
+from clients.data.sets import cache_folder
+from clients.data.settings import Data
+from clients.models import Model
+from clients.models.sources import admit, expect, find, is_own
+from clients.training.backbones import recall
+from privacy.errors import ModelError, RunError
 from privacy.files import write_atomically
 from privacy.foreign import (
     MOST_ARRAYS_BYTES,
@@ -26,6 +30,7 @@ from privacy.foreign import (
     open_foreign,
     read_foreign,
 )
+from server.experiment.loading import MODEL
 
 NAME = "origin.txt"
 KEY_BYTES = 32
@@ -85,6 +90,48 @@ def require_trust(run: Path, data: Data, trusted: bool) -> None:
             f"{run}: was not made here, and wants the data in {data.path!r} ([data] path in its "
             "experiment.toml); if it should read them, say --trust"
         )
+
+
+def keep_model(run: Path, model: Model) -> None:
+    """Keep the file of the user's own model in a run, if it has one."""
+    if is_own(model.name):
+        with write_atomically(run / MODEL) as file:
+            file.write(find(model.name, model.sha256).content)
+
+
+def expect_model(run: Path, model: Model) -> None:
+    """Have the model of a run that was made here built from the file in it, and a backbone read
+    from the cache."""
+    recall(model)
+    if is_own(model.name) and _is_ours(run):
+        expect(model.sha256, run / MODEL)
+
+
+def admit_model(run: Path, model: Model, trusted: bool) -> None:
+    """Let the file of a run's own model be run, if this is what the run began with.
+
+    Args:
+        trusted: the user said so: a run directory from elsewhere brings code of another's.
+
+    Raises:
+        RunError: the run was not made here, or its file is not there, or another.
+    """
+    if not is_own(model.name):
+        return
+    if not trusted and not _is_ours(run):
+        raise RunError(
+            f"{run}: was not made here, and its {MODEL} is code, which would be run; read it, and "
+            "if it may, say --trust"
+        )
+    try:
+        admit(run / MODEL, sha256=model.sha256, follow=False)
+    except OSError as error:
+        raise RunError(
+            f"{run / MODEL}: cannot be read: {error.strerror}; the run needs the file that it "
+            f"began with, of SHA-256 {model.sha256[:12]}..."
+        ) from None
+    except ModelError as error:
+        raise RunError(str(error)) from None
 
 
 def _is_ours(run: Path) -> bool:

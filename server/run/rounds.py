@@ -41,6 +41,7 @@ class RoundRecord:
         epsilon: the maximum over clients until now; None without a budget.
         secure: under secure aggregation, what the server saw: see server.federation.secure.Seen.
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
+        figures: others on it, by name: see `server.run.figures`.
     """
 
     __pydantic_config__ = EXACT
@@ -52,6 +53,7 @@ class RoundRecord:
     epsilon: float | None = None
     accuracy: float | None = None
     loss: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
     client_metrics: dict[str, float] = field(default_factory=dict)
     secure: dict[str, Any] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
     caveat_of,
+    covered_by,
     large_delta,
     neighbours_of,
     outside_of,
@@ -126,6 +127,7 @@ def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
     return (
         *((told + remedy(experiment),) if diverged else ()),
         *large_delta(experiment, _num_protected(run)),
+        *filter(None, [covered_by(experiment, int(run.data_told.get("most_of_a_person", 0)))]),
     )
 
 
@@ -154,6 +156,14 @@ def _vouching(rounds: list[RoundRecord]) -> str:
     if all(seen.get("signed") == seen["members"] for seen in sums):
         return ""
     return "; who is in a sum is the server's word, for members signed no keys"
+
+
+def measured(run: Run, scheme: str) -> dict[str, Any]:
+    """What `privet infer` measured under one scheme; empty before, or if it is damaged."""
+    found = run.inference.get(scheme)
+    if not isinstance(found, dict) or type(found.get("images")) is not int:
+        return {}
+    return found
 
 
 def headline(summary: Summary) -> dict[str, Any]:

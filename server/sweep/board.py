@@ -12,6 +12,7 @@ from server.console import err
 from server.run.rounds import RoundRecord
 from server.run.summary import summarise
 from server.sweep.document import Cell
+from server.sweep.objectives import auc_of
 from server.sweep.sweep import Sweep
 
 ROWS = 16  # that are shown of a long sweep
@@ -121,7 +122,7 @@ class Board:
             facts = summarise(run)
         except PrivetError:
             return "-", "-", "-"
-        leakage = run.leakage.get("all_rounds", {}).get("auc", {}).get("value")
+        leakage = auc_of(run)
         return (
             "-" if facts.accuracy is None else f"{facts.accuracy:.2%}",
             "none" if facts.epsilon is None else f"{facts.epsilon:.2f}",

@@ -45,11 +45,24 @@ def _accuracy(run: Run) -> float:
     return found
 
 
-def _leakage(run: Run) -> float:
+def auc_of(run: Run) -> float | None:
+    """How well members are told by the models of all rounds; None before an attack, or if
+    leakage.json is damaged."""
     try:
-        return float(run.leakage["all_rounds"]["auc"]["value"])
+        found = run.leakage["all_rounds"]["auc"]["value"]
     except (KeyError, TypeError):
-        raise RunError(f"{run.path}: leakage.json has no figure of all rounds") from None
+        return None
+    return found if isinstance(found, float) and 0 <= found <= 1 else None
+
+
+def _leakage(run: Run) -> float:
+    found = auc_of(run)
+    if found is None:
+        raise RunError(
+            f"{run.path}/leakage.json: has no figure of all rounds; run: "
+            f"privet attack {run.path.name}"
+        )
+    return found
 
 
 def _epsilon(run: Run) -> float:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clients.chip import load_chip
 from privacy.errors import ModelError, PrivetError, ServiceError, SettingsError
@@ -23,6 +23,8 @@ from server.engines.launch import launch, resume
 from server.experiment.experiment import Experiment
 from server.inference.program import require_encryptable
 from server.run.directory import Run
+from server.run.summary import measured
+from server.sweep.objectives import auc_of
 
 Tell = Callable[[str], None]
 
@@ -101,7 +103,7 @@ def _why_not_audit(experiment: Experiment, order: Order) -> str:
 
 
 def _cost(run: Run, order: Order, tell: Tell) -> None:
-    reports = {cost["chip"]: cost for cost in run.costs}
+    reports = _costed(run)
     for name in order.chips:
         report = cost_of_run(run, load_chip(name)).as_dict()
         reports[report["chip"]] = report
@@ -109,8 +111,14 @@ def _cost(run: Run, order: Order, tell: Tell) -> None:
 
 
 def _is_costed(run: Run, order: Order) -> bool:
-    costed = {cost["chip"] for cost in run.costs}
+    costed = _costed(run)
     return all(load_chip(name).title in costed for name in order.chips)
+
+
+def _costed(run: Run) -> dict[str, dict[str, Any]]:
+    """The whole reports of cost.json, by chip: a damaged one is made anew."""
+    reports = [report for report in run.costs if isinstance(report, dict)]
+    return {report["chip"]: report for report in reports if isinstance(report.get("chip"), str)}
 
 
 def _why_not_infer(experiment: Experiment, order: Order) -> str:
@@ -144,14 +152,13 @@ def _infer(run: Run, order: Order, tell: Tell) -> None:
 
 
 def _schemes_left(run: Run, order: Order) -> dict[str, int]:
-    kept = run.kept("inference.json")
     left = {}
     for scheme, images in order.schemes.items():
         try:
             require_encryptable(run.experiment, scheme)
         except ModelError:
             continue
-        if kept.get(scheme, {}).get("images", 0) < images:
+        if measured(run, scheme).get("images", 0) < images:
             left[scheme] = images
     return left
 
@@ -159,7 +166,7 @@ def _schemes_left(run: Run, order: Order) -> dict[str, int]:
 STAGES: dict[str, Stage] = {
     "attack": Stage(
         lambda experiment, order: "" if order.attack else NOT_ORDERED,
-        lambda run, order: bool(run.leakage),
+        lambda run, order: auc_of(run) is not None,
         _do_attack,
     ),
     "audit": Stage(

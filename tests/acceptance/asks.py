@@ -42,9 +42,9 @@ class Place:
     def __init__(self, folder, finished):
         self.folder, self.runs, self.finished = folder, folder / "runs", finished
 
-    def run(self, rng):
-        """A finished run, by its name here."""
-        path = rng.choice(self.finished)
+    def run(self, rng, name=""):
+        """A finished run, or the one of a name; by its name here."""
+        path = rng.choice([path for path in self.finished if not name or path.name == name])
         if not (self.runs / path.name).exists():
             shutil.copytree(path, self.runs / path.name)
         return path.name

@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
+from contextlib import redirect_stdout, suppress
 from multiprocessing import connection
 from pathlib import Path
 
@@ -33,6 +34,8 @@ os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", 
 import torch  # noqa: E402
 from asks import Place  # noqa: E402
 from kinds import KINDS  # noqa: E402
+from kinds_of_runs import QUICK  # noqa: E402
+from reported import BOOLEAN, CKKS  # noqa: E402
 from settings_drawn import as_options, document  # noqa: E402
 
 from server import cli  # noqa: E402
@@ -47,10 +50,11 @@ LOCATED = re.compile(
     r"(-s .*?|\S+\.toml|--over .*?|privet attack): .+"
 )  # a line for each setting that is wrong
 
-# Runs that are made once, and copied: with a promise, without, of whole clients, of the device's
-# arithmetic, behind masks, and one that diverged.
+# Runs that are made once, and copied: with a promise, and measured; without, of whole clients, of
+# the device's arithmetic, behind masks, and one that diverged.
 FINISHED = {
     "promised": {},
+    "measured": {"record.updates": "true", "data.limit": "300"},
     "open": {"budget.unit": "none", "record.updates": "true", "data.limit": "120"},
     "clients": {"budget.unit": "client", "training.sample_rate": "0.5"},
     "fixed": {"arithmetic.name": "fixed", "arithmetic.bits": "4", "data.limit": "100"},
@@ -226,6 +230,15 @@ def fuzz(asked, home, finished):
     return {kind: found[kind] for kind in sorted(found)}
 
 
+def measure(path):
+    """What each command finds of a run, kept in it; an answer to an encrypted image takes long."""
+    for command, more in {"attack": as_options(QUICK), "audit": [], "cost": []}.items():
+        with open(os.devnull, "w") as nothing, redirect_stdout(nothing), suppress(SystemExit):
+            sys.argv = ["privet", command, str(path), *more]
+            cli.main()
+    (path / "inference.json").write_text(json.dumps({"ckks": CKKS, "boolean": BOOLEAN}))
+
+
 def finish(home):
     """The runs that cases copy."""
     os.chdir(home)
@@ -241,6 +254,7 @@ def finish(home):
                     raise
             finally:
                 sys.stdout = kept
+    measure(home / "runs" / "measured")
     return sorted((home / "runs").iterdir())
 
 

@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import served  # noqa: E402
 
-from clients.data.sets import Data, load  # noqa: E402
+from clients.data.sets import load  # noqa: E402
+from clients.data.settings import Data  # noqa: E402
 from privacy.encrypted.keys import CkksKeys  # noqa: E402
 from privacy.encrypted.wire import HEADER, KINDS, Frame, _checksum, read_frame, read_offer  # noqa: E402
 from server.inference.program import compile_run  # noqa: E402

@@ -14,7 +14,8 @@ import time
 
 import httpx
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from privacy.encrypted.keys import CkksKeys
 from privacy.encrypted.wire import Frame, read_offer
 

@@ -8,7 +8,7 @@ import shlex
 
 import settings_drawn
 from asks import Ask, is_json, is_run, paths_there
-from kinds_of_runs import QUICK, ask_run, damaged
+from kinds_of_runs import QUICK, ask_run, damaged, damaged_findings
 from records_drawn import OTHER, records
 from settings_drawn import FIELDS, NONSENSE, READY, SMALL, as_options, document, settings
 
@@ -192,6 +192,7 @@ KINDS = {
     "records": (data, 15),
     "a run": (ask_run, 15),
     "a damaged run": (damaged, 15),
+    "damaged findings": (damaged_findings, 10),
     "sweep": (sweeps, 5),
     "machines": (machines, 10),
 }

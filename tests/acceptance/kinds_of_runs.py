@@ -31,6 +31,7 @@ NO_SERVICE = [
     )
 ]  # fmt: skip
 AT_ONCE = ("open", "diverged")  # what an audit refuses: of what it does not, it takes long
+FOUND = ("leakage.json", "audit.json", "cost.json", "inference.json", "attack/*.json", "env*.json")
 QUICK = {"attack.shadows": "4", "attack.candidates": "20", "attack.reconstruct": "false"}
 
 
@@ -96,6 +97,26 @@ def damaged(place, rng):
         else:
             file.write_bytes(damage(file.read_bytes(), rng))
     return [_of_run(place, name, rng)]
+
+
+def damaged_findings(place, rng):
+    """What attack, audit, cost and infer left in a run, of which a file is damaged."""
+    name = place.run(rng, "measured")
+    path = place.runs / name
+    files = [file for pattern in FOUND for file in sorted(path.glob(pattern))]
+    for file in rng.sample(files, rng.choice((1, 1, 1, 2))):
+        content = file.read_bytes()
+        for _ in range(rng.choice((0, 1, 1, 1, 2))):
+            content = _altered(content, rng)
+        file.write_bytes(content if rng.random() < 0.8 else damage(content, rng))
+    form = rng.choice(("html", "md", "json"))
+    again = rng.choice(
+        (["list", "--json"], ["show", name], ["cost", name], ["attack", name, *as_options(QUICK)])
+    )
+    report = Ask(
+        ["report", name, "--format", form, "-o", "-"], is_json if form == "json" else is_any
+    )
+    return [report, Ask(again), report]
 
 
 def _altered(content, rng):

@@ -29,7 +29,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import served  # noqa: E402
 
-from clients.data.sets import Data, load  # noqa: E402
+from clients.data.sets import load  # noqa: E402
+from clients.data.settings import Data  # noqa: E402
 from clients.node.query import Client  # noqa: E402
 from privacy.errors import PrivetError  # noqa: E402
 

@@ -26,7 +26,8 @@ from attacks.membership.scores import ATTACKS, Evidence, Portfolio
 from attacks.membership.shadows import Shadows, Stack, train_shadows, train_stack
 from attacks.membership.signals import observe
 from attacks.tape import Recipe, Sample, Tape
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build

@@ -24,7 +24,8 @@ import httpx
 import numpy as np
 from peer_tenseal import random_tutorial, tutorial
 
-from clients.data.sets import Data, cache_folder, load
+from clients.data.sets import cache_folder, load
+from clients.data.settings import Data
 from clients.node.query import connect
 from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment

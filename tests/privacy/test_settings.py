@@ -144,7 +144,7 @@ def test_override_leaves_its_argument_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "assignment", ["oven.heat", "=3", "a.b.c=1", "", " =1", ".=1", "a.=1", ".a=1"]
+    "assignment", ["oven.heat", "=3", "a.b.c.d=1", "", " =1", ".=1", "a.=1", ".a=1"]
 )
 def test_not_an_assignment(assignment: str) -> None:
     """Anything else is refused with the form that is wanted."""

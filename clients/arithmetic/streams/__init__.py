@@ -4,4 +4,5 @@ registers    linear-feedback shift registers and comparators
 kernels      packed bits: what numba compiles
 images       dense layers of integral stochastic computing
 stochastic   layers on streams, trained by sampled signs
+layers       what a model is built of on streams
 """

@@ -17,7 +17,6 @@ So a record's gradient is an outer product of single bits, and its norm a count 
 Shapes: B records, L cycles, I inputs, O outputs, K words.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from torch import Tensor, nn
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_bits
 from clients.arithmetic.layers import windowed
-from clients.arithmetic.rounding import RoundGradient
 from clients.arithmetic.settings import Arithmetic
 from clients.arithmetic.straight import pass_straight
 from clients.arithmetic.streams import kernels
@@ -35,10 +33,8 @@ from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.images import OrPool, Patches, ToImage
 from clients.arithmetic.streams.kernels import Words, num_words
 from clients.arithmetic.streams.registers import Streams
-from clients.layers import AddChannel, MaxPool2d
 from clients.seeds import row_seeds
 from privacy.dp.rules import RULES, Share
-from privacy.errors import ModelError
 
 INPUT, WEIGHT, CYCLE = 0, 1, 2  # what a layer draws: phases of two banks of registers, a cycle
 NO_WORDS, NO_SUMS = np.empty((0, 0, 0), np.uint64), np.empty((0, 0), np.int32)
@@ -231,84 +227,6 @@ class StreamChain(nn.Sequential):
     def _sample(source: StreamLayer, bits: Streams) -> Tensor:
         """Drawn only where there will be a backward pass."""
         return bits.sample(source.cycle()) if torch.is_grad_enabled() else torch.empty(0)
-
-
-class StochasticLayers:
-    """Layers on streams. The counter takes the place of the model's activation."""
-
-    def __init__(self, settings: Arithmetic) -> None:
-        self._settings = settings
-
-    def entrance(self) -> list[nn.Module]:
-        """Comparators."""
-        return [Encoder(self._settings)]
-
-    def linear(self, inputs: int, outputs: int) -> list[nn.Module]:
-        """XNOR and sum; the gradient is sampled to one trit for each output.
-
-        Raises:
-            ModelError: more inputs than a 16-bit counter can take in one step.
-        """
-        most = (1 << 15) - (1 << self._settings.counter_bits >> 1)
-        if inputs >= most:
-            raise ModelError(
-                f"[arithmetic] name = 'stochastic': a layer of {inputs} inputs; with counter_bits "
-                f"= {self._settings.counter_bits} it may have {most - 1}: make it narrower"
-            )
-        gain = self._settings.gain * inputs**-0.5
-        layer = StochasticLinear(self._settings, inputs, outputs)
-        return [layer, RoundGradient(2), Gain(gain)]
-
-    def conv2d(
-        self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
-    ) -> list[nn.Module]:
-        """A dense layer on patches."""
-        patches = Patches(size, stride, padding)
-        return [patches, *self.linear(inputs * size * size, outputs), ToImage()]
-
-    def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
-        """The saturating counter."""
-        return [Counter(self._settings.slope)]
-
-    def chain(self, layers: list[nn.Module]) -> nn.Module:
-        """Layers with streams between them.
-
-        Raises:
-            ModelError: the model does not begin with pixels, or streams cannot pass a layer.
-        """
-        if not any(isinstance(layer, Encoder) for layer in layers):
-            raise ModelError(
-                "[arithmetic] name = 'stochastic': streams begin with pixels in [0, 1]; use "
-                "[model] name = 'perceptron'"
-            )
-        counted = False
-        for layer in layers:
-            counted |= isinstance(layer, Counter)
-            if not isinstance(layer, PASSED):
-                raise ModelError(
-                    f"[arithmetic] name = 'stochastic': no {type(layer).__name__} on streams; "
-                    "leave it out, as with [model] norm = 'none'"
-                )
-            if isinstance(layer, Patches) and layer.padding and counted:
-                raise ModelError(
-                    "[arithmetic] name = 'stochastic': the counters' streams have no zero to pad "
-                    "with; use padding = 0 after the first layer"
-                )
-        dense = [layer for layer in layers if isinstance(layer, StochasticLinear)]
-        for layer in dense[:-1]:
-            layer.bound = 1 << self._settings.counter_bits >> 1
-        pooled = (
-            OrPool(layer.size, layer.stride) if isinstance(layer, MaxPool2d) else layer
-            for layer in layers
-        )
-        return StreamChain(*pooled)
-
-
-# What streams pass through; what is after the counters is about their shape only.
-PASSED = (
-    *(Encoder, StochasticLinear, RoundGradient, Gain, Counter, Patches, ToImage),
-    *(MaxPool2d, AddChannel, nn.Flatten, nn.Identity),
-)
 
 
 def _products(layer: nn.Module, x: Tensor, g: Tensor) -> Share:

@@ -30,7 +30,7 @@ def run(nest: Nest, chip: Chip, precision: Precision) -> Execution:
     needed = nest.groups * row_tiles * column_tiles
     there = chip.array.elements
     turns = ceil(needed / there)
-    written = turns > 1 or nest.records_summed
+    written = turns > 1 or nest.records_summed or nest.computed
     copies = 1 if written else there // needed
     seconds = turns * ceil(m / copies) * reads * bar.read_s
     if written:

@@ -12,7 +12,7 @@ from math import ceil
 from clients.chip.dataflows.microcontroller import plan_memory
 from clients.chip.hardware import Chip
 from clients.chip.precision import Precision
-from clients.chip.workloads.training import gradient_words
+from clients.chip.workloads.training import gradient_words, gradient_words_of
 from clients.chip.workloads.workload import Network, Workload
 
 GRADIENT_BYTES = 4
@@ -36,6 +36,52 @@ class Memory:
     gradient_bytes: int
     limit_bytes: int
     fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a layer holds in memory.
+
+    Attributes:
+        weight_bytes: of its weights. `gradient_bytes`: of their gradients, 4 bytes a word.
+        live_bytes: of an inference: all tensors that are alive while it runs; of a training step:
+            what its backward pass needs and no earlier layer keeps already.
+    """
+
+    layer: str
+    weight_bytes: int
+    gradient_bytes: int
+    live_bytes: int
+
+
+def by_layer(
+    network: Network, workload: Workload, precision: Precision, batch: int
+) -> tuple[Held, ...]:
+    """What each layer of a step on a batch holds, in the order of the network."""
+    words = network.kept_by_layer if workload.step != "inference" else alive(network)
+    return tuple(
+        Held(
+            layer.name,
+            _bytes(layer.stored, precision.weight_bits),
+            GRADIENT_BYTES * gradient_words_of(layer, workload, batch),
+            _bytes(batch * live, precision.activation_bits),
+        )
+        for layer, live in zip(network.layers, words, strict=True)
+    )
+
+
+@lru_cache(maxsize=256)
+def alive(network: Network) -> tuple[int, ...]:
+    """Words of the tensors that are alive while each layer infers one record."""
+    sizes = [network.input_size, *(layer.size for layer in network.layers)]
+    last = [max(i, 0) for i in range(-1, len(network.layers))]
+    for index, layer in enumerate(network.layers):
+        for source in layer.inputs:
+            last[source + 1] = max(last[source + 1], index)
+    return tuple(
+        sum(sizes[t] for t in range(index + 2) if last[t] >= index)
+        for index in range(len(network.layers))
+    )
 
 
 def peak(

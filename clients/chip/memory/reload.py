@@ -7,10 +7,12 @@ compiler takes what moves fewer words. The rim that neighbouring blocks of input
 modelled, nor are sums that spill, which smaller blocks avoid.
 """
 
+from dataclasses import replace
 from math import ceil
 
-from clients.chip.dataflows.execution import Traffic
+from clients.chip.dataflows.execution import Execution, Traffic
 from clients.chip.hardware import Chip
+from clients.chip.precision import Precision
 from clients.chip.workloads.workload import Nest
 
 
@@ -29,3 +31,23 @@ def traffic(nest: Nest, chip: Chip) -> Traffic:
     if inputs * (weight_blocks - 1) <= nest.weights * (input_blocks - 1):
         return Traffic(inputs * weight_blocks, nest.weights, nest.outputs)
     return Traffic(inputs, nest.weights * input_blocks, nest.outputs)
+
+
+def stay(nest: Nest, chip: Chip, precision: Precision) -> bool:
+    """Is there room on the chip for a nest's weights, so that they are brought there once?
+
+    A microcontroller reads its weights where they are, in flash.
+    """
+    if chip.microcontroller:
+        return False
+    room = chip.memory.weight_buffer_bytes or chip.memory.buffer_bytes / 4
+    return chip.crossbar is not None or nest.weights * precision.weight_bits / 8 <= room
+
+
+def with_weights_kept(done: Execution, times: int) -> Execution:
+    """One of `times` runs whose weights cross from DRAM once in all."""
+    dram = done.dram._replace(weights=done.dram.weights / times)
+    brought = min(done.buffer.weights, done.dram.weights) * (1 - 1 / times)
+    return replace(
+        done, dram=dram, buffer=done.buffer._replace(weights=done.buffer.weights - brought)
+    )

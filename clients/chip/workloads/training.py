@@ -4,167 +4,111 @@
     input gradient      out[N,C,H,W]  sums over K,R,S: a convolution of the zero-inserted gradient
     weight gradient     out[C,K,R,S]  sums over N,P,Q; per sample, N nests that sum over P,Q
 
-Modelled: every product of convolutions and dense layers, per-sample norms, clipping, noise and
-update, and element-wise layers by their number of elements. Not modelled: the loss, the data
-loader, and the optimizer's momentum (one more word read and written a parameter).
+A product of two activations has two input gradients and learns nothing. A recurrent layer runs its
+steps forward, then back, each waiting for the one before; its weight gradient is one product over
+all steps. A gradient goes back along the graph to what is trained and no further.
+
+Modelled: every product of layers, per-sample norms, clipping, noise and update, and layers without
+products by the number of elements that they read, times their passes; one of several passes
+(norms, softmax) waits for all its input, one of a single pass works on values as they come. Not
+modelled: the loss, the data loader, gradients of the bias that follow a product, and the
+optimizer's momentum (one more word read and written a parameter).
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-from clients.chip.workloads.workload import Layer, Nest, Network, Workload
-
-Phase = Literal["forward", "input gradient", "weight gradient", "norms", "clip", "noise", "update"]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One phase of one layer.
-
-    Attributes:
-        nest: products for the array, run `repeat` times.
-        lane_operations: element-wise operations.
-        gaussians: normal variates drawn.
-        moved: words that lanes and generator read and write in memory.
-    """
-
-    layer: str
-    phase: Phase
-    nest: Nest | None = None
-    repeat: int = 1
-    lane_operations: int = 0
-    gaussians: int = 0
-    moved: int = 0
+from clients.chip.workloads.clipping import CLIPPING, clip_vector, held_per_record
+from clients.chip.workloads.nests import Phase, Task, input_gradient, steps_back, weight_gradient
+from clients.chip.workloads.workload import Layer, Network, Workload
 
 
 def tasks(network: Network, workload: Workload, batch: int) -> list[Task]:
     """What a workload computes on a batch, phase by phase, layer by layer."""
-    found = []
-    for layer in network.layers:
-        if layer.nest:
-            found.append(Task(layer.name, "forward", _forward(layer, batch)))
-        else:
-            size = batch * (layer.size + network.words_into(layer))
-            found.append(
-                Task(
-                    layer.name,
-                    "forward",
-                    lane_operations=batch * network.words_into(layer),
-                    moved=size,
-                )
-            )
+    found = [task for layer in network.layers for task in _forward(network, layer, batch)]
     if workload.step == "inference":
         return found
-    weighted = [layer for layer in network.layers if layer.parameters]
-    for layer in reversed(weighted):
-        if layer is not weighted[0]:  # no gradient for the data, nor for what is fixed
-            found.append(Task(layer.name, "input gradient", _input_gradient(layer, batch)))
-        if workload.clips:
-            found += CLIPPING[workload.clipping](layer, batch, layer is weighted[0])
-        else:
-            found.append(Task(layer.name, "weight gradient", _weight_gradient(layer, batch)))
-    for layer in weighted:
-        p = layer.parameters
-        if workload.step == "dp-sgd" and workload.sigma:
-            found.append(Task(layer.name, "noise", lane_operations=p, gaussians=p, moved=2 * p))
-        found.append(Task(layer.name, "update", lane_operations=p, moved=3 * p))
+    for index in reversed(range(len(network.layers))):
+        if network.carries[index]:  # no gradient for the data, nor for what is fixed
+            found += _backward(network, index, workload, batch)
+    for layer in network.layers:
+        if p := layer.parameters:
+            if workload.step == "dp-sgd" and workload.sigma:
+                found.append(Task(layer.name, "noise", lane_operations=p, gaussians=p, moved=2 * p))
+            found.append(Task(layer.name, "update", lane_operations=p, moved=3 * p))
     return found
 
 
-def _forward(layer: Layer, batch: int) -> Nest:
-    assert layer.nest is not None
-    return layer.nest.with_batch(batch)
+def _forward(network: Network, layer: Layer, batch: int) -> list[Task]:
+    if layer.nest is None:
+        return _elements(network, layer, batch, "forward")
+    if layer.weights == "activations":  # a record's operands are its own
+        found = [Task(layer.name, "forward", layer.nest, batch)]
+    else:
+        whole = layer.nest.with_batch(batch * layer.nest.batch)
+        found = [Task(layer.name, "forward", whole, layer.steps, stays=layer.steps > 1)]
+    return found + _lanes(layer, batch, "forward")
 
 
-def _input_gradient(layer: Layer, batch: int) -> Nest:
-    nest = layer.nest
-    assert nest is not None
-    height = max(nest.height - nest.padding[0], 1)
-    width = max(nest.width - nest.padding[1], 1)
-    span = (height + nest.kernel_rows - 1, width + nest.kernel_columns - 1)
-    return Nest(
-        batch=batch,
-        filters=nest.channels,
-        channels=nest.filters,
-        rows=height,
-        columns=width,
-        kernel_rows=nest.kernel_rows,
-        kernel_columns=nest.kernel_columns,
-        groups=nest.groups,
-        padding=(max(span[0] - nest.rows, 0), max(span[1] - nest.columns, 0)),
-    )
+def _lanes(layer: Layer, batch: int, phase: Phase) -> list[Task]:
+    """What is done on each value that a product gives."""
+    operations = batch * layer.lanes
+    return [Task(layer.name, phase, lane_operations=operations, passing=True)] * (operations > 0)
 
 
-def _weight_gradient(layer: Layer, batch: int) -> Nest:
-    """The kernel's positions are the outputs; the gradient of the output is the kernel."""
-    nest = layer.nest
-    assert nest is not None
-    return Nest(
-        batch=nest.channels,
-        filters=nest.filters,
-        channels=batch,
-        rows=nest.kernel_rows,
-        columns=nest.kernel_columns,
-        kernel_rows=nest.rows,
-        kernel_columns=nest.columns,
-        stride=nest.dilation,
-        dilation=nest.stride,
-        groups=nest.groups,
-        padding=nest.padding,
-        records_summed=True,
-    )
+def _elements(network: Network, layer: Layer, batch: int, phase: Phase) -> list[Task]:
+    """Of a layer without products: every element read, and what it gives written."""
+    if layer.kind == "lookup":
+        rows = batch * layer.size
+        return [Task(layer.name, phase, lane_operations=rows, moved=2 * rows)]
+    read = batch * layer.passes * network.words_into(layer)
+    if not read:
+        return []
+    moved, passing = read + batch * layer.size, layer.passes == 1
+    return [Task(layer.name, phase, lane_operations=read, moved=moved, passing=passing)]
 
 
-def _per_sample(layer: Layer, batch: int, first: bool) -> list[Task]:
-    """Every record's gradient is computed, kept, normed, scaled and summed."""
-    size = batch * layer.parameters
-    return [
-        Task(layer.name, "weight gradient", _weight_gradient(layer, 1), repeat=batch),
-        Task(layer.name, "norms", lane_operations=size, moved=size),
-        Task(layer.name, "clip", lane_operations=size, moved=size + layer.parameters),
-    ]
-
-
-def _ghost(layer: Layer, batch: int, first: bool) -> list[Task]:
-    """Norms from the Gram matrices of inputs and gradients, [P Q, P Q] a record; then again."""
-    nest = layer.nest
-    assert nest is not None
-    positions = nest.rows * nest.columns
-    gram = Nest(1, positions, nest.reduction + nest.filters, positions, 1, groups=nest.groups)
-    again = [] if first else [Task(layer.name, "input gradient", _input_gradient(layer, batch))]
-    squares = batch * nest.groups * positions * positions
-    return [
-        Task(layer.name, "norms", gram, repeat=batch, lane_operations=squares, moved=2 * squares),
-        *again,
-        Task(layer.name, "weight gradient", _weight_gradient(layer, batch)),
-    ]
-
-
-def _onepass(layer: Layer, batch: int, first: bool) -> list[Task]:
-    """Dense: |x|^2 |g|^2 and one weighted product. Convolution: per-sample gradients, summed."""
-    nest = layer.nest
-    assert nest is not None
-    if nest.rows * nest.columns > 1:
-        return _per_sample(layer, batch, first)
-    size = batch * (nest.groups * (nest.channels + nest.filters))
-    return [
-        Task(layer.name, "norms", lane_operations=size, moved=size),
-        Task(layer.name, "weight gradient", _weight_gradient(layer, batch)),
-    ]
-
-
-CLIPPING = {"per-sample": _per_sample, "ghost": _ghost, "onepass": _onepass}
+def _backward(network: Network, index: int, workload: Workload, batch: int) -> list[Task]:
+    layer, through = network.layers[index], network.passes_back(index)
+    if layer.nest is None:
+        back = []
+        if through and layer.kind != "lookup":
+            back = _elements(network, layer, batch, "input gradient")
+    elif layer.weights == "activations":
+        operands = (input_gradient(layer.nest, 1), weight_gradient(layer.nest, 1))
+        back = [Task(layer.name, "input gradient", nest, batch) for nest in operands]
+    elif layer.kind == "recurrent":
+        back = [
+            Task(layer.name, "input gradient", nest, times, stays=True)
+            for nest, times in steps_back(layer, batch, through)
+        ]
+    elif through:
+        back = [Task(layer.name, "input gradient", input_gradient(layer.nest, batch))]
+    else:
+        back = []
+    back += _lanes(layer, batch, "input gradient")
+    twice = back if workload.clips and workload.clipping == "ghost" else []
+    if layer.nest and layer.weights in ("trained", "tied"):
+        if workload.clips:
+            return back + CLIPPING[workload.clipping](layer, batch, twice)
+        gradient = weight_gradient(layer.unrolled, batch)
+        return [*back, Task(layer.name, "weight gradient", gradient)]
+    if layer.bias:
+        operations = 2 * batch * layer.size
+        back.append(
+            Task(layer.name, "weight gradient", lane_operations=operations, moved=operations)
+        )
+        if workload.clips:
+            return back + clip_vector(layer, workload.clipping, batch) + twice
+    return back + twice
 
 
 def gradient_words(network: Network, workload: Workload, batch: int) -> int:
     """Words of gradient that a training step holds at once: batch x parameters if per sample."""
+    return sum(gradient_words_of(layer, workload, batch) for layer in network.layers)
+
+
+def gradient_words_of(layer: Layer, workload: Workload, batch: int) -> int:
+    """Of these, a layer's."""
     if workload.step == "inference":
         return 0
-    if not workload.clips or workload.clipping == "ghost":
-        return network.parameters
-    if workload.clipping == "per-sample":
-        return batch * network.parameters
-    return sum(
-        layer.parameters * (batch if layer.nest and layer.nest.rows * layer.nest.columns > 1 else 1)
-        for layer in network.layers
-    )
+    if not workload.clips:
+        return layer.parameters
+    return held_per_record(layer, workload.clipping, batch)

@@ -71,10 +71,15 @@ def place(table: Plan) -> int:
     An operation wants its outputs' until it has passed on its inputs'; a dense layer's is wanted to
     the end, for its weights' gradient.
     """
-    room, placed = Room(), {}
+    room = Room()
+    placed: dict[int, int] = {}
     for row in table[::-1]:
         inputs, outputs = int(row[IN_SIZE]), int(row[OUT_SIZE])
-        wanted = ((IN, inputs, row[PASS_ON]), (OUT, outputs, 1), (OTHER, outputs, row[PASS_ON_OTHER]))
+        wanted = (
+            (IN, inputs, row[PASS_ON]),
+            (OUT, outputs, 1),
+            (OTHER, outputs, row[PASS_ON_OTHER]),
+        )
         for at, size, is_wanted in wanted:
             if is_wanted and int(row[at]) not in placed:
                 placed[int(row[at])] = room.take(size)

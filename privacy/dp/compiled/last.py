@@ -1,6 +1,7 @@
 """Layers on images whose channels lie last, and on sequences: images of height 1."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -13,7 +14,7 @@ Conv = nn.Conv1d | nn.Conv2d
 Sides = tuple[int, int]
 
 
-def _sides(size: object, sequence: bool, single: int = 1) -> Sides:
+def _sides(size: Any, sequence: bool, single: int = 1) -> Sides:
     """Height and width of a size as torch's layers have it; a sequence's height is `single`."""
     numbers = tuple(size) if isinstance(size, tuple | list) else (size,) * (1 if sequence else 2)
     height, width = (single, *numbers) if sequence else numbers
@@ -91,11 +92,8 @@ def _windows(
         return None
     numbers = geometry((channels, height, width), kernel, stride, (0, 0), out)
     aux_size = channels * prod(out) if kind == LAST_MAX else 0
-    return [
-        Operation(
-            kind, _like(shape, channels, out, sequence), numbers, aux_size, last=(channels, channels)
-        )
-    ]
+    shape, both = _like(shape, channels, out, sequence), (channels, channels)
+    return [Operation(kind, shape, numbers, aux_size, last=both)]
 
 
 def _mean(layer: nn.Module, shape: Shape) -> list[Operation] | None:

@@ -27,7 +27,7 @@ from privacy.dp.kernels.plan import (
 )
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
     """Outputs y [P * C] of the image a [H * W * C]."""
     channels, num = op[CHANNELS], op[KERNEL_W]
@@ -41,7 +41,7 @@ def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
             _meet(x, u64(_corner(op, p, i)), weight, u64(i * num * channels), num, row)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_back(op: Plan, g: Floats, w: Floats, scratch: Floats, to: Floats) -> None:
     """The gradient of the image, from that of the outputs."""
     channels, num = op[CHANNELS], op[KERNEL_W]
@@ -54,7 +54,7 @@ def conv_back(op: Plan, g: Floats, w: Floats, scratch: Floats, to: Floats) -> No
     crop(op, x, 0, to)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) -> None:
     """The weights' gradient `own` [kernel elements, C], and behind it the bias's [C]."""
     channels, num = op[CHANNELS], op[KERNEL_W]
@@ -68,7 +68,7 @@ def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) 
         sum_rows(g, own[num_weights:])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _meet(x: Floats, at: Any, weight: Floats, own: Any, num: int, row: Floats) -> None:
     """Add to `row` the products of a kernel's row and an image's, element by element."""
     channels = u64(len(row))
@@ -85,7 +85,7 @@ def _meet(x: Floats, at: Any, weight: Floats, own: Any, num: int, row: Floats) -
             own += channels
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _strew(row: Floats, by: Floats, at: Any, num: int, out: Floats, to: Any) -> None:
     """Add the products of `row` and each of `num` rows of `by` to those of `out`."""
     channels = u64(len(row))
@@ -104,13 +104,13 @@ def _strew(row: Floats, by: Floats, at: Any, num: int, out: Floats, to: Any) -> 
             to += channels
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _corner(op: Plan, p: int, i: int) -> int:
     """Where row i of the kernel at position p begins in the image with its border."""
     y, x = p // op[OUT_W] * op[STRIDE_H] + i, p % op[OUT_W] * op[STRIDE_W]
     return (y * (op[WIDTH] + 2 * op[PAD_W]) + x) * op[CHANNELS]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _padded_size(op: Plan) -> int:
     return (op[HEIGHT] + 2 * op[PAD_H]) * (op[WIDTH] + 2 * op[PAD_W]) * op[CHANNELS]

@@ -8,7 +8,7 @@ from privacy.dp.kernels.compiling import compiled, summing
 from privacy.dp.kernels.plan import IN, KIND, OUT, RELU, TANH, Floats, Plan, Sums, f32
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def activate(op: Plan, x: Floats, y: Floats) -> None:
     """y = the function of x."""
     if op[IN] == op[OUT]:  # ReLU; a loop over one array becomes vectors, over one twice it does not
@@ -27,7 +27,7 @@ def activate(op: Plan, x: Floats, y: Floats) -> None:
             y[i] = x[i] * x[i]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def activate_back(op: Plan, x: Floats, y: Floats, g: Floats, to: Floats) -> None:
     """The gradient of x, from that of y."""
     if op[IN] == op[OUT]:
@@ -44,21 +44,21 @@ def activate_back(op: Plan, x: Floats, y: Floats, g: Floats, to: Floats) -> None
             to[i] = g[i] * (x[i] + x[i])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def sum_up(a: Floats, b: Floats, y: Floats) -> None:
     """y = a + b"""
     for i in range(len(y)):
         y[i] = a[i] + b[i]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def add(total: Sums, factor: Any, part: Floats) -> None:
     """total += factor * part"""
     for i in range(len(part)):
         total[i] += np.float64(factor) * np.float64(part[i])
 
 
-@summing  # type: ignore[untyped-decorator]
+@summing
 def square(row: Floats) -> Any:
     total = np.float64(0)
     for i in range(len(row)):
@@ -66,7 +66,7 @@ def square(row: Floats) -> Any:
     return total
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _tanh(x: Any) -> Any:
     """Rational approximation, within a few units in the last place; no branch, so it vectorises."""
     x = f32(7.90531110763549805) if x > f32(7.90531110763549805) else x

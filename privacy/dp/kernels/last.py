@@ -36,21 +36,21 @@ from privacy.dp.kernels.plan import (
 SMALL = 1_000_000  # multiplications of a product that OpenBLAS takes without repacking
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def turn(op: Plan, a: Floats, y: Floats) -> None:
     """[C, H * W] -> [H * W, C]"""
     channels = op[CHANNELS]
     _transpose(a, channels, op[IN_SIZE] // channels, y)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def turn_back(op: Plan, g: Floats, to: Floats) -> None:
     """[H * W, C] -> [C, H * W]"""
     channels = op[CHANNELS]
     _transpose(g, op[IN_SIZE] // channels, channels, to)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
     """Outputs y [P * O] of the image a [H * W * C]."""
     O, P, K = _group_shape(op)  # noqa: E741
@@ -81,7 +81,7 @@ def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
                 y[p * all_O + o] += w[op[BIAS] + o]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_back(op: Plan, g: Floats, turned: Floats, scratch: Floats, to: Floats) -> None:
     """The gradient of the image, from that of the outputs."""
     O, P, K = _group_shape(op)  # noqa: E741
@@ -108,7 +108,7 @@ def conv_back(op: Plan, g: Floats, turned: Floats, scratch: Floats, to: Floats) 
             crop(op, x, group, to)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) -> None:
     """The weights' gradient `own` [groups, K, O], and behind it the bias's [groups * O]."""
     O, P, K = _group_shape(op)  # noqa: E741
@@ -134,7 +134,7 @@ def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) 
         sum_rows(g, own[groups * K * O :])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def sum_rows(x: Floats, out: Floats) -> None:
     """[P * C] -> sums over positions [C]"""
     channels = len(out)
@@ -146,7 +146,7 @@ def sum_rows(x: Floats, out: Floats) -> None:
     out[:] = sums
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def pad(op: Plan, a: Floats, group: int, out: Floats) -> Floats:
     """The channels of a group, with a border of zeros; `a` itself if that is the same."""
     channels, line = op[CHANNELS] // op[GROUPS], op[WIDTH] + 2 * op[PAD_W]
@@ -166,7 +166,7 @@ def pad(op: Plan, a: Floats, group: int, out: Floats) -> Floats:
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def crop(op: Plan, image: Floats, group: int, to: Floats) -> None:
     """The transpose of `pad`."""
     channels, line = op[CHANNELS] // op[GROUPS], op[WIDTH] + 2 * op[PAD_W]
@@ -182,7 +182,7 @@ def crop(op: Plan, image: Floats, group: int, to: Floats) -> None:
                     row[q * op[CHANNELS] + c] = inside[q * channels + c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _unfold(x: Floats, op: Plan, start: int, end: int, top: int, bottom: int, out: Floats) -> None:
     """The patches of positions start to end, of the kernel's rows top to bottom."""
     channels, out_w = op[CHANNELS] // op[GROUPS], op[OUT_W]
@@ -197,7 +197,7 @@ def _unfold(x: Floats, op: Plan, start: int, end: int, top: int, bottom: int, ou
             to += run
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _fold(patches: Floats, op: Plan, start: int, end: int, x: Floats) -> None:
     """The transpose of `_unfold`, added to x."""
     channels, out_w = op[CHANNELS] // op[GROUPS], op[OUT_W]
@@ -212,14 +212,14 @@ def _fold(patches: Floats, op: Plan, start: int, end: int, x: Floats) -> None:
             at += run
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _transpose(a: Floats, num: int, columns: int, out: Floats) -> None:
     for i in range(num):
         for j in range(columns):
             out[j * num + i] = a[i * columns + j]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _split(x: Floats, channels: int, group: int, groups: int, out: Floats) -> None:
     """One group's channels of all positions."""
     for p in range(len(out) // channels):
@@ -227,7 +227,7 @@ def _split(x: Floats, channels: int, group: int, groups: int, out: Floats) -> No
             out[p * channels + c] = x[(p * groups + group) * channels + c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _join(x: Floats, channels: int, group: int, groups: int, out: Floats) -> None:
     """The transpose of `_split`."""
     for p in range(len(x) // channels):
@@ -235,21 +235,21 @@ def _join(x: Floats, channels: int, group: int, groups: int, out: Floats) -> Non
             out[(p * groups + group) * channels + c] = x[p * channels + c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _group_shape(op: Plan) -> tuple[int, int, int]:
     P = op[OUT_H] * op[OUT_W]
     channels = op[CHANNELS] // op[GROUPS]
     return op[OUT_SIZE] // P // op[GROUPS], P, channels * op[KERNEL_H] * op[KERNEL_W]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _padded_size(op: Plan) -> int:
     """Numbers of a group's image with its border."""
     height, width = op[HEIGHT] + 2 * op[PAD_H], op[WIDTH] + 2 * op[PAD_W]
     return height * width * (op[CHANNELS] // op[GROUPS])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _is_point(op: Plan) -> bool:
     """Whether the image is its own patches."""
     same = op[HEIGHT] == op[OUT_H] and op[WIDTH] == op[OUT_W] and op[GROUPS] == 1

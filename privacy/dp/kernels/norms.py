@@ -26,14 +26,14 @@ from privacy.dp.kernels.plan import (
 MOST_WIDTH = 128
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def note_of(op: Plan, notes: Floats, block: int, s: int) -> Floats:
     """The note of record s of a block."""
     size = 2 * (op[GROUPS] + op[CHANNELS])
     return notes[op[AUX] * block + s * size :][:size]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
     """(x - mean) / deviation of each group, times the weight, plus the bias: [P * C]."""
     channels, groups, width = op[CHANNELS], op[GROUPS], _width(op, len(x))
@@ -67,7 +67,7 @@ def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
             out[c] = (row[c] - mean[c]) * scale[c] + shift[c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def sum_products(op: Plan, x: Floats, g: Floats, note: Floats, own: Floats) -> None:
     """Write the sums over positions into the note, and into the weights' gradient `own`."""
     channels, groups, width = op[CHANNELS], op[GROUPS], _width(op, len(x))
@@ -89,10 +89,8 @@ def sum_products(op: Plan, x: Floats, g: Floats, note: Floats, own: Floats) -> N
         own[:] = out
 
 
-@compiled  # type: ignore[untyped-decorator]
-def normalise_back(
-    op: Plan, x: Floats, w: Floats, g: Floats, note: Floats, to: Floats
-) -> None:
+@compiled
+def normalise_back(op: Plan, x: Floats, w: Floats, g: Floats, note: Floats, to: Floats) -> None:
     """The gradient of x, from that of the outputs and the note's sums."""
     channels, groups, width = op[CHANNELS], op[GROUPS], _width(op, len(x))
     size, num = channels // groups, len(x) // groups
@@ -116,7 +114,7 @@ def normalise_back(
             out[c] = row_g[c] * scale[c] - level[c] - (row[c] - mean[c]) * slope[c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _width(op: Plan, size: int) -> int:
     """Numbers in a row of the loops: some positions, all channels."""
     width = op[CHANNELS]
@@ -125,7 +123,7 @@ def _width(op: Plan, size: int) -> int:
     return width
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _by_group(sums: Sums, channels: int, groups: int) -> Sums:
     out, size = np.zeros(groups), channels // groups
     _fold(sums, channels)
@@ -135,7 +133,7 @@ def _by_group(sums: Sums, channels: int, groups: int) -> Sums:
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _fold(sums: Sums, channels: int) -> None:
     """Sums of some positions side by side become those of all, in front."""
     for start in range(channels, len(sums), channels):
@@ -143,7 +141,7 @@ def _fold(sums: Sums, channels: int) -> None:
             sums[c] += sums[start + c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _spread(numbers: NDArray, channels: int, width: int) -> Floats:
     """Each group's number at all of its channels, for some positions side by side."""
     out, size = np.empty(width, np.float32), channels // len(numbers)
@@ -153,7 +151,7 @@ def _spread(numbers: NDArray, channels: int, width: int) -> Floats:
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _repeat(out: Floats, channels: int) -> None:
     for start in range(channels, len(out), channels):
         out[start : start + channels] = out[:channels]

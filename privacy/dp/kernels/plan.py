@@ -38,7 +38,7 @@ NUM_COLUMNS = 28
 NO, WRITE, ADD_TO = range(3)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def rows(flat: Floats, at: int, num: int, columns: int) -> Any:
     """A part of a buffer as [num, columns]."""
     return flat[at : at + num * columns].reshape(num, columns)

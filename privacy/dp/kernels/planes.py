@@ -33,7 +33,7 @@ from privacy.dp.kernels.plan import (
 )
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv(
     op: Plan, a: Floats, w: Floats, block: int, patches: Floats, scratch: Floats, y: Floats
 ) -> None:
@@ -52,7 +52,7 @@ def conv(
                 channel[p] = y_PO[p, o] + bias
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_back(op: Plan, g: Floats, w: Floats, scratch: Floats, to: Floats) -> None:
     """The gradient of the images, from that of the outputs."""
     O, P, K = _conv_shape(op)  # noqa: E741
@@ -62,7 +62,7 @@ def conv_back(op: Plan, g: Floats, w: Floats, scratch: Floats, to: Floats) -> No
         _fold(x_PK, op, to[s])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def conv_gradient(op: Plan, s: int, block: int, g: Floats, patches: Floats, own: Floats) -> None:
     """The weights' gradient `own` of record s, from that of its outputs, g [O * P]."""
     O, P, K = _conv_shape(op)  # noqa: E741
@@ -73,7 +73,7 @@ def conv_gradient(op: Plan, s: int, block: int, g: Floats, patches: Floats, own:
         np.dot(g_OP, np.ones(P, np.float32), own[O * K :][:O])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def pad(op: Plan, a: Floats, y: Floats) -> None:
     """Images with a border of zeros."""
     y[:] = 0
@@ -83,7 +83,7 @@ def pad(op: Plan, a: Floats, y: Floats) -> None:
             inside[:] = a[s, line * op[WIDTH] :][: op[WIDTH]]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def pad_back(op: Plan, g: Floats, to: Floats) -> None:
     """The gradient inside of the border."""
     for s in range(len(g)):
@@ -92,7 +92,7 @@ def pad_back(op: Plan, g: Floats, to: Floats) -> None:
             to[s, line * op[WIDTH] :][: op[WIDTH]] = inside
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def pool(x: Floats, height: int, width: int, out: Floats, places: Floats) -> None:
     """Maxima of all 2x2 windows, stride 1, of N images: [N, H, W] -> [N, H - 1, W - 1], flat.
 
@@ -121,7 +121,7 @@ def pool(x: Floats, height: int, width: int, out: Floats, places: Floats) -> Non
             to += u64(width - 1)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def unpool(g: Floats, height: int, width: int, places: Floats, out: Floats) -> None:
     """The transpose of `pool`: give each g to its window's maximum, [N * H * W]."""
     ahead = width + 1
@@ -142,7 +142,7 @@ def unpool(g: Floats, height: int, width: int, places: Floats, out: Floats) -> N
         out[p] = total + (padded[p] if places[p] == 3 else f32(0))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def average(x: Floats, op: Plan, out: Floats) -> None:
     """Means of windows that do not overlap: [C * H * W] -> [C * OUT_H * OUT_W]."""
     num_lines, num, out_h, out_w = op[KERNEL_H], op[KERNEL_W], op[OUT_H], op[OUT_W]
@@ -157,7 +157,7 @@ def average(x: Floats, op: Plan, out: Floats) -> None:
     out /= f32(num_lines * num)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def spread(g: Floats, op: Plan, out: Floats) -> None:
     """The transpose of `average`; what no window holds gets zero."""
     num_lines, num, out_h, out_w = op[KERNEL_H], op[KERNEL_W], op[OUT_H], op[OUT_W]
@@ -170,7 +170,7 @@ def spread(g: Floats, op: Plan, out: Floats) -> None:
                     line[q * num + j] = g[at * out_w + q] / f32(num_lines * num)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _unfold(x: Floats, op: Plan, x_PK: Floats) -> None:
     """One image x [C * H * W] -> its patches. A row of the kernel is copied at a time."""
     image, line, channels = u64(op[HEIGHT] * op[WIDTH]), u64(op[WIDTH]), op[CHANNELS]
@@ -196,7 +196,7 @@ def _unfold(x: Floats, op: Plan, x_PK: Floats) -> None:
                 corner += image
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _fold(x_PK: Floats, op: Plan, x: Floats) -> None:
     """The transpose of `_unfold`: the sums of the patches in the image x [C * H * W]."""
     image, line, channels = u64(op[HEIGHT] * op[WIDTH]), u64(op[WIDTH]), op[CHANNELS]
@@ -220,35 +220,32 @@ def _fold(x_PK: Floats, op: Plan, x: Floats) -> None:
                 corner += image
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _copy_4(x: Floats, at: Any, out: Floats, to: Any) -> None:
     a, b, c, d = x[at], x[at + u64(1)], x[at + u64(2)], x[at + u64(3)]
     out[to], out[to + u64(1)], out[to + u64(2)], out[to + u64(3)] = a, b, c, d
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _add_4(x: Floats, to: Any, g: Floats, at: Any) -> None:
     a, b, c, d = x[to], x[to + u64(1)], x[to + u64(2)], x[to + u64(3)]
     e, f, h, i = g[at], g[at + u64(1)], g[at + u64(2)], g[at + u64(3)]
     x[to], x[to + u64(1)], x[to + u64(2)], x[to + u64(3)] = a + e, b + f, c + h, d + i
 
 
-
-
-
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _conv_shape(op: Plan) -> tuple[int, int, int]:
     P = op[OUT_H] * op[OUT_W]
     return op[OUT_SIZE] // P, P, op[CHANNELS] * op[KERNEL_H] * op[KERNEL_W]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def places_of(places: Floats, block: int, s: int, op: Plan) -> Floats:
     size = op[IN_SIZE] + op[WIDTH] + 1
     return places[op[AUX] * block + s * size :][:size]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _border(op: Plan, line: int) -> int:
     """Where line `line` of all channels begins in the image with a border."""
     channel, y = line // op[HEIGHT], line % op[HEIGHT]

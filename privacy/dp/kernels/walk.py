@@ -16,6 +16,7 @@ from privacy.dp.kernels.plan import (
     DEPTHWISE,
     HEIGHT,
     IN,
+    IN_GRAD,
     IN_SIZE,
     KIND,
     LAST_CONV,
@@ -25,10 +26,9 @@ from privacy.dp.kernels.plan import (
     NORM,
     NUM_WEIGHTS,
     OTHER,
+    OTHER_GRAD,
     OUT,
     OUT_GRAD,
-    IN_GRAD,
-    OTHER_GRAD,
     OUT_SIZE,
     PAD,
     PASS_ON,
@@ -48,7 +48,7 @@ FEW = 16  # records for which plain loops beat a matrix product
 ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def logits(
     plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
     scratch: Floats,
@@ -64,7 +64,7 @@ def logits(
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def add_clipped_sum(
     plan: Plan, w: Floats, turned: Floats, x: Floats, y: NDArray[np.int64], clip: float,
     block: int, values: Floats, grads: Floats, patches: Floats, notes: Floats, made: Floats,
@@ -98,7 +98,7 @@ def add_clipped_sum(
     return loss
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _forward(
     plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
     scratch: Floats,
@@ -144,7 +144,7 @@ def _forward(
             activate(op, a.ravel(), y.ravel())
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _backward(
     plan: Plan, w: Floats, turned: Floats, block: int, b: int, values: Floats, grads: Floats,
     notes: Floats, made: Floats, scratch: Floats,
@@ -210,13 +210,13 @@ def _backward(
             _pass_on(ADD_TO, to.ravel(), grads[op[IN_GRAD] * block :])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _pass_on(how: int, g: Floats, to: Floats) -> None:
     for i in range(len(g)):
         to[i] = g[i] + (to[i] if how == ADD_TO else f32(0))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _add_clipped(
     plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
     patches: Floats, made: Floats, scratch: Floats, total: Sums,
@@ -224,9 +224,9 @@ def _add_clipped(
     """Add the clipped gradients of a block of b records to `total`.
 
     A dense layer's norm is |g|^2 (|x|^2 + 1) (Goodfellow 2015), and its gradients are never made;
-    all others' are in `made`, or are made there for one record at a time. Norms are in float64, where no
-    square of a float32 is lost, and are taken again after the clip: a record without a finite
-    gradient, or whose clipped one is too long for whatever reason, adds nothing.
+    all others' are in `made`, or are made there for one record at a time. Norms are in float64,
+    where no square of a float32 is lost, and are taken again after the clip: a record without a
+    finite gradient, or whose clipped one is too long for whatever reason, adds nothing.
     """
     squares_x = np.zeros((len(plan), b))
     squares = np.zeros(b)

@@ -19,7 +19,7 @@ from privacy.dp.kernels.plan import (
 )
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def mean(op: Plan, a: Floats, y: Floats) -> None:
     """[H * W * C] -> [P * C]"""
     channels, num = op[CHANNELS], op[KERNEL_H] * op[KERNEL_W]
@@ -35,7 +35,7 @@ def mean(op: Plan, a: Floats, y: Floats) -> None:
         y[i] *= share
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def mean_back(op: Plan, g: Floats, to: Floats) -> None:
     """The transpose of `mean`; what no window holds gets zero."""
     channels, num = op[CHANNELS], op[KERNEL_H] * op[KERNEL_W]
@@ -49,7 +49,7 @@ def mean_back(op: Plan, g: Floats, to: Floats) -> None:
                 to[at + c] += g[own + c] * share
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def maximum(op: Plan, a: Floats, y: Floats, places: Floats) -> None:
     """[H * W * C] -> [P * C]; `places` gets which element of the window is the first maximum."""
     channels = op[CHANNELS]
@@ -66,7 +66,7 @@ def maximum(op: Plan, a: Floats, y: Floats, places: Floats) -> None:
                 places[to + c] = f32(k) if greater else places[to + c]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def maximum_back(op: Plan, g: Floats, places: Floats, to: Floats) -> None:
     """The transpose of `maximum`: each g goes to its window's maximum."""
     channels = op[CHANNELS]
@@ -79,7 +79,7 @@ def maximum_back(op: Plan, g: Floats, places: Floats, to: Floats) -> None:
                 to[at + c] += g[own + c] if places[own + c] == f32(k) else f32(0)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _place(op: Plan, p: int, k: int) -> int:
     """Where element k of the window of position p stands in the image."""
     y = p // op[OUT_W] * op[STRIDE_H] + k // op[KERNEL_W]

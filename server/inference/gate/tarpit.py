@@ -5,14 +5,18 @@ from collections import OrderedDict
 
 AT_ONCE = 8  # refusals that come without delay
 FORGOTTEN_PER_S = 1.0
-STEP_S, MOST_S = 0.1, 2.0  # each further one comes so much later
+STEP_S = 0.1  # each further one comes so much later
 REMEMBERED = 10_000  # identities
 
 
 class Tarpit:
     """A leaky bucket of refusals for each identity."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float) -> None:
+        """Args:
+        most_s: the longest delay.
+        """
+        self._most_s = most_s
         self._had: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how many, when
 
     def delay_s(self, who: str) -> float:
@@ -23,4 +27,4 @@ class Tarpit:
         self._had[who] = had, now
         if len(self._had) > REMEMBERED:
             self._had.popitem(last=False)
-        return min(MOST_S, max(0.0, had - AT_ONCE) * STEP_S)
+        return min(self._most_s, max(0.0, had - AT_ONCE) * STEP_S)

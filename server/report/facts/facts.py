@@ -56,7 +56,7 @@ class RunFacts:
             content, and the code that made it.
         outside: what leaves a device and is not inside the promise.
         test_records: on which accuracy was measured; None if the run does not say.
-        damaged: parts whose files are there but cannot be read.
+        damaged: (file, what is wrong with it) of parts that are there but cannot be read.
         failed_stages: (stage, error) of a sweep's cell that ended in this run.
     """
 
@@ -107,7 +107,7 @@ class RunFacts:
     encrypted: tuple[Encrypted, ...]
     scheme: str
     auditable: bool
-    damaged: tuple[str, ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
 
     @property

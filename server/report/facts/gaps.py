@@ -43,16 +43,26 @@ PARTS: dict[str, tuple[Lacks, str, Command]] = {
         lambda run, name: f"privet infer {name} --scheme {run.scheme} --evaluate 20",
     ),
 }
+# part -> its file, which may be there and yet not be read
+FILES = {
+    "attack": "leakage.json",
+    "audit": "audit.json",
+    "cost": "cost.json",
+    "encrypted inference": "inference.json",
+}
 
 
 def missing_of(runs: tuple[RunFacts, ...], folder: Path) -> tuple[Missing, ...]:
     """Everything that is not there, part by part."""
     found = []
     for part, (lacks, why, command) in PARTS.items():
-        those = [run for run in runs if lacks(run)]
-        if those:
-            commands = tuple(command(run, quoted(run, folder)) for run in those)
-            found.append(Missing(part, why, tuple(run.name for run in those), commands))
+        file, those = FILES.get(part, ""), [run for run in runs if lacks(run)]
+        unread = [run for run in those if file in dict(run.damaged)]
+        rest = [run for run in those if run not in unread]
+        for which, reason in ((rest, why), (unread, f"{file} cannot be read; measure it again")):
+            if which:
+                commands = tuple(command(run, quoted(run, folder)) for run in which)
+                found.append(Missing(part, reason, tuple(run.name for run in which), commands))
     found += _unaudited(runs) + _without_baseline(runs, folder) + _unencrypted(runs)
     return tuple(found)
 

@@ -1,5 +1,6 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from server.report.facts import evidence
 from server.report.facts.cells import read_sweep, sweep_folder
 from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.facts.gaps import missing_of
+from server.report.facts.values import UNREADABLE, why
 from server.report.words.labels import labelled
 from server.run.directory import Run, find_run
 from server.run.rounds import RoundRecord, ledgers_after
@@ -30,6 +32,7 @@ BESIDES = (
     "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
 )  # fmt: skip
 BESIDES_TABLES = ("record.", "attack.")
+NOT_WHOLE = "it is not a whole JSON document"
 
 
 def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
@@ -98,19 +101,20 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         PrivetError: its settings or its rounds are damaged.
     """
     experiment, rounds, summary = run.experiment, run.rounds, summarise(run)
-    damaged: list[str] = []
+    damaged: list[tuple[str, str]] = []
 
     def part(name: str, parse: Callable[[Any], Found], found: Any) -> Found | None:
         if not found:
-            damaged.extend([name] * (run.path / name).exists())
+            damaged.extend([(name, NOT_WHOLE)] * os.path.lexists(run.path / name))
             return None
         try:
             return parse(found)
-        except evidence.UNREADABLE:
-            damaged.append(name)
+        except UNREADABLE as error:
+            damaged.append((name, why(error)))
             return None
 
-    told, about = run.environment, _data_told(run)
+    told = part("environment.json", evidence.environment, run.environment) or {}
+    about = _data_told(run)
     inference = part(
         "inference.json",
         lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
@@ -126,10 +130,10 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         finished=len(rounds) == experiment.federation.rounds,
         rounds_done=len(rounds),
         rounds=experiment.federation.rounds,
-        created=str(told.get("created", "")),
-        command=tuple(map(str, told.get("command", ()))),
+        created=told.get("created", ""),
+        command=tuple(told.get("command", ())),
         machine=_machine(told),
-        versions=_versions(told),
+        versions=tuple(told.get("versions", {}).items()),
         settings=tuple(flatten(experiment).items()),
         group=tuple((_group(experiment) | _origin(about, told)).items()),
         seed=experiment.seed,
@@ -204,14 +208,16 @@ def _data_told(run: Run) -> dict[str, str]:
         about = run.data_told
     except RunError:
         return {}
-    return {k: v for k, v in about.items() if k != "test_records" or v.isdecimal()}
+    counted = about.get("test_records", "0")
+    whole = counted.isdecimal() and len(counted) < 19
+    return about if whole else {k: v for k, v in about.items() if k != "test_records"}
 
 
 def _origin(about: dict[str, str], told: dict[str, Any]) -> dict[str, str]:
     """Of what records and by what code: runs that differ in it are no repeats of one another."""
     return {
         "data.records": about.get("sha256", "unknown")[:12],
-        "code": str(told.get("code", "unknown")),
+        "code": told.get("code", "unknown"),
     }
 
 
@@ -243,12 +249,6 @@ def _machine(told: dict[str, Any]) -> str:
     parts = (told.get("platform"), told.get("cores") and f"{told['cores']} cores")
     python = told.get("python") and f"Python {told['python']}"
     return ", ".join(str(part) for part in (*parts, python) if part)
-
-
-def _versions(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    versions = told.get("versions")
-    pairs = versions.items() if isinstance(versions, dict) else ()
-    return tuple((str(name), str(version)) for name, version in pairs)
 
 
 def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:

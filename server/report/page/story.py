@@ -66,9 +66,10 @@ def lacking(facts: Facts) -> Section:
         blocks.append(
             Table("Run directories that cannot be read", ("run", "why"), facts.unreadable)
         )
-    damaged = tuple((run.label, ", ".join(run.damaged)) for run in facts.runs if run.damaged)
+    damaged = tuple((run.label, file, what) for run in facts.runs for file, what in run.damaged)
     if damaged:
-        blocks.append(Table("Files that cannot be read", ("run", "file"), damaged))
+        columns = ("run", "file", "what is wrong with it")
+        blocks.append(Table("Files that cannot be read", columns, damaged))
     for missing in facts.missing:
         whose = f" ({len(missing.runs)} of {len(facts.runs)} runs)" if missing.runs else ""
         if missing.commands:

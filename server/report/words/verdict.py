@@ -86,10 +86,7 @@ def _held(private: Sequence[RunFacts]) -> tuple[str, str]:
         why = f"{broken[0].label}: {contradictions(broken[0])[0]}"
         return "broken", f"{promise} did not hold {whose}".strip() + f" ({why})."
     if not tested:
-        return "untested", (
-            "Whether it protected as promised is not known: "
-            + _untested(any(run.audit for run in private), any(run.leakage for run in private))
-        )
+        return "untested", ("Whether it protected as promised is not known: " + _untested(private))
     if len(tested) < len(private):
         return "held", (
             f"The promise held in the {len(tested)} of {len(private)} private runs that were "
@@ -137,7 +134,11 @@ def _beside(prices: Sequence[Price]) -> str:
     return "".join(f"; without it also {words}" for words in told)
 
 
-def _untested(audited: bool, attacked: bool) -> str:
+def _untested(private: Sequence[RunFacts]) -> str:
+    files = {file for run in private for file, _ in run.damaged}
+    if unread := sorted(files & {"audit.json", "leakage.json"}):
+        return f"{' and '.join(unread)} cannot be read."
+    audited, attacked = any(run.audit for run in private), any(run.leakage for run in private)
     if audited and attacked:
         return "no run was both audited and attacked."
     return "nobody attacked what was audited." if audited else "nobody audited it."

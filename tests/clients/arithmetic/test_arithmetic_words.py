@@ -18,7 +18,7 @@ from clients.models import Model
 from clients.protocol import Form
 from clients.seeds import row_seeds
 from clients.training.net import build
-from privacy.dp import bookkeeping, rules
+from privacy.dp import rules, taps
 from privacy.errors import ModelError, SettingsError
 from privacy.settings import parse
 from server.experiment.loading import load_experiment
@@ -246,11 +246,11 @@ def test_hooks_are_refused_where_opacus_has_no_rule():
         load_experiment("tiny", ["arithmetic.name=fixed", "training.per_sample=hooks"])
 
 
-def test_a_layer_without_a_rule_is_refused(monkeypatch):
-    monkeypatch.delitem(rules.RULES, ArithmeticLinear)
+def test_a_layer_without_a_rule_of_its_own_goes_record_by_record(monkeypatch):
     net = build(Model(), Form((4, 4), 3), Arithmetic(name="fixed"))
-    with pytest.raises(ModelError, match=r"no per-sample gradient rule; use one of .*or register"):
-        list(bookkeeping.trained_layers(net))
+    assert set(taps.ways(net).values()) == {"ArithmeticLinear: a rule of privet's own"}
+    monkeypatch.delitem(rules.RULES, ArithmeticLinear)
+    assert set(taps.ways(net).values()) == {"ArithmeticLinear: torch.func"}
 
 
 def test_every_arithmetic_tells_its_formats():

@@ -114,8 +114,8 @@ def test_privets_own_models(name):
 
 
 def test_what_cannot_be_modelled_is_refused():
-    with pytest.raises(ModelError, match="conv3d"):
-        trace(nn.Conv3d(1, 1, 3), (1, 5, 5, 5))
+    with pytest.raises(ModelError, match="on one record of 3 fails: RuntimeError: mat1 and mat2"):
+        trace(nn.Linear(4, 1), (3,))
     with pytest.raises(ModelError, match="no convolution"):
         trace(nn.ReLU(), (3,))
 
@@ -166,6 +166,6 @@ def test_a_dp_step_does_what_it_says():
         found = tasks(network, Workload("dp-sgd", clipping), 8)
         gaussians = sum(task.gaussians for task in found)
         assert gaussians == network.parameters
-        passes = [task for task in found if task.phase == "input gradient"]
+        passes = [task for task in found if task.phase == "input gradient" and task.nest]
         weighted = sum(layer.nest is not None for layer in network.layers)
         assert len(passes) == (weighted - 1) * (2 if clipping == "ghost" else 1)

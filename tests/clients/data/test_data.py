@@ -12,7 +12,8 @@ from written import write_idx
 from clients.data import formats
 from clients.data import sets as room
 from clients.data.partitions import partition
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.models import Model
 from clients.training.records import records
 from privacy.errors import DataError

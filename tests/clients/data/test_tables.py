@@ -9,7 +9,8 @@ import pytest
 from written import write_idx
 
 from clients.data.formats import read_folder
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from privacy.errors import DataError
 from server import cli
 

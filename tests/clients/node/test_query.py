@@ -9,7 +9,8 @@ import pytest
 import served
 import torch
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.node.query import Client, connect
 from privacy.errors import ModelError, ServiceError
 from server import cli
@@ -91,6 +92,17 @@ def test_what_was_measured_stays_in_the_run(tmp_path):
     run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
     measure(run, "ckks", 2)
     assert run.inference["ckks"]["images"] == 2
+
+
+def test_a_service_that_does_not_start_says_why_in_one_line(tmp_path, capfd):
+    """The words and the exit status are its own, not those of the command that asked for it."""
+    run = served.train(tmp_path)  # a ReLU
+    reasons = {"ckks": "ReLU cannot be", "boolean": "not a binarized", "x": "unknown"}
+    for scheme, why in reasons.items():
+        assert privet("infer", run.path, "--scheme", scheme) == 2
+        (line,) = [x for x in capfd.readouterr().err.splitlines() if "privet" in x or why in x]
+        assert line.startswith("privet: ")
+        assert why in line
 
 
 def test_a_batch_is_answered_as_one_by_one(url):

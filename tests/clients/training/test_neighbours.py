@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clients.arithmetic import Arithmetic
-from clients.data.sets import Data
+from clients.data.settings import Data
 from clients.models import Model
 from clients.protocol import Form
 from clients.seeds import row_seeds

@@ -47,7 +47,7 @@ def make_private(
         "sampling": Key.of("batches", 1),
         "noise": Key.of("noise", 2),
     } | others
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     return privatize(model, optimizer, Ledger() if ledger is None else ledger, **given)
 
 

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from privacy.errors import SettingsError
 from privacy.settings import Section
@@ -16,9 +18,12 @@ from server.experiment.loading import load_experiment
 OTHER = {
     "title": "another", "seed": 5, "data.limit": 300, "data.crop": 1, "data.partition": "shards",
     "data.alpha": 0.7, "data.shards": 3, "data.held_out": 0.2, "data.classes": 10,
-    "data.nominal_records": 250, "model.hidden": [7], "model.activation": "tanh",
+    "data.nominal_records": 250, "data.test_path": "more.csv", "data.target": "y",
+    "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3,
+    "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3, "model.size": 64,
+    "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
@@ -38,8 +43,11 @@ OTHER = {
     "attack.seed": 3, "attack.reconstruct": False,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
-    "data.name", "data.path", "model.name", "arithmetic.name", "arithmetic.accumulator_bits",
-    "budget.unit", "federation.engine", "federation.secure_aggregation", "record.masked",
+    "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
+    "model.name", "model.front", "model.adapt", "model.options", "model.sha256",
+    "model.weights", "model.weights_sha256",
+    "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
+    "federation.engine", "federation.secure_aggregation", "record.masked",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
@@ -51,6 +59,16 @@ KINDS = {
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
     "strided": ["budget.unit=none", "model.name=strided", "model.kernel=3"],
     "scatter": ["model.name=scatter"],
+    "table": [
+        "budget.unit=none", "data.name=file", "data.path={table}", "data.target=y",
+        "data.person=whose", "data.test.whose=9", "model.front=none",
+    ],
+    "photographs": [
+        "budget.unit=none", "data.name=file", "data.path={photographs}", "data.pattern={photo}",
+        "data.test_share=0.2",
+    ],
+    "ds-cnn": ["budget.unit=none", "model.name=ds-cnn"],
+    "cnn1d": ["budget.unit=none", "model.name=cnn1d"],
     "fixed": ["budget.unit=none", "arithmetic.name=fixed"],
     "binary": [
         "budget.unit=none", "arithmetic.name=binary", "arithmetic.activation_bits=1",
@@ -74,10 +92,21 @@ def every_setting():
 
 
 @pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A small table of somebody's own, and its schema."""
+    folder = tmp_path_factory.mktemp("table")
+    rows = [f"{n % 7 / 7},{'abc'[n % 3]},{n % 2},{n % 10}" for n in range(300)]
+    (folder / "rows.csv").write_text("\n".join(["size,kind,y,whose", *rows]))
+    (folder / "schema.toml").write_text(
+        "labels = [0, 1]\n[columns.size]\nlow = 0.0\nhigh = 1.0\n"
+        '[columns.kind]\nvalues = ["a", "b", "c"]\n'
+    )
+    return folder / "rows.csv"
+
+
+@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """20x20 pictures, which a convnet takes."""
-    import numpy as np
-
     rng, folder = np.random.default_rng(3), tmp_path_factory.mktemp("pictures")
     for part, num in (("train", 200), ("test", 30)):
         x = rng.integers(0, 256, (num, 20, 20), np.uint8)
@@ -91,9 +120,28 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def of_kind(kind, pictures, *more):
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Small ones in colour, whose names tell what is on them."""
+    rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("photographs")
+    for n in range(60):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{'cat' if n % 2 else 'dog'}_{n}.png")
+    (folder / "schema.toml").write_text('labels = ["cat", "dog"]\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def places(pictures, table, photographs):
+    return {
+        "pictures": pictures, "table": table, "photographs": photographs,
+        "photo": "{label}_{number}.png",
+    }  # fmt: skip
+
+
+def of_kind(kind, places, *more):
     """An experiment of a kind."""
-    settings = [text.format(pictures=pictures) for text in KINDS[kind]]
+    settings = [text.format(**places) for text in KINDS[kind]]
     return load_experiment("tiny", [*settings, *ONCE, *more])
 
 
@@ -107,9 +155,9 @@ def test_the_table_knows_every_setting():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_has_no_effect_is_refused_in_one_line(kind, pictures):
+def test_what_has_no_effect_is_refused_in_one_line(kind, places):
     """All settings, in every kind of experiment, by `-s`."""
-    plain, refused = of_kind(kind, pictures), 0
+    plain, refused = of_kind(kind, places), 0
     for key, value in OTHER.items():
         text = value if isinstance(value, str) else str(value).lower()
         section, _, name = key.partition(".")
@@ -117,7 +165,7 @@ def test_what_has_no_effect_is_refused_in_one_line(kind, pictures):
         if not idle:
             continue
         with pytest.raises(SettingsError) as error:
-            of_kind(kind, pictures, f"{key}={text}")
+            of_kind(kind, places, f"{key}={text}")
         lines = str(error.value).splitlines()
         assert any(f"-s {key}={text}: [{section}] {name} = " in line for line in lines), lines
         refused += 1
@@ -125,9 +173,9 @@ def test_what_has_no_effect_is_refused_in_one_line(kind, pictures):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_table_admits_is_read(kind, pictures, runs, monkeypatch):
+def test_what_the_table_admits_is_read(kind, places, runs, monkeypatch):
     """While a run of the kind is made, each setting that is said to have an effect is looked at."""
-    experiment = of_kind(kind, pictures)
+    experiment = of_kind(kind, places)
     seen = defaultdict(set)
     plain = Section.__getattribute__
 

@@ -23,6 +23,7 @@ def raise_after_two_steps(train, model, records, members, job, round_, ledger):
     class Broken:
         y = records.y
         inputs, digest = staticmethod(broken_inputs), records.digest
+        targets = records.targets
 
     train(model, Broken, members, job, round_, ledger)
 

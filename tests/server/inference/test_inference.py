@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import served
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from privacy.encrypted.keys import CkksKeys
 from privacy.encrypted.wire import HEADER, Frame, _checksum, read_frame, read_offer
 

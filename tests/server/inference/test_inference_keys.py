@@ -12,7 +12,8 @@ import served
 from fastapi import FastAPI
 from test_inference import Asker
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from clients.node.query import Client
 from privacy import seal
 from privacy.encrypted.wire import read_frame

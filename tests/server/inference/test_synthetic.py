@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from clients.data.sets import Data, load
+from clients.data.sets import load
+from clients.data.settings import Data
 from server.inference.synthetic import synthetic_images
 
 

@@ -223,7 +223,7 @@ def test_pictures_come_from_the_run_only(folder):
     Run.open(folder / "whole").keep("leakage.json", leak)
     (run,) = gather(["whole"], folder).runs
     assert run.leakage is None
-    assert run.damaged == ("leakage.json",)
+    assert run.damaged == (("leakage.json", "it is not as privet writes it"),)
 
 
 def test_the_policy_names_the_scripts_it_allows():

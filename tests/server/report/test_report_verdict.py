@@ -118,7 +118,7 @@ def test_a_damaged_part_is_named_and_not_guessed(folder, damage):
     facts = gather(["whole"], folder)
     (run,) = facts.runs
     assert (run.leakage, run.audit, run.costs, run.encrypted) == (None, None, (), ())
-    assert set(run.damaged) == {"leakage.json", "audit.json", "cost.json", "inference.json"}
+    assert set(dict(run.damaged)) == {"leakage.json", "audit.json", "cost.json", "inference.json"}
     assert "Files that cannot be read" in Page(to_html(facts)).tables
 
 

@@ -8,6 +8,7 @@ from server.federation import rounds as module
 from server.report import gather, to_json
 from server.run.directory import Run, list_runs
 from server.run.divergence import all_diverged
+from server.run.figures import Score
 from server.run.rounds import ClientRecord
 from server.run.summary import headline, summarise
 
@@ -65,7 +66,7 @@ def test_a_loss_that_is_none_is_told_and_is_json(runs, privet, monkeypatch):
 
     def lossless(self, run, grid, nodes, evaluate, done):
         losses = iter([1.0, float("nan"), float("inf"), 1.0, 1.0])
-        federate(self, run, grid, nodes, lambda weights: (next(losses), 0.1), done)
+        federate(self, run, grid, nodes, lambda weights: Score(next(losses), 0.1), done)
 
     monkeypatch.setattr(module._Rounds, "__init__", lossless)
     status, _, err = privet("run", "tiny", "--name", "a")

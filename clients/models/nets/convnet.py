@@ -2,8 +2,9 @@
 
 from torch import nn
 
-from clients.layers import AddChannel, MaxPool2d
-from clients.models.perceptron import ACTIVATIONS
+from clients.layers import MaxPool2d
+from clients.models.nets.perceptron import ACTIVATIONS
+from clients.models.nets.shapes import image_of, told
 from clients.models.settings import Model
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError
@@ -19,20 +20,21 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """Two convolutions with overlapping max-pooling, then two dense layers.
 
     Raises:
-        ModelError: images smaller than 20x20 leave nothing after the second pooling.
+        ModelError: no images, or smaller than 20x20: nothing is left after the second pooling.
     """
-    height, width = (_size_after(n) for n in form.shape)
+    entrance, (channels, *sides) = image_of(form, "convnet")
+    height, width = (_size_after(n) for n in sides)
     if min(height, width) < 1:
         raise ModelError(
             f"[model] name = 'convnet': needs images of at least 20x20, these are "
-            f"{form.shape[0]}x{form.shape[1]}; use perceptron or scatter"
+            f"{told(sides)}; use perceptron or scatter"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
     return arithmetic.chain(
         [
-            AddChannel(),
+            *entrance,
             *arithmetic.entrance(),
-            *arithmetic.conv2d(1, 16, 8, stride=2, padding=3),
+            *arithmetic.conv2d(channels, 16, 8, stride=2, padding=3),
             norm(16),
             *arithmetic.activation(activation),
             MaxPool2d(2, 1),

@@ -6,7 +6,8 @@ are what leveled FHE computes (CryptoNets, 2016).
 
 from torch import nn
 
-from clients.layers import AddChannel, Square
+from clients.layers import Square
+from clients.models.nets.shapes import image_of, told
 from clients.models.settings import Model
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError
@@ -16,18 +17,19 @@ def build_strided(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """Convolution, square, dense, square, ..., the classes.
 
     Raises:
-        ModelError: the kernel is larger than the image.
+        ModelError: no images, or smaller than the kernel.
     """
-    if model.kernel > min(form.shape):
+    entrance, (channels, *sides) = image_of(form, "strided")
+    if model.kernel > min(sides):
         raise ModelError(
-            f"[model] kernel = {model.kernel}: larger than the {form.shape[0]}x{form.shape[1]} "
+            f"[model] kernel = {model.kernel}: larger than the {told(sides)} "
             "images; ask for less, or use perceptron"
         )
-    rows, columns = ((n - model.kernel) // model.stride + 1 for n in form.shape)
+    rows, columns = ((n - model.kernel) // model.stride + 1 for n in sides)
     layers: list[nn.Module] = [
-        AddChannel(),
+        *entrance,
         *arithmetic.entrance(),
-        *arithmetic.conv2d(1, model.channels, model.kernel, stride=model.stride),
+        *arithmetic.conv2d(channels, model.channels, model.kernel, stride=model.stride),
         *arithmetic.activation(Square),
         nn.Flatten(),
     ]

@@ -1,0 +1,174 @@
+"""[data] name = "file": records in the form in which people hold them, as a data set."""
+
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.bounds import Schema
+from clients.data.dataset import Dataset
+from clients.data.settings import Data
+from clients.data.sources import arrays, members, pictures, sounds, tables, windows
+from clients.data.sources.raw import Raw
+from clients.data.tasks import classes_of, flags_of, numbers_of
+from clients.seeds import derive
+from privacy.errors import DataError
+
+KINDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
+COMPRESSED = ".gz"
+
+
+def is_table(path: Path | str) -> bool:
+    """Is it called one?"""
+    return str(path).lower().endswith(tables.ENDS)
+
+
+def kind_of(path: Path) -> str:
+    """What lies there: `table`, `arrays`, `pictures` or `sounds`.
+
+    Raises:
+        DataError: nothing, or nothing that can be read.
+    """
+    if is_table(path):
+        return "table"
+    if path.suffix.lower() == ".npz":
+        return "arrays"
+    if not path.exists():
+        raise DataError(f"{path}: not there; give the file or folder of the records")
+    if not (path.is_dir() or members.is_archive(path)):
+        raise DataError(
+            f"{path}: is no CSV, TSV, Parquet or npz file, and no folder, tar or zip of PNG, JPEG, "
+            "WAV or FLAC files"
+        )
+    found = [kind for kind, ends in KINDS.items() if members.has(path, ends)]
+    if len(found) != 1:
+        told = " and ".join(found) or "neither pictures (PNG, JPEG) nor sounds (WAV, FLAC)"
+        raise DataError(f"{path}: holds {told}; give a folder of one kind")
+    return found[0]
+
+
+def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
+    """Its records; and apart those that the file itself keeps for tests.
+
+    Raises:
+        DataError: it cannot be read, or does not fit its schema.
+    """
+    schema = data.schema or Schema()
+    fields = list(dict.fromkeys([name for name in (data.person, *data.test) if name]))
+    kind = kind_of(path)
+    if kind == "arrays":
+        return arrays.read_arrays(path, schema)
+    if kind in ("pictures", "sounds"):
+        read = {"pictures": pictures.read_pictures, "sounds": sounds.read_sounds}[kind]
+        return read(path, schema, data.pattern, fields), None
+    if data.windows.length:
+        return windows.read_windows(path, schema, data.windows, data.target, fields), None
+    if not data.target and data.task != "itself":
+        raise DataError(f"{path}: [data] target = 'COLUMN' is missing: what is a model to say?")
+    numeric = data.task == "number"
+    return tables.read_table(path, schema, data.target, numeric, fields), None
+
+
+@lru_cache(maxsize=4)
+def load_file(data: Data) -> Dataset:
+    """A data set from `data.path`, and `data.test_path` if there is one.
+
+    Raises:
+        DataError: see `read_file`; or no record is left to train on.
+    """
+    path = Path(data.path)
+    if data.schema is None:
+        raise DataError(
+            f"{path}: no schema says what is public of these records; draft one with: privet data "
+            f"describe {path}"
+        )
+    train, test = read_file(path, data)
+    if data.test_path:
+        test, apart = read_file(Path(data.test_path), data)
+        if apart is not None and len(apart):
+            raise DataError(f"{data.test_path}: keeps records for tests itself; take one of both")
+    else:
+        train, test = _split(path, train, test, data)
+    train_y, train = _targets(path, train, data)
+    test_y, test = _targets(Path(data.test_path or data.path), test, data)
+    if not len(train):
+        raise DataError(f"{path}: no record is left to train on; see [data] test")
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise DataError(
+            f"{path}: records are {list(train.x.shape[1:])}, and test records "
+            f"{list(test.x.shape[1:])}: must be alike"
+        )
+    outputs = {
+        "classes": len(data.schema.labels),
+        "labels": len(data.target),
+        "number": 1,
+        "itself": int(np.prod(train.x.shape[1:])) if not train.columns else sum(train.columns),
+    }[data.task]
+    if data.task == "classes" and outputs < 2:
+        raise DataError(f"{path}: its schema has {outputs} labels: there is nothing to learn")
+    return Dataset(
+        name=path.name.split(".")[0],
+        train_x=train.x,
+        train_y=train_y,
+        test_x=test.x,
+        test_y=test_y,
+        sha256=_digest(train.x, train_y, test.x, test_y),
+        num_classes=outputs,
+        encoding=train.encoding,
+        task=data.task,
+        kind=train.kind,
+        columns=train.columns,
+        rate_hz=train.rate_hz,
+        names=data.schema.class_names if data.task == "classes" else data.target,
+        train_person=train.fields.get(data.person),
+        test_person=test.fields.get(data.person),
+        counts=tuple(sorted(train.counts.items())),
+    )
+
+
+def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw]:
+    """Records to train on, and others."""
+    apart = np.zeros(len(raw), dtype=bool)
+    for name, values in data.test.items():
+        if not (found := np.isin(raw.fields[name].astype(str), values)).any():
+            raise DataError(f"{path}: no record has {name} = {' or '.join(values[:5])}")
+        apart |= found
+    if "part" in raw.fields:
+        apart |= raw.fields["part"] == "test"
+    if data.test_share:
+        whose = raw.fields.get(data.person, np.arange(len(raw))).astype(str)
+        names = np.unique(whose)
+        num = max(1, round(data.test_share * len(names)))
+        drawn = np.random.default_rng(derive(0, "test_share")).permutation(names)[:num]
+        apart |= np.isin(whose, drawn)
+    if test is not None:
+        return raw, test
+    return raw.chosen(~apart), raw.chosen(apart)
+
+
+def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:
+    """What a model is to say of each record that has it."""
+    assert data.schema is not None
+    if data.task == "itself":
+        return np.zeros((len(raw), 0), dtype=np.float32), raw
+    names = [name for name in data.target if name in raw.targets] or list(raw.targets)
+    values = [raw.targets[name] for name in names]
+    if data.task == "labels":
+        return flags_of(path, names, values), raw
+    if data.task == "number":
+        return numbers_of(path, names[0], values[0], data.schema), raw
+    y, labelled = classes_of(path, values[0], data.schema)
+    if not labelled.all():
+        told = {**raw.counts, "unlabelled: left out": int((~labelled).sum())}
+        return y[labelled], replace(raw.chosen(labelled), counts=told)
+    return y, raw
+
+
+def _digest(*parts: NDArray) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(np.ascontiguousarray(part).data)
+    return total.hexdigest()

@@ -1,0 +1,11 @@
+"""Records in the form in which people hold them.
+
+raw        what any source gives
+tables     CSV, TSV, Parquet: columns by name
+windows    long recordings in a table, cut
+members    files in a folder, a tar or a zip, and what their paths tell
+pictures   PNG and JPEG
+sounds     WAV and FLAC
+arrays     npz of any shape
+drafts     a first draft of a schema, by looking at the records
+"""

@@ -1,0 +1,80 @@
+"""Arrays of any shape, from numpy's npz."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.bounds import Column, Schema
+from clients.data.encodings import Columns, Scaled
+from clients.data.formats import read_archive
+from clients.data.sources.raw import Raw
+from clients.data.sources.tables import scaled
+from privacy.errors import DataError
+
+LARGEST = {np.dtype(np.uint8): 255.0}
+CHANNELS = (1, 3)
+
+
+def read_arrays(path: Path, schema: Schema) -> tuple[Raw, Raw | None]:
+    """Training records, and test records where there are some.
+
+    uint8 [N, H, W], [N, 3, H, W] and [N, H, W, 3] are pictures; [N, F] is a table of numbers, and
+    other [N, C, L] are windows, whose columns or channels the schema bounds.
+
+    Raises:
+        DataError: not such an archive, or its schema does not fit it.
+    """
+    arrays = read_archive(path)
+    train = _records(path, "train", arrays, schema)
+    return train, _records(path, "test", arrays, schema) if "test_x" in arrays else None
+
+
+def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) -> Raw:
+    x, y = arrays[f"{part}_x"], arrays[f"{part}_y"]
+    if len(x) != len(y) or x.ndim < 2:
+        raise DataError(f"{path}: {part}_x {list(x.shape)} does not fit {part}_y {list(y.shape)}")
+    targets = {"label": y.astype(str).astype(object) if y.dtype.kind in "iuUb" else y}
+    if x.dtype == np.uint8 and x.ndim in (3, 4):
+        if x.ndim == 4 and x.shape[1] not in CHANNELS:
+            if x.shape[3] not in CHANNELS:
+                raise DataError(f"{path}: {part}_x {list(x.shape)}: pictures have 1 or 3 channels")
+            x = x.transpose(0, 3, 1, 2)
+        if x.ndim == 4 and x.shape[1] == 1:
+            x = x[:, 0]
+        return Raw(np.ascontiguousarray(x), targets, Scaled(255.0), "picture")
+    if x.ndim not in (2, 3) or x.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: {part}_x is {x.dtype} {list(x.shape)}; must be numbers [N, F] or [N, C, L], "
+            "or pictures as uint8"
+        )
+    columns = _bounds(path, x.shape[1], schema)
+    if not np.isfinite(x).all():
+        raise DataError(
+            f"{path}: {part}_x holds {int((~np.isfinite(x)).sum())} values that are no "
+            "finite numbers; mend them"
+        )
+    counts: dict[str, int] = {}
+    parts = [
+        scaled(x[:, i].astype(np.float64), column, name, counts)
+        for i, (name, column) in enumerate(columns)
+    ]
+    values = np.stack(parts, axis=1).astype(np.float32)
+    if x.ndim == 3:
+        return Raw(values, targets, Scaled(), "window", rate_hz=schema.rate_hz, counts=counts)
+    read = schema.model_copy(update={"columns": dict(columns)})
+    return Raw(values, targets, Columns(read), "table", columns=read.widths, counts=counts)
+
+
+def _bounds(path: Path, num: int, schema: Schema) -> Sequence[tuple[str, Column]]:
+    """Of each column; one of the schema stands for all."""
+    known = list(schema.columns.items())
+    if len(known) == 1 and num > 1:
+        return [(f"{known[0][0]} {i}", known[0][1]) for i in range(num)]
+    if len(known) != num or any(column.values for _, column in known):
+        raise DataError(
+            f"{path}: {num} columns or channels, and the schema bounds {len(known)}: give low and "
+            "high of each in their order, or of one for all"
+        )
+    return known

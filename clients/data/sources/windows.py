@@ -1,0 +1,114 @@
+"""Long recordings in a table, row by row, cut into windows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from clients.data.bounds import Schema
+from clients.data.encodings import Scaled
+from clients.data.sources.raw import Raw
+from clients.data.sources.tables import read_rows, scaled
+from privacy.errors import DataError
+from privacy.settings import Range, Section
+
+MOST_SAMPLES = 1 << 20
+
+
+class Windows(Section):
+    """[data.windows]: how recordings are cut.
+
+    Attributes:
+        length: samples of a window; 0 cuts nothing: a row is a record.
+        step: from one window's start to the next one's; less than `length` and windows share
+            samples.
+        within: columns that part recordings; a change in one of them begins another.
+        majority: share of a window's samples that must have one label, which is the window's then;
+            at 1 windows begin anew where the label changes, and none is mixed.
+    """
+
+    length: Annotated[int, Range(0, MOST_SAMPLES)] = 0
+    step: Annotated[int, Range(1, MOST_SAMPLES)] = 1
+    within: tuple[str, ...] = Field(default=(), strict=False, max_length=16)
+    majority: Annotated[float, Range(0.5, 1.0)] = 1.0
+
+
+def read_windows(
+    path: Path, schema: Schema, windows: Windows, targets: Sequence[str], fields: Sequence[str]
+) -> Raw:
+    """Windows [N, C, length] of a table's number columns, in the order of the file.
+
+    Raises:
+        DataError: the table cannot be read; a channel is no number with bounds; a value is missing;
+            or no window is that long.
+    """
+    channels = [name for name in schema.columns if name not in (*targets, *fields)]
+    for name in channels:
+        if schema.columns[name].values:
+            raise DataError(f"{path}: column {name}: windows are cut from numbers; give low, high")
+    if not channels:
+        raise DataError(f"{path}: its schema has no columns; privet data describe drafts them")
+    within = [name for name in (*windows.within, *fields) if name]
+    rows = read_rows(path, list(dict.fromkeys([*channels, *targets, *within])))
+    counts: dict[str, int] = {}
+    values = []
+    for name in channels:
+        numbers = rows.numbers(name)
+        values.append(scaled(numbers, schema.columns[name], name, counts).astype(np.float32))
+    samples = np.stack(values)  # [C, T]
+    labels = rows.text(targets[0]) if targets else np.full(samples.shape[1], "")
+    keys = [rows.text(name) for name in within]
+    parting = [*keys, labels] if windows.majority == 1 else keys
+    starts, chosen = _cut(_runs(parting, samples.shape[1]), windows), []
+    told: list[str] = []
+    for start in starts:
+        label, mixed = _label(labels[start : start + windows.length], windows.majority)
+        if mixed:
+            counts["windows of mixed labels: left out"] = (
+                counts.get("windows of mixed labels: left out", 0) + 1
+            )
+            continue
+        chosen.append(start)
+        told.append(label)
+    if not chosen:
+        raise DataError(f"{path}: no window of {windows.length} samples; ask for a shorter length")
+    at = np.array(chosen)
+    x = np.stack([samples[:, start : start + windows.length] for start in chosen])
+    return Raw(
+        x=x,
+        targets={name: np.array(told, dtype=object) for name in targets[:1]},
+        encoding=Scaled(),
+        kind="window",
+        fields={name: rows.text(name)[at] for name in dict.fromkeys(within)},
+        rate_hz=schema.rate_hz,
+        counts=counts,
+    )
+
+
+def _runs(keys: Sequence[NDArray], num: int) -> list[tuple[int, int]]:
+    """Where runs of equal keys begin and end."""
+    change = np.zeros(num, dtype=bool)
+    for key in keys:
+        change[1:] |= key[1:] != key[:-1]
+    starts = [0, *np.flatnonzero(change).tolist()]
+    return list(zip(starts, [*starts[1:], num], strict=True))
+
+
+def _cut(runs: Sequence[tuple[int, int]], windows: Windows) -> list[int]:
+    return [
+        start
+        for begin, end in runs
+        for start in range(begin, end - windows.length + 1, windows.step)
+    ]
+
+
+def _label(labels: NDArray, majority: float) -> tuple[str, bool]:
+    """The commonest, and whether it is too rare."""
+    if labels[0] == labels[-1] and (labels == labels[0]).all():
+        return labels[0], False
+    values, counts = np.unique(labels.astype(str), return_counts=True)
+    best = int(counts.argmax())
+    return str(values[best]), counts[best] < majority * len(labels)

@@ -1,0 +1,68 @@
+"""Records of a form as the image or the sequence that a net reads, and the norm between layers."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from clients.layers import AddChannel
+from clients.protocol import Form
+from privacy.errors import ModelError
+
+MOST_GROUPS = 8
+
+Reading = tuple[list[nn.Module], tuple[int, ...]]
+
+
+def told(sides: Sequence[int]) -> str:
+    """`28x28`"""
+    return "x".join(map(str, sides))
+
+
+def image_of(form: Form, name: str) -> Reading:
+    """What brings a record to [C, H, W], and that shape: two axes are those of one channel.
+
+    Args:
+        name: of the model, for the error.
+
+    Raises:
+        ModelError: it has one axis only.
+    """
+    if len(form.shape) == 3:
+        return [], form.shape
+    if len(form.shape) == 2:
+        return [AddChannel()], (1, *form.shape)
+    raise ModelError(
+        f"[model] name = {name!r}: reads images, and a {form.kind} of {told(form.shape)} "
+        f"numbers is none; use {_instead(form)}"
+    )
+
+
+def sequence_of(form: Form, name: str) -> Reading:
+    """What brings a record to [C, L], and that shape.
+
+    A sound is one channel; of an image, its rows are channels and its columns follow one another.
+
+    Raises:
+        ModelError: it has no order.
+    """
+    if len(form.shape) == 2:
+        return [], form.shape
+    if len(form.shape) == 3:
+        channels, height, width = form.shape
+        return [nn.Flatten(1, 2)], (channels * height, width)
+    if form.kind in ("sound", "window"):
+        return [AddChannel()], (1, *form.shape)
+    raise ModelError(
+        f"[model] name = {name!r}: reads sequences, and the {told(form.shape)} numbers of a "
+        f"{form.kind} have no order; use {_instead(form)}"
+    )
+
+
+def _instead(form: Form) -> str:
+    return "tabular, linear or perceptron" if form.kind == "table" else "linear or perceptron"
+
+
+def norm(channels: int) -> nn.Module:
+    """Where the published nets have BatchNorm, which mixes records."""
+    return nn.GroupNorm(math.gcd(channels, MOST_GROUPS), channels)

@@ -1,0 +1,114 @@
+"""What an experiment will promise, cost and need: said before anything is trained."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clients.data.partitions import partition
+from clients.data.sets import load
+from clients.training.net import build
+from privacy.dp.ledger import Ledger
+from server.experiment.experiment import Experiment
+from server.experiment.promise import covered_by, large_delta
+
+FLOAT_BYTES = 4
+WEAK_NOISE = 0.3  # noise of a mean gradient, over the clip: above it little is learned
+SHOWN_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures by name, and what is doubtful."""
+
+    facts: dict[str, Any]
+    doubts: list[str] = field(default_factory=list)
+
+
+def plan(experiment: Experiment) -> Plan:
+    """Read the records, and count.
+
+    Raises:
+        DataError, ModelError, SettingsError: as a run would.
+    """
+    dataset = load(experiment.data)
+    asked = experiment.resolve().for_records(len(dataset.train_y))
+    clients = asked.federation.clients
+    parts = partition(asked.data, clients, asked.seed)
+    mine = [parts.members(client) for client in range(clients)]
+    sizes = np.array([len(members) for members in mine])
+    model = build(asked.model, dataset.form, asked.arithmetic)
+    weights = sum(p.numel() for p in model.parameters())
+    kind = {"picture": "pictures", "window": "windows", "sound": "sounds", "table": "rows"}
+    batch = asked.training.sample_rate * sizes
+    facts: dict[str, Any] = {
+        "records": f"{len(dataset.train_y):,} {kind[dataset.kind]} of shape "
+        f"{'x'.join(map(str, dataset.form.shape))} to train on, {len(dataset.test_y):,} for tests",
+        "clients": f"{clients}, of {sizes.min():,} to {sizes.max():,} records to train on",
+        "expected_batch": f"{batch.min():.3g} to {batch.max():.3g} records",
+        "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
+    }
+    doubts = []
+    if dataset.task == "classes":
+        seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
+        facts["classes"] = f"{dataset.num_classes}: {', '.join(dataset.names[:12]) or 'numbered'}"
+        if single := sum(len(one) == 1 for one in seen):
+            doubts.append(f"{single} of {clients} clients have records of one class only")
+        if lonely := [
+            dataset.names[c] if dataset.names else str(c)
+            for c in range(dataset.num_classes)
+            if sum(c in one for one in seen) == 1 < clients
+        ]:
+            doubts.append(f"one client alone has records of {', '.join(lonely[:5])}")
+        absent = set(range(dataset.num_classes)) - set().union(*seen)
+        if absent:
+            doubts.append(f"{len(absent)} of {dataset.num_classes} classes have no record")
+    most = parts.most_of(dataset.train_person)
+    if dataset.train_person is not None:
+        facts["persons"] = f"{len(np.unique(dataset.train_person.astype(str)))}, of up to {most:,}"
+    _add_promise(asked, int(sizes.min()), weights, most, facts, doubts)
+    if not len(dataset.test_y):
+        doubts.append("there is no test record: no accuracy will be told; see [data] test")
+    for name, count in dataset.counts:
+        doubts.append(f"{name}: {count:,}")
+    return Plan(facts, doubts)
+
+
+def _add_promise(
+    asked: Experiment,
+    fewest: int,
+    weights: int,
+    most: int,
+    facts: dict[str, Any],
+    doubts: list[str],
+) -> None:
+    budget = asked.budget
+    if budget.unit == "none" or budget.noise_multiplier is None:
+        facts["promise"] = "none: [budget] unit = 'none'"
+        return
+    rounds = asked.federation.rounds_per_client
+    rate, steps = asked.sample_rate, asked.steps_per_round
+    facts["noise"] = f"{budget.noise_multiplier:.4g} x the clip of {budget.clip:g}, at each step"
+    path = []
+    for done in sorted({1, *np.linspace(1, rounds, SHOWN_ROUNDS).astype(int).tolist()}):
+        ledger = Ledger().with_charge(budget.noise_multiplier, rate, steps * done)
+        path.append(f"{asked.epsilon_of(ledger):.3g} after {done}")
+    facts["epsilon"] = f"{', '.join(path)} rounds of a client, at delta {budget.delta:g}"
+    if covered := covered_by(asked, most):
+        facts["covers"] = covered
+    protected = fewest if budget.unit == "record" else asked.federation.clients
+    doubts += large_delta(asked, protected)
+    if budget.unit == "record" and (expected := rate * fewest) > 0:
+        # of each step's mean gradient: its norm is at most the clip, the noise's is this
+        noise = budget.noise_multiplier * math.sqrt(weights) / expected
+        cohort = asked.federation.cohort_size
+        left = noise / math.sqrt(cohort * steps)
+        facts["signal"] = (
+            f"in the mean of {cohort} clients' {steps} steps the noise is {left:.2g} x the clip"
+        )
+        if left > WEAK_NOISE * math.sqrt(rounds):
+            doubts.append(
+                "the noise is many times the gradient: ask for a larger epsilon, more records a "
+                "batch, more clients, or a smaller model"
+            )
