@@ -275,7 +275,7 @@ def test_a_layer_used_twice_has_no_program() -> None:
 
 
 def test_weights_of_a_program_are_the_nets() -> None:
-    """Whatever layout the kernels want: the state's names and shapes stay, and training moves it."""
+    """Whatever layout the kernels want: the state keeps names and shapes, and is trained."""
     model, shape = resnet()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ours = Program.of(model, shape)
