@@ -1,8 +1,7 @@
 """The compiled step against Opacus's hooks and our own one-pass path, on nets of the field.
 
 One DP-SGD step (forward, backward, clip, noise, update) on the same net, batch and thread, as in
-`per_sample`. The nets have the shapes of MLPerf Tiny's `ds-cnn` and `resnet8`, with GroupNorm for
-BatchNorm, and of a small convolutional net on windows of six channels.
+`per_sample`. `ds-cnn` and `resnet8` are MLPerf Tiny's, with GroupNorm for BatchNorm.
 """
 
 import warnings
@@ -14,61 +13,38 @@ from opacus import PrivacyEngine
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from clients.layers import AddChannel, Residual
+from clients.models import Model
+from clients.protocol import Form
+from clients.training.net import build
 from privacy.cipher import Key
 from privacy.dp.budget import Budget
-from privacy.dp.compiled import Program, Shape
+from privacy.dp.compiled import Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.training import privatize
 
 BATCH = 256
 
 
-def _normed(layer: nn.Module, channels: int) -> list[nn.Module]:
-    return [layer, nn.GroupNorm(4, channels)]
+# Inputs, and one of 12 or 10 classes: 49 frames of 10 bands, a colour picture, and a window of six
+# channels; the last net is one that a watch holds, with strides for pooling.
+NETS: dict[str, Callable[[], tuple[nn.Module, Form]]] = {
+    "ds-cnn": lambda: _ready("ds-cnn", Form((10, 49), 12)),
+    "resnet8": lambda: _ready("resnet8", Form((3, 32, 32), 10)),
+    "cnn1d": lambda: _ready("cnn1d", Form((6, 128), 12, "window")),
+    "cnn1d-small": lambda: _small_cnn1d(Form((6, 128), 12, "window")),
+}
 
 
-def ds_cnn() -> tuple[nn.Sequential, Shape, int]:
-    """Keyword spotting on 49 frames of 10 coefficients."""
-    first = nn.Conv2d(1, 64, (10, 4), 2, (5, 1), bias=False)
-    layers = [AddChannel(), *_normed(first, 64), nn.ReLU()]
-    for _ in range(4):
-        depthwise = nn.Conv2d(64, 64, 3, 1, 1, groups=64, bias=False)
-        layers += [*_normed(depthwise, 64), nn.ReLU()]
-        layers += [*_normed(nn.Conv2d(64, 64, 1, bias=False), 64), nn.ReLU()]
-    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 12))
-    return nn.Sequential(*layers, *head), (49, 10), 12
+def _ready(name: str, form: Form) -> tuple[nn.Module, Form]:
+    return build(Model(name=name), form), form
 
 
-def resnet8() -> tuple[nn.Sequential, Shape, int]:
-    """Colour pictures of 32x32."""
-
-    def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-        first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        body = [*_normed(first, outputs), nn.ReLU(), *_normed(second, outputs)]
-        shortcut: nn.Sequential | nn.Identity = nn.Identity()
-        if stride > 1:
-            along = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            shortcut = nn.Sequential(*_normed(along, outputs))
-        return [Residual(nn.Sequential(*body), shortcut), nn.ReLU()]
-
-    first = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-    blocks = (*block(16, 16, 1), *block(16, 32, 2), *block(32, 64, 2))
-    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    return nn.Sequential(*_normed(first, 16), nn.ReLU(), *blocks, *head), (3, 32, 32), 10
-
-
-def cnn1d() -> tuple[nn.Sequential, Shape, int]:
-    """Windows of 128 samples of six channels."""
+def _small_cnn1d(form: Form) -> tuple[nn.Module, Form]:
     layers: list[nn.Module] = []
     for inputs, outputs in ((6, 32), (32, 64), (64, 64)):
-        layers += [*_normed(nn.Conv1d(inputs, outputs, 5, 2, 2), outputs), nn.ReLU()]
-    head = (nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 12))
-    return nn.Sequential(*layers, *head), (6, 128), 12
-
-
-NETS = {"ds-cnn": ds_cnn, "resnet8": resnet8, "cnn1d": cnn1d}
+        layers += [nn.Conv1d(inputs, outputs, 5, 2, 2), nn.GroupNorm(4, outputs), nn.ReLU()]
+    head = (nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, form.outputs))
+    return nn.Sequential(*layers, *head), form
 
 
 def step(method: str, name: str) -> Callable[[], None]:
@@ -76,9 +52,9 @@ def step(method: str, name: str) -> Callable[[], None]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, shape, classes = NETS[name]()
-    x, y = torch.rand(BATCH, *shape), torch.randint(0, classes, (BATCH,))
-    program = Program.of(model, shape) if method == "compiled" else None
+    model, form = NETS[name]()
+    x, y = torch.rand(BATCH, *form.shape), torch.randint(0, form.outputs, (BATCH,))
+    program = Program.of(model, form.shape) if method == "compiled" else None
     assert program is not None or method != "compiled"
     parameters = [program.flat] if program else list(model.parameters())
     optimizer = torch.optim.SGD(parameters, lr=0.1)

@@ -66,11 +66,11 @@ def _conv(layer: nn.Module, shape: Shape) -> list[Operation] | None:
 def _num_unfolded(weight: Shape, kernel: Sides, num_positions: int) -> int:
     """Numbers of patches at a time, and of a group's outputs."""
     groups, outputs, channels, num_elements = weight
-    line, whole = channels * kernel[1], channels * num_elements
-    at_once = min(max(last.SMALL // (whole * outputs), 1), num_positions) * whole
-    lines = min(max(last.SMALL // (line * outputs * num_positions), 1), kernel[0]) * line
+    whole, element = channels * num_elements, channels * outputs * num_positions
+    at_once = min(last.positions_at_once(whole * outputs), num_positions) * whole
+    patches = prod(last.elements_at_once(*kernel, element)) * channels * num_positions
     own = num_positions * outputs if groups > 1 else 0
-    return max(at_once, lines * num_positions) + own
+    return max(at_once, patches) + own
 
 
 def _norm(layer: nn.Module, shape: Shape) -> list[Operation] | None:

@@ -63,22 +63,23 @@ def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
         x, patches = pad(op, a, group, rest[:image]), rest[image:]
         if _is_point(op):
             x, patches = a, a
-        step = max(SMALL // (K * O), 1)
+        step = positions_at_once(K * O)
         for start in range(0, P, step):
             num = min(step, P - start)
             if _is_point(op):
                 x_pK = rows(x, start * K, num, K)
             else:
                 x_pK = rows(patches, 0, num, K)
-                _unfold(x, op, start, start + num, 0, op[KERNEL_H], patches)
+                _unfold(x, op, start, start + num, 0, op[KERNEL_H], 0, op[KERNEL_W], patches)
             np.dot(x_pK, weight, rows(y_g, start * O, num, O))
         if groups > 1:
             _join(y_g, O, group, groups, y)
     if op[BIAS] >= 0:
-        all_O = O * groups
+        bias = w[op[BIAS] :][: O * groups]
         for p in range(P):
-            for o in range(all_O):
-                y[p * all_O + o] += w[op[BIAS] + o]
+            row = y[p * len(bias) :][: len(bias)]
+            for o in range(len(bias)):
+                row[o] += bias[o]
 
 
 @compiled
@@ -93,7 +94,7 @@ def conv_back(op: Plan, g: Floats, turned: Floats, scratch: Floats, to: Floats) 
             g_g, rest = scratch[: P * O], scratch[P * O :]
             _split(g, O, group, groups, g_g)
         x, patches = rest[:image], rest[image:]
-        step = max(SMALL // (K * O), 1)
+        step = positions_at_once(K * O)
         if not _is_point(op):
             x[:] = 0
         for start in range(0, P, step):
@@ -113,7 +114,7 @@ def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) 
     """The weights' gradient `own` [groups, K, O], and behind it the bias's [groups * O]."""
     O, P, K = _group_shape(op)  # noqa: E741
     groups, image, rest = op[GROUPS], _padded_size(op), scratch
-    line = K // op[KERNEL_H]
+    channels = op[CHANNELS] // groups
     for group in range(groups):
         g_g = g
         if groups > 1:
@@ -124,14 +125,30 @@ def conv_gradient(op: Plan, a: Floats, g: Floats, scratch: Floats, own: Floats) 
             np.dot(rows(a, 0, P, K).T, g_PO, rows(own, 0, K, O))
         else:
             x, patches = pad(op, a, group, rest[:image]), rest[image:]
-            step = min(max(SMALL // (line * O * P), 1), op[KERNEL_H])
-            for i in range(0, op[KERNEL_H], step):
-                num = min(step, op[KERNEL_H] - i)
-                _unfold(x, op, 0, P, i, i + num, patches)
-                part = rows(own, (group * K + i * line) * O, num * line, O)
-                np.dot(rows(patches, 0, P, num * line).T, g_PO, part)
+            down, along = elements_at_once(op[KERNEL_H], op[KERNEL_W], channels * O * P)
+            for i in range(0, op[KERNEL_H], down):
+                for j in range(0, op[KERNEL_W], along):
+                    bottom, right = min(i + down, op[KERNEL_H]), min(j + along, op[KERNEL_W])
+                    _unfold(x, op, 0, P, i, bottom, j, right, patches)
+                    num = (bottom - i) * (right - j) * channels
+                    first = group * K + (i * op[KERNEL_W] + j) * channels
+                    np.dot(rows(patches, 0, P, num).T, g_PO, rows(own, first * O, num, O))
     if op[BIAS] >= 0:
         sum_rows(g, own[groups * K * O :])
+
+
+@compiled
+def positions_at_once(size: int) -> int:
+    """Of a product with a weight of this size; BLAS takes 16 rows at a time."""
+    num = max(SMALL // size, 1)
+    return num - num % 16 if num > 16 else num
+
+
+@compiled
+def elements_at_once(height: int, width: int, size: int) -> tuple[int, int]:
+    """Rows and columns of a kernel whose gradient is one product, if an element's has this size."""
+    num = max(SMALL // size, 1)
+    return (min(num // width, height), width) if num >= width else (1, num)
 
 
 @compiled
@@ -183,13 +200,16 @@ def crop(op: Plan, image: Floats, group: int, to: Floats) -> None:
 
 
 @compiled
-def _unfold(x: Floats, op: Plan, start: int, end: int, top: int, bottom: int, out: Floats) -> None:
-    """The patches of positions start to end, of the kernel's rows top to bottom."""
+def _unfold(
+    x: Floats, op: Plan, start: int, end: int, top: int, bottom: int, left: int, right: int,
+    out: Floats,
+) -> None:  # fmt: skip
+    """The patches of positions start to end, of the kernel's rows and columns in these ranges."""
     channels, out_w = op[CHANNELS] // op[GROUPS], op[OUT_W]
-    line, run = (op[WIDTH] + 2 * op[PAD_W]) * channels, u64(op[KERNEL_W] * channels)
+    line, run = (op[WIDTH] + 2 * op[PAD_W]) * channels, u64((right - left) * channels)
     down, along, to = op[STRIDE_H] * line, op[STRIDE_W] * channels, u64(0)
     for p in range(start, end):
-        corner = p // out_w * down + p % out_w * along
+        corner = p // out_w * down + p % out_w * along + left * channels
         for i in range(top, bottom):
             at = u64(corner + i * line)
             for j in range(run):
