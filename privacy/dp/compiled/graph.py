@@ -141,10 +141,8 @@ class Graph:
     def _sum(self, body: Value, shortcut: Value) -> Value:
         if body.shape != shortcut.shape:
             raise Unknown
-        if len(body.shape) > 1:
-            body, shortcut = (self._turned(x, x.shape[0]) for x in (body, shortcut))
         if not _same(body.order, shortcut.order):
-            raise Unknown
+            body, shortcut = (self._turned(x, x.shape[0]) for x in (body, shortcut))
         numbers = {OTHER: shortcut.at, PASS_ON_OTHER: int(shortcut.trained)}
         out = self._add(Operation(ADD, body.shape, numbers), body, [])
         return out._replace(trained=body.trained or shortcut.trained)
