@@ -189,7 +189,20 @@ def plain() -> tuple[nn.Sequential, tuple[int, ...]]:
     return nn.Sequential(*layers, nn.Linear(2 * 7 * 7, CLASSES)), (2, 8, 8)
 
 
-NETS = {"ds_cnn": ds_cnn, "resnet": resnet, "cnn1d": cnn1d, "plain": plain}
+def preactivated() -> tuple[nn.Sequential, tuple[int, ...]]:
+    """The shortcut wants what the body's first layer would like to take in place."""
+    body = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4))
+    first = (nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), Residual(body, nn.Identity()), nn.ReLU())
+    return nn.Sequential(*first, nn.Flatten(), nn.Linear(4 * 4 * 4, CLASSES)), (2, 6, 6)
+
+
+NETS = {
+    "ds_cnn": ds_cnn,
+    "resnet": resnet,
+    "cnn1d": cnn1d,
+    "plain": plain,
+    "preactivated": preactivated,
+}
 
 
 @pytest.mark.parametrize("name", NETS)
