@@ -120,6 +120,11 @@ def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
             f"{where}: labels go up to {found - 1}, but only {len(labels)} occur; number them 0 to "
             f"{len(labels) - 1}, or, if they are meant so, say -s data.classes={found}"
         )
+    if not told and labels[0] == 1 and len(labels) == found - 1 > 1:
+        raise DataError(
+            f"{where}: labels start at 1: class 0 has no record; number them from 0, or, if they "
+            f"are meant so, say -s data.classes={found}"
+        )
     if (told or found) < 2:
         raise DataError(
             f"{where}: every label is 0: of one class there is nothing to learn; if there are "

@@ -239,6 +239,15 @@ def test_labels_with_gaps_are_refused_until_they_are_told_of(tmp_path):
     assert load(Data(name="idx", path=path, classes=226)).num_classes == 226
 
 
+@pytest.mark.parametrize("most", [2, 3, 10])
+def test_labels_from_one_are_refused_until_they_are_told_of(tmp_path, most):
+    """A model would have one output more than there are classes."""
+    path = folder_of(tmp_path, range(1, most + 1))
+    with pytest.raises(DataError, match=rf"start at 1: class 0 has no .*data\.classes={most + 1}"):
+        load(Data(name="idx", path=path))
+    assert load(Data(name="idx", path=path, classes=most + 1)).num_classes == most + 1
+
+
 def test_what_check_says_is_what_is_trained_on(tmp_path, monkeypatch, capsys):
     def privet(*arguments):
         monkeypatch.setattr(sys, "argv", ["privet", *arguments])
