@@ -106,8 +106,8 @@ def _forward(
     """Outputs of all operations for the records x [b, inputs], b <= block, into `values`."""
     b = len(x)
     values[: x.size] = x.ravel()
-    for op in plan:
-        kind = op[KIND]
+    for n in range(len(plan)):
+        op, kind = plan[n], plan[n, KIND]
         a = rows(values, op[IN] * block, b, op[IN_SIZE])
         y = rows(values, op[OUT] * block, b, op[OUT_SIZE])
         if kind == DENSE:
@@ -241,7 +241,8 @@ def _add_clipped(
     for s in range(b):
         own = made if len(made) == num_weights else made[s * num_weights :][:num_weights]
         squares_made = 0.0
-        for op in plan:
+        for n in range(len(plan)):
+            op = plan[n]
             if op[KIND] == CONV:
                 g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
                 planes.conv_gradient(op, s, block, g_s, patches, own[op[WEIGHT] :])
@@ -259,13 +260,15 @@ def _add_clipped(
                 g_s *= factor
                 clipped += square(g_s) * squares_x[n, s]
         kept = clipped <= clip * clip and norm < np.inf  # and no NaN
-        for op in plan:
+        for n in range(len(plan)):
+            op = plan[n]
             if op[KIND] != DENSE and kept:
                 add(total[op[WEIGHT] :], factor, own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
             elif op[KIND] == DENSE and not kept:  # infinity times zero would be no number
                 grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]] = 0
                 values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]] = 0
-    for op in plan:
+    for n in range(len(plan)):
+        op = plan[n]
         if op[KIND] == DENSE:
             a = rows(values, op[IN] * block, b, op[IN_SIZE])
             g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
