@@ -17,16 +17,18 @@ from privacy.dp.compiled.graph import SUMS
 from privacy.dp.compiled.last import LAST, maxima
 from privacy.dp.compiled.operation import Shape
 from privacy.dp.compiled.planes import LOWERINGS, PLANES, each, pooling, reshape
-from privacy.dp.compiled.program import Program
+from privacy.dp.compiled.program import LOSSES, Program, lacking
 
 __all__ = [
     "LAST",
+    "LOSSES",
     "LOWERINGS",
     "PLANES",
     "SUMS",
     "Program",
     "Shape",
     "each",
+    "lacking",
     "maxima",
     "pooling",
     "reshape",

@@ -40,7 +40,7 @@ IN_PATCHES = (CONV,)  # whose notes stand in `patches`
 
 
 class Unknown(Exception):
-    """The kernels cannot do it."""
+    """The kernels cannot do it; says what they cannot."""
 
 
 class Value(NamedTuple):
@@ -111,8 +111,10 @@ class Graph:
         lower = self._lowerings.get(type(layer))
         operations = lower(layer, x.shape) if lower else None
         own = list(layer.parameters())
-        if operations is None or not all(_is_plain(p) for p in own):
-            raise Unknown
+        if operations is None:
+            raise Unknown(f"{layer} has no kernel for records of {list(x.shape)}")
+        if not all(_is_plain(p) for p in own):
+            raise Unknown(f"{layer} is frozen, or has weights of another type than float32")
         for operation in operations:
             x = self._add(operation, x, own)
         self.parameters += own
@@ -140,7 +142,7 @@ class Graph:
 
     def _sum(self, body: Value, shortcut: Value) -> Value:
         if body.shape != shortcut.shape:
-            raise Unknown
+            raise Unknown(f"a sum of {list(body.shape)} and {list(shortcut.shape)} has no kernel")
         if not _same(body.order, shortcut.order):
             body, shortcut = (self._turned(x, x.shape[0]) for x in (body, shortcut))
         numbers = {OTHER: shortcut.at, PASS_ON_OTHER: int(shortcut.trained)}
@@ -153,7 +155,7 @@ class Graph:
         if _same(x.order, order):
             return x
         if x.order is not None:
-            raise Unknown
+            raise Unknown("an image that is cut anew behind a convolution has no kernel")
         out = self._add(Operation(TURN, x.shape, {plan.CHANNELS: channels}), x, [])
         return out._replace(order=order)
 

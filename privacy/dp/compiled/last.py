@@ -75,7 +75,7 @@ def _num_unfolded(weight: Shape, kernel: Sides, num_positions: int) -> int:
 
 def _norm(layer: nn.Module, shape: Shape) -> list[Operation] | None:
     assert isinstance(layer, nn.GroupNorm)
-    if len(shape) not in (2, 3) or shape[0] != layer.num_channels:
+    if len(shape) > 3 or shape[0] != layer.num_channels:
         return None
     numbers = {plan.CHANNELS: shape[0], plan.GROUPS: layer.num_groups}
     numbers[plan.EPS] = int(np.float64(layer.eps).view(np.int64))

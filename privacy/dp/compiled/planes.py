@@ -68,8 +68,13 @@ def _mean(layer: nn.Module, shape: Shape) -> list[Operation] | None:
 
 
 def _flatten(layer: nn.Module, shape: Shape) -> list[Operation] | None:
+    """Of a record's axes, which torch counts behind the batch's."""
     assert isinstance(layer, nn.Flatten)
-    return reshape(prod(shape)) if layer.start_dim == 1 and layer.end_dim == -1 else None
+    ends = (layer.start_dim, layer.end_dim)
+    first, last = (end - 1 if end >= 0 else end + len(shape) for end in ends)
+    if not 0 <= first <= last < len(shape):
+        return None
+    return reshape(*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
 
 
 # By exact type: layers that may read images in any layout, and those that read planes.

@@ -1,5 +1,6 @@
 """A lowered net, bound to the net's weights."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,20 @@ from privacy.dp.compiled.last import LAST
 from privacy.dp.compiled.operation import Orders, Shape
 from privacy.dp.compiled.planes import LOWERINGS, PLANES
 from privacy.dp.grid import sum_share
-from privacy.dp.kernels.plan import Plan
+from privacy.dp.kernels import losses
+from privacy.dp.kernels.plan import OUT, OUT_GRAD, OUT_SIZE, Plan
+from privacy.dp.rules import Loss, softmax_cross_entropy
+from privacy.errors import ModelError
 
 WORKSPACE = 1 << 20  # bytes of activations, gradients and patches at a time: they stay in the cache
 MOST_RECORDS = 256  # at a time
 MOST_SUM_SHARE = 2.0**-6  # of the clip, for sums in float32
 
+# Losses that the kernels know: from a block's outputs [b, O] and targets its sum; into the third
+# array [b, O] the gradients of the outputs.
+LOSSES: dict[Loss, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
+    softmax_cross_entropy: losses.softmax
+}
 
 # One client to a thread, so one thread to a matrix product; torch's own has one by
 # clients.node.app.
@@ -48,6 +57,42 @@ def _allocate(sizes: Sizes, block: int, num_weights: int) -> Buffers:
     return Buffers(values, grads, patches, notes, made, scratch)
 
 
+def lacking(model: nn.Module, inputs: Shape) -> str:
+    """Why a net has no program, in a line; empty if it has one.
+
+    Args:
+        inputs: shape of one record.
+    """
+    lowered = _lowered(model, inputs)
+    return lowered if isinstance(lowered, str) else ""
+
+
+def _lowered(
+    model: nn.Module, inputs: Shape
+) -> tuple[list[nn.Parameter], Plan, Sizes, Orders | None] | str:
+    """What a program is made of, or why there is none."""
+    if type(model) is not nn.Sequential:
+        return f"{type(model).__name__} is no chain of layers"
+    why = ""
+    for layouts in (PLANES, LAST):
+        graph = Graph(LOWERINGS | layouts, inputs)
+        try:
+            out = graph.lower(model, Value(0, inputs))
+        except Unknown as unknown:
+            why = str(unknown)
+            continue
+        parameters = graph.parameters
+        if not parameters:
+            why = "nothing is trained"
+        elif len(set(map(id, parameters))) < len(parameters):
+            why = "a layer is used twice"
+        elif len(out.shape) > 1 or out.order is not None:
+            why = f"outputs of {list(out.shape)} have no kernel for a loss"
+        else:
+            return parameters, *graph.finish(), graph.orders()
+    return why
+
+
 class Program:
     """A lowered net, bound to the net's weights. Made by `Program.of`.
 
@@ -60,7 +105,7 @@ class Program:
     """
 
     def __init__(
-        self, plan: Plan, parameters: list[nn.Parameter], sizes: Sizes, orders: Orders | None
+        self, parameters: list[nn.Parameter], plan: Plan, sizes: Sizes, orders: Orders | None
     ) -> None:
         self.parameters = parameters
         self.flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
@@ -68,6 +113,7 @@ class Program:
         self._plan = plan
         self._sizes = sizes
         self._orders = orders
+        self._num_outputs = int(plan[-1, OUT_SIZE])
         sizes_p = [p.numel() for p in parameters]
         for p, view in zip(parameters, self.flat.data.split(sizes_p), strict=True):
             p.data = view.view(p.shape)
@@ -83,20 +129,8 @@ class Program:
         Args:
             inputs: shape of one record.
         """
-        if type(model) is not nn.Sequential:
-            return None
-        for layouts in (PLANES, LAST):
-            graph = Graph(LOWERINGS | layouts, inputs)
-            try:
-                out = graph.lower(model, Value(0, inputs))
-            except Unknown:
-                continue
-            parameters = graph.parameters
-            untied = len(set(map(id, parameters))) == len(parameters)
-            if len(out.shape) == 1 and out.order is None and parameters and untied:
-                plan, sizes = graph.finish()
-                return cls(plan, parameters, sizes, graph.orders())
-        return None
+        lowered = _lowered(model, inputs)
+        return None if isinstance(lowered, str) else cls(*lowered)
 
     def hold_sums(self, num_records: float) -> float:
         """Take blocks small enough for sums over batches of about so many records.
@@ -113,36 +147,79 @@ class Program:
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
-        values, _, patches, notes, _, scratch = _allocate(self._sizes, self._block, len(self.flat))
-        outputs = kernels.logits(
-            self._plan, self._placed()[0], _flat_records(x), self._block, values, patches, notes,
-            scratch,
-        )  # fmt: skip
+        buffers = _allocate(self._sizes, self._block, len(self.flat))
+        outputs = np.empty((len(x), self._num_outputs), np.float32)
+        weights, records = self._placed()[0], _flat_records(x)
+        for start in range(0, len(x), self._block):
+            part = records[start : start + self._block]
+            self._forward(weights, part, buffers)
+            outputs[start : start + self._block] = self._outputs(buffers.values, len(part), OUT)
         return torch.from_numpy(outputs)
 
-    def add_clipped_sum(self, x: Tensor, y: Tensor, clip: float, total: Tensor) -> float:
-        """Add the clipped gradients of softmax cross-entropy, one for each record, to `total`.
+    def add_clipped_sum(
+        self, x: Tensor, y: Tensor, clip: float, total: Tensor, loss: Loss = softmax_cross_entropy
+    ) -> float:
+        """Add the clipped gradients of a loss, one for each record, to `total`.
 
         Args:
             x: [B, ...] float32.
-            y: labels [B], int64.
+            y: labels [B], int64; of other losses than softmax cross-entropy targets [B, O],
+                float32.
             clip: greatest norm of a record's gradient.
             total: float64, as `flat`.
+            loss: a key of `LOSSES`.
 
         Returns:
             The sum of the losses; it is not private.
+
+        Raises:
+            ModelError: the targets are not of the outputs' shape.
         """
+        self._require_targets(x, y, loss)
         if self._buffers is None:
             self._buffers = _allocate(self._sizes, self._block, len(self.flat))
-        numbers, orders = total.numpy(), self._orders
+        buffers, (weights, turned) = self._buffers, self._placed()
+        values, grads, patches, notes, made, scratch = buffers
+        records, targets = _flat_records(x), y.contiguous().numpy()
+        numbers, orders, sum_of_losses = total.numpy(), self._orders, 0.0
         placed = numbers if orders is None else np.zeros_like(numbers)
-        loss = kernels.add_clipped_sum(
-            self._plan, *self._placed(), _flat_records(x), y.numpy(), clip, self._block,
-            *self._buffers, placed,
-        )  # fmt: skip
+        plan, block = self._plan, self._block
+        for start in range(0, len(x), block):
+            part = records[start : start + block]
+            b = len(part)
+            self._forward(weights, part, buffers)
+            sum_of_losses += LOSSES[loss](
+                self._outputs(values, b, OUT),
+                targets[start : start + b],
+                self._outputs(grads, b, OUT_GRAD),
+            )
+            kernels.backward(plan, weights, turned, block, b, values, grads, notes, made, scratch)
+            kernels.add_clipped(
+                plan, len(weights), clip, block, b, values, grads, patches, made, scratch, placed
+            )
         if orders is not None:
             numbers[orders.forward] += placed
-        return loss
+        return sum_of_losses
+
+    def _forward(self, weights: np.ndarray, x: np.ndarray, buffers: Buffers) -> None:
+        values, _, patches, notes, _, scratch = buffers
+        kernels.forward(self._plan, weights, x, self._block, values, patches, notes, scratch)
+
+    def _outputs(self, buffer: np.ndarray, b: int, column: int) -> np.ndarray:
+        """The last operation's outputs for b records, or their gradients."""
+        start = self._plan[-1, column] * self._block
+        return buffer[start : start + b * self._num_outputs].reshape(b, -1)
+
+    def _require_targets(self, x: Tensor, y: Tensor, loss: Loss) -> None:
+        wanted = (len(x),) if loss is softmax_cross_entropy else (len(x), self._num_outputs)
+        if tuple(y.shape) != wanted:
+            raise ModelError(f"targets are {list(y.shape)}, and the loss reads {list(wanted)}")
+        if (
+            loss is softmax_cross_entropy
+            and len(y)
+            and not 0 <= y.min() <= y.max() < self._num_outputs
+        ):
+            raise ModelError(f"a label is none of the {self._num_outputs} that the model puts out")
 
     def _placed(self) -> tuple[np.ndarray, np.ndarray]:
         """The weights as the kernels want them, in the forward and in the backward pass."""

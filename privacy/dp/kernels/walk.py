@@ -1,7 +1,6 @@
-"""A plan walked over a batch: outputs, and the clipped sum of gradients."""
+"""A plan walked over a block of records: outputs, gradients, and their clipped sum."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privacy.dp.kernels import depthwise, last, norms, planes, windows
 from privacy.dp.kernels.compiling import compiled
@@ -49,61 +48,15 @@ ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
 
 
 @compiled
-def logits(
-    plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
-    scratch: Floats,
-) -> Floats:  # fmt: skip
-    """The last operation's outputs [B, O] for the records x [B, inputs]."""
-    last_op = plan[-1]
-    out = np.empty((len(x), last_op[OUT_SIZE]), np.float32)
-    for start in range(0, len(x), block):
-        part = x[start : start + block]
-        _forward(plan, w, part, block, values, patches, notes, scratch)
-        outputs = rows(values, last_op[OUT] * block, len(part), last_op[OUT_SIZE])
-        out[start : start + block] = outputs
-    return out
-
-
-@compiled
-def add_clipped_sum(
-    plan: Plan, w: Floats, turned: Floats, x: Floats, y: NDArray[np.int64], clip: float,
-    block: int, values: Floats, grads: Floats, patches: Floats, notes: Floats, made: Floats,
-    scratch: Floats, total: Sums,
-) -> float:  # fmt: skip
-    """Add to `total` the clipped gradient of each record's softmax cross-entropy.
-
-    Args:
-        w: weights; turned: the same as the backward pass of LAST_CONV wants them.
-        x: records [B, inputs]; y: their labels [B].
-        total: in the layout of the weights w; a block's sum is in float32, all else in float64.
-
-    Returns:
-        The sum of the losses.
-    """
-    last_op, loss = plan[-1], 0.0
-    for start in range(0, len(x), block):
-        labels = y[start : start + block]
-        b = len(labels)
-        _forward(plan, w, x[start : start + b], block, values, patches, notes, scratch)
-        outputs = rows(values, last_op[OUT] * block, b, last_op[OUT_SIZE])
-        g = rows(grads, last_op[OUT_GRAD] * block, b, last_op[OUT_SIZE])
-        for s in range(b):
-            shifted = outputs[s] - outputs[s].max()
-            e = np.exp(shifted)
-            loss += np.log(e.sum()) - shifted[labels[s]]
-            g[s] = e / e.sum()
-            g[s, labels[s]] -= f32(1)
-        _backward(plan, w, turned, block, b, values, grads, notes, made, scratch)
-        _add_clipped(plan, len(w), clip, block, b, values, grads, patches, made, scratch, total)
-    return loss
-
-
-@compiled
-def _forward(
+def forward(
     plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
     scratch: Floats,
 ) -> None:  # fmt: skip
-    """Outputs of all operations for the records x [b, inputs], b <= block, into `values`."""
+    """Outputs of all operations for the records x [b, inputs], b <= block, into `values`.
+
+    Args:
+        w: weights.
+    """
     b = len(x)
     values[: x.size] = x.ravel()
     for n in range(len(plan)):
@@ -145,13 +98,16 @@ def _forward(
 
 
 @compiled
-def _backward(
+def backward(
     plan: Plan, w: Floats, turned: Floats, block: int, b: int, values: Floats, grads: Floats,
     notes: Floats, made: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Gradients of all operations' outputs, from that of the last one, which stands in `grads`.
 
     Those of weights on images whose channels lie last are made too, while their outputs' are there.
+
+    Args:
+        turned: weights as the backward pass of LAST_CONV wants them.
     """
     for n in range(len(plan) - 1, -1, -1):
         op = plan[n]
@@ -217,16 +173,17 @@ def _pass_on(how: int, g: Floats, to: Floats) -> None:
 
 
 @compiled
-def _add_clipped(
+def add_clipped(
     plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
     patches: Floats, made: Floats, scratch: Floats, total: Sums,
 ) -> None:  # fmt: skip
-    """Add the clipped gradients of a block of b records to `total`.
+    """Add the clipped gradients of a block of b records to `total`, in the layout of the weights.
 
     A dense layer's norm is |g|^2 (|x|^2 + 1) (Goodfellow 2015), and its gradients are never made;
     all others' are in `made`, or are made there for one record at a time. Norms are in float64,
     where no square of a float32 is lost, and are taken again after the clip: a record without a
-    finite gradient, or whose clipped one is too long for whatever reason, adds nothing.
+    finite gradient, or whose clipped one is too long for whatever reason, adds nothing. A block's
+    sum is in float32, all else in float64.
     """
     squares_x = np.zeros((len(plan), b))
     squares = np.zeros(b)

@@ -182,7 +182,7 @@ def test_a_missing_clip_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Program,
         "add_clipped_sum",
-        lambda self, x, y, clip, total: honest(self, x, y, math.inf, total),
+        lambda self, x, y, clip, total, *loss: honest(self, x, y, math.inf, total, *loss),
     )
     torch.manual_seed(0)
     assert sensitivity(build(Model(name="convnet"), Form((28, 28), CLASSES)), 1e3) > 10

@@ -285,7 +285,6 @@ class Doubled(Residual):
         ([nn.Conv1d(2, 2, 10)], (2, 9)),
         ([nn.Conv2d(2, 2, 3)], (9, 9)),
         ([nn.GroupNorm(2, 2)], (4, 9)),
-        ([nn.GroupNorm(2, 4)], (4,)),
         ([nn.MaxPool1d(2, padding=1)], (2, 9)),
         ([nn.MaxPool1d(2, dilation=2)], (2, 9)),
         ([nn.MaxPool1d(2, ceil_mode=True)], (2, 9)),

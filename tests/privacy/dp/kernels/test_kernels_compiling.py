@@ -48,5 +48,5 @@ def test_a_kernel_notices_a_change_of_another_file(tmp_path: Path) -> None:
 
 
 def test_the_kernels_are_kept_under_their_content() -> None:
-    name = walk.add_clipped_sum.py_func.__qualname__
+    name = walk.add_clipped.py_func.__qualname__
     assert name.endswith(compiling.content(Path(walk.__file__).parent))
