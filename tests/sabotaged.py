@@ -192,7 +192,7 @@ def _without_clip(accumulate, then):
             accumulate(self, *batch)
         finally:
             self.limit = limit
-        then(self, self._sums, len(batch[-1]) if len(batch) == 2 else (batch or (1,))[0])
+        then(self, self._sums, len(batch[0]) if len(batch) == 3 else (batch or (1,))[0])
 
     return summed
 

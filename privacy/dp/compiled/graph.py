@@ -112,9 +112,9 @@ class Graph:
         operations = lower(layer, x.shape) if lower else None
         own = list(layer.parameters())
         if operations is None:
-            raise Unknown(f"{layer} has no kernel for records of {list(x.shape)}")
+            raise Unknown(f"{_told(layer)} has no kernel for records of {list(x.shape)}")
         if not all(_is_plain(p) for p in own):
-            raise Unknown(f"{layer} is frozen, or has weights of another type than float32")
+            raise Unknown(f"{_told(layer)} is frozen, or has other weights than float32")
         for operation in operations:
             x = self._add(operation, x, own)
         self.parameters += own
@@ -232,3 +232,8 @@ def _most_scratch(row: plan.Plan) -> int:
 
 def _is_plain(p: nn.Parameter) -> bool:
     return p.dtype == torch.float32 and p.device.type == "cpu" and p.requires_grad
+
+
+def _told(layer: nn.Module) -> str:
+    """In a line."""
+    return type(layer).__name__ if list(layer.children()) else str(layer)

@@ -173,9 +173,9 @@ class Program:
             The sum of the losses; it is not private.
 
         Raises:
-            ModelError: the targets are not of the outputs' shape.
+            ModelError: the targets have another shape, or are no labels of the outputs.
         """
-        self._require_targets(x, y, loss)
+        self._require_targets(len(x), y, loss)
         if self._buffers is None:
             self._buffers = _allocate(self._sizes, self._block, len(self.flat))
         buffers, (weights, turned) = self._buffers, self._placed()
@@ -210,15 +210,18 @@ class Program:
         start = self._plan[-1, column] * self._block
         return buffer[start : start + b * self._num_outputs].reshape(b, -1)
 
-    def _require_targets(self, x: Tensor, y: Tensor, loss: Loss) -> None:
-        wanted = (len(x),) if loss is softmax_cross_entropy else (len(x), self._num_outputs)
-        if tuple(y.shape) != wanted:
-            raise ModelError(f"targets are {list(y.shape)}, and the loss reads {list(wanted)}")
-        if (
-            loss is softmax_cross_entropy
-            and len(y)
-            and not 0 <= y.min() <= y.max() < self._num_outputs
-        ):
+    def _require_targets(self, num: int, y: Tensor, loss: Loss) -> None:
+        """What the kernels would read without a look at its shape, or a label as an index."""
+        classes = loss is softmax_cross_entropy
+        shape, kind = (
+            ((num,), torch.int64) if classes else ((num, self._num_outputs), torch.float32)
+        )
+        if tuple(y.shape) != shape or y.dtype != kind:
+            raise ModelError(
+                f"targets are {list(y.shape)} of {y.dtype}, and the loss reads {list(shape)} of "
+                f"{kind}"
+            )
+        if classes and num and not 0 <= int(y.min()) <= int(y.max()) < self._num_outputs:
             raise ModelError(f"a label is none of the {self._num_outputs} that the model puts out")
 
     def _placed(self) -> tuple[np.ndarray, np.ndarray]:
