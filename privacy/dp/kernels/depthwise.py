@@ -7,6 +7,7 @@ Weights have the layout [kernel elements, C]. All functions take one record.
 from typing import Any
 
 from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.last import crop, pad, sum_rows
 from privacy.dp.kernels.plan import (
     BIAS,
@@ -36,7 +37,7 @@ def conv(op: Plan, a: Floats, w: Floats, scratch: Floats, y: Floats) -> None:
         row = y[p * channels :][:channels]
         row[:] = 0
         if op[BIAS] >= 0:
-            row[:] = w[op[BIAS] :][:channels]
+            copy(w[op[BIAS] :][:channels], row)
         for i in range(op[KERNEL_H]):
             _meet(x, u64(_corner(op, p, i)), weight, u64(i * num * channels), num, row)
 

@@ -10,6 +10,7 @@ pass. All functions take one record.
 import numpy as np
 
 from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.plan import (
     BIAS,
     CHANNELS,
@@ -160,7 +161,7 @@ def sum_rows(x: Floats, out: Floats) -> None:
         row = x[p * channels :]
         for c in range(channels):
             sums[c] += np.float64(row[c])
-    out[:] = sums
+    copy(sums, out)
 
 
 @compiled

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.plan import Floats, f32
 
 
@@ -21,7 +22,7 @@ def softmax(outputs: Floats, labels: NDArray[np.int64], g: Floats) -> float:
         shifted = outputs[s] - outputs[s].max()
         e = np.exp(shifted)
         loss += np.log(e.sum()) - shifted[labels[s]]
-        g[s] = e / e.sum()
+        copy(e / e.sum(), g[s])
         g[s, labels[s]] -= f32(1)
     return loss
 

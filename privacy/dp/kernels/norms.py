@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.plan import (
     AUX,
     BIAS,
@@ -43,7 +44,9 @@ def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
         row = x[r * width :]
         for c in range(width):
             sums[c] += np.float64(row[c])
-    means = _by_group(sums, channels, groups) / num
+    means = _by_group(sums, channels, groups)
+    for group in range(groups):
+        means[group] /= num
     mean = _spread(means, channels, width)
     sums[:] = 0
     for r in range(len(x) // width):
@@ -52,8 +55,11 @@ def normalise(op: Plan, x: Floats, w: Floats, note: Floats, y: Floats) -> None:
             d = np.float64(row[c] - mean[c])
             sums[c] += d * d
     eps = op[EPS : EPS + 1].view(np.float64)[0]
-    factors = 1 / np.sqrt(_by_group(sums, channels, groups) / num + eps)
-    note[:groups], note[groups : 2 * groups] = means, factors
+    factors = _by_group(sums, channels, groups)
+    for group in range(groups):
+        factors[group] = 1 / np.sqrt(factors[group] / num + eps)
+    copy(means, note)
+    copy(factors, note[groups:])
     scale, shift = _spread(factors, channels, width), np.zeros(width, np.float32)
     if op[WEIGHT] >= 0:
         for c in range(channels):
@@ -84,9 +90,8 @@ def sum_products(op: Plan, x: Floats, g: Floats, note: Floats, own: Floats) -> N
     for group in range(groups):
         for c in range(group * size, (group + 1) * size):
             out[c] = products[c] * note[groups + group]
-    out[channels:] = sums[:channels]
-    if len(own) > 0:
-        own[:] = out
+    copy(sums[:channels], out[channels:])
+    copy(out[: len(own)], own)  # nothing if there are no weights
 
 
 @compiled
@@ -146,7 +151,8 @@ def _spread(numbers: NDArray, channels: int, width: int) -> Floats:
     """Each group's number at all of its channels, for some positions side by side."""
     out, size = np.empty(width, np.float32), channels // len(numbers)
     for group in range(len(numbers)):
-        out[group * size : (group + 1) * size] = numbers[group]
+        for c in range(group * size, (group + 1) * size):
+            out[c] = numbers[group]
     _repeat(out, channels)
     return out
 
@@ -154,4 +160,4 @@ def _spread(numbers: NDArray, channels: int, width: int) -> Floats:
 @compiled
 def _repeat(out: Floats, channels: int) -> None:
     for start in range(channels, len(out), channels):
-        out[start : start + channels] = out[:channels]
+        copy(out[:channels], out[start:])

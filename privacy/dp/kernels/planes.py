@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.plan import (
     AUX,
     BIAS,
@@ -40,7 +41,9 @@ def conv(
     """Outputs y [b, O * P] of the images a [b, C * H * W], which have their border."""
     O, P, K = _conv_shape(op)  # noqa: E741
     y_PO, weight_KO = rows(scratch, 0, P, O), rows(scratch, P * O, K, O)
-    weight_KO[:] = rows(w, op[WEIGHT], O, K).T
+    weight = rows(w, op[WEIGHT], O, K)
+    for o in range(O):
+        copy(weight[o], weight_KO[:, o])
     for s in range(len(a)):
         x_PK = rows(patches, op[AUX] * block + s * P * K, P, K)
         _unfold(a[s], op, x_PK)
@@ -80,7 +83,7 @@ def pad(op: Plan, a: Floats, y: Floats) -> None:
     for s in range(len(a)):
         for line in range(op[CHANNELS] * op[HEIGHT]):
             inside = y[s, _border(op, line) :][: op[WIDTH]]
-            inside[:] = a[s, line * op[WIDTH] :][: op[WIDTH]]
+            copy(a[s, line * op[WIDTH] :][: op[WIDTH]], inside)
 
 
 @compiled
@@ -89,7 +92,7 @@ def pad_back(op: Plan, g: Floats, to: Floats) -> None:
     for s in range(len(g)):
         for line in range(op[CHANNELS] * op[HEIGHT]):
             inside = g[s, _border(op, line) :][: op[WIDTH]]
-            to[s, line * op[WIDTH] :][: op[WIDTH]] = inside
+            copy(inside, to[s, line * op[WIDTH] :][: op[WIDTH]])
 
 
 @compiled

@@ -4,7 +4,7 @@ import numpy as np
 
 from privacy.dp.kernels import depthwise, last, norms, planes, windows
 from privacy.dp.kernels.compiling import compiled
-from privacy.dp.kernels.elements import activate, activate_back, add, square, sum_up
+from privacy.dp.kernels.elements import activate, activate_back, add, copy, square, sum_up
 from privacy.dp.kernels.plan import (
     ADD,
     ADD_TO,
@@ -58,7 +58,7 @@ def forward(
         w: weights.
     """
     b = len(x)
-    values[: x.size] = x.ravel()
+    copy(x.ravel(), values)
     for n in range(len(plan)):
         op, kind = plan[n], plan[n, KIND]
         a = rows(values, op[IN] * block, b, op[IN_SIZE])
@@ -66,7 +66,8 @@ def forward(
         if kind == DENSE:
             np.dot(a, rows(w, op[WEIGHT], op[OUT_SIZE], op[IN_SIZE]).T, y)
             if op[BIAS] >= 0:
-                y += w[op[BIAS] :][: op[OUT_SIZE]]
+                for s in range(b):
+                    sum_up(y[s], w[op[BIAS] :], y[s])
         elif kind == CONV:
             planes.conv(op, a, w, block, patches, scratch, y)
         elif kind == PAD:
@@ -137,7 +138,7 @@ def backward(
         elif kind == PAD:
             planes.pad_back(op, g, to)
         elif kind == ADD:
-            to[:] = g
+            copy(g.ravel(), to.ravel())
         elif kind in (POOL, MEAN, TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
             for s in range(b):
                 if kind == POOL:
@@ -214,7 +215,8 @@ def add_clipped(
             op = plan[n]
             if op[KIND] == DENSE:
                 g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
-                g_s *= factor
+                for i in range(len(g_s)):
+                    g_s[i] *= factor
                 clipped += square(g_s) * squares_x[n, s]
         kept = clipped <= clip * clip and norm < np.inf  # and no NaN
         for n in range(len(plan)):
