@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 from privacy.dp.kernels import compiling, walk
@@ -38,6 +39,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
 def test_a_kernel_notices_a_change_of_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # wherever a user keeps others
     room = tmp_path / "room"
     room.mkdir()
     (room / "__init__.py").touch()
