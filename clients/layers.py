@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from privacy.dp import kernels
-from privacy.dp.compiled import LOWERINGS, each, pooling, reshape
+from privacy.dp.compiled import LAST, LOWERINGS, PLANES, SUMS, each, maxima, pooling, reshape
+from privacy.dp.kernels import plan
 from privacy.dp.rules import RULES, Share
 
 
@@ -126,7 +127,9 @@ class MaxPool2d(nn.Module):
 
 
 LOWERINGS[AddChannel] = lambda _, shape: reshape(1, *shape)
-LOWERINGS[Square] = each(kernels.SQUARE)
-LOWERINGS[MaxPool2d] = lambda layer, shape: (
+LOWERINGS[Square] = each(plan.SQUARE)
+PLANES[MaxPool2d] = lambda layer, shape: (
     pooling(shape) if (layer.size, layer.stride) == (2, 1) else None
 )
+LAST[MaxPool2d] = lambda layer, shape: maxima(shape, (layer.size,) * 2, (layer.stride,) * 2)
+SUMS[Residual] = lambda layer: (layer.body, layer.shortcut)

@@ -192,7 +192,7 @@ def _without_clip(accumulate, then):
             accumulate(self, *batch)
         finally:
             self.limit = limit
-        then(self, self._sums, len(batch[-1]) if len(batch) == 2 else (batch or (1,))[0])
+        then(self, self._sums, len(batch[0]) if len(batch) == 3 else (batch or (1,))[0])
 
     return summed
 
@@ -225,12 +225,12 @@ def _unclipped_at(monkeypatch, place):
         c_B[place] = 1.0
         return c_B
 
-    def compiled_but_one(self, x, y, clip, total):
+    def compiled_but_one(self, x, y, clip, total, loss):
         one = [place % len(y)]
         rest = [i for i in range(len(y)) if i not in one]
         if rest:
-            add_clipped_sum(self, x[rest], y[rest], clip, total)
-        return add_clipped_sum(self, x[one], y[one], 1e30, total)
+            add_clipped_sum(self, x[rest], y[rest], clip, total, loss)
+        return add_clipped_sum(self, x[one], y[one], 1e30, total, loss)
 
     monkeypatch.setattr(GridOptimizer, "factors", but_one)
     monkeypatch.setattr(Program, "add_clipped_sum", compiled_but_one)
@@ -255,10 +255,10 @@ def one_layer_unclipped(monkeypatch):
             for total, raw in zip(own, [g.t() @ call.inputs[0], g.sum(0)], strict=False):
                 total.copy_(raw)
 
-    def partly_compiled(self, x, y, clip, total):
+    def partly_compiled(self, x, y, clip, total, loss):
         raw = torch.zeros_like(total)
-        add_clipped_sum(self, x, y, 1e30, raw)
-        add_clipped_sum(self, x, y, clip, total)
+        add_clipped_sum(self, x, y, 1e30, raw, loss)
+        add_clipped_sum(self, x, y, clip, total, loss)
         last = self.parameters[-2:] if self.parameters[-1].dim() == 1 else self.parameters[-1:]
         size = sum(p.numel() for p in last)
         total[-size:] = raw[-size:]

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from privacy.dp import compiled
+from privacy.dp.kernels import losses
 from privacy.dp.rules import softmax_cross_entropy
 
 # From outputs [B, K] and targets: of each record, [B].
@@ -32,3 +34,7 @@ LOSSES: dict[str, Loss] = {
     "number": huber,
     "itself": squared_error,
 }
+
+compiled.LOSSES[binary_cross_entropy] = losses.binary
+compiled.LOSSES[huber] = losses.huber
+compiled.LOSSES[squared_error] = losses.squares

@@ -135,8 +135,7 @@ def nominal_records(job: Job, own: int) -> int:
 
 def net_of(model: nn.Module, records: Records, job: Job) -> Net:
     """The model as the job has it trained."""
-    compiled = job.training.per_sample == "compiled" and job.data.task == "classes"
-    return Net(model, records.shape, compiled=compiled)  # whose kernels know one loss
+    return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 
 def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:
@@ -169,7 +168,7 @@ def _mean_gradient(net: Net, x: Tensor, y: Tensor, loss_of: Loss) -> float:
         mean_loss.backward()
         return mean_loss.item()
     total = torch.zeros_like(net.program.flat.data, dtype=torch.float64)
-    loss = net.program.add_clipped_sum(x, y, math.inf, total)
+    loss = net.program.add_clipped_sum(x, y, math.inf, total, loss_of)
     net.program.flat.grad = total.div_(len(y)).float()
     return loss / len(y)
 

@@ -10,8 +10,8 @@ optimizer     Opacus's optimizer, with sums in float64 and noise in whole number
 bookkeeping   per-record norms and clipped sums in one pass, layer by layer
 taps          what each trained layer leaves behind in a pass
 rules/        what each kind of layer adds to a record's norm and to the sum
-compiled      the same step as one program of kernels
-kernels       what numba compiles
+compiled/     the same step as one program of kernels
+kernels/      what numba compiles
 grid          sums in whole steps of a public size, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
 discrete      integer noise that many devices share

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from privacy.dp.compiled import Program
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
-from privacy.dp.rules import RULES, Share, materialised, rule_of
+from privacy.dp.rules import RULES, Loss, Share, materialised, rule_of, softmax_cross_entropy
 from privacy.dp.taps import Record, Taps
 from privacy.errors import ModelError
 
@@ -173,10 +173,10 @@ class OnePassOptimizer(GridOptimizer):
             require_row_a_record(len(squared_B), len(squares[0]))
         return uses, torch.stack(squares).sum(0).sqrt()
 
-    def accumulate_compiled(self, x: Tensor, y: Tensor) -> None:
-        """As `accumulate`, without a pass before: softmax cross-entropy of x [B, ...] and y [B]."""
+    def accumulate_compiled(self, x: Tensor, y: Tensor, loss: Loss = softmax_cross_entropy) -> None:
+        """As `accumulate`, without a pass before: of a loss of x [B, ...] and targets y."""
         assert self._program is not None
-        self._program.add_clipped_sum(x, y, self.limit, self._total)
+        self._program.add_clipped_sum(x, y, self.limit, self._total, loss)
 
     def clip_and_accumulate(self) -> None:
         """As `accumulate`; parameters that no sample reached get a sum of zero."""

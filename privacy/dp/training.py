@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from privacy.cipher import Key, Stream
 from privacy.dp.bookkeeping import OnePassOptimizer, require_row_a_record
 from privacy.dp.budget import MOST_OF_NOMINAL, Budget
-from privacy.dp.compiled import Program
+from privacy.dp.compiled import LOSSES, Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
@@ -108,7 +108,7 @@ class Private:
                 record, or the model is compiled.
         """
         if isinstance(self._model, Program):
-            raise ModelError("a compiled program has one loss: use classify")
+            raise ModelError("a compiled program takes no losses of the model: use classify")
         pieces = self._begin(indices)
         if isinstance(self._optimizer, OnePassOptimizer):
             for piece in pieces:
@@ -143,13 +143,11 @@ class Private:
             ModelError: as `step`; the model mixes records.
         """
         if isinstance(self._model, Program):
-            if loss is not softmax_cross_entropy:
-                raise ValueError(
-                    "a compiled program knows softmax cross-entropy only; give the model itself"
-                )
+            if loss not in LOSSES:
+                raise ValueError("a compiled program has no kernel for this loss; give the model")
             assert isinstance(self._optimizer, OnePassOptimizer)
             for piece in self._begin(indices):
-                self._optimizer.accumulate_compiled(*fetch(piece))
+                self._optimizer.accumulate_compiled(*fetch(piece), loss)
             self._optimizer.step()
             return
         model = self._model

@@ -18,11 +18,17 @@ def run(
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
+    from server.console import err
     from server.engines.launch import launch
     from server.experiment.loading import load_experiment
+    from server.experiment.plans import gradients_of
     from server.run.directory import runs_folder
 
     finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
+    if finished.experiment.budget.unit == "record":
+        way = gradients_of(finished.experiment)
+        if way != "compiled":
+            err.print(f"gradients: {way}", highlight=False, soft_wrap=True)
     _tell(finished.path)
 
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.training.net import build
+from clients.training.records import records
+from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from server.experiment.experiment import Experiment
 from server.experiment.promise import covered_by, large_delta
@@ -50,6 +53,8 @@ def plan(experiment: Experiment) -> Plan:
         "expected_batch": f"{batch.min():.3g} to {batch.max():.3g} records",
         "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
     }
+    if asked.budget.unit == "record":
+        facts["gradients"] = gradients_of(asked)
     doubts = []
     if dataset.task == "classes":
         seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
@@ -74,6 +79,19 @@ def plan(experiment: Experiment) -> Plan:
     for name, count in dataset.counts:
         doubts.append(f"{name}: {count:,}")
     return Plan(facts, doubts)
+
+
+def gradients_of(experiment: Experiment) -> str:
+    """By which engine a device finds its records' gradients, and why by no faster one."""
+    asked = experiment.training.per_sample
+    if asked != "compiled":
+        return f"{asked}, as [training] per_sample says"
+    training, _ = records(experiment.data, experiment.model)
+    form = load(experiment.data).form
+    with torch.random.fork_rng(devices=[]):
+        model = build(experiment.model, form, experiment.arithmetic)
+    why = lacking(model, training.shape)
+    return f"onepass, not compiled: {why}" if why else "compiled"
 
 
 def _add_promise(

@@ -7,6 +7,7 @@ import measure
 
 BENCHMARKS = (
     "per_sample",
+    "per_sample_nets",
     "federation",
     "chip",
     "scale_sim",

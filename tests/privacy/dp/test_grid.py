@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from clients.layers import Residual
 from privacy.cipher import Key
 from privacy.dp import grid, optimizer
 from privacy.dp.bookkeeping import OnePassOptimizer
@@ -82,12 +83,26 @@ def test_low_bits_do_not_tell_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
 # One record more, at each place of the batch
 
 
+KINDS = ["dense", "conv", "separable", "residual", "sequence"]
+
+
 def nets(kind: str) -> tuple[nn.Sequential, tuple[int, ...]]:
     torch.manual_seed(0)
     if kind == "dense":
         return nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 4)), (40,)
-    conv = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 16, 4)]
-    return nn.Sequential(*conv), (1, 6, 6)
+    if kind == "conv":
+        conv = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 16, 4)]
+        return nn.Sequential(*conv), (1, 6, 6)
+    if kind == "separable":
+        each = nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.GroupNorm(2, 4), nn.ReLU()
+        layers = nn.Conv2d(1, 4, 2), *each, nn.Conv2d(4, 4, 1), nn.AvgPool2d(5)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 4)), (1, 6, 6)
+    if kind == "residual":
+        body = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.GroupNorm(1, 2))
+        layers = Residual(body, nn.Identity()), nn.ReLU(), nn.MaxPool2d(2)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * 9, 4)), (2, 6, 6)
+    layers = nn.Conv1d(4, 6, 3, groups=2), nn.Tanh(), nn.MaxPool1d(2), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(6 * 4, 4)), (4, 10)
 
 
 def clipped_sum(
@@ -130,9 +145,9 @@ def farthest(kind: str, engine: str, seed: int, num: int, scale: float, clip: fl
     return worst
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
-    kind=st.sampled_from(["dense", "conv"]),
+    kind=st.sampled_from(KINDS),
     engine=st.sampled_from(["compiled", "onepass"]),
     seed=st.integers(0, 2**31),
     num=st.sampled_from([2, 17, 300]),

@@ -103,13 +103,13 @@ def test_step_asks_for_one_loss_a_record() -> None:
         private.step(lambda i: net(x[i]).square().mean(), ALL)
 
 
-def test_a_program_knows_one_loss() -> None:
+def test_a_program_knows_the_losses_of_kernels_only() -> None:
     """Refused before the batch is taken: nothing was computed of it."""
     program = Program.of(make_net().float(), (4,))
     assert program is not None
     private = make_private(nn.ParameterList([program.flat]))  # any; its model is put in below
     private._model = program
-    with pytest.raises(ValueError, match="knows softmax cross-entropy only"):
+    with pytest.raises(ValueError, match="no kernel for this loss"):
         private.classify(lambda i: (records()[i], i), ALL, LOSSES["squares"][0])
 
 

@@ -84,7 +84,7 @@ def test_knots_tell_how_near_a_number_is_to_each(tmp_path):
 
 @pytest.mark.parametrize("column", [{"values": ("a", "b")}, {"low": 0.0, "high": 1.0}])
 def test_knots_where_they_would_do_nothing_are_refused(tmp_path, column):
-    with pytest.raises(Exception, match="knots|bounds of a number"):
+    with pytest.raises(Exception, match=r"knots|bounds of a number"):
         owned.load_from(
             owned.write_table(tmp_path / "t.csv", owned.sensor()),
             Schema(columns={"x": Column(**column, knots=4)}, labels=("1", "2"), unlabelled=("-1",)),

@@ -1,0 +1,245 @@
+"""A plan walked over a block of records: outputs, gradients, and their clipped sum."""
+
+import numpy as np
+
+from privacy.dp.kernels import depthwise, last, norms, planes, windows
+from privacy.dp.kernels.compiling import compiled
+from privacy.dp.kernels.elements import activate, activate_back, add, copy, square, sum_up
+from privacy.dp.kernels.plan import (
+    ADD,
+    ADD_TO,
+    AUX,
+    BIAS,
+    CONV,
+    DENSE,
+    DEPTHWISE,
+    HEIGHT,
+    IN,
+    IN_GRAD,
+    IN_SIZE,
+    KIND,
+    LAST_CONV,
+    LAST_MAX,
+    LAST_MEAN,
+    MEAN,
+    NORM,
+    NUM_WEIGHTS,
+    OTHER,
+    OTHER_GRAD,
+    OUT,
+    OUT_GRAD,
+    OUT_SIZE,
+    PAD,
+    PASS_ON,
+    PASS_ON_OTHER,
+    POOL,
+    TURN,
+    WEIGHT,
+    WIDTH,
+    Floats,
+    Plan,
+    Sums,
+    f32,
+    rows,
+)
+
+FEW = 16  # records for which plain loops beat a matrix product
+ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
+
+
+@compiled
+def forward(
+    plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
+    scratch: Floats,
+) -> None:  # fmt: skip
+    """Outputs of all operations for the records x [b, inputs], b <= block, into `values`.
+
+    Args:
+        w: weights.
+    """
+    b = len(x)
+    copy(x.ravel(), values)
+    for n in range(len(plan)):
+        op, kind = plan[n], plan[n, KIND]
+        a = rows(values, op[IN] * block, b, op[IN_SIZE])
+        y = rows(values, op[OUT] * block, b, op[OUT_SIZE])
+        if kind == DENSE:
+            np.dot(a, rows(w, op[WEIGHT], op[OUT_SIZE], op[IN_SIZE]).T, y)
+            if op[BIAS] >= 0:
+                for s in range(b):
+                    sum_up(y[s], w[op[BIAS] :], y[s])
+        elif kind == CONV:
+            planes.conv(op, a, w, block, patches, scratch, y)
+        elif kind == PAD:
+            planes.pad(op, a, y)
+        elif kind == ADD:
+            other = values[op[OTHER] * block :][: b * op[OUT_SIZE]]
+            sum_up(a.ravel(), other, y.ravel())
+        elif kind in (POOL, MEAN, TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
+            for s in range(b):
+                if kind == POOL:
+                    note = planes.places_of(notes, block, s, op)
+                    planes.pool(a[s], op[HEIGHT], op[WIDTH], y[s], note)
+                elif kind == MEAN:
+                    planes.average(a[s], op, y[s])
+                elif kind == TURN:
+                    last.turn(op, a[s], y[s])
+                elif kind == LAST_CONV:
+                    last.conv(op, a[s], w, scratch, y[s])
+                elif kind == DEPTHWISE:
+                    depthwise.conv(op, a[s], w, scratch, y[s])
+                elif kind == LAST_MEAN:
+                    windows.mean(op, a[s], y[s])
+                elif kind == LAST_MAX:
+                    windows.maximum(op, a[s], y[s], notes[op[AUX] * block + s * op[OUT_SIZE] :])
+                else:
+                    norms.normalise(op, a[s], w, norms.note_of(op, notes, block, s), y[s])
+        else:
+            activate(op, a.ravel(), y.ravel())
+
+
+@compiled
+def backward(
+    plan: Plan, w: Floats, turned: Floats, block: int, b: int, values: Floats, grads: Floats,
+    notes: Floats, made: Floats, scratch: Floats,
+) -> None:  # fmt: skip
+    """Gradients of all operations' outputs, from that of the last one, which stands in `grads`.
+
+    Those of weights on images whose channels lie last are made too, while their outputs' are there.
+
+    Args:
+        turned: weights as the backward pass of LAST_CONV wants them.
+    """
+    for n in range(len(plan) - 1, -1, -1):
+        op = plan[n]
+        kind = op[KIND]
+        g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
+        a = rows(values, op[IN] * block, b, op[IN_SIZE])
+        if kind == ADD and op[PASS_ON_OTHER]:
+            _pass_on(op[PASS_ON_OTHER], g.ravel(), grads[op[OTHER_GRAD] * block :])
+        if kind in (LAST_CONV, DEPTHWISE, NORM):
+            for s in range(b):
+                own = made[s * len(w) + op[WEIGHT] :][: op[NUM_WEIGHTS]]
+                if kind == LAST_CONV:
+                    last.conv_gradient(op, a[s], g[s], scratch, own)
+                elif kind == DEPTHWISE:
+                    depthwise.conv_gradient(op, a[s], g[s], scratch, own)
+                else:
+                    norms.sum_products(op, a[s], g[s], norms.note_of(op, notes, block, s), own)
+        if not op[PASS_ON]:
+            continue
+        to = rows(grads, op[IN_GRAD] * block, b, op[IN_SIZE])
+        if op[PASS_ON] == ADD_TO:
+            to = rows(scratch, len(scratch) - to.size, b, op[IN_SIZE])
+        if kind == DENSE:
+            np.dot(g, rows(w, op[WEIGHT], op[OUT_SIZE], op[IN_SIZE]), to)
+        elif kind == CONV:
+            planes.conv_back(op, g, w, scratch, to)
+        elif kind == PAD:
+            planes.pad_back(op, g, to)
+        elif kind == ADD:
+            copy(g.ravel(), to.ravel())
+        elif kind in (POOL, MEAN, TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
+            for s in range(b):
+                if kind == POOL:
+                    note = planes.places_of(notes, block, s, op)
+                    planes.unpool(g[s], op[HEIGHT], op[WIDTH], note, to[s])
+                elif kind == MEAN:
+                    planes.spread(g[s], op, to[s])
+                elif kind == TURN:
+                    last.turn_back(op, g[s], to[s])
+                elif kind == LAST_CONV:
+                    last.conv_back(op, g[s], turned, scratch, to[s])
+                elif kind == DEPTHWISE:
+                    depthwise.conv_back(op, g[s], w, scratch, to[s])
+                elif kind == LAST_MEAN:
+                    windows.mean_back(op, g[s], to[s])
+                elif kind == LAST_MAX:
+                    note = notes[op[AUX] * block + s * op[OUT_SIZE] :]
+                    windows.maximum_back(op, g[s], note, to[s])
+                else:
+                    note = norms.note_of(op, notes, block, s)
+                    norms.normalise_back(op, a[s], w, g[s], note, to[s])
+        else:
+            y = values[op[OUT] * block :][: b * op[OUT_SIZE]]
+            activate_back(op, a.ravel(), y, g.ravel(), to.ravel())
+        if op[PASS_ON] == ADD_TO:
+            _pass_on(ADD_TO, to.ravel(), grads[op[IN_GRAD] * block :])
+
+
+@compiled
+def _pass_on(how: int, g: Floats, to: Floats) -> None:
+    for i in range(len(g)):
+        to[i] = g[i] + (to[i] if how == ADD_TO else f32(0))
+
+
+@compiled
+def add_clipped(
+    plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
+    patches: Floats, made: Floats, scratch: Floats, total: Sums,
+) -> None:  # fmt: skip
+    """Add the clipped gradients of a block of b records to `total`, in the layout of the weights.
+
+    A dense layer's norm is |g|^2 (|x|^2 + 1) (Goodfellow 2015), and its gradients are never made;
+    all others' are in `made`, or are made there for one record at a time. Norms are in float64,
+    where no square of a float32 is lost, and are taken again after the clip: a record without a
+    finite gradient, or whose clipped one is too long for whatever reason, adds nothing. A block's
+    sum is in float32, all else in float64.
+    """
+    squares_x = np.zeros((len(plan), b))
+    squares = np.zeros(b)
+    for n in range(len(plan)):
+        op = plan[n]
+        if op[KIND] == DENSE:
+            a = rows(values, op[IN] * block, b, op[IN_SIZE])
+            g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
+            for s in range(b):
+                squares_x[n, s] = square(a[s]) + (op[BIAS] >= 0)
+                squares[s] += square(g[s]) * squares_x[n, s]
+    for s in range(b):
+        own = made if len(made) == num_weights else made[s * num_weights :][:num_weights]
+        squares_made = 0.0
+        for n in range(len(plan)):
+            op = plan[n]
+            if op[KIND] == CONV:
+                g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
+                planes.conv_gradient(op, s, block, g_s, patches, own[op[WEIGHT] :])
+            if op[KIND] != DENSE:
+                squares_made += square(own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
+        norm = np.sqrt(squares[s] + squares_made)
+        factor = f32(1)
+        if norm > clip * (1 - ROUNDING):
+            factor = f32(clip / norm * (1 - ROUNDING))
+        clipped = np.float64(factor) * np.float64(factor) * squares_made
+        for n in range(len(plan)):
+            op = plan[n]
+            if op[KIND] == DENSE:
+                g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
+                for i in range(len(g_s)):
+                    g_s[i] *= factor
+                clipped += square(g_s) * squares_x[n, s]
+        kept = clipped <= clip * clip and norm < np.inf  # and no NaN
+        for n in range(len(plan)):
+            op = plan[n]
+            if op[KIND] != DENSE and kept:
+                add(total[op[WEIGHT] :], factor, own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
+            elif op[KIND] == DENSE and not kept:  # infinity times zero would be no number
+                grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]] = 0
+                values[op[IN] * block + s * op[IN_SIZE] :][: op[IN_SIZE]] = 0
+    for n in range(len(plan)):
+        op = plan[n]
+        if op[KIND] == DENSE:
+            a = rows(values, op[IN] * block, b, op[IN_SIZE])
+            g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
+            if b > FEW:
+                part = scratch[: op[OUT_SIZE] * op[IN_SIZE]]
+                np.dot(g.T, a, part.reshape(op[OUT_SIZE], op[IN_SIZE]))
+                add(total[op[WEIGHT] :], f32(1), part)
+            else:
+                for o in range(op[OUT_SIZE]):
+                    row = total[op[WEIGHT] + o * op[IN_SIZE] :]
+                    for s in range(b):
+                        add(row, g[s, o], a[s])
+            if op[BIAS] >= 0:
+                for s in range(b):
+                    add(total[op[BIAS] :], f32(1), g[s])

@@ -1,0 +1,57 @@
+"""What numba keeps of a kernel is made anew when another file of the room changes."""
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from privacy.dp.kernels import compiling, walk
+
+OUTER = """
+from room.compiling import compiled
+from room.inner import number
+
+@compiled
+def outer():
+    return number()
+"""
+INNER = """
+from room.compiling import compiled
+
+@compiled
+def number():
+    return {}
+"""
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    """What a process would be told that imports the room anew."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "room"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(folder)  # which forgets what was found there
+    number: int = importlib.import_module("room.outer").outer()
+    return number
+
+
+def test_a_kernel_notices_a_change_of_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # wherever a user keeps others
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "__init__.py").touch()
+    shutil.copy(compiling.__file__, room)
+    (room / "outer.py").write_text(OUTER)
+    (room / "inner.py").write_text(INNER.format(1))
+    assert answer(monkeypatch, tmp_path) == 1
+    assert list(room.glob("__pycache__/outer.outer*.nbi"))  # kept beside it
+    (room / "inner.py").write_text(INNER.format(22))
+    assert answer(monkeypatch, tmp_path) == 22
+
+
+def test_the_kernels_are_kept_under_their_content() -> None:
+    name = walk.add_clipped.py_func.__qualname__
+    assert name.endswith(compiling.content(Path(walk.__file__).parent))
