@@ -8,5 +8,6 @@ audit/            does the mechanism do what it claims?
 tape              a finished run as an adversary holds it
 leakage           what was found: scores with their intervals
 evasion           adversarial examples
+attributes        what a model adds to guessing a hidden column
 settings          [attack]
 """

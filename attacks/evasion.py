@@ -1,7 +1,9 @@
-"""Adversarial examples: how many answers stay right when every pixel may move by epsilon?
+"""Adversarial examples: how many answers stay right when every number may move by epsilon?
 
 FGSM (Goodfellow et al. 2015): one step along the sign of the gradient. PGD (Madry et al. 2018):
-several, from two starts, always kept within epsilon (L-infinity) and within [0, 1].
+several, from two starts, always kept within epsilon (L-infinity) and within the public range.
+Epsilon is in units of that range. Of a table numbers move; a category is one of its values, and a
+little of another has no meaning.
 
 Where a model has no gradient of its own, that of one much like it is followed: `through` (Athalye,
 Carlini and Wagner 2018, BPDA). What counts is the model's own answers.
@@ -15,14 +17,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.leakage import clopper_pearson
+from attacks.tape import Nature
 
-EPSILONS = (0.05, 0.1)  # of a pixel's range
+EPSILONS = (0.05, 0.1)  # of the public range
 STEPS = 20
+PIXELS = Nature("picture", ())
 
 
-def fgsm(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
-    """Images [B, H, W], each pixel moved by `epsilon` to where the loss grows."""
-    return (x + epsilon * _slope(model, x, y).sign()).clamp(0, 1)
+def may_move(x: Tensor, nature: Nature) -> Tensor:
+    """1 for the numbers of records [B, ...] that may be a little greater or less, 0 for others.
+
+    Of a table, numbers without a flag: that one is missing is no amount of it.
+    """
+    if nature.kind != "table":
+        return torch.ones_like(x)
+    moving = torch.zeros_like(x)
+    for column in nature.columns:
+        if not column.values:
+            flags = x[:, column.start + 1 : column.start + column.width]
+            moving[:, column.start] = (flags.sum(1) == 0).to(x.dtype)
+    return moving
+
+
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, nature: Nature = PIXELS) -> Tensor:
+    """Records [B, ...], each number moved by `epsilon` of its range to where the loss grows."""
+    reach = epsilon * (nature.high - nature.low) * may_move(x, nature)
+    return (x + reach * _slope(model, x, y).sign()).clamp(nature.low, nature.high)
 
 
 def pgd(
@@ -30,39 +50,47 @@ def pgd(
     x: Tensor,
     y: Tensor,
     epsilon: float,
+    nature: Nature = PIXELS,
     seed: int = 0,
     through: nn.Module | None = None,
 ) -> Tensor:
-    """Images [B, H, W] that are furthest on the wrong side, of all that are met on the way.
+    """Records [B, ...] that are furthest on the wrong side, of all that are met on the way.
 
-    One start is FGSM's image, so that this attack is never the weaker.
+    One start is FGSM's record, so that this attack is never the weaker.
     """
-    followed = through or model
+    followed, (low, high) = through or model, (nature.low, nature.high)
+    reach = epsilon * (high - low) * may_move(x, nature)
     generator = torch.Generator().manual_seed(seed)
-    shift = epsilon * (2 * torch.rand(x.shape, generator=generator) - 1)
+    shift = reach * (2 * torch.rand(x.shape, generator=generator) - 1)
     worst, most = x, _errors(model, x, y)
-    for start in (fgsm(followed, x, y, epsilon), (x + shift).clamp(0, 1)):
+    for start in (fgsm(followed, x, y, epsilon, nature), (x + shift).clamp(low, high)):
         at = start
         for step in range(STEPS + 1):
             found = _errors(model, at, y)
-            worst = torch.where((found > most).view(-1, 1, 1), at, worst)
+            worst = torch.where((found > most).view(-1, *[1] * (x.dim() - 1)), at, worst)
             most = torch.maximum(found, most)
             if step < STEPS:
-                at = at + 2.5 * epsilon / STEPS * _slope(followed, at, y).sign()
-                at = at.clamp(x - epsilon, x + epsilon).clamp(0, 1)
+                at = at + 2.5 / STEPS * reach * _slope(followed, at, y).sign()
+                at = at.clamp(x - reach, x + reach).clamp(low, high)
     return worst
 
 
 def robust_accuracy(
-    model: nn.Module, x: Tensor, y: Tensor, through: nn.Module | None = None
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    through: nn.Module | None = None,
+    nature: Nature = PIXELS,
 ) -> dict[str, Any]:
-    """Accuracy on clean and on attacked images, with Clopper-Pearson 95 % intervals."""
+    """Accuracy on clean and on attacked records, with Clopper-Pearson 95 % intervals."""
     model.eval()
     followed = through or model
     attacks: dict[str, Callable[[], Tensor]] = {"clean": lambda: x}
     for epsilon in EPSILONS:
-        attacks[f"fgsm {epsilon:g}"] = lambda e=epsilon: fgsm(followed, x, y, e)  # type: ignore[misc]
-        attacks[f"pgd {epsilon:g}"] = lambda e=epsilon: pgd(model, x, y, e, through=through)  # type: ignore[misc]
+        attacks[f"fgsm {epsilon:g}"] = lambda e=epsilon: fgsm(followed, x, y, e, nature)  # type: ignore[misc]
+        attacks[f"pgd {epsilon:g}"] = lambda e=epsilon: pgd(  # type: ignore[misc]
+            model, x, y, e, nature, through=through
+        )
     found = {}
     for name, attack in attacks.items():
         with torch.no_grad():

@@ -7,12 +7,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Weights = dict[str, NDArray]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+Loss = Callable[[Tensor, Tensor], Tensor]  # outputs [B, K], targets [B, ...] -> [B]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, as a model reads it.
+
+    Attributes:
+        start, width: its place among the inputs, and how many numbers it has there.
+        values: of a category, one-hot: how many it has, missing counted; 0 is a number, which
+            stands at `start`, and after it flags.
+        flags: of a number: its value where a flag is set (that it is the least, or missing).
+    """
+
+    name: str
+    start: int
+    width: int
+    values: int = 0
+    flags: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What a record is: public.
+
+    Attributes:
+        kind: picture [H, W] or [C, H, W], window [C, L], sound [L] or table [F].
+        low, high: between which its numbers lie.
+        columns: of a table.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+    columns: tuple[Column, ...] = ()
+
+
+def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Of classes int64 [B], record by record."""
+    return F.cross_entropy(outputs, y, reduction="none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +63,21 @@ class Sample:
 
     Attributes:
         inputs: maps indices int64 [B] to what the model reads, float32 [B, ...].
-        y: labels int64 [N].
-        images: the same records as a person sees them, float32 [B, H, W] in [0, 1].
+        y: labels int64 [N], or targets float32 [N, K]; with K = 0 a record stands for itself.
+        originals: the same records before any fixed transform, float32 [B, *nature.shape].
+        loss: what training makes small, of each record.
+        task: classes, labels, number or itself.
     """
 
     inputs: Callable[[Tensor], Tensor]
     y: Tensor
-    images: Callable[[Tensor], Tensor]
+    originals: Callable[[Tensor], Tensor]
+    loss: Loss = cross_entropy
+    task: str = "classes"
+
+    def targets(self, indices: Tensor, inputs: Tensor) -> Tensor:
+        """What a model is to say of some records, whose inputs are `inputs`."""
+        return inputs.flatten(1) if self.task == "itself" else self.y[indices]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -77,6 +127,10 @@ class Tape:
         shares: int32 [N], how shadows spread the pool over clients: a split of the same kind.
         member: bool [N], was it trained on? What the attacks are judged by; none may read it.
         reference: records of the same kind that no client has.
+        nature: what a record is.
+        person: int64 [N], whose each candidate is; None where nobody says.
+        reference_person: the same of `reference`.
+        whole: whole persons were held out, so shadows too have or lack whole ones.
         build: a fresh model from a seed.
         weights: global weights after a round; 0 is the start.
         update: what a client released in a round, as weights; None if the run did not record it.
@@ -103,7 +157,11 @@ class Tape:
     signature: str
     epsilon: float | None
     delta: float
+    nature: Nature
     sums_only: bool = False
+    person: NDArray[np.int64] | None = None
+    reference_person: NDArray[np.int64] | None = None
+    whole: bool = False
 
     def snapshots(self, count: int = 4) -> list[int]:
         """Rounds at which an adversary who sees every global model looks; the last is the end."""

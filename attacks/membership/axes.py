@@ -30,7 +30,8 @@ def on_axes(tape: Tape) -> Tape:
     """The tape to train dense shadows from: turned, if that is less work than it saves."""
     recipe = tape.recipe
     reads = recipe.rounds * recipe.local_steps * recipe.sample_rate  # of each record
-    if _first(tape.build(0)).in_features < WIDE or reads < READS:
+    small = _first(tape.build(0)).in_features < WIDE or reads < READS
+    if small or tape.pool.task == "itself":  # whose targets are the inputs as they were
         return tape
     pool, axes = turn(tape.pool)
 

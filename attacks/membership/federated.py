@@ -13,12 +13,11 @@ none of them. Shapes: N candidates, C clients, I inputs, O outputs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -32,9 +31,25 @@ FEW_CLIENTS = 3  # with fewer there are no others to compare one with
 Scores = NDArray[np.float64]
 
 
-def reads(model: nn.Module) -> bool:
-    """Has the model a dense layer?"""
-    return any(isinstance(m, nn.Linear) for m in model.modules())
+@torch.no_grad()
+def readable(model: nn.Module, x: Tensor) -> list[str]:
+    """Dense layers that read each record once, as numbers in a row.
+
+    Elsewhere, over the steps of a sequence say, a per-sample gradient is no outer product.
+    """
+    dense = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    shapes: dict[str, list[int]] = {name: [] for name in dense}
+
+    def tap(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda _, inputs, output: shapes[name].append(inputs[0].dim())
+
+    handles = [m.register_forward_hook(tap(n)) for n, m in dense.items()]
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [name for name, dims in shapes.items() if dims == [2]]
 
 
 class Candidates:
@@ -42,8 +57,10 @@ class Candidates:
 
     def __init__(self, sample: Sample, indices: Tensor) -> None:
         x, y = sample.inputs(indices), sample.y[indices]
-        self.sample = Sample(lambda i: x[i], y, lambda i: sample.images(indices[i]))
-        self.x, self.y = x, y
+        self.sample = replace(
+            sample, inputs=lambda i: x[i], y=y, originals=lambda i: sample.originals(indices[i])
+        )
+        self.x, self.y = x, sample.targets(indices, x)
         self._products: dict[str, tuple[Tensor, Tensor]] = {}
 
     def products(self, name: str, a_NI: Tensor) -> Tensor:
@@ -73,8 +90,9 @@ class Reading:
 
     @classmethod
     def of(cls, model: nn.Module, candidates: Candidates) -> "Reading":
-        """Gradients of cross-entropy for the candidates, at the model's weights."""
-        dense = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+        """Gradients of the loss for the candidates, at the model's weights."""
+        modules = dict(model.named_modules())
+        dense = {n: modules[n] for n in readable(model, candidates.x[:1])}
         seen: dict[str, tuple[Tensor, Tensor]] = {}
 
         def tap(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -83,8 +101,8 @@ class Reading:
         handles = [m.register_forward_hook(tap(n)) for n, m in dense.items()]
         try:
             with torch.enable_grad():
-                logits = model(candidates.x.detach().requires_grad_())
-                loss = F.cross_entropy(logits, candidates.y, reduction="sum")
+                outputs = model(candidates.x.detach().requires_grad_())
+                loss = candidates.sample.loss(outputs, candidates.y).sum()
                 slopes = torch.autograd.grad(loss, [output for _, output in seen.values()])
         finally:
             for handle in handles:

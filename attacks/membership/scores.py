@@ -31,7 +31,8 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The target's scaled logits [N], and those of reference models with their members [K, N]."""
+    """The target's signals (scaled logits, where there are classes) [N], and those of reference
+    models with their members [K, N]."""
 
     target: Floats
     phi: Floats

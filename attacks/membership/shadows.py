@@ -14,12 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.membership.signals import BLOCK, load, observe, scaled_logit
-from attacks.tape import Bools, Floats, Recipe, Sample, Tape, Weights
+from attacks.membership.signals import BLOCK, load, observe, signal
+from attacks.tape import Bools, Floats, Loss, Recipe, Sample, Tape, Weights, cross_entropy
 
 THIN = 32  # outputs of a first layer for which reading a record costs more than its products
 
@@ -31,7 +30,7 @@ class Shadows:
     Attributes:
         member: bool [K, N], which candidates each was trained on. Models 2i and 2i + 1 share the
             pool between them, so every candidate is in half of the models.
-        phi: scaled logits of the candidates, float32 [K, R, N]; the last snapshot is the end.
+        phi: signals of the candidates, float32 [K, R, N]; the last snapshot is the end.
     """
 
     member: Bools
@@ -53,23 +52,29 @@ class Shadows:
         )
 
 
-def split_pool(owner: NDArray, num_models: int, seed: int) -> Bools:
-    """bool [K, N]: each client's records halved at random, a half for each model of a pair."""
+def split_pool(owner: NDArray, num_models: int, seed: int, unit: NDArray | None = None) -> Bools:
+    """bool [K, N]: each client's records halved at random, a half for each model of a pair.
+
+    Args:
+        unit: int [N]: rows with one value, a person's, go into one half.
+    """
     rng = np.random.default_rng(seed)
     member = np.zeros((num_models, len(owner)), dtype=bool)
     for client in np.unique(owner):
         mine = np.flatnonzero(owner == client)
+        own = mine if unit is None else np.unique(unit[mine])
         for k in range(0, num_models, 2):
-            order = rng.permutation(mine)
-            half = (len(mine) + rng.integers(2)) // 2 if len(mine) > 1 else 1
-            member[k, order[:half]] = True
-            member[k + 1 : k + 2, order[half:]] = True
+            order = rng.permutation(own)
+            half = (len(own) + rng.integers(2)) // 2 if len(own) > 1 else 1
+            for model, part in zip((k, k + 1), (order[:half], order[half:]), strict=True):
+                if model < num_models:
+                    member[model, part if unit is None else mine[np.isin(unit[mine], part)]] = True
     return member
 
 
 def train_shadows(tape: Tape, num_models: int, seed: int) -> Shadows:
     """Train `num_models` shadows by the fastest way that the model allows."""
-    member = split_pool(tape.shares, num_models, seed)
+    member = split_pool(tape.shares, num_models, seed, tape.person if tape.whole else None)
     seeds = [seed * 1000 + k for k in range(num_models)]
     models = [tape.build(s) for s in seeds]
     rounds = tape.snapshots()
@@ -155,17 +160,22 @@ class Stack:
         return inputs, outputs
 
     def gradients(
-        self, x: Tensor, y_KB: Tensor, factor: Callable[[Tensor], Tensor]
+        self,
+        x: Tensor,
+        y_KB: Tensor,
+        factor: Callable[[Tensor], Tensor],
+        loss_of: Loss = cross_entropy,
     ) -> list[Tensor]:
-        """Weighted sums over the batch of each model's per-sample gradients of cross-entropy.
+        """Weighted sums over the batch of each model's per-sample gradients of the loss.
 
         Args:
             x: as for `forward`.
+            y_KB: labels [K, B], or targets [K, B, .].
             factor: weights [K, B] from the per-sample gradient norms [K, B].
         """
         with torch.enable_grad():
             inputs, outputs = self.forward(x)
-            loss = F.cross_entropy(outputs[-1].flatten(0, 1), y_KB.flatten(), reduction="sum")
+            loss = loss_of(outputs[-1].flatten(0, 1), y_KB.flatten(0, 1)).sum()
             slopes = torch.autograd.grad(loss, outputs)
         layers = list(zip(inputs, slopes, self._biased, strict=True))
         squared = sum((_squared(x.detach()) + biased) * _squared(g) for x, g, biased in layers)
@@ -181,11 +191,13 @@ class Stack:
 
     @torch.no_grad()
     def observe(self, sample: Sample) -> Floats:
-        """Scaled logits of every record under every model, [K, N]."""
+        """The signal of every record under every model, [K, N]."""
         pieces = []
         for i in torch.arange(len(sample)).split(BLOCK):
-            logits = self.forward(sample.inputs(i).flatten(1))[1][-1]
-            pieces.append(scaled_logit(logits, sample.y[i]))
+            x = sample.inputs(i).flatten(1)
+            outputs_KBO, y = self.forward(x)[1][-1], sample.targets(i, x)
+            told = [signal(outputs, y, sample) for outputs in outputs_KBO]
+            pieces.append(torch.stack(told))
         return torch.cat(pieces, 1).numpy()
 
 
@@ -248,14 +260,15 @@ def _train_client(
     for records, kept_KB in _batches(stack, part, recipe, generator):
         flat = sample.inputs(records.flatten()).flatten(1)
         x = flat.view(*records.shape, flat.shape[1])
-        y_KB = sample.y[records].expand(kept_KB.shape)
+        y = sample.targets(records.flatten(), flat)
+        y_KB = y.view(*records.shape, *y.shape[1:]).expand(*kept_KB.shape, *y.shape[1:])
         expected = recipe.sample_rate * sizes if private else kept_KB.sum(1).clamp(min=1)
         share_KB = kept_KB / expected.unsqueeze(1)
 
         def factor(norms_KB: Tensor, share_KB: Tensor = share_KB) -> Tensor:
             return share_KB * (clip / (norms_KB + 1e-6)).clamp(max=1.0) if private else share_KB
 
-        gradients = stack.gradients(x, y_KB, factor)
+        gradients = stack.gradients(x, y_KB, factor, sample.loss)
         if recipe.gradient_norm and not private:
             _shorten(gradients, recipe.gradient_norm)
         for w, v, g in zip(stack.weights, velocity, gradients, strict=True):

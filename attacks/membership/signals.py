@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attacks.tape import Floats, Sample, Weights
 
 BLOCK = 1000  # records a forward pass
+LEAST_LOSS = 1e-12  # below which all are alike
 
 
 def scaled_logit(logits_NC: Tensor, y_N: Tensor) -> Tensor:
@@ -23,6 +24,17 @@ def scaled_logit(logits_NC: Tensor, y_N: Tensor) -> Tensor:
     own = logits_NC.gather(-1, index).squeeze(-1)
     others = logits_NC.scatter(-1, index, -torch.inf)
     return own - others.logsumexp(-1)
+
+
+def signal(outputs: Tensor, targets: Tensor, sample: Sample) -> Tensor:
+    """What is looked at, of each record [B]; larger for smaller losses, under any task.
+
+    With exp(-loss) for p_y it is the scaled logit: -log(exp(loss) - 1).
+    """
+    if sample.task == "classes":
+        return scaled_logit(outputs, targets)
+    loss = sample.loss(outputs, targets).double().clamp(min=LEAST_LOSS)
+    return (-loss - torch.log(-torch.expm1(-loss))).float()
 
 
 def confidence(phi: NDArray) -> NDArray:
@@ -38,15 +50,25 @@ def load(model: nn.Module, weights: Weights) -> nn.Module:
 
 @torch.no_grad()
 def observe(model: nn.Module, sample: Sample) -> Floats:
-    """The scaled logit of each record, float32 [N]."""
-    pieces = [
-        scaled_logit(model(sample.inputs(i)), sample.y[i])
-        for i in torch.arange(len(sample)).split(BLOCK)
-    ]
+    """The signal of each record, float32 [N]."""
+    pieces = []
+    for i in torch.arange(len(sample)).split(BLOCK):
+        x = sample.inputs(i)
+        pieces.append(signal(model(x), sample.targets(i, x), sample))
     return torch.cat(pieces).float().numpy()
 
 
 @torch.no_grad()
 def predict(model: nn.Module, sample: Sample) -> Tensor:
-    """Logits [N, C]."""
+    """Outputs [N, K]."""
     return torch.cat([model(sample.inputs(i)) for i in torch.arange(len(sample)).split(BLOCK)])
+
+
+@torch.no_grad()
+def losses(model: nn.Module, sample: Sample) -> NDArray[np.float64]:
+    """The loss of each record [N]."""
+    pieces = []
+    for i in torch.arange(len(sample)).split(BLOCK):
+        x = sample.inputs(i)
+        pieces.append(sample.loss(model(x), sample.targets(i, x)))
+    return torch.cat(pieces).double().numpy()

@@ -13,11 +13,13 @@ NOISE = 48  # numbers that an image is made from
 
 
 class Generator(nn.Module):
-    """Noise [B, NOISE] -> images [B, H, W] in [0, 1]; for sides that are multiples of 4."""
+    """Noise [B, NOISE] -> images [B, H, W] or [B, C, H, W] in [0, 1]; sides are multiples of 4."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.low = (shape[0] // 4, shape[1] // 4)
+        self.shape = shape
+        self.low = (shape[-2] // 4, shape[-1] // 4)
+        channels = shape[0] if len(shape) == 3 else 1
         self.dense = nn.Linear(NOISE, 32 * self.low[0] * self.low[1])
         self.layers = nn.Sequential(
             nn.BatchNorm2d(32),
@@ -25,14 +27,14 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(32, 16, 4, 2, 1),
             nn.BatchNorm2d(16),
             nn.ReLU(),
-            nn.ConvTranspose2d(16, 1, 4, 2, 1),
+            nn.ConvTranspose2d(16, channels, 4, 2, 1),
             nn.Sigmoid(),
         )
 
     def forward(self, z: Tensor) -> Tensor:
         """Make images."""
         images: Tensor = self.layers(self.dense(z).view(-1, 32, *self.low))
-        return images[:, 0]
+        return images.view(len(z), *self.shape)
 
 
 class Spy:
@@ -43,7 +45,7 @@ class Spy:
         target: the class to be imitated.
     """
 
-    def __init__(self, shape: tuple[int, int], target: int, seed: int) -> None:
+    def __init__(self, shape: tuple[int, ...], target: int, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = Generator(shape)
@@ -67,7 +69,7 @@ class Spy:
 
     @torch.no_grad()
     def images(self, num: int) -> Tensor:
-        """What it makes by now [num, H, W]."""
+        """What it makes by now [num, *shape]."""
         self.generator.eval()
         made: Tensor = self.generator(torch.randn(num, NOISE, generator=self._noise))
         return made

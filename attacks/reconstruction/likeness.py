@@ -1,7 +1,7 @@
-"""How like are two images, or two sets of images?
+"""How like are two records, or two sets of images?
 
-A reconstruction counts only against strangers: how near are held-out people's images of the same
-class? Shapes: N images of H x W, F features.
+A reconstruction counts only against strangers: how near are held-out people's records of the same
+class? Shapes: N images of H x W, grey or [N, C, H, W]; F features, or inputs of a table.
 """
 
 import math
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 from torch import Tensor
 
+from attacks.tape import Nature
+
+NEAR = 0.05  # of a column's public range: such a number counts as recovered
 WINDOW, DEVIATION = 11, 1.5  # of SSIM's Gaussian window
 
 
@@ -27,7 +30,7 @@ def ssim(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
 
     A Gaussian window of 11 x 11, population moments; positions where it does not fit are left out.
     """
-    if min(a_NHW.shape[1:]) < WINDOW:
+    if min(a_NHW.shape[-2:]) < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW}")
     line = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     bell = torch.exp(-(line**2) / (2 * DEVIATION**2))
@@ -35,7 +38,7 @@ def ssim(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
     window = (window / window.sum()).to(a_NHW.dtype)[None, None]
 
     def local(x: Tensor) -> Tensor:
-        return F.conv2d(x.unsqueeze(1), window)[:, 0]
+        return F.conv2d(x.reshape(-1, 1, *x.shape[-2:]), window).view(len(x), -1)
 
     mean_a, mean_b = local(a_NHW), local(b_NHW)
     var_a = local(a_NHW.square()) - mean_a.square()
@@ -44,7 +47,59 @@ def ssim(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     value = (2 * mean_a * mean_b + c1) * (2 * cross + c2)
     value = value / ((mean_a.square() + mean_b.square() + c1) * (var_a + var_b + c2))
-    return value.flatten(1).mean(1)
+    return value.mean(1)
+
+
+def correlation(a_NCL: Tensor, b_NCL: Tensor) -> Tensor:
+    """Pearson's of what was recorded over time [N, C, L] or [N, L], the mean of channels, [N].
+
+    It asks for the form, not for the loudness. Silence is like nothing: 0.
+    """
+    a, b = (x.double() - x.double().mean(-1, keepdim=True) for x in (a_NCL, b_NCL))
+    spread = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
+    value = torch.where(spread > 1e-12, (a * b).sum(-1) / spread.clamp(min=1e-12), 0.0)
+    return value.flatten(1).mean(1) if value.dim() > 1 else value
+
+
+def columns_recovered(a_NF: Tensor, b_NF: Tensor, nature: Nature) -> Tensor:
+    """The share of a table's columns that are alike [N]: the same category; a number within `NEAR`
+    of its public range (on the log scale where a model reads it so), with the same flags."""
+    alike = []
+    for column in nature.columns:
+        place = slice(column.start, column.start + column.width)
+        a, b = a_NF[:, place], b_NF[:, place]
+        if column.values:
+            alike.append(a.argmax(1) == b.argmax(1))
+        else:
+            near = (a[:, 0] - b[:, 0]).abs() <= NEAR * (nature.high - nature.low) + 1e-6
+            alike.append(near & ((a[:, 1:] > 0.5) == (b[:, 1:] > 0.5)).all(1))
+    return torch.stack(alike).double().mean(0)
+
+
+# The figure by which a record of each kind is held against another.
+FIGURES = {
+    "picture": "psnr_db",
+    "window": "correlation",
+    "sound": "correlation",
+    "table": "columns",
+}
+
+
+def alike(a: Tensor, b: Tensor, nature: Nature) -> Tensor:
+    """`FIGURES` of pairs of records [N]; greater is nearer."""
+    if nature.kind == "table":
+        return columns_recovered(a, b, nature)
+    return psnr(a, b) if nature.kind == "picture" else correlation(a, b)
+
+
+def typical(records: Tensor, nature: Nature) -> Tensor:
+    """What stands for many records: their mean; of a table's numbers the median, so that the
+    commonest category is the greatest of its places."""
+    mean = records.mean(0)
+    for column in nature.columns:
+        if not column.values:
+            mean[column.start] = records[:, column.start].median()
+    return mean
 
 
 def frechet(a_NF: NDArray, b_NF: NDArray) -> float:
@@ -65,7 +120,8 @@ def nearest(a_NHW: Tensor, b_MHW: Tensor) -> tuple[Tensor, Tensor]:
 
 def image_features(images_NHW: Tensor, size: int = 7) -> NDArray:
     """Features for `frechet` that no model had a part in: the images on a coarse grid, [N, F]."""
-    pooled = F.adaptive_avg_pool2d(images_NHW.unsqueeze(1), size).flatten(1)
+    channels = images_NHW.reshape(len(images_NHW), -1, *images_NHW.shape[-2:])
+    pooled = F.adaptive_avg_pool2d(channels, size).flatten(1)
     return pooled.double().numpy()
 
 

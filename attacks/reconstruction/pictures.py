@@ -1,4 +1,4 @@
-"""Pictures as PNG files, without a library: grey images in a grid."""
+"""Pictures as PNG files, without a library: grey or colour images in a grid."""
 
 import struct
 import zlib
@@ -9,20 +9,26 @@ from torch import Tensor
 
 
 def png(rows: list[Tensor], enlarge: int = 3) -> bytes:
-    """Rows of grey images [N, H, W] in [0, 1], one below another, as the bytes of a PNG file."""
+    """Rows of images [N, H, W] or [N, C, H, W] in [0, 1], one below another, as a PNG file's bytes.
+
+    Args:
+        rows: of one number of channels: 1 or none is grey, 3 are colours.
+    """
     lines = [np.hstack([_framed(image) for image in row.clamp(0, 1).numpy()]) for row in rows]
     width = max(line.shape[1] for line in lines)
-    grid = np.vstack([np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in lines])
-    grid = np.kron(grid, np.ones((enlarge, enlarge), dtype=np.uint8))
-    height, width = grid.shape
+    grid = np.vstack([np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0))) for x in lines])
+    grid = grid.repeat(enlarge, 0).repeat(enlarge, 1)
+    height, width, channels = grid.shape
     raw = b"".join(b"\0" + line.tobytes() for line in grid)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
 
 
 def _framed(image: NDArray) -> NDArray[np.uint8]:
-    return np.pad((image * 255).round().astype(np.uint8), 1, constant_values=96)
+    """[H + 2, W + 2, C]"""
+    pixels = (image * 255).round().astype(np.uint8).reshape(-1, *image.shape[-2:])
+    return np.pad(np.moveaxis(pixels, 0, 2), ((1, 1), (1, 1), (0, 0)), constant_values=96)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

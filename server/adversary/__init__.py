@@ -2,9 +2,11 @@
 
 archive           its weights, checked
 replay            a run as the adversaries see it
+pools             its records, what they are and whose
 shadows           shadow models kept beside the runs
 stages            what is done of an attack, kept
 adversaries       who they are, and what each finds
+answers           hidden columns and altered records, by what the last model says
 reconstructions   what could be drawn from a run's updates
 inversions        from one record's gradient
 generators        from what a generator learns of a victim

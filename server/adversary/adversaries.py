@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 from torch import nn
 
-from attacks.evasion import robust_accuracy, rounded
 from attacks.leakage import Leakage, delong, measure
 from attacks.membership import federated
+from attacks.membership.persons import measure_persons
 from attacks.membership.scores import Portfolio
 from attacks.membership.shadows import Shadows
-from attacks.membership.signals import load, observe, predict
+from attacks.membership.signals import load, losses, observe, predict
 from attacks.settings import Attack
 from attacks.tape import Tape
-from clients.protocol import Form
-from clients.training.net import build
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
-from server.adversary.reconstructions import reconstruct, why_no_gradient
+from server.adversary.answers import on_answers, on_attributes
+from server.adversary.reconstructions import reconstruct
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
 from server.adversary.stages import done_once, mark_of
@@ -37,8 +36,6 @@ from server.experiment.idle import require_effect
 from server.run.directory import Run
 
 MAX_ROUNDS_READ = 20
-ANSWERS = 500  # images that are altered
-FORMS = {"as trained": 0, "int8 weights": 8, "int4 weights": 4, "ternary weights": 2}
 SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 GROUPS = "the server saw a sum of each group: more than the mean of all, and the run kept none"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
@@ -60,6 +57,7 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
         "updates": lambda: on_updates(tape, settings) | _unread_sums(run),
         "reconstruction": lambda: reconstruct(run, tape, settings, tell),
         "robustness": lambda: on_answers(run, tape),
+        "attributes": lambda: on_attributes(tape, settings),
     }
     found: Found = {"run": run.path.name, "epsilon_claimed": tape.epsilon, "delta": tape.delta}
     found["seconds"] = {}
@@ -87,13 +85,38 @@ def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
     """Membership from the last model, and from the models of all rounds."""
     model = tape.build(0)
     phi = np.stack([observe(load(model, tape.weights(r)), tape.pool) for r in tape.snapshots()])
-    found: Found = {
-        name: _portfolio(tape, Portfolio(shadows, rounds, settings.seed), phi)
+    portfolios = {
+        name: Portfolio(shadows, rounds, settings.seed)
         for name, rounds in (("final_model", False), ("all_rounds", True))
     }
-    right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
-    found["train_test_gap"] = _gap(right[0][tape.member], right[1])
+    found: Found = {n: _portfolio(tape, portfolio, phi) for n, portfolio in portfolios.items()}
+    if tape.person is not None:
+        found["final_model"]["persons"] = _persons(tape, portfolios["final_model"], phi, model)
+    if tape.pool.task == "classes":
+        right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
+        found["train_test_gap"] = _gap(right[0][tape.member], right[1], "accuracy")
+    else:
+        errors = [losses(model, x) for x in (tape.reference, tape.pool)]
+        found["train_test_gap"] = _gap(errors[1][tape.member], errors[0], "loss")
     return found
+
+
+def _persons(tape: Tape, portfolio: Portfolio, phi: NDArray, model: nn.Module) -> Found:
+    """Was a whole person trained on? From the last model, by the mean of their records' scores.
+
+    Against persons who were held out whole; or else, by the loss alone, against the test set's.
+    """
+    assert tape.person is not None
+    if tape.whole:
+        scores = portfolio.scores(phi)[portfolio.choose("auc")]
+        return measure_persons(scores, tape.person, tape.member, "persons held out at random")
+    assert tape.reference_person is not None
+    strangers = ~np.isin(tape.reference_person, tape.person)
+    signals = np.concatenate([phi[-1], observe(model, tape.reference)[strangers]])
+    person = np.concatenate([tape.person, tape.reference_person[strangers]])
+    member = np.concatenate([tape.member, np.zeros(int(strangers.sum()), dtype=bool)])
+    others = "persons of the test set, who may differ in more than that"
+    return measure_persons(signals.astype(float), person, member, others)
 
 
 def _portfolio(tape: Tape, portfolio: Portfolio, phi: NDArray) -> Found:
@@ -129,52 +152,17 @@ def _subjects(tape: Tape, scores: NDArray) -> list[Found]:
     return rows
 
 
-def _gap(inside: NDArray, outside: NDArray) -> Found:
-    value = inside.mean() - outside.mean()
+def _gap(inside: NDArray, outside: NDArray, of: str) -> Found:
+    """How much better members are answered for: by accuracy, or by a loss that is less."""
+    worse = inside.mean() - outside.mean()
+    value = worse if of == "accuracy" else -worse
     half = 1.96 * np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
+    gap = {"value": float(value), "low": float(value - half), "high": float(value + half)}
     return {
-        "train_accuracy": float(inside.mean()),
-        "test_accuracy": float(outside.mean()),
-        "gap": {"value": float(value), "low": float(value - half), "high": float(value + half)},
+        f"train_{of}": float(inside.mean()),
+        f"test_{of}": float(outside.mean()),
+        "gap" if of == "accuracy" else "gap_of_loss": gap,
     }
-
-
-# ---- the adversary who alters what the model is asked
-
-
-def on_answers(run: Run, tape: Tape) -> Found:
-    """Robust accuracy of the last model, as trained and with its weights rounded."""
-    twin = _without_streams(run, tape)
-    if twin is None and (reason := why_no_gradient(run.experiment)):
-        return {"robustness": {"left_out": reason}}
-    chosen = torch.arange(min(len(tape.reference), ANSWERS))
-    images, labels = tape.reference.images(chosen), tape.reference.y[chosen]
-    if twin is not None:
-        model = load(tape.build(0), tape.weights(tape.recipe.rounds))
-        return {"robustness": {"as trained": robust_accuracy(model, images, labels, twin)}}
-    forms = {}
-    for name, bits in FORMS.items():
-        model = load(tape.build(0), tape.weights(tape.recipe.rounds))
-        forms[name] = robust_accuracy(rounded(model, bits) if bits else model, images, labels)
-    return {"robustness": forms}
-
-
-def _without_streams(run: Run, tape: Tape) -> nn.Module | None:
-    """What a perceptron in streams computes but for chance, in reals: it has a gradient."""
-    experiment = run.experiment
-    if experiment.arithmetic.name != "stochastic" or experiment.model.name != "perceptron":
-        return None
-    height, width = tape.pool.images(torch.tensor([0])).shape[1:]
-    saturating = experiment.model.model_copy(update={"activation": "tanh"})
-    twin = build(saturating, Form((int(height), int(width)), tape.num_classes))
-    dense = [layer for layer in twin.modules() if isinstance(layer, nn.Linear)]
-    weights = tape.weights(tape.recipe.rounds).values()
-    with torch.no_grad():
-        for layer, weight in zip(dense, weights, strict=True):
-            gain = experiment.arithmetic.gain * weight.shape[1] ** -0.5
-            layer.weight.copy_(torch.from_numpy(weight) * gain)
-            layer.bias.zero_()
-    return twin
 
 
 # ---- the adversary who sees updates
@@ -189,7 +177,7 @@ def _unread_sums(run: Run) -> Found:
 
 def on_updates(tape: Tape, settings: Attack) -> Found:
     """Membership from each client's updates, from their sum, and by one of the clients."""
-    if not federated.reads(tape.build(0)):
+    if not federated.readable(tape.build(0).eval(), tape.pool.inputs(torch.arange(1))):
         reason = {"left_out": "the model has no dense layer to read gradients from"}
         return {"server": reason, "secure_sum": reason, "malicious_client": reason}
     chosen = _candidates(tape, settings)

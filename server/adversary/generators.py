@@ -18,7 +18,7 @@ from attacks.reconstruction.likeness import (
     sign_flip_p,
 )
 from attacks.reconstruction.pictures import png
-from attacks.tape import Tape
+from attacks.tape import Nature, Tape
 from clients.node.app import identify
 from clients.protocol import Form
 from clients.training.net import build, fill
@@ -27,7 +27,7 @@ from clients.training.train import Round, net_of, train
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
 from server.adversary.replay import reply, simulate
-from server.adversary.victims import Found, likeness_of, open_ended, shape_of
+from server.adversary.victims import Found, likeness_of, open_ended
 from server.experiment.experiment import Experiment, Federation
 from server.run.directory import Run
 
@@ -60,7 +60,7 @@ def _swap(
     target, mine, victims, images, strangers = _cast(tape, seed)
     figures, nearer, made = [], 0.0, []
     for which in (0, 1):
-        spy = Spy(shape_of(tape), target, seed)
+        spy = Spy(tape.nature.shape, target, seed)
         _play(experiment, tape, spy, adversary, victims[which], mine, seed)
         fakes = spy.images(GAN_IMAGES)
         own, swapped = images[which], images[1 - which]
@@ -72,8 +72,8 @@ def _swap(
                 "nearest_to_victim": float(nearest(fakes, own)[0].mean()),
                 "nearest_to_strangers": float(nearest(fakes, strangers[: len(own)])[0].mean()),
                 "nearest_stranger_to_victim": float(nearest(strangers, own)[0].mean()),
-                **_nearest_likeness("victim", fakes, own),
-                **_nearest_likeness("strangers", fakes, strangers[: len(own)]),
+                **_nearest_likeness("victim", fakes, own, tape.nature),
+                **_nearest_likeness("strangers", fakes, strangers[: len(own)], tape.nature),
             }
         )
         nearer += _distance(fakes, swapped) - _distance(fakes, own)
@@ -100,13 +100,21 @@ def _cast(tape: Tape, seed: int) -> Cast:
     target = int(rng.integers(half))
     mine = _split(tape.reference.y.numpy() >= half, rng, 1)[0]
     victims = _split(tape.pool.y.numpy() < half, rng, 2)
-    images = [tape.pool.images(v)[tape.pool.y[v] == target] for v in victims]
-    strangers = tape.reference.images(torch.arange(len(tape.reference)))
+    images = [tape.pool.originals(v)[tape.pool.y[v] == target] for v in victims]
+    strangers = tape.reference.originals(torch.arange(len(tape.reference)))
     return Cast(target, mine, victims, images, strangers[tape.reference.y == target])
 
 
-def too_few(tape: Tape, seed: int) -> str:
-    """Why the generators cannot play, for want of records; empty if they can."""
+def why_not(tape: Tape, seed: int) -> str:
+    """Why the generators cannot play; empty if they can."""
+    nature = tape.nature
+    if nature.kind != "picture":
+        told = {"table": "row of a table"}.get(nature.kind, nature.kind)
+        return f"a generator draws pictures, and a record is a {told}"
+    if tape.pool.task != "classes":
+        return f"[data] task = {tape.pool.task!r}: a generator draws a class, and there is none"
+    if any(side % 4 for side in nature.shape[-2:]):
+        return "image sides must be multiples of 4"
     if tape.num_classes < 2:
         return "there is one class: a generator has none to draw that it does not own"
     for i in range(GAN_PAIRS):
@@ -116,9 +124,11 @@ def too_few(tape: Tape, seed: int) -> str:
     return ""
 
 
-def _nearest_likeness(whose: str, fakes: Tensor, others: Tensor) -> dict[str, float]:
+def _nearest_likeness(
+    whose: str, fakes: Tensor, others: Tensor, nature: Nature
+) -> dict[str, float]:
     """PSNR and SSIM of each image to the nearest of others, on the mean."""
-    found = likeness_of(fakes, others[nearest(fakes, others)[1]])
+    found = likeness_of(fakes, others[nearest(fakes, others)[1]], nature)
     return {f"{key}_to_{whose}": value for key, value in found.items()}
 
 
@@ -149,7 +159,7 @@ def _play(
     other client is honest.
     """
     fake = tape.num_classes
-    shape = shape_of(tape)
+    shape = tape.nature.shape
     loop = {
         "local_steps": min(experiment.training.local_steps, 12),
         "sample_rate": max(experiment.training.sample_rate, 0.1),

@@ -2,7 +2,7 @@
 
 The run's own clients trained on many records at once; here its model, training code and budget are
 given victims for whom an attack has the best chance: one record in an update, or a class that only
-the victim holds. What comes out is held against held-out people's images of the same class.
+the victim holds. What comes out is held against held-out people's records of the same class.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from clients.data.sets import load
 from clients.models import name_front
 from server.adversary import generators
 from server.adversary.inversions import invert_updates
-from server.adversary.victims import Found, shape_of
+from server.adversary.victims import Found
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
@@ -36,9 +36,7 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         adversaries = ADVERSARIES[:1]
     else:
         found = {"inversion": invert_updates(run, tape, settings.seed)}
-    if any(side % 4 for side in shape_of(tape)):
-        return found | {"generators": {"left_out": "image sides must be multiples of 4"}}
-    if reason := generators.too_few(tape, settings.seed):
+    if reason := generators.why_not(tape, settings.seed):
         return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")
@@ -56,9 +54,9 @@ def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None
 
 
 def why_no_gradient(experiment: Experiment) -> str | None:
-    """What keeps a gradient from the pixels, if anything does."""
+    """What keeps a gradient from the record, if anything does."""
     if name_front(experiment.model, load(experiment.data).form) != "none":
-        return "the model reads fixed features, through which no gradient reaches the pixels"
+        return "the model reads fixed features, through which no gradient reaches the record"
     if experiment.arithmetic.name == "stochastic":
-        return "the model reads streams of bits, through which no gradient reaches the pixels"
+        return "the model reads streams of bits, through which no gradient reaches the record"
     return None

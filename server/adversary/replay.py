@@ -23,7 +23,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.tape import Bools, Recipe, Sample, Tape
+from attacks.tape import Bools, Recipe, Tape
 from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.node.app import identify, load_net
@@ -35,6 +35,7 @@ from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
 from server.adversary.archive import Archive
+from server.adversary.pools import held_whole, nature_of, persons_of, sample_of
 from server.experiment.experiment import Experiment
 from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
@@ -70,12 +71,18 @@ def replay(run: Run) -> Tape:
     trained = {c.client for r in done for c in r.clients if not c.failure}
     everything, fresh = torch.arange(len(test)), builder(experiment)
     kept = Archive(run, fresh(0))
+    person, reference_person = persons_of(dataset, pool.numpy())
+    whole = held_whole(person, manifest.held_out[pool])
     return Tape(
-        pool=_sample(training, pool, dataset.train_x, dataset.scale),
+        pool=sample_of(training, pool, dataset, dataset.train_x),
         owner=owner,
         shares=_shares(experiment, owner),
         member=~manifest.held_out[pool] & np.isin(owner, sorted(trained)),
-        reference=_sample(test, everything, dataset.test_x, dataset.scale),
+        reference=sample_of(test, everything, dataset, dataset.test_x),
+        nature=nature_of(dataset),
+        person=person,
+        reference_person=reference_person,
+        whole=whole,
         num_classes=dataset.num_classes,
         build=fresh,
         weights=kept.weights,
@@ -84,18 +91,9 @@ def replay(run: Run) -> Tape:
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
         recipe=recipe(experiment),
         fit=_Fit(run.path, pool.numpy()),
-        signature=signature(experiment, owner, dataset.sha256),
+        signature=signature(experiment, owner, dataset.sha256, whole),
         epsilon=done[-1].epsilon,
         delta=experiment.budget.delta,
-    )
-
-
-def _sample(source: Records, indices: Tensor, images: NDArray, scale: float) -> Sample:
-    pixels = torch.from_numpy(images)
-    return Sample(
-        inputs=lambda i: source.inputs(indices[i]),
-        y=source.y[indices],
-        images=lambda i: pixels[indices[i]].float().div_(scale),
     )
 
 
@@ -133,7 +131,7 @@ def recipe(experiment: Experiment) -> Recipe:
     )
 
 
-def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
+def signature(experiment: Experiment, owner: NDArray, sha256: str, whole: bool = False) -> str:
     """Hash of all settings that shape a shadow: of model, data, budget and arithmetic.
 
     Two runs that differ in seed alone share shadows, where the seed chose neither the records
@@ -149,7 +147,7 @@ def signature(experiment: Experiment, owner: NDArray, sha256: str) -> str:
     chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
     federation = experiment.federation
     drawn = experiment.seed if federation.cohort_size < federation.clients else None
-    text = to_json([sections, sha256, chosen, drawn], sort_keys=True)
+    text = to_json([sections, sha256, chosen, drawn, *["whole"] * whole], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Victims: whether there are enough, their images, and how near a picture comes to them."""
+"""Victims: whether there are enough, their records, and how near a drawn one comes to them."""
 
 from typing import Any
 
@@ -6,12 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.reconstruction.likeness import (
-    mean_finite,
-    psnr,
-    ssim,
-)
-from attacks.tape import Sample, Tape
+from attacks.reconstruction.likeness import FIGURES, WINDOW, alike, mean_finite, ssim
+from attacks.tape import Nature, Sample, Tape
 from privacy.dp.budget import Budget
 from privacy.errors import RunError
 from server.run.directory import Run
@@ -37,21 +33,17 @@ def require_enough(run: Run, tape: Tape) -> None:
         )
 
 
-def shape_of(tape: Tape) -> tuple[int, int]:
-    height, width = tape.pool.images(torch.tensor([0])).shape[1:]
-    return int(height), int(width)
-
-
 def some_of(sample: Sample, num: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels of some records."""
+    """Some records as they were, and their labels."""
     chosen = torch.from_numpy(rng.permutation(len(sample))[:num])
-    return sample.images(chosen), sample.y[chosen]
+    return sample.originals(chosen), sample.y[chosen]
 
 
-def likeness_of(images: Tensor, originals: Tensor) -> Found:
-    found: Found = {"psnr_db": mean_finite(psnr(images, originals))}
-    if min(originals.shape[1:]) >= 11:
-        found["ssim"] = float(ssim(images, originals).mean())
+def likeness_of(drawn: Tensor, originals: Tensor, nature: Nature) -> Found:
+    """How near records come to others, on the mean of pairs."""
+    found: Found = {FIGURES[nature.kind]: mean_finite(alike(drawn, originals, nature).float())}
+    if nature.kind == "picture" and min(nature.shape[-2:]) >= WINDOW:
+        found["ssim"] = float(ssim(drawn, originals).mean())
     return found
 
 

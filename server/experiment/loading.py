@@ -86,7 +86,7 @@ def _of_file(tables: Tables, path: Path) -> Tables:
     if not isinstance(data, dict) or not data.get("path"):
         return tables
     told = data.get("schema")
-    beside = next((file for file in _beside(Path(str(data["path"]))) if is_file(file)), None)
+    beside = next((file for file in _schemas_of(Path(str(data["path"]))) if is_file(file)), None)
     if "name" not in data and (told or beside or not Path(str(data["path"])).is_dir()):
         data = data | {"name": "file"}
     if data.get("name") != "file":
@@ -100,7 +100,7 @@ def _of_file(tables: Tables, path: Path) -> Tables:
     return tables | {"data": data}
 
 
-def _beside(path: Path) -> list[Path]:
+def _schemas_of(path: Path) -> list[Path]:
     """Where the schema of records may lie."""
     path = path.expanduser()
     return [

@@ -25,7 +25,7 @@ from attacks.leakage import area, auc, bootstrap, tpr_at
 from attacks.membership.scores import ATTACKS, Evidence, Portfolio
 from attacks.membership.shadows import Shadows, Stack, train_shadows, train_stack
 from attacks.membership.signals import observe
-from attacks.tape import Recipe, Sample, Tape
+from attacks.tape import Nature, Recipe, Sample, Tape
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.models import Model
@@ -62,7 +62,7 @@ def tape(epsilon: float | None) -> Tape:
     unknown: Any = None
     return Tape(
         pool, everyone, everyone, unknown, pool, 10, fresh, unknown, None, frozenset(),
-        recipe, unknown, "", epsilon, 1e-5,
+        recipe, unknown, "", epsilon, 1e-5, Nature("picture", (28, 28)),
     )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def training_speed() -> dict[str, Any]:
             world.recipe, cohorts=[[0]], learning_rates=[2.0], local_steps=steps
         ),
     )
-    x, y = world.pool.images(torch.arange(MEMBERS)), world.pool.y[:MEMBERS]
+    x, y = world.pool.originals(torch.arange(MEMBERS)), world.pool.y[:MEMBERS]
 
     def ours() -> None:
         with ThreadPoolExecutor(2) as pool:

@@ -51,7 +51,7 @@ def against_art(kinds: tuple[str, ...] = KINDS) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     world = tape(None)
     everything = torch.arange(POOL)
-    x, y = world.pool.images(everything).numpy(), world.pool.y.numpy()
+    x, y = world.pool.originals(everything).numpy(), world.pool.y.numpy()
     y_hot = np.eye(10, dtype=np.float32)[y]
     pixels = world.pool.inputs(everything).flatten(1)
     logits, member = [], []

@@ -12,7 +12,7 @@ from attacks.membership.federated import (
     Candidates,
     Reading,
     difference,
-    reads,
+    readable,
     standardise,
     without,
 )
@@ -94,8 +94,14 @@ def test_a_client_takes_its_own_part_out():
     assert without(total, part, 0.5)["w"].tolist() == [2, 0]
 
 
-def test_a_model_without_dense_layers_is_not_read():
-    assert not reads(nn.Sequential(nn.Conv2d(1, 2, 3)))
+def test_which_layers_are_read():
+    """Dense layers that read a record once and whole: else a gradient is no outer product."""
+    picture = torch.zeros(1, 2, 4, 4)
+    assert not readable(nn.Sequential(nn.Conv2d(2, 2, 3)), picture)
+    over_rows = nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(24, 2))
+    assert readable(over_rows, picture) == ["2"]
+    again = nn.Linear(32, 32)
+    assert readable(nn.Sequential(nn.Flatten(), again, again, nn.Linear(32, 2)), picture) == ["3"]
 
 
 def test_a_server_that_reads_updates_learns_more(runs):

@@ -13,6 +13,9 @@ from attacks import evasion
 from attacks.reconstruction import inversion, likeness
 from attacks.reconstruction.gan import Spy
 from attacks.reconstruction.pictures import png
+from attacks.tape import Nature
+
+GREY = Nature("picture", (16, 16))
 
 
 def images(num=6, side=16, seed=0):
@@ -94,10 +97,10 @@ def test_a_dense_layer_gives_the_image_away():
     loss = nn.functional.cross_entropy(model(x), torch.tensor([2]))
     weight, bias, *_ = torch.autograd.grad(loss, list(model.parameters()))
     for scale in (1.0, 1e-3):
-        found = inversion.invert_dense(scale * weight, scale * bias, (16, 16))
+        found = inversion.invert_dense(scale * weight, scale * bias, GREY)
         assert likeness.psnr(found[None], x).item() > 80
     noisy = inversion.invert_dense(
-        weight + 0.1 * torch.randn(weight.shape), bias + 0.1 * torch.randn(bias.shape), (16, 16)
+        weight + 0.1 * torch.randn(weight.shape), bias + 0.1 * torch.randn(bias.shape), GREY
     )
     assert likeness.psnr(noisy[None], x).item() < 20
     assert inversion.first_dense(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2))) is None
@@ -115,7 +118,7 @@ def test_a_convnet_gives_some_of_it_away(monkeypatch):
     x = (torch.outer(line, 1 - line) * 2).clamp(0, 1)[None]
     loss = nn.functional.cross_entropy(model(x), torch.tensor([1]))
     target = torch.autograd.grad(loss, list(model.parameters()))
-    found = inversion.invert(model, target, 1, (16, 16), seed=0)
+    found = inversion.invert(model, target, torch.tensor([1]), GREY, seed=0)
     assert likeness.psnr(found[None], x).item() > 15
     assert likeness.psnr(images(1, seed=0), x).item() < 9
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.tape import Sample
+from attacks.tape import Nature, Sample
 from server.adversary import generators
 
 ROUND = ("-s", "federation.rounds=1")
@@ -47,10 +47,13 @@ def test_clients_of_one_record_are_attacked(runs, privet):
 def tape(labels, num_classes):
     def sample(y):
         y = torch.tensor(y)
-        return Sample(inputs=None, y=y, images=lambda i: torch.zeros(len(i), 8, 8))
+        return Sample(inputs=None, y=y, originals=lambda i: torch.zeros(len(i), 8, 8))
 
     return SimpleNamespace(
-        num_classes=num_classes, pool=sample(labels), reference=sample(np.tile([0, 1], 20).tolist())
+        num_classes=num_classes,
+        pool=sample(labels),
+        reference=sample(np.tile([0, 1], 20).tolist()),
+        nature=Nature("picture", (8, 8)),
     )
 
 
@@ -64,6 +67,6 @@ def tape(labels, num_classes):
 )
 def test_generators_need_two_victims_of_a_class(labels, num_classes, why):
     """Or they are left out, and it is said why."""
-    found = generators.too_few(tape(labels, num_classes), 0)
+    found = generators.why_not(tape(labels, num_classes), 0)
     assert found.startswith(why)
     assert bool(found) == bool(why)
