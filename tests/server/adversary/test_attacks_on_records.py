@@ -222,7 +222,7 @@ def test_a_record_is_drawn_as_what_it_is(tmp_path, runs, kind, monkeypatch):
         assert tape.nature.kind == kind
         found = reconstruct(run, tape, QUICK, lambda _: None)
         drawn = found["inversion"]
-            near, far = drawn["reconstruction"][figure], drawn["nearest_stranger"][figure]
+        near, far = drawn["reconstruction"][figure], drawn["nearest_stranger"][figure]
         assert drawn["method"] == "analytic"
         assert (near > far + 0.2) is not noise
         assert (drawn["p_nearer_than_strangers"] < 0.01) is not noise
