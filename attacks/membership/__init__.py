@@ -2,6 +2,7 @@
 
 signals     what a model tells of a record
 shadows     models trained under the run's recipe, with and without a record
+batches     of many shadows at once
 axes        wide inputs on their principal axes, so that shadows are quick
 scores      the attacks, and the choice among them
 persons     was a whole person trained on?

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attacks.membership.batches import batches
 from attacks.membership.signals import BLOCK, load, observe, signal
 from attacks.tape import Bools, Floats, Loss, Recipe, Sample, Tape, Weights, cross_entropy
 
@@ -257,7 +258,9 @@ def _train_client(
     sigma, clip = recipe.noise_multiplier, recipe.clip
     private = sigma is not None
     velocity = [torch.zeros_like(w) for w in stack.weights]
-    for records, kept_KB in _batches(stack, part, recipe, generator):
+    for records, kept_KB in batches(
+        part, recipe, generator, shared=stack.weights[0].shape[1] <= THIN
+    ):
         flat = sample.inputs(records.flatten()).flatten(1)
         x = flat.view(*records.shape, flat.shape[1])
         y = sample.targets(records.flatten(), flat)
@@ -286,53 +289,3 @@ def _shorten(gradients: list[Tensor], most: float) -> None:
     factor_K = (most / (norms_K.sqrt() + 1e-6)).clamp(max=1.0)
     for g in gradients:
         g.mul_(factor_K.view(-1, *[1] * (g.dim() - 1)))
-
-
-Batches = Iterator[tuple[Tensor, Tensor]]
-
-
-def _batches(
-    stack: Stack, part: Sequence[Tensor], recipe: Recipe, generator: torch.Generator
-) -> Batches:
-    """Batches of each step: record numbers, and which of them count for which model [K, B].
-
-    Each model gets its own [K, B]; but where a thin first layer makes moving records dearer than
-    computing with them, one Poisson sample [B] of all models' records serves them all, and each
-    counts its own: by itself, that is a Poisson sample too.
-    """
-    if recipe.noise_multiplier is None:
-        return _shuffled(part, recipe, generator)
-    if stack.weights[0].shape[1] <= THIN:
-        return _poisson_shared(part, recipe, generator)
-    return _poisson(part, recipe, generator)
-
-
-def _poisson(part: Sequence[Tensor], recipe: Recipe, generator: torch.Generator) -> Batches:
-    for _ in range(recipe.local_steps):
-        rows = [own[torch.rand(len(own), generator=generator) < recipe.sample_rate] for own in part]
-        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-        yield padded.clamp(min=0), (padded >= 0).float()
-
-
-def _poisson_shared(part: Sequence[Tensor], recipe: Recipe, generator: torch.Generator) -> Batches:
-    everyone = torch.cat(list(part)).unique()
-    has_KN = torch.stack([torch.isin(everyone, own) for own in part]).float()
-    for _ in range(recipe.local_steps):
-        chosen = torch.rand(len(everyone), generator=generator) < recipe.sample_rate
-        yield everyone[chosen], has_KN[:, chosen]
-
-
-def _shuffled(part: Sequence[Tensor], recipe: Recipe, generator: torch.Generator) -> Batches:
-    """Batches of round(q n) in shuffled order, shuffled anew when all have been seen."""
-    lengths = [min(len(own), max(1, round(recipe.sample_rate * len(own)))) for own in part]
-    orders = [torch.empty(0, dtype=torch.int64) for _ in part]
-    for _ in range(recipe.local_steps):
-        rows = []
-        for k, (own, length) in enumerate(zip(part, lengths, strict=True)):
-            if len(orders[k]) < length:
-                again = torch.randperm(len(own), generator=generator)
-                orders[k] = torch.cat([orders[k], again])
-            rows.append(own[orders[k][:length]])
-            orders[k] = orders[k][length:]
-        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-        yield padded.clamp(min=0), (padded >= 0).float()

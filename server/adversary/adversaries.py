@@ -75,7 +75,8 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
 
 def _left_out(found: Found) -> dict[str, str]:
     """Which adversaries were not played, and what would bring them."""
-    return {n: v["left_out"] for n, v in found.items() if isinstance(v, dict) and "left_out" in v}
+    told = found | {"persons": found.get("final_model", {}).get("persons")}
+    return {n: v["left_out"] for n, v in told.items() if isinstance(v, dict) and "left_out" in v}
 
 
 # ---- the adversary who sees models

@@ -29,6 +29,8 @@ def attack(
     out.print(membership_table(found))
     if (drawn := reconstruction_table(found)).row_count:
         out.print(drawn)
+    if "columns" in found.get("attributes", {}):
+        out.print(attribute_table(found["attributes"]))
     if "robustness" not in found["left_out"]:
         out.print(robustness_table(found["robustness"]))
     for name, reason in found["left_out"].items():
@@ -58,25 +60,59 @@ def membership_table(found: dict[str, Any]) -> "Table":
             _interval(figures[0]["auc"], 1, 3),
             _interval(figures[1]["tpr_at_1_percent"], 100, 1),
         )
+        if "auc" in (persons := about.get("persons", {})):
+            told = f"persons, {persons['members']} and {persons['non_members']}"
+            table.add_row("", told, _interval(persons["auc"], 1, 3), "")
     return table
 
 
+FIGURES = {
+    "psnr_db": "PSNR in dB; pictures are in attack/",
+    "correlation": "correlation over time",
+    "columns": "share of columns recovered",
+}
+
+
 def reconstruction_table(found: dict[str, Any]) -> "Table":
-    """One line for each way to draw a victim's images: how near they come to whose."""
+    """One line for each way to draw a victim's records: how near they come to whose."""
     from server.console import Columns
 
-    title = "Reconstruction, PSNR in dB; pictures are in attack/"
-    table = Columns("by", "to the victim's", "to strangers'", "p", title=title)
+    figure = found["inversion"].get("figure", "psnr_db")
+    table = Columns(
+        "by", "to the victim's", "to strangers'", "p", title=f"Reconstruction, {FIGURES[figure]}"
+    )
     rows = {}
     if "reconstruction" in (drawn := found["inversion"]):
-        near, far = (drawn[key]["psnr_db"] for key in ("reconstruction", "nearest_stranger"))
+        near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
         rows[f"{drawn['method']} inversion"] = (near, far, drawn["p_nearer_than_strangers"])
     for name, one in found["generators"].items():
         if "psnr_db_to_victim" in one:
             likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
             rows[f"generator, {name}"] = (*likeness, one["p_own_victim_nearer"])
+    digits = 1 if figure == "psnr_db" else 3
     for name, (near, far, p_value) in rows.items():
-        table.add_row(name.replace("_", " "), f"{near:.1f}", f"{far:.1f}", f"{p_value:.3f}")
+        figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", f"{p_value:.3f}")
+        table.add_row(name.replace("_", " "), *figures)
+    return table
+
+
+def attribute_table(attributes: dict[str, Any]) -> "Table":
+    """One line for each hidden column: what the model adds to guessing it, in points of 100."""
+    from server.console import Columns
+
+    title = "A hidden column guessed with the model, more often than without it, points"
+    table = Columns("column", "of members", "of others", "of members over others", title=title)
+    every = {name: attributes[name] for name in ("members", "non_members", "of_membership")}
+    rows = {"all, on the mean": every} | {
+        name: {
+            "members": about["members"]["advantage"],
+            "non_members": about["non_members"]["advantage"],
+            "of_membership": about["of_membership"],
+        }
+        for name, about in attributes["columns"].items()
+    }
+    for name, figures in rows.items():
+        table.add_row(name, *(_interval(figures[key], 100, 1) for key in every))
     return table
 
 

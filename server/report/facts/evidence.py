@@ -1,4 +1,4 @@
-"""leakage.json, audit.json, cost.json and inference.json -> findings; and environment.json.
+"""audit.json, cost.json and inference.json -> findings; and environment.json.
 
 Each function raises one of `values.UNREADABLE` on a document that is not what it should be; the
 caller then names the part as damaged.
@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.report.facts.findings import (
-    Adversary,
     Audit,
     Bound,
     Check,
     Cost,
     Encrypted,
     Interval,
-    Leakage,
-    Likeness,
     Phase,
     Preparation,
     Round,
@@ -27,20 +24,15 @@ from server.report.facts.values import (
     count,
     flag,
     interval,
-    likeness,
     listed,
     share,
-    share_or_none,
     table,
     text,
     texts,
 )
 
 Document = Mapping[str, Any]
-Bytes = Callable[[str], bytes]  # a picture by its name in the run directory
 
-ADVERSARIES = ("final_model", "all_rounds", "server", "secure_sum", "malicious_client")
-GENERATORS = ("malicious_client", "server")
 TIMES = ("key_generation", "key_upload", "encrypt", "upload", "server", "download", "decrypt")
 
 
@@ -53,112 +45,6 @@ def environment(found: Document) -> dict[str, Any]:
         "versions": lambda versions: {k: text(v) for k, v in table(versions).items()},
     }
     return {key: parse(found[key]) for key, parse in read.items() if key in found}
-
-
-# ---- leakage
-
-
-def leakage(found: Document, picture: Bytes) -> Leakage:
-    """leakage.json."""
-    gap = table(found.get("train_test_gap", {}))
-    robustness = table(found.get("robustness", {}))
-    left_out = text(robustness.get("left_out", ""))
-    adversaries = tuple(_adversary(name, found[name]) for name in ADVERSARIES if name in found)
-    if not adversaries:
-        raise KeyError(ADVERSARIES[0])
-    return Leakage(
-        adversaries=adversaries,
-        gap=interval(gap["gap"], -1.0) if "gap" in gap else None,
-        train_accuracy=share_or_none(gap.get("train_accuracy")),
-        test_accuracy=share_or_none(gap.get("test_accuracy")),
-        likenesses=tuple(_likenesses(found, picture)),
-        robustness=()
-        if left_out
-        else tuple(
-            (form, tuple((name, interval(v)) for name, v in table(attacks).items()))
-            for form, attacks in robustness.items()
-        ),
-        robustness_left_out=left_out,
-    )
-
-
-def _adversary(name: str, about: Document) -> Adversary:
-    if "left_out" in table(about):
-        return Adversary(name, left_out=text(about["left_out"]))
-    if "chosen_on_shadows" in about:
-        chosen, attacks = about["chosen_on_shadows"], about["attacks"]
-        by_auc, by_tpr = (table(attacks[chosen[key]]) for key in ("auc", "tpr"))
-        tried = [table(attack) for attack in attacks.values()]
-    else:
-        by_auc = by_tpr = table(about[about["reported"]])
-        tried = [by_auc]
-    proven = [attack["epsilon"] for attack in tried if attack.get("epsilon") is not None]
-    return Adversary(
-        name=name,
-        auc_attack=text(by_auc["attack"]),
-        auc=interval(by_auc["auc"]),
-        tpr_attack=text(by_tpr["attack"]),
-        tpr=interval(by_tpr["tpr_at_1_percent"]),
-        epsilon=max(map(amount, proven), default=None),
-        members=count(by_auc["members"]),
-        non_members=count(by_auc["non_members"]),
-        roc=tuple((share(f), share(t)) for f, t in listed(by_auc["roc"])),
-    )
-
-
-def _likenesses(found: Document, picture: Bytes) -> list[Likeness]:
-    told = []
-    if "inversion" in found:
-        told.append(_inversion(table(found["inversion"]), picture))
-    generators = table(found.get("generators", {}))
-    if "left_out" in generators:
-        return [*told, Likeness("generator", left_out=text(generators["left_out"]))]
-    rows = texts(generators.get("rows", ()))
-    played = [name for name in GENERATORS if name in generators]
-    return told + [_generator(name, table(generators[name]), rows, picture) for name in played]
-
-
-def _inversion(about: Document, picture: Bytes) -> Likeness:
-    if "left_out" in about:
-        return Likeness("inversion", left_out=text(about["left_out"]))
-    names = ("reconstruction", "nearest_stranger", "class_mean")
-    rows = [table(about[name]) for name in names]
-    measures = [
-        (title, tuple(likeness(row[key]) if key in row else None for row in rows))
-        for key, title in (("psnr_db", "PSNR, dB"), ("ssim", "SSIM"))
-        if any(key in row for row in rows)
-    ]
-    return Likeness(
-        name="inversion",
-        method=text(about["method"]),
-        victims=count(about["victims"]),
-        controls=("nearest stranger of the class", "mean of the class"),
-        measures=tuple(measures),
-        p_value=share_or_none(about["p_nearer_than_strangers"]),
-        picture=text(about["picture"]),
-        png=picture(text(about["picture"])),
-        rows=texts(about["rows"]),
-    )
-
-
-def _generator(name: str, about: Document, rows: tuple[str, ...], picture: Bytes) -> Likeness:
-    """The control of "how near is what was generated" is how near strangers' images are."""
-    frechet = ("frechet_to_victim", "frechet_victim_to_strangers")
-    nearest = ("nearest_to_victim", "nearest_stranger_to_victim")
-    return Likeness(
-        name=f"generator_{name}",
-        method="generative network (Hitaj et al. 2017)",
-        victims=count(about["federations"]),
-        controls=("strangers of the class",),
-        measures=(
-            ("Fréchet distance to the victim", tuple(amount(about[key]) for key in frechet)),
-            ("nearest distance to the victim", tuple(amount(about[key]) for key in nearest)),
-        ),
-        p_value=share_or_none(about["p_own_victim_nearer"]),
-        picture=text(about["picture"]),
-        png=picture(text(about["picture"])),
-        rows=rows,
-    )
 
 
 # ---- audit

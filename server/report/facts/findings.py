@@ -62,6 +62,36 @@ class Likeness:
 
 
 @dataclass(frozen=True)
+class Persons:
+    """Whether a whole person was trained on, from all of their records.
+
+    Attributes:
+        against: who those are of whom nothing was.
+    """
+
+    left_out: str = ""
+    auc: Interval | None = None
+    members: int = 0
+    non_members: int = 0
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a model adds to guessing a hidden column: shares of guesses that are right.
+
+    Attributes:
+        members, non_members: with the model less without it, of records trained on and of others.
+        of_membership: with the model, of records trained on less of others.
+    """
+
+    column: str
+    members: Interval
+    non_members: Interval
+    of_membership: Interval
+
+
+@dataclass(frozen=True)
 class Leakage:
     """What `privet attack` found."""
 
@@ -72,6 +102,8 @@ class Leakage:
     likenesses: tuple[Likeness, ...]
     robustness: tuple[tuple[str, tuple[tuple[str, Interval], ...]], ...]
     robustness_left_out: str = ""
+    persons: Persons | None = None
+    hidden: tuple[Hidden, ...] = ()
 
     @property
     def played(self) -> tuple[Adversary, ...]:

@@ -15,7 +15,7 @@ from privacy.errors import PrivetError, RunError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
-from server.report.facts import evidence
+from server.report.facts import evidence, leaks
 from server.report.facts.cells import read_sweep, sweep_folder
 from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.facts.gaps import missing_of
@@ -165,7 +165,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         clients=tuple(_clients(run, rounds)),
         failures=tuple(_failures(rounds)),
         leakage=part(
-            "leakage.json", lambda f: evidence.leakage(f, _pictures(run)), run.kept("leakage.json")
+            "leakage.json", lambda f: leaks.leakage(f, _pictures(run)), run.kept("leakage.json")
         ),
         audit=part("audit.json", evidence.audit, run.kept("audit.json")),
         costs=costs or (),
@@ -289,7 +289,7 @@ def _failures(rounds: list[RoundRecord]) -> Iterator[Failure]:
                 yield Failure(record.round, c.client, c.failure, c.refused)
 
 
-def _pictures(run: Run) -> evidence.Bytes:
+def _pictures(run: Run) -> leaks.Bytes:
     def read(name: str) -> bytes:
         path = (run.path / name).resolve()
         if not path.is_relative_to(run.path.resolve()):

@@ -3,6 +3,7 @@
 blocks        what a section is made of
 story         the sections, in the order in which a reader asks
 promises      sections on privacy
+records       what is drawn or guessed of records and persons
 devices       sections on devices
 federations   the section on the federation
 tiles         the few numbers beside the verdict

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from server.report import figures
 from server.report.facts.facts import RunFacts
-from server.report.facts.findings import Adversary, Likeness
+from server.report.facts.findings import Adversary
 from server.report.facts.groups import in_detail
 from server.report.figures.style import SERIES, colours_of
-from server.report.page.blocks import Block, Panel, Picture, Prose, Section, Table
+from server.report.page.blocks import Block, Panel, Prose, Section, Table
+from server.report.page.records import hidden_columns, persons, reconstructions
 from server.report.words.units import Cell, count, number, percent, ratio, share
 from server.report.words.verdict import contradictions, holds
 
@@ -154,7 +155,9 @@ def adversaries(runs: Sequence[RunFacts]) -> Section:
                 "of all."
             ),
         )
-    blocks += _reconstructions(detail)
+    blocks += persons(attacked)
+    blocks += reconstructions(detail)
+    blocks += hidden_columns(detail)
     blocks += [table for run in detail if (table := _robustness(run))]
     return Section("adversaries", title, tuple(blocks))
 
@@ -266,56 +269,6 @@ def _gaps(runs: Sequence[RunFacts]) -> Table:
     return Table("Does the model know its members better?", columns, rows, folded=True)
 
 
-LIKENESS = {
-    "inversion": "Drawn from one update: one record, one step",
-    "generator": "Generators",
-    "generator_malicious_client": "Drawn by a malicious client’s generator",
-    "generator_server": "Drawn by the server’s generator",
-}
-
-
-def _reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
-    """Pictures of one attack on several runs side by side; why others were not played."""
-    found = [(run, one) for run in runs if run.leakage for one in run.leakage.likenesses]
-    for name in dict.fromkeys(one.name for _, one in found):
-        drawn = [(run, one) for run, one in found if one.name == name and not one.left_out]
-        for run, one in drawn:
-            yield _picture(run, one, narrow=len(drawn) > 1, several=len(runs) > 1)
-        reasons = dict.fromkeys(one.left_out for _, one in found if one.name == name)
-        for reason in filter(None, reasons):
-            whom = ", ".join(
-                r.label for r, one in found if (one.name, one.left_out) == (name, reason)
-            )
-            yield Prose(f"{LIKENESS.get(name, name)}: not played against {whom}: {reason}.")
-
-
-def _picture(run: RunFacts, found: Likeness, narrow: bool, several: bool) -> Block:
-    title = LIKENESS.get(found.name, found.name) + (f": {run.label}" if several else "")
-    rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
-    table = Table(f"{title}: how near", ("measure", "reconstruction", *found.controls), rows)
-    if not found.png:
-        return Prose(f"{title}: the picture {found.picture} is not in the run directory.", "note")
-    return Picture(title, found.picture, found.png, found.rows, _caption(found), table, narrow)
-
-
-def _caption(found: Likeness) -> str:
-    num = "federations" if found.name.startswith("generator") else "victims"
-    told = [f"{found.method[:1].upper()}{found.method[1:]}, {found.victims} {num}."]
-    if found.p_value is not None:
-        nearer = found.p_value < 0.05
-        told.append(
-            f"{'Nearer' if nearer else 'Not shown to be nearer'} to its own victim than the "
-            "control "
-            f"(p = {found.p_value:.3g})."
-        )
-    if found.name == "inversion":
-        told.append(
-            "A reconstruction that is no nearer than a stranger’s image reveals a class, not a "
-            "person."
-        )
-    return " ".join(told)
-
-
 def _robustness(run: RunFacts) -> Table | None:
     found = run.leakage.robustness if run.leakage else ()
     if not found:
@@ -323,7 +276,7 @@ def _robustness(run: RunFacts) -> Table | None:
     attacks = [name for name, _ in found[0][1]]
     rows = tuple((form, *(share(dict(v).get(name)) for name in attacks)) for form, v in found)
     return Table(
-        f"Right answers when every pixel may move by ε of its range: {run.label}",
+        f"Right answers when every number may move by ε of its range: {run.label}",
         ("weights", *attacks),
         rows,
         folded=True,

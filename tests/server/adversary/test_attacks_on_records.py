@@ -1,7 +1,6 @@
 """Attacks on a run whose records are no grey pictures: tables, windows, sounds, colour."""
 
 import dataclasses
-import json
 
 import numpy as np
 import owned
@@ -78,8 +77,6 @@ def test_a_table_gives_its_columns_away_unless_there_is_noise(tmp_path, runs, le
     assert set(told["columns"]) == {"age", "dose", "ward", "diet"}
     auc = found["final_model"]["auc"]
     inverted = found["inversion"]
-    print(json.dumps({k: told[k] for k in ("members", "non_members", "of_membership")}), auc)
-    print(inverted, {k: (v["members"], v["non_members"]) for k, v in told["columns"].items()})
     if leaks:
         assert told["members"]["low"] > 0.05
         assert told["of_membership"]["low"] > 0.05
@@ -129,14 +126,9 @@ def test_persons_are_held_against_those_of_the_test_set(tmp_path, runs):
     assert not tape.whole
     shadows = shadows_of(run, tape, QUICK, lambda _: None)
     told = adversaries.on_models(tape, shadows, QUICK)["final_model"]["persons"]
-    assert (told["members"] + told["non_members"], told["against"][:22]) == (
-        120,
-        "persons of the test set",
-    )
+    assert told["members"] + told["non_members"] == 120
+    assert told["against"].startswith("persons of the test set")
     assert told["auc"]["low"] < 0.5 < told["auc"]["high"]
-    alone = dataclasses.replace(tape, reference_person=tape.person[:60])
-    told = adversaries.on_models(alone, shadows, QUICK)["final_model"]["persons"]
-    assert "it takes 5 of each" in told["left_out"]
 
 
 @pytest.mark.parametrize("target", TASKS)
@@ -172,28 +164,46 @@ def windows_run(tmp_path, runs, *settings):
     return launch(load_experiment("tiny", [*about, *settings]), runs)
 
 
+PARTS, BY_PART = ("train", "train", "test"), ["data.test.part=test"]
+
+
 def pictures_run(tmp_path, runs, *settings):
     files = {
-        f"{kind}/{number}.png": owned.picture(number + 1000 * place)
+        f"{kind}/{PARTS[number % 3]}_{number}.png": owned.picture(number + 1000 * place)
         for place, kind in enumerate(("cat", "dog"))
         for number in range(60)
     }
     path = owned.write_tree(tmp_path / "pets", files)
     (path / "schema.toml").write_text('labels = ["cat", "dog"]\nsize = [8, 8]\n')
-    about = ["data.name=file", f"data.path={path}", "data.held_out=0.3"]
+    about = [
+        "data.name=file",
+        f"data.path={path}",
+        "data.held_out=0.3",
+        *BY_PART,
+        "data.pattern={label}/{part}_{index}.png",
+    ]
     return launch(load_experiment("tiny", [*about, *settings]), runs)
 
 
 def sounds_run(tmp_path, runs, *settings):
     rng = np.random.default_rng(0)
     files = {
-        f"{word}/{number}.wav": owned.sound(rng.integers(-20000, 20000, 200).cumsum() % 20000)
+        f"{word}/{PARTS[number % 3]}_{number}.wav": owned.sound(
+            rng.integers(-20000, 20000, 200).cumsum() % 20000
+        )
         for word in ("no", "yes")
         for number in range(60)
     }
     path = owned.write_tree(tmp_path / "words", files)
     (path / "schema.toml").write_text('labels = ["no", "yes"]\nrate_hz = 8000.0\nlength_s = 0.02\n')
-    about = ["data.name=file", f"data.path={path}", "data.held_out=0.3"]
+    about = [
+        "data.name=file",
+        f"data.path={path}",
+        "data.held_out=0.3",
+        *BY_PART,
+        "model.front=none",
+        "data.pattern={label}/{part}_{index}.wav",
+    ]
     return launch(load_experiment("tiny", [*about, *settings]), runs)
 
 
@@ -212,7 +222,6 @@ def test_a_record_is_drawn_as_what_it_is(tmp_path, runs, kind, monkeypatch):
         assert tape.nature.kind == kind
         found = reconstruct(run, tape, QUICK, lambda _: None)
         drawn = found["inversion"]
-        print(kind, drawn)
         near, far = drawn["reconstruction"][figure], drawn["nearest_stranger"][figure]
         assert drawn["method"] == "analytic"
         assert (near > far + 0.2) is not noise

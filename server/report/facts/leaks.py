@@ -1,0 +1,163 @@
+"""leakage.json -> findings; the same errors as in `evidence`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from server.report.facts.findings import (
+    Adversary,
+    Hidden,
+    Leakage,
+    Likeness,
+    Persons,
+)
+from server.report.facts.values import (
+    amount,
+    count,
+    interval,
+    likeness,
+    listed,
+    share,
+    share_or_none,
+    table,
+    text,
+    texts,
+)
+
+Document = Mapping[str, Any]
+Bytes = Callable[[str], bytes]  # a picture by its name in the run directory
+
+ADVERSARIES = ("final_model", "all_rounds", "server", "secure_sum", "malicious_client")
+GENERATORS = ("malicious_client", "server")
+MEASURES = {
+    "psnr_db": "PSNR, dB",
+    "ssim": "SSIM",
+    "correlation": "correlation over time",
+    "columns": "share of columns recovered",
+}
+
+
+def leakage(found: Document, picture: Bytes) -> Leakage:
+    """leakage.json."""
+    gap = table(found.get("train_test_gap", {}))
+    robustness = table(found.get("robustness", {}))
+    left_out = text(robustness.get("left_out", ""))
+    adversaries = tuple(_adversary(name, found[name]) for name in ADVERSARIES if name in found)
+    if not adversaries:
+        raise KeyError(ADVERSARIES[0])
+    return Leakage(
+        adversaries=adversaries,
+        gap=interval(gap["gap"], -1.0) if "gap" in gap else None,
+        train_accuracy=share_or_none(gap.get("train_accuracy")),
+        test_accuracy=share_or_none(gap.get("test_accuracy")),
+        likenesses=tuple(_likenesses(found, picture)),
+        robustness=()
+        if left_out
+        else tuple(
+            (form, tuple((name, interval(v)) for name, v in table(attacks).items()))
+            for form, attacks in robustness.items()
+        ),
+        robustness_left_out=left_out,
+        persons=_persons(table(found.get("final_model", {}).get("persons", {}))),
+        hidden=tuple(_hidden(table(found.get("attributes", {})))),
+    )
+
+
+def _persons(about: Document) -> Persons | None:
+    if not about:
+        return None
+    if "left_out" in about:
+        return Persons(left_out=text(about["left_out"]))
+    members, others = count(about["members"]), count(about["non_members"])
+    return Persons("", interval(about["auc"]), members, others, text(about["against"]))
+
+
+def _hidden(about: Document) -> Iterator[Hidden]:
+    """All columns on the mean, then each."""
+    if "columns" not in about:
+        return
+    kinds = ("members", "non_members", "of_membership")
+    yield Hidden("all, on the mean", *(interval(about[kind], -1.0) for kind in kinds))
+    for name, column in table(about["columns"]).items():
+        gains = (column[kind]["advantage"] for kind in kinds[:2])
+        figures = (interval(one, -1.0) for one in (*gains, column["of_membership"]))
+        yield Hidden(name, *figures)
+
+
+def _adversary(name: str, about: Document) -> Adversary:
+    if "left_out" in table(about):
+        return Adversary(name, left_out=text(about["left_out"]))
+    if "chosen_on_shadows" in about:
+        chosen, attacks = about["chosen_on_shadows"], about["attacks"]
+        by_auc, by_tpr = (table(attacks[chosen[key]]) for key in ("auc", "tpr"))
+        tried = [table(attack) for attack in attacks.values()]
+    else:
+        by_auc = by_tpr = table(about[about["reported"]])
+        tried = [by_auc]
+    proven = [attack["epsilon"] for attack in tried if attack.get("epsilon") is not None]
+    return Adversary(
+        name=name,
+        auc_attack=text(by_auc["attack"]),
+        auc=interval(by_auc["auc"]),
+        tpr_attack=text(by_tpr["attack"]),
+        tpr=interval(by_tpr["tpr_at_1_percent"]),
+        epsilon=max(map(amount, proven), default=None),
+        members=count(by_auc["members"]),
+        non_members=count(by_auc["non_members"]),
+        roc=tuple((share(f), share(t)) for f, t in listed(by_auc["roc"])),
+    )
+
+
+def _likenesses(found: Document, picture: Bytes) -> list[Likeness]:
+    told = []
+    if "inversion" in found:
+        told.append(_inversion(table(found["inversion"]), picture))
+    generators = table(found.get("generators", {}))
+    if "left_out" in generators:
+        return [*told, Likeness("generator", left_out=text(generators["left_out"]))]
+    rows = texts(generators.get("rows", ()))
+    played = [name for name in GENERATORS if name in generators]
+    return told + [_generator(name, table(generators[name]), rows, picture) for name in played]
+
+
+def _inversion(about: Document, picture: Bytes) -> Likeness:
+    if "left_out" in about:
+        return Likeness("inversion", left_out=text(about["left_out"]))
+    names = ("reconstruction", "nearest_stranger", "class_mean")
+    rows = [table(about[name]) for name in names]
+    measures = [
+        (title, tuple(likeness(row[key]) if key in row else None for row in rows))
+        for key, title in MEASURES.items()
+        if any(key in row for row in rows)
+    ]
+    drawn = text(about.get("picture", ""))  # of pictures only
+    return Likeness(
+        name="inversion",
+        method=text(about["method"]),
+        victims=count(about["victims"]),
+        controls=("nearest stranger of the class", "mean of the class"),
+        measures=tuple(measures),
+        p_value=share_or_none(about["p_nearer_than_strangers"]),
+        picture=drawn,
+        png=picture(drawn) if drawn else b"",
+        rows=texts(about.get("rows", ())),
+    )
+
+
+def _generator(name: str, about: Document, rows: tuple[str, ...], picture: Bytes) -> Likeness:
+    """The control of "how near is what was generated" is how near strangers' images are."""
+    frechet = ("frechet_to_victim", "frechet_victim_to_strangers")
+    nearest = ("nearest_to_victim", "nearest_stranger_to_victim")
+    return Likeness(
+        name=f"generator_{name}",
+        method="generative network (Hitaj et al. 2017)",
+        victims=count(about["federations"]),
+        controls=("strangers of the class",),
+        measures=(
+            ("Fréchet distance to the victim", tuple(amount(about[key]) for key in frechet)),
+            ("nearest distance to the victim", tuple(amount(about[key]) for key in nearest)),
+        ),
+        p_value=share_or_none(about["p_own_victim_nearer"]),
+        picture=text(about["picture"]),
+        png=picture(text(about["picture"])),
+        rows=rows,
+    )

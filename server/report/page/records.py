@@ -1,0 +1,98 @@
+"""What adversaries draw or guess of single records and persons."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from server.report.facts.facts import RunFacts
+from server.report.facts.findings import Likeness
+from server.report.page.blocks import Block, Picture, Prose, Table
+from server.report.words.units import Cell, number, ratio, share
+
+
+def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """Whether whole persons are told apart, beside whether their records are."""
+    rows: list[tuple[Cell, ...]] = []
+    for run in runs:
+        found = run.leakage.persons if run.leakage else None
+        if found is None:
+            continue
+        counted = f"{found.members:,} and {found.non_members:,}"
+        if found.left_out:
+            rows.append((run.label, "", "", f"not played: {found.left_out}"))
+        else:
+            rows.append((run.label, ratio(found.auc), counted, found.against))
+    if rows:
+        columns = ("run", "AUC over persons (95 %)", "members and strangers", "strangers are")
+        title = "Was a person trained on? Guessed from the last model and all of their records"
+        yield Table(title, columns, tuple(rows))
+
+
+def hidden_columns(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """What a model adds to guessing a hidden column of a table."""
+    for run in runs:
+        if not (run.leakage and run.leakage.hidden):
+            continue
+        rows = tuple(
+            (one.column, share(one.members), share(one.non_members), share(one.of_membership))
+            for one in run.leakage.hidden
+        )
+        columns = (
+            "hidden column",
+            "the model adds, of members (95 %)",
+            "of strangers (95 %)",
+            "right more often of members than of strangers (95 %)",
+        )
+        title = f"A hidden column guessed from the others and the label: {run.label}"
+        yield Table(title, columns, rows)
+
+
+LIKENESS = {
+    "inversion": "Drawn from one update: one record, one step",
+    "generator": "Generators",
+    "generator_malicious_client": "Drawn by a malicious client’s generator",
+    "generator_server": "Drawn by the server’s generator",
+}
+
+
+def reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """Pictures of one attack on several runs side by side; why others were not played."""
+    found = [(run, one) for run in runs if run.leakage for one in run.leakage.likenesses]
+    for name in dict.fromkeys(one.name for _, one in found):
+        drawn = [(run, one) for run, one in found if one.name == name and not one.left_out]
+        for run, one in drawn:
+            yield _picture(run, one, narrow=len(drawn) > 1, several=len(runs) > 1)
+        reasons = dict.fromkeys(one.left_out for _, one in found if one.name == name)
+        for reason in filter(None, reasons):
+            whom = ", ".join(
+                r.label for r, one in found if (one.name, one.left_out) == (name, reason)
+            )
+            yield Prose(f"{LIKENESS.get(name, name)}: not played against {whom}: {reason}.")
+
+
+def _picture(run: RunFacts, found: Likeness, narrow: bool, several: bool) -> Block:
+    title = LIKENESS.get(found.name, found.name) + (f": {run.label}" if several else "")
+    rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
+    table = Table(f"{title}: how near", ("measure", "reconstruction", *found.controls), rows)
+    if not found.picture:
+        return replace(table, title=f"{table.title}. {_caption(found)}")
+    if not found.png:
+        return Prose(f"{title}: the picture {found.picture} is not in the run directory.", "note")
+    return Picture(title, found.picture, found.png, found.rows, _caption(found), table, narrow)
+
+
+def _caption(found: Likeness) -> str:
+    num = "federations" if found.name.startswith("generator") else "victims"
+    told = [f"{found.method[:1].upper()}{found.method[1:]}, {found.victims} {num}."]
+    if found.p_value is not None:
+        nearer = found.p_value < 0.05
+        told.append(
+            f"{'Nearer' if nearer else 'Not shown to be nearer'} to its own victim than the "
+            "control "
+            f"(p = {found.p_value:.3g})."
+        )
+    if found.name == "inversion":
+        told.append(
+            "A reconstruction that is no nearer than a stranger’s record reveals a class, not a "
+            "person."
+        )
+    return " ".join(told)

@@ -1,0 +1,59 @@
+"""What a report tells of persons, hidden columns and records that are no pictures."""
+
+import json
+
+from reported import HOSTILE, Page, copy
+
+from server.commands.attack import attribute_table, membership_table, reconstruction_table
+from server.report import gather, to_html, to_markdown
+
+FIGURE = {"value": 0.25, "low": 0.125, "high": 0.375}
+OF_COLUMN = {
+    name: {"with_model": 0.5, "without": 0.25, "advantage": FIGURE}
+    for name in ("members", "non_members")
+}
+HIDDEN = {name: FIGURE for name in ("members", "non_members", "of_membership")} | {
+    "columns": {HOSTILE: OF_COLUMN | {"values": 3, "of_membership": FIGURE}}
+}
+PERSONS = {"auc": FIGURE, "members": 21, "non_members": 9, "against": "persons of the test set"}
+DRAWN = {
+    "method": "analytic", "victims": 32, "figure": "columns", "p_nearer_than_strangers": 0.25,
+    "reconstruction": {"columns": 0.875}, "nearest_stranger": {"columns": 0.5},
+    "class_mean": {"columns": 0.375},
+}  # fmt: skip
+
+
+def test_tables_and_persons_are_shown_as_such(folder):
+    run = copy(folder / "whole", "of-a-table")
+    found = json.loads((run.path / "leakage.json").read_text())
+    found["final_model"]["persons"] = PERSONS
+    found |= {"attributes": HIDDEN, "inversion": DRAWN, "generators": {"left_out": "no pictures"}}
+    run.keep("leakage.json", found)
+    facts = gather(["of-a-table"], folder)
+    html = to_html(facts)
+    page, label = Page(html), facts.runs[0].label
+    persons = "Was a person trained on? Guessed from the last model and all of their records"
+    assert page.value(persons, label, "AUC over persons (95 %)") == 0.25
+    assert page.cell(persons, label, "members and strangers")[0] == "21 and 9"
+    (hidden,) = [rows for title, rows in page.tables.items() if title.startswith("A hidden column")]
+    assert [row[0][0] for row in hidden[1:]] == ["all, on the mean", HOSTILE]
+    assert hidden[2][1][1] == 0.25
+    (drawn,) = [rows for title, rows in page.tables.items() if "one record, one step" in title]
+    assert drawn[1][0][0] == "share of columns recovered"
+    assert [cell[1] for cell in drawn[1][1:]] == [0.875, 0.5, 0.375]
+    assert HOSTILE not in html
+    assert "share of columns recovered" in to_markdown(facts)
+
+    assert membership_table(found).row_count == 6
+    assert reconstruction_table(found).row_count == 1
+    assert "share of columns" in str(reconstruction_table(found).title)
+    assert attribute_table(HIDDEN).row_count == 2
+
+
+def test_persons_that_were_not_told_apart_say_why(folder):
+    run = copy(folder / "whole", "of-few")
+    found = json.loads((run.path / "leakage.json").read_text())
+    found["final_model"]["persons"] = {"left_out": "2 persons were trained on"}
+    run.keep("leakage.json", found)
+    page = Page(to_html(gather(["of-few"], folder)))
+    assert "not played: 2 persons were trained on" in page.words
