@@ -120,7 +120,7 @@ def filled(x_NF: Tensor, column: Column, code: int, nature: Nature) -> Tensor:
     else:
         x[:, column.start] = column.flags[code - BINS]
         x[:, column.start + 1 + code - BINS] = 1.0
-    return x
+    return nature.settled(x)
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@
 
 FGSM (Goodfellow et al. 2015): one step along the sign of the gradient. PGD (Madry et al. 2018):
 several, from two starts, always kept within epsilon (L-infinity) and within the public range.
-Epsilon is in units of that range. Of a table numbers move; a category is one of its values, and a
-little of another has no meaning.
+Epsilon is in units of that range. Of a table numbers move, and their knots with them; a category is
+one of its values, and a little of another has no meaning.
 
 Where a model has no gradient of its own, that of one much like it is followed: `through` (Athalye,
 Carlini and Wagner 2018, BPDA). What counts is the model's own answers.
@@ -34,7 +34,7 @@ def may_move(x: Tensor, nature: Nature) -> Tensor:
     moving = torch.zeros_like(x)
     for column in nature.columns:
         if not column.values:
-            flags = x[:, column.start + 1 : column.start + column.width]
+            flags = x[:, column.start + 1 : column.start + 1 + len(column.flags)]
             moving[:, column.start] = (flags.sum(1) == 0).to(x.dtype)
     return moving
 
@@ -42,7 +42,8 @@ def may_move(x: Tensor, nature: Nature) -> Tensor:
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, nature: Nature = PIXELS) -> Tensor:
     """Records [B, ...], each number moved by `epsilon` of its range to where the loss grows."""
     reach = epsilon * (nature.high - nature.low) * may_move(x, nature)
-    return (x + reach * _slope(model, x, y).sign()).clamp(nature.low, nature.high)
+    moved = x + reach * _slope(model, x, y, nature).sign()
+    return nature.settled(moved.clamp(nature.low, nature.high))
 
 
 def pgd(
@@ -64,14 +65,14 @@ def pgd(
     shift = reach * (2 * torch.rand(x.shape, generator=generator) - 1)
     worst, most = x, _errors(model, x, y)
     for start in (fgsm(followed, x, y, epsilon, nature), (x + shift).clamp(low, high)):
-        at = start
+        at = nature.settled(start)
         for step in range(STEPS + 1):
             found = _errors(model, at, y)
             worst = torch.where((found > most).view(-1, *[1] * (x.dim() - 1)), at, worst)
             most = torch.maximum(found, most)
             if step < STEPS:
-                at = at + 2.5 / STEPS * reach * _slope(followed, at, y).sign()
-                at = at.clamp(x - reach, x + reach).clamp(low, high)
+                at = at + 2.5 / STEPS * reach * _slope(followed, at, y, nature).sign()
+                at = nature.settled(at.clamp(x - reach, x + reach).clamp(low, high))
     return worst
 
 
@@ -116,9 +117,10 @@ def rounded(model: nn.Module, bits: int) -> nn.Module:
     return model
 
 
-def _slope(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def _slope(model: nn.Module, x: Tensor, y: Tensor, nature: Nature) -> Tensor:
     x = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), [x])
+    error = F.cross_entropy(model(nature.settled(x)), y, reduction="sum")
+    (slope,) = torch.autograd.grad(error, [x])
     return slope
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ Weights = dict[str, NDArray]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs [B, K], targets [B, ...] -> [B]
+ABSENT = 0.0  # what stands for a number that is missing, beside its flag
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Column:
     Attributes:
         start, width: its place among the inputs, and how many numbers it has there.
         values: of a category, one-hot: how many it has, missing counted; 0 is a number, which
-            stands at `start`, and after it flags.
-        flags: of a number: its value where a flag is set (that it is the least, or missing).
+            stands at `start`, and after it flags, and after them knots.
+        flags: of a number: its value where a flag is set: that it is the least, or `ABSENT`.
+        knots: of a number: how near it is to each of so many points of its range, equally far
+            apart; 0 where it is missing.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Column:
     width: int
     values: int = 0
     flags: tuple[float, ...] = ()
+    knots: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,30 @@ class Nature:
     low: float = 0.0
     high: float = 1.0
     columns: tuple[Column, ...] = ()
+
+    def settled(self, x: Tensor) -> Tensor:
+        """Records [B, ...] of which each number's knots say what the number itself does.
+
+        Whoever alters a number alters what else is told of it; derivatives pass.
+        """
+        bent = [column for column in self.columns if column.knots]
+        if not bent:
+            return x
+        parts, at = [], 0
+        for column in bent:
+            first = column.start + 1 + len(column.flags)
+            parts += [x[:, at:first], self._knots(x, column)]
+            at = first + column.knots
+        return torch.cat([*parts, x[:, at:]], 1)
+
+    def _knots(self, x: Tensor, column: Column) -> Tensor:
+        share = (x[:, column.start, None] - self.low) / (self.high - self.low)
+        points = torch.arange(column.knots, dtype=x.dtype)
+        near = (1 - (share * (column.knots - 1) - points).abs()).clamp(min=0)
+        if ABSENT in column.flags:
+            place = column.start + 1 + column.flags.index(ABSENT)
+            near = near * (x[:, place, None] <= 0.5)
+        return near
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:

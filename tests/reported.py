@@ -7,8 +7,9 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-from server.adversary import adversaries, generators
+from server.adversary import adversaries
 from server.adversary.auditing import audit_of
+from server.adversary.reconstruction import generators
 from server.cost import cost_of_run
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment

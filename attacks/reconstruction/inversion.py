@@ -62,7 +62,8 @@ def invert(
         optimizer = torch.optim.Adam([x], lr=RATE * (high - low))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         for _ in range(STEPS):
-            error = loss(model(x), x.flatten(1) if y is None else y).sum()
+            read = nature.settled(x)
+            error = loss(model(read), read.flatten(1) if y is None else y).sum()
             gradients = torch.autograd.grad(error, parameters, create_graph=True)
             found = torch.cat([g.flatten() for g in gradients])
             cost = 1 - found @ flat / found.norm().clamp(min=1e-12)

@@ -63,7 +63,8 @@ def correlation(a_NCL: Tensor, b_NCL: Tensor) -> Tensor:
 
 def columns_recovered(a_NF: Tensor, b_NF: Tensor, nature: Nature) -> Tensor:
     """The share of a table's columns that are alike [N]: the same category; a number within `NEAR`
-    of its public range (on the log scale where a model reads it so), with the same flags."""
+    of its public range (on the log scale where a model reads it so), with the same flags. Its knots
+    say nothing more."""
     alike = []
     for column in nature.columns:
         place = slice(column.start, column.start + column.width)
@@ -72,7 +73,8 @@ def columns_recovered(a_NF: Tensor, b_NF: Tensor, nature: Nature) -> Tensor:
             alike.append(a.argmax(1) == b.argmax(1))
         else:
             near = (a[:, 0] - b[:, 0]).abs() <= NEAR * (nature.high - nature.low) + 1e-6
-            alike.append(near & ((a[:, 1:] > 0.5) == (b[:, 1:] > 0.5)).all(1))
+            flags = slice(1, 1 + len(column.flags))
+            alike.append(near & ((a[:, flags] > 0.5) == (b[:, flags] > 0.5)).all(1))
     return torch.stack(alike).double().mean(0)
 
 

@@ -7,10 +7,7 @@ shadows           shadow models kept beside the runs
 stages            what is done of an attack, kept
 adversaries       who they are, and what each finds
 answers           hidden columns and altered records, by what the last model says
-reconstructions   what could be drawn from a run's updates
-inversions        from one record's gradient
-generators        from what a generator learns of a victim
-victims           what both share
+reconstruction/   what could be drawn from a run's updates
 auditing          a run's mechanism before the auditor
 devices           its device's training, as the auditor calls it
 servers           its server's release and strategy, too

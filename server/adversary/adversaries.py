@@ -27,11 +27,11 @@ from attacks.tape import Tape
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
 from server.adversary.answers import on_answers, on_attributes
-from server.adversary.reconstructions import reconstruct
+from server.adversary.reconstruction.play import reconstruct
+from server.adversary.reconstruction.victims import require_enough
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
 from server.adversary.stages import done_once, mark_of
-from server.adversary.victims import require_enough
 from server.experiment.idle import require_effect
 from server.run.directory import Run
 

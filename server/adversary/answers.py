@@ -10,8 +10,8 @@ from attacks.settings import Attack
 from attacks.tape import Tape
 from clients.protocol import Form
 from clients.training.net import build
-from server.adversary.reconstructions import why_no_gradient
-from server.adversary.victims import Found
+from server.adversary.reconstruction.play import why_no_gradient
+from server.adversary.reconstruction.victims import Found
 from server.run.directory import Run
 
 ANSWERS = 500  # records that are altered

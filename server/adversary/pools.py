@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.membership.persons import LEAST
-from attacks.tape import Bools, Column, Nature, Sample
+from attacks.tape import ABSENT, Bools, Column, Nature, Sample
 from clients.data.dataset import Dataset
 from clients.data.encodings import Columns
 from clients.training.losses import LOSSES
@@ -34,9 +34,11 @@ def nature_of(dataset: Dataset) -> Nature:
     columns = []
     told = dataset.encoding.schema.columns.items()
     for (name, column), start, width in zip(told, starts, dataset.columns, strict=False):
-        flags = () if column.values else (low,) * column.log + (0.0,) * bool(column.missing)
-        values = width if column.values else 0
-        columns.append(Column(name, int(start), width, values, flags))
+        if column.values:
+            columns.append(Column(name, int(start), width, values=width))
+            continue
+        flags = (low,) * column.log + (ABSENT,) * bool(column.missing)
+        columns.append(Column(name, int(start), width, flags=flags, knots=column.knots))
     return Nature(dataset.kind, dataset.shape, low, columns=tuple(columns))
 
 

@@ -8,11 +8,22 @@ from torch import nn
 from attacks import attributes
 from attacks.attributes import codes_of, filled, infer_attributes, num_values, paired
 from attacks.tape import Column, Nature, Sample
+from clients.data.bounds import Schema
+from clients.data.encodings import Columns
 
 AGE = Column("age", 0, 1)
 DOSE = Column("dose", 1, 3, flags=(-1.0, 0.0))
 WARD = Column("ward", 4, 3, values=3)
 NATURE = Nature("table", (7,), -1.0, columns=(AGE, DOSE, WARD))
+# The same where numbers are told by knots too: age has 3, and dose 5.
+BENT = Nature(
+    "table", (15,), -1.0,
+    columns=(
+        Column("age", 0, 4, knots=3),
+        Column("dose", 4, 8, flags=(-1.0, 0.0), knots=5),
+        Column("ward", 12, 3, values=3),
+    ),
+)  # fmt: skip
 
 
 def table(num, seed=0):
@@ -49,6 +60,41 @@ def test_what_is_filled_in_is_read_again():
             assert (codes_of(filled(x, column, code, NATURE), column, NATURE) == code).all()
         kept = [i for i in range(7) if not column.start <= i < column.start + column.width]
         assert torch.equal(filled(x, column, 0, NATURE)[:, kept], x[:, kept])
+
+
+def test_what_is_filled_in_is_what_a_schema_encodes():
+    """Knots follow the number: at its middle, at its least, and where it is missing."""
+    told = {"low": 0.0, "high": 100.0}
+    schema = Schema.model_validate(
+        {
+            "columns": {
+                "age": {**told, "knots": 3},
+                "dose": {**told, "log": True, "missing": ["NA"], "knots": 5},
+                "ward": {"values": ["north", "south", "west"]},
+            }
+        }
+    )
+    encoded = Columns(schema)
+    rng = torch.Generator().manual_seed(0)
+    numbers = 2 * torch.rand((30, 2), generator=rng) - 1
+    rows = torch.cat([numbers, torch.randint(0, 3, (30, 1), generator=rng).float()], 1)
+    rows[::3, 1], rows[1::3, 1] = torch.nan, -1.0
+    x = encoded(rows)
+    assert x.shape[1:] == BENT.shape
+    assert torch.equal(BENT.settled(x), x)
+    age, dose, _ = BENT.columns
+    for code in range(attributes.BINS):
+        middle = -1 + 2 * (code + 0.5) / attributes.BINS
+        for place, column in enumerate((age, dose)):
+            other = rows.clone()
+            other[:, place] = middle
+            assert torch.allclose(filled(x, column, code, BENT), encoded(other), atol=1e-6)
+    for flag, value in enumerate((-1.0, torch.nan)):
+        other = rows.clone()
+        other[:, 1] = value
+        code = attributes.BINS + flag
+        assert torch.equal(filled(x, dose, code, BENT), encoded(other))
+        assert (codes_of(encoded(other), dose, BENT) == code).all()
 
 
 def test_a_memory_gives_hidden_columns_away_and_a_stranger_to_it_does_not():

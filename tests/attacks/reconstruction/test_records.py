@@ -18,6 +18,10 @@ TABLE = Nature(
     columns=(Column("age", 0, 1), Column("dose", 1, 2, flags=(-1.0,)), Column("ward", 3, 3, 3)),
 )  # fmt: skip
 ROW = torch.tensor([[0.5, -1.0, 1.0, 0.0, 1.0, 0.0]])
+BENT = Nature(
+    "table", (8,), -1.0,
+    columns=(Column("dose", 0, 5, flags=(0.0,), knots=3), Column("ward", 5, 3, 3)),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -103,3 +107,47 @@ def test_of_a_table_only_numbers_move_and_not_what_is_flagged():
         assert moved[:, 2:].max() == 0
         assert moved[0, 1] == 0
     assert evasion.pgd(model, rows, torch.tensor([0, 1]), 0.1, TABLE).abs().max() <= 1
+
+
+def test_of_a_bent_number_the_number_itself_counts():
+    row = BENT.settled(torch.tensor([[0.5, 0, 0, 0, 0, 0, 1.0, 0]]))
+    assert row[0].tolist() == [0.5, 0, 0, 0.5, 0.5, 0, 1, 0]
+    noisy = row.clone()
+    noisy[0, 2:5] = torch.tensor([0.9, 0.1, 0.7])
+    assert likeness.alike(noisy, row, BENT).item() == 1
+    noisy[0, 0] = 0.3
+    assert likeness.alike(noisy, row, BENT).item() == 0.5
+
+
+def test_a_number_is_altered_with_its_knots():
+    """The model reads knots alone: who moves the number only would turn no answer."""
+    torch.manual_seed(0)
+    rows = torch.zeros(40, 8)
+    rows[:, 0] = torch.linspace(-0.9, 0.9, 40)
+    rows[::5, :2], rows[:, 5] = torch.tensor([0.0, 1.0]), 1.0
+    rows = BENT.settled(rows)
+    model = nn.Linear(8, 2, bias=False)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.weight[0, 2], model.weight[1, 4] = 1.0, 1.0
+    y = (rows[:, 0] > 0).long()
+    for attack in (evasion.fgsm, evasion.pgd):
+        altered = attack(model, rows, y, 0.1, BENT)
+        assert torch.allclose(BENT.settled(altered), altered)
+        assert torch.equal(altered[::5], rows[::5])  # missing, and so it stays
+        assert (altered[:, 0] - rows[:, 0]).abs().max() <= 0.2 + 1e-6
+        assert torch.equal(altered[:, 5:], rows[:, 5:])
+        near = (rows[:, 0].abs() < 0.19) & (rows[:, 1] == 0)
+        assert (model(altered).argmax(1) != y)[near].all()
+
+
+def test_a_bent_row_is_drawn_from_a_gradient():
+    """What is sought has the knots that its numbers say."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(8, 16, bias=False), nn.Tanh(), nn.Linear(16, 2))
+    row = BENT.settled(torch.tensor([[-0.4, 0, 0, 0, 0, 0, 1.0, 0]]))
+    y = torch.tensor([1])
+    error = nn.functional.cross_entropy(model(row), y)
+    target = torch.autograd.grad(error, list(model.parameters()))
+    drawn = inversion.invert(model, target, y, BENT, 0)
+    assert likeness.alike(drawn[None], row, BENT).item() == 1

@@ -73,12 +73,12 @@ def test_shadows_are_used_again(privet, runs, monkeypatch):
 
 def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     """The whole road of the reconstruction, without DP: inversion is nearly exact."""
-    from server.adversary import generators, reconstructions
+    from server.adversary.reconstruction import generators, play
 
     monkeypatch.setattr(generators, "GAN_ROUNDS", 2)
     monkeypatch.setattr(generators, "GAN_PAIRS", 1)
     run = launch(load_experiment("tiny", ["federation.rounds=1", "budget.unit=none"]), runs)
-    found = reconstructions.reconstruct(run, replay(run), Attack(), lambda _: None)
+    found = play.reconstruct(run, replay(run), Attack(), lambda _: None)
     inverted = found["inversion"]
     assert inverted["reconstruction"]["psnr_db"] > 60
     assert inverted["nearest_stranger"]["psnr_db"] < 25
@@ -107,14 +107,14 @@ def test_streams_are_attacked_through_their_mean(runs):
 
 def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     """The server's own attacks are left out, with the reason; a malicious client still plays."""
-    from server.adversary import generators, reconstructions
+    from server.adversary.reconstruction import generators, play
 
     monkeypatch.setattr(generators, "GAN_ROUNDS", 1)
     monkeypatch.setattr(generators, "GAN_PAIRS", 1)
     settings = ["federation.rounds=1", "federation.secure_aggregation=masks"]
     run = launch(load_experiment("tiny", settings), runs)
     tape, means = replay(run), Attack(candidates=300)
-    found = reconstructions.reconstruct(run, tape, means, lambda _: None)
+    found = play.reconstruct(run, tape, means, lambda _: None)
     assert "no single client" in found["inversion"]["left_out"]
     assert "no single client" in found["server_generator"]["left_out"]
     assert set(found["generators"]) == {"malicious_client", "rows"}

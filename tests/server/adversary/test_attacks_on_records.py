@@ -1,4 +1,4 @@
-"""Attacks on a run whose records are no grey pictures: tables, windows, sounds, colour."""
+"""Attacks on a run whose records are rows of a table: hidden columns, persons, every task."""
 
 import dataclasses
 
@@ -8,9 +8,7 @@ import pytest
 
 from attacks.membership.shadows import train_shadows
 from attacks.settings import Attack
-from server.adversary import adversaries, generators
-from server.adversary.answers import on_answers
-from server.adversary.reconstructions import reconstruct
+from server.adversary import adversaries
 from server.adversary.replay import replay
 from server.adversary.shadows import shadows_of
 from server.engines.launch import launch
@@ -22,6 +20,7 @@ high = 10.0
 [columns.age]
 low = 0.0
 high = 100.0
+knots = 4
 [columns.dose]
 low = 0.0
 high = 1000.0
@@ -141,95 +140,3 @@ def test_shadows_of_every_task_are_what_the_runs_own_code_trains(tmp_path, runs,
     slow = dataclasses.replace(tape.recipe, plain=False)
     one_by_one = train_shadows(dataclasses.replace(tape, recipe=slow), 2, seed=5)
     assert np.allclose(together.phi, one_by_one.phi, atol=2e-3)
-
-
-def windows_run(tmp_path, runs, *settings):
-    """A person's swing has a form and a pace of its own."""
-    rng, rows = np.random.default_rng(0), ["person,label,x,y"]
-    for person in range(12):
-        for label in (1, 2):
-            form = rng.uniform(-1, 1, (160, 2)).cumsum(0)
-            form /= np.abs(form).max()
-            rows += [f"{person},{label},{x:.4f},{y:.4f}" for x, y in form]
-    path = owned.write_table(tmp_path / "swing.csv", rows)
-    (tmp_path / "swing.schema.toml").write_text(
-        "labels = [1, 2]\nrate_hz = 50.0\n"
-        + "".join(f"[columns.{axis}]\nlow = -2.0\nhigh = 2.0\n" for axis in "xy")
-    )
-    about = [
-        "data.name=file", f"data.path={path}", "data.target=label", "data.person=person",
-        "data.windows.length=16", "data.windows.step=16", "data.held_out=0.3",
-        'data.test.person=["9", "10", "11"]',
-    ]  # fmt: skip
-    return launch(load_experiment("tiny", [*about, *settings]), runs)
-
-
-PARTS, BY_PART = ("train", "train", "test"), ["data.test.part=test"]
-
-
-def pictures_run(tmp_path, runs, *settings):
-    files = {
-        f"{kind}/{PARTS[number % 3]}_{number}.png": owned.picture(number + 1000 * place)
-        for place, kind in enumerate(("cat", "dog"))
-        for number in range(60)
-    }
-    path = owned.write_tree(tmp_path / "pets", files)
-    (path / "schema.toml").write_text('labels = ["cat", "dog"]\nsize = [8, 8]\n')
-    about = [
-        "data.name=file",
-        f"data.path={path}",
-        "data.held_out=0.3",
-        *BY_PART,
-        "data.pattern={label}/{part}_{index}.png",
-    ]
-    return launch(load_experiment("tiny", [*about, *settings]), runs)
-
-
-def sounds_run(tmp_path, runs, *settings):
-    rng = np.random.default_rng(0)
-    files = {
-        f"{word}/{PARTS[number % 3]}_{number}.wav": owned.sound(
-            rng.integers(-20000, 20000, 200).cumsum() % 20000
-        )
-        for word in ("no", "yes")
-        for number in range(60)
-    }
-    path = owned.write_tree(tmp_path / "words", files)
-    (path / "schema.toml").write_text('labels = ["no", "yes"]\nrate_hz = 8000.0\nlength_s = 0.02\n')
-    about = [
-        "data.name=file",
-        f"data.path={path}",
-        "data.held_out=0.3",
-        *BY_PART,
-        "model.front=none",
-        "data.pattern={label}/{part}_{index}.wav",
-    ]
-    return launch(load_experiment("tiny", [*about, *settings]), runs)
-
-
-RUNS = {"window": windows_run, "picture": pictures_run, "sound": sounds_run}
-
-
-@pytest.mark.parametrize("kind", RUNS)
-def test_a_record_is_drawn_as_what_it_is(tmp_path, runs, kind, monkeypatch):
-    """From the update of one: nearly exact without noise, and no nearer than strangers with it."""
-    monkeypatch.setattr(generators, "GAN_ROUNDS", 1)
-    monkeypatch.setattr(generators, "GAN_PAIRS", 1)
-    figure = {"picture": "psnr_db"}.get(kind, "correlation")
-    for noise in (False, True):
-        run = RUNS[kind](tmp_path, runs, *(DP if noise else LEAKS[3:]), "federation.clients=2")
-        tape = replay(run)
-        assert tape.nature.kind == kind
-        found = reconstruct(run, tape, QUICK, lambda _: None)
-        drawn = found["inversion"]
-        near, far = drawn["reconstruction"][figure], drawn["nearest_stranger"][figure]
-        assert drawn["method"] == "analytic"
-        assert (near > far + 0.2) is not noise
-        assert (drawn["p_nearer_than_strangers"] < 0.01) is not noise
-        assert ("picture" in drawn) is (kind == "picture")
-        if kind == "picture":
-            assert found["generators"]["malicious_client"]["psnr_db_to_victim"] > 0
-        else:
-            assert f"a record is a {kind}" in found["generators"]["left_out"]
-        answers = on_answers(run, tape)["robustness"]["as trained"]
-        assert answers["pgd 0.1"]["value"] <= answers["fgsm 0.1"]["value"]

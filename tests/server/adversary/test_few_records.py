@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attacks.tape import Nature, Sample
-from server.adversary import generators
+from server.adversary.reconstruction import generators
 
 ROUND = ("-s", "federation.rounds=1")
 

@@ -8,11 +8,11 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from server.report import gather, to_html
-from server.report.facts import evidence
+from server.report.facts import evidence, leaks
 from server.report.facts.values import UNREADABLE
 
 FINDINGS = {
-    "leakage.json": lambda found: evidence.leakage(found, lambda name: b""),
+    "leakage.json": lambda found: leaks.leakage(found, lambda name: b""),
     "audit.json": evidence.audit,
     "cost.json": lambda found: tuple(map(evidence.cost, found)),
     "inference.json": lambda found: tuple(evidence.encrypted(*pair) for pair in found.items()),

@@ -18,7 +18,7 @@ from clients.training.net import fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
-from server.adversary.victims import Found, likeness_of, open_ended, some_of
+from server.adversary.reconstruction.victims import Found, likeness_of, open_ended, some_of
 from server.run.directory import Run
 
 VICTIMS = {True: 32, False: 4}  # analytic inversion is quick, iterative is not

@@ -11,9 +11,9 @@ from attacks.settings import Attack
 from attacks.tape import Tape
 from clients.data.sets import load
 from clients.models import name_front
-from server.adversary import generators
-from server.adversary.inversions import invert_updates
-from server.adversary.victims import Found
+from server.adversary.reconstruction import generators
+from server.adversary.reconstruction.inversions import invert_updates
+from server.adversary.reconstruction.victims import Found
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 

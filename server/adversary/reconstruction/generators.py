@@ -26,8 +26,8 @@ from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
+from server.adversary.reconstruction.victims import Found, likeness_of, open_ended
 from server.adversary.replay import reply, simulate
-from server.adversary.victims import Found, likeness_of, open_ended
 from server.experiment.experiment import Experiment, Federation
 from server.run.directory import Run
 
