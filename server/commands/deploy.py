@@ -28,9 +28,12 @@ def new_keys(
 def link(
     keys: Keys,
     host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="For nodes, and nothing but what nodes ask")] = 9093,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="For nodes, and nothing but what nodes ask")
+    ] = 9093,
     control_port: Annotated[
-        int, typer.Option(help="For runs, on 127.0.0.1: who reaches it may start one")
+        int,
+        typer.Option(min=1, max=65535, help="For runs, on 127.0.0.1: who reaches it may start one"),
     ] = 9092,
     database: Annotated[
         Path | None, typer.Option(help="File that outlives the SuperLink; else it forgets")
@@ -92,7 +95,9 @@ def node(
     fewest_members: Annotated[
         int, typer.Option(min=3, help="Take part in sums of so many members at least")
     ] = 3,
-    port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of this machine's own use; 0: a free one")
+    ] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
     from clients.data.schema import state

@@ -12,7 +12,7 @@ def serve(
     run: RunName,
     scheme: Scheme = "ckks",
     host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one")] = 8470,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8470,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
     timeout: Annotated[
