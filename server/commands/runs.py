@@ -2,13 +2,16 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from privacy.documents import to_json
 from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+
+if TYPE_CHECKING:
+    from server.run.directory import Run
 
 
 def run(
@@ -42,12 +45,13 @@ def resume(run: RunName, runs: Runs = None, trust: Trust = False) -> None:
 
 
 def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
-    """What a run reached and what it spent."""
+    """What a run reached, what it spent, and what attacks found."""
     from server.console import fact_table, out
     from server.run.directory import find_run, runs_folder
     from server.run.summary import summarise
 
-    facts = dataclasses.asdict(summarise(find_run(run, runs_folder(runs))))
+    found = find_run(run, runs_folder(runs))
+    facts = dataclasses.asdict(summarise(found)) | _leaks(found)
     if as_json:
         print(to_json(facts, indent=1))
         return
@@ -58,6 +62,21 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     facts["warnings"] = "; ".join(facts["warnings"]) or None
     facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
+
+
+def _leaks(found: "Run") -> dict[str, str]:
+    """What `privet attack` found, a line each; nothing before."""
+    told = found.leakage
+    if not told:
+        return {}
+    from server.report.facts.leaks import leakage
+    from server.report.facts.values import UNREADABLE, why
+    from server.report.words.leaks import leaks_of
+
+    try:
+        return leaks_of(leakage(told, lambda picture: b""))
+    except UNREADABLE as error:
+        return {"attacked": f"leakage.json cannot be read: {why(error)}; attack the run again"}
 
 
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:

@@ -5,6 +5,7 @@ import json
 from reported import HOSTILE, Page, copy
 
 from server.commands.attack import attribute_table, membership_table, reconstruction_table
+from server.commands.runs import show
 from server.report import gather, to_html, to_markdown
 
 FIGURE = {"value": 0.25, "low": 0.125, "high": 0.375}
@@ -57,3 +58,31 @@ def test_persons_that_were_not_told_apart_say_why(folder):
     run.keep("leakage.json", found)
     page = Page(to_html(gather(["of-few"], folder)))
     assert "not played: 2 persons were trained on" in page.words
+
+
+def test_show_tells_what_leaks_in_a_line_each(folder, capsys):
+    run = copy(folder / "whole", "shown")
+    found = json.loads((run.path / "leakage.json").read_text())
+    found["final_model"]["persons"] = PERSONS
+    found |= {"attributes": HIDDEN, "inversion": DRAWN, "generators": {"left_out": "no pictures"}}
+    run.keep("leakage.json", found)
+    show("shown", as_json=True, runs=folder)
+    told = json.loads(capsys.readouterr().out)
+    assert told["membership"].startswith("AUC 0.")
+    assert told["persons"] == (
+        "AUC 0.250 (0.125 to 0.375) (21 trained on, 9 persons of the test set)"
+    )
+    assert f"most of {HOSTILE} +25.0 (+12.5 to +37.5)" in told["hidden columns"]
+    drawn = "88% of columns right, strangers and the class's mean at best 50% of columns right"
+    assert f"by inversion {drawn} (p = 0.25)" in told["drawn from updates"]
+    assert "no generator: no pictures" in told["drawn from updates"]
+    show("shown", runs=folder)
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in told if line in ("membership", "hidden columns"))
+
+    found["inversion"]["victims"] = "many"
+    run.keep("leakage.json", found)
+    show("shown", as_json=True, runs=folder)
+    told = json.loads(capsys.readouterr().out)
+    assert told["attacked"].startswith("leakage.json cannot be read: 'many' is not a count")
+    assert "membership" not in told
