@@ -11,11 +11,13 @@ these people.
 Shapes: N records, F inputs, V values.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ RECORDS = 500  # of members, and of others
 KNOWN = 4000  # records that the guess without a model is learned from
 BINS = 10  # of a number's public range; which one is guessed
 MOST_VALUES = 64
+ITERATIONS = 200  # of the logistic regression
 FLOOR = 1e-4  # chance of a value that no known record has
 Z = 1.96  # 95 %
 
@@ -177,11 +180,12 @@ def _chances(x: NDArray, code: NDArray, asked: NDArray, values: int) -> NDArray[
     tried = np.arange(len(x)) % 3 == 0
     commonest = np.bincount(code[~tried], minlength=values).argmax()
     found = np.full((len(asked), values), FLOOR)
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a guess, however near its best
         if len(np.unique(code[~tried])) > 1:
-            guess = LogisticRegression(max_iter=200).fit(x[~tried], code[~tried])
+            guess = LogisticRegression(max_iter=ITERATIONS).fit(x[~tried], code[~tried])
             if guess.score(x[tried], code[tried]) > (code[tried] == commonest).mean():
-                guess = LogisticRegression(max_iter=200).fit(x, code)
+                guess = LogisticRegression(max_iter=ITERATIONS).fit(x, code)
                 found[:, guess.classes_] += guess.predict_proba(asked)
                 return found
     return found + np.bincount(code, minlength=values) / len(code)

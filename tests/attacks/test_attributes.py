@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from attacks import attributes
@@ -132,6 +133,14 @@ def test_what_all_people_have_in_common_is_no_advantage():
     assert ward["members"]["without"] > 0.55
     assert ward["members"]["advantage"]["low"] < 0.05
     assert ward["of_membership"]["low"] < 0 < ward["of_membership"]["high"]
+
+
+def test_a_guess_that_is_still_improving_warns_nobody(monkeypatch, recwarn):
+    monkeypatch.setattr(attributes, "ITERATIONS", 1)
+    x, y = table(200)
+    model = nn.Linear(7, 2)
+    infer_attributes(model, sample(x, y), np.arange(200) < 100, sample(x, y), NATURE, 0)
+    assert not [one for one in recwarn.list if issubclass(one.category, ConvergenceWarning)]
 
 
 def test_columns_that_do_not_vary_are_left_out(monkeypatch):

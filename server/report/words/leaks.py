@@ -65,11 +65,14 @@ def _hidden(found: Leakage) -> str:
 
 
 def _drawn(found: Leakage) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
     for one in found.likenesses:
         if one.left_out:
-            yield f"no {one.name.replace('_', ' ')}: {one.left_out}"
+            reasons.setdefault(one.left_out, []).append(one.name.replace("_", " "))
         elif one.name == "inversion" and one.measures:
             yield _inversion(one)
+    for reason, names in reasons.items():
+        yield f"no {' or '.join(names)}: {reason}"
 
 
 def _inversion(one: Likeness) -> str:
