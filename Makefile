@@ -9,7 +9,7 @@ BIN := .venv/bin
 .PHONY: demo story test check accept bench clean
 
 # What privacy costs, and whether it holds: the commands that a user would type. A cell that fails
-# does not stop the story; the report tells it, and then `demo` fails. FAST=1 tells less, in 5 minutes.
+# does not stop the story; the report tells it, and then `demo` fails. FAST=1 tells less, in 4 minutes.
 ifdef FAST
 STORY := fast
 EPSILON := 3
