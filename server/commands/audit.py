@@ -11,7 +11,7 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust
     """Audit the DP of a run, or of an experiment, by its own code; exit status 1 if it fails."""
     from server.adversary.auditing import audit_of, subject
     from server.console import Columns, out
-    from server.experiment.promise import caveat_of
+    from server.experiment.promise import BY_CHANCE, caveat_of
     from server.run.directory import runs_folder
     from server.run.origin import admit_model, require_trust
     from server.run.summary import summarise
@@ -35,8 +35,12 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust
         table = Columns("lower bound", "epsilon", "assumes")
         for bound in done.bounds:
             table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
-        table.add_row("claimed", f"{done.epsilon:.2f}", f"for {done.steps} steps")
+        claimed = f"{done.epsilon:.2f}" if done.epsilon >= 0.1 else f"{done.epsilon:.2g}"
+        table.add_row("claimed", claimed, f"for {done.steps} steps")
         out.print(table)
+        above = [bound.name for bound in done.bounds if bound.epsilon > done.epsilon]
+        if above and done.passed:
+            out.print(f"{', '.join(above)}: above the claim, {BY_CHANCE}", highlight=False)
         for warning in summarise(found_run).warnings if found_run else ():
             out.print(f"warning: {warning}", highlight=False)
         if caveat := caveat_of(experiment):

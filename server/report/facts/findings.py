@@ -162,6 +162,14 @@ class Audit:
         """The greatest lower bound."""
         return max(self.bounds, key=lambda b: b.epsilon, default=None)
 
+    @property
+    def by_chance(self) -> bool:
+        """Is a bound above the claim, by no more than chance allows where several are tried?
+
+        An audit fails by bounds that hold but once in 10,000; these hold but once in 20.
+        """
+        return self.passed and self.best is not None and self.best.epsilon > self.epsilon
+
 
 @dataclass(frozen=True)
 class Phase:

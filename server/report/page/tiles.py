@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.experiment.promise import EVALUATED
+from server.experiment.promise import BY_CHANCE, EVALUATED
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.findings import Adversary
 from server.report.page.devices import SCHEMES
@@ -32,8 +32,9 @@ def tiles_of(facts: Facts) -> tuple[Tile, ...]:
         delta += f"; outside it: {EVALUATED}" * (EVALUATED in run.outside)
         tiles.append(Tile("ε claimed", number(run.epsilon), delta))
         best = run.audit.best if run.audit else None
+        more = f"; {BY_CHANCE}" if run.audit and run.audit.by_chance else ""
         tiles.append(
-            Tile("ε proven, at least", number(best.epsilon), "by canaries, 95 % confidence")
+            Tile("ε proven, at least", number(best.epsilon), f"by canaries, 95 % confidence{more}")
             if best
             else Tile("ε proven, at least", "not audited", "")
         )

@@ -7,6 +7,7 @@ never of one that was audited beside another that was attacked.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.experiment.promise import BY_CHANCE
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.gaps import in_words, other_work
 from server.report.facts.groups import Price, groups_of, prices_of
@@ -205,6 +206,8 @@ def _of_audits(private: Sequence[RunFacts]) -> list[str]:
             f"; canaries prove at most ε ≥ {text(number(best.audit.best.epsilon))}, where "
             f"{text(number(best.audit.epsilon))} is claimed"
         )
+    if best is not None and best.audit and best.audit.by_chance:
+        said += f", which is {BY_CHANCE}"
     return [said + "."]
 
 

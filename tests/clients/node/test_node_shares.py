@@ -130,7 +130,7 @@ def test_a_job_without_a_public_number_is_refused(devices, runs):  # noqa: F811
     from server.experiment.experiment import Experiment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "for_records", lambda self, num: self)
+        patch.setattr(Experiment, "for_records", lambda self, num, most: self)
         with pytest.raises(FederationFailed, match=r"\[data\] nominal_records = 0"):
             launch(load_experiment("tiny", [*NODES, "data.nominal_records=0"]), runs)
     assert not any(journal_of(config).path.exists() for config in devices)

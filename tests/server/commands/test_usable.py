@@ -24,7 +24,7 @@ def write(folder, shape, train, test):
     ("shape", "train", "test", "classes"),
     [
         ((4, 4), [0, 1, 2], [3, 4], 0),  # classes that no client has
-        ((4, 4), [1, 2, 3], [1, 2, 3], 0),  # numbered from 1
+        ((4, 4), [1, 2, 3], [1, 2, 3], 4),  # none of class 0, as somebody said
         ((4, 4), [0], [0], 2),
         ((4, 4), [3], [3], 7),
         ((1, 9), [0, 1], [0, 1], 0),  # features rather than a picture

@@ -33,6 +33,13 @@ def test_the_verdict_says_what_the_evidence_says(folder):
     assert said.state == "broken"
     assert "sensitivity" in said.sentence
 
+    lucky = replace(whole.audit.best, epsilon=whole.audit.epsilon + 0.1)
+    by_chance = replace(whole, audit=replace(whole.audit, bounds=(lucky,)))
+    said = verdict(replace(alone, runs=(by_chance,)))
+    assert said.state == "held"
+    assert "which is by chance" in " ".join(said.reasons)
+    assert "which is by chance" not in " ".join(verdict(alone).reasons)
+
     loud = replace(whole.leakage.adversaries[0], epsilon=whole.epsilon + 1)
     proven = replace(whole, leakage=replace(whole.leakage, adversaries=(loud,)))
     assert "an attack proves" in contradictions(proven)[0]
