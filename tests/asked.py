@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 import clients.node.app
 from clients.data.formats import read_digits
-from clients.data.schema import state
+from clients.data.told.pictures import state
 from clients.protocol import Form
 from clients.training.job import Job
 from clients.training.net import build

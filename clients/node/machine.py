@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import tomli_w
+
 from clients.node.forks import Forks, execute, fork, replace
 from privacy.errors import UserError
 
@@ -72,12 +74,15 @@ def run_node(settings: NodeSettings) -> None:
         secret = Path(folder) / "secret"
         secret.touch(0o600)
         secret.write_bytes(secrets.token_hex(32).encode())
+        config = Path(folder) / "node.toml"  # Flower's command line knows no quotes in a value
+        config.touch(0o600)
+        config.write_text(tomli_w.dumps(settings.config), encoding="utf-8")
         os.environ["FLWR_HOME"] = folder
         parent, forks = os.getpid(), Forks("CLIENT_APP", _client_app)
         while not stopped.is_set():
             port = settings.port or _free_port()
             children += [
-                fork(partial(_supernode, settings, port, secret, parent)),
+                fork(partial(_supernode, settings, port, secret, config, parent)),
                 fork(partial(execute, port, secret.read_bytes(), parent, forks)),
             ]
             os.wait()  # neither is of use without the other
@@ -106,13 +111,12 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-def _supernode(settings: NodeSettings, port: int, secret: Path, parent: int) -> None:
+def _supernode(settings: NodeSettings, port: int, secret: Path, config: Path, parent: int) -> None:
     from flwr.supercore.app_utils import start_parent_process_monitor
     from flwr.supernode.cli import flower_supernode
 
     start_parent_process_monitor(parent)
-    config = " ".join(f"{key}={_toml(value)}" for key, value in settings.config.items())
-    arguments = ["--superlink", settings.address, "--node-config", config]
+    arguments = ["--superlink", settings.address, "--node-config", str(config)]
     arguments += ["--isolation", "process", "--host", "127.0.0.1", "--port", str(port)]
     arguments += ["--superexec-auth-secret-file", str(secret)]
     if settings.root_certificates:
@@ -158,13 +162,3 @@ def _free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
-
-
-def _toml(value: str | int | float | bool) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f'"{value}"'
-        if isinstance(value, str)
-        else str(value)
-    )

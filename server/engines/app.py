@@ -73,7 +73,12 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     require_floats(experiment, weights)
     experiment = experiment.resolve().for_records(len(dataset.train_y))
     if experiment.data.partition == "nodes":
-        data = experiment.data.model_copy(update={"classes": dataset.num_classes})
+        told = (
+            {"shape": dataset.shape}
+            if experiment.data.name == "file"
+            else {"classes": dataset.num_classes}
+        )
+        data = experiment.data.model_copy(update=told)
         experiment = experiment.model_copy(update={"data": data})
     return Run.create(experiment, weights, runs, name)
 

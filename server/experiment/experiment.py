@@ -110,7 +110,10 @@ class Experiment(Job):
     @property
     def job(self) -> Job:
         """The sections that a device may see."""
-        return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
+        told = {name: getattr(self, name) for name in Job.model_fields}
+        if self.data.partition == "nodes":
+            told["data"] = self.data.public
+        return Job.model_validate(told)
 
     @cached_property
     def plan(self) -> str:
