@@ -26,7 +26,8 @@ class Data(Section):
             or `file`: whatever lies at `path` (see `clients.data.sources`), with a schema.
         schema: what is public of the records in a file; in a settings file the path of a TOML file,
             or nothing where `schema.toml` lies beside the records.
-        test_path: a file of the same kind, none of whose records is trained on.
+        test_path: a file of the same kind, none of whose records is trained on; without a `path`
+            it is all that is here: devices have theirs.
         test: which records of the file are not trained on either: by values of a column, or of a
             {field} of `pattern`.
         test_share: which share of the persons, or of the records where nobody says whose they are,

@@ -74,9 +74,7 @@ def run_node(settings: NodeSettings) -> None:
         secret = Path(folder) / "secret"
         secret.touch(0o600)
         secret.write_bytes(secrets.token_hex(32).encode())
-        config = Path(folder) / "node.toml"  # Flower's command line knows no quotes in a value
-        config.touch(0o600)
-        config.write_text(tomli_w.dumps(settings.config), encoding="utf-8")
+        config = write_config(Path(folder), settings)
         os.environ["FLWR_HOME"] = folder
         parent, forks = os.getpid(), Forks("CLIENT_APP", _client_app)
         while not stopped.is_set():
@@ -94,6 +92,14 @@ def run_node(settings: NodeSettings) -> None:
                 # Not admitted (yet), or the SuperLink still counts on one that was killed.
                 print(f"privet: the SuperNode ended; again in {AGAIN_S:.0f} s", file=sys.stderr)
                 stopped.wait(AGAIN_S)
+
+
+def write_config(folder: Path, settings: NodeSettings) -> Path:
+    """A file of the node's config: on its command line Flower knows no quotes in a value."""
+    path = folder / "node.toml"
+    path.touch(0o600)
+    path.write_text(tomli_w.dumps(settings.config), encoding="utf-8")
+    return path
 
 
 def _import_all() -> None:

@@ -19,7 +19,7 @@ from clients.training.net import Net, build, fill
 from clients.training.records import records
 from clients.training.train import evaluate
 from privacy.dp.training import require_private
-from privacy.errors import FederationFailed
+from privacy.errors import FederationFailed, SettingsError
 from server.console import observer
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
@@ -71,6 +71,11 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
     require_floats(experiment, weights)
+    if not (len(dataset.train_y) or experiment.data.nominal_records):
+        raise SettingsError(
+            "[data] nominal_records: missing: no record to train on is here, so say of how many "
+            "each device is told to be: -s data.nominal_records=500"
+        )
     experiment = experiment.resolve().for_records(len(dataset.train_y))
     if experiment.data.partition == "nodes":
         told = (

@@ -80,6 +80,10 @@ def _is_file(experiment: Experiment) -> bool:
     return experiment.data.name == "file"
 
 
+def _is_table(experiment: Experiment) -> bool:
+    return is_table(experiment.data.path or experiment.data.test_path)
+
+
 def _simulates(experiment: Experiment) -> bool:
     return experiment.federation.engine != "superlink" and experiment.data.partition != "nodes"
 
@@ -150,9 +154,9 @@ _FILE = Effect(_is_file, "[data] name = 'file'", ("data.name",))
 _PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'idx'", ("data.name",))
 
 _BY_PATH = ("data.name", "data.path")
-_TABLE = Effect(lambda e: _is_file(e) and is_table(e.data.path), "a table at path", _BY_PATH)
+_TABLE = Effect(lambda e: _is_file(e) and _is_table(e), "a table at path", _BY_PATH)
 _FILES = Effect(
-    lambda e: _is_file(e) and not is_table(e.data.path),
+    lambda e: _is_file(e) and not _is_table(e),
     "a folder, tar or zip of pictures or sounds at path",
     _BY_PATH,
 )

@@ -102,11 +102,11 @@ def _of_file(tables: Tables, path: Path) -> Tables:
         SettingsError: the schema is not there, or is none.
     """
     data = tables.get("data")
-    if not isinstance(data, dict) or not data.get("path"):
+    if not isinstance(data, dict) or not (there := data.get("path") or data.get("test_path")):
         return tables
-    told = data.get("schema")
-    beside = next((file for file in _beside(Path(str(data["path"]))) if is_file(file)), None)
-    if "name" not in data and (told or beside or not Path(str(data["path"])).is_dir()):
+    told, records = data.get("schema"), Path(str(there))
+    beside = next((file for file in _beside(records) if is_file(file)), None)
+    if "name" not in data and (told or beside or not records.is_dir()):
         data = data | {"name": "file"}
     if data.get("name") != "file":
         return tables | {"data": data}
