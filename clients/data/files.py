@@ -150,7 +150,8 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
         apart |= np.isin(whose, drawn)
     if test is not None:
         return raw, test
-    return raw.chosen(~apart), raw.chosen(apart)
+    rest = raw.chosen(~apart) if apart.any() else raw
+    return rest, raw.chosen(apart)
 
 
 def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:

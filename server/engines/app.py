@@ -13,7 +13,9 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
+from clients.data.dataset import Dataset
 from clients.data.sets import load
+from clients.data.settings import Data
 from clients.seeds import derive
 from clients.training.net import Net, build, fill
 from clients.training.records import records
@@ -78,14 +80,24 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         )
     experiment = experiment.resolve().for_records(len(dataset.train_y))
     if experiment.data.partition == "nodes":
-        told = (
-            {"shape": dataset.shape}
-            if experiment.data.name == "file"
-            else {"classes": dataset.num_classes}
-        )
-        data = experiment.data.model_copy(update=told)
-        experiment = experiment.model_copy(update={"data": data})
+        experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
     return Run.create(experiment, weights, runs, name)
+
+
+def _told(data: Data, dataset: Dataset) -> Data:
+    """[data] with what devices are to know of the form of records.
+
+    Raises:
+        SettingsError: it says another already.
+    """
+    if data.name != "file":
+        return data.model_copy(update={"classes": dataset.num_classes})
+    if data.shape not in ((), dataset.shape):
+        raise SettingsError(
+            f"[data] shape = {list(data.shape)}: records here are {list(dataset.shape)}; leave "
+            "it out"
+        )
+    return data.model_copy(update={"shape": dataset.shape})
 
 
 def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:

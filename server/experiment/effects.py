@@ -44,7 +44,13 @@ ALWAYS = frozenset({
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
 RESOLVED = frozenset(
-    {"training.noise", "data.nominal_records", "model.sha256", "model.weights_sha256"}
+    {
+        "training.noise",
+        "data.nominal_records",
+        "data.shape",
+        "model.sha256",
+        "model.weights_sha256",
+    }
 )
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
@@ -189,6 +195,11 @@ EFFECTS: dict[str, Effect] = {
         lambda e: e.data.partition == "shards" and _simulates(e),
         "[data] partition = 'shards'",
         _SIMULATED,
+    ),
+    "data.shape": Effect(
+        lambda e: _is_file(e) and not _simulates(e),
+        "a file, on devices of their own",
+        ("data.name", *_SIMULATED),
     ),
     "data.nominal_records": _PROMISE,
     **{

@@ -7,6 +7,7 @@ members    files in a folder, a tar or a zip, and what their paths tell
 pictures   PNG and JPEG
 sounds     WAV and FLAC
 arrays     npz of any shape
+piles      records that come in blocks, in memory or in a file
 drawn      records at random, of a file's form
 drafts     a first draft of a schema, by looking at the records
 """

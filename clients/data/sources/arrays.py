@@ -1,5 +1,6 @@
 """Arrays of any shape, from numpy's npz."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
             f"{path}: {part}_x holds {int((~np.isfinite(x)).sum())} values that are no "
             "finite numbers; mend them"
         )
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     parts = [
         scaled(x[:, i].astype(np.float64), column, name, counts)
         for i, (name, column) in enumerate(columns)
