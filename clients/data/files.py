@@ -34,7 +34,7 @@ def kind_of(path: Path) -> str:
     """
     if is_table(path):
         return "table"
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" or arrays.holds_arrays(path):
         return "arrays"
     if not path.exists():
         raise DataError(f"{path}: not there; give the file or folder of the records")

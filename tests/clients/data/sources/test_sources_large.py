@@ -91,3 +91,44 @@ def test_the_file_has_no_name_and_a_full_disk_is_one_line(tmp_path, small, monke
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     with pytest.raises(DataError, match=r"480 bytes of records do not go there: .*TMPDIR=FOLDER"):
         Pile().add(np.ones((40, 3), np.float32))
+
+
+ARRAYS = {
+    "pictures": np.arange(20 * 48, dtype=np.uint8).reshape(20, 4, 12),
+    "windows": np.linspace(-1, 2, 20 * 12).reshape(20, 2, 6),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_npy_files_are_mapped_and_are_what_an_npz_would_be(tmp_path, small, kind):
+    x, y = ARRAYS[kind], np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", train_x=x, train_y=y)
+    (tmp_path / "folder").mkdir()
+    for name, array in {"train_x": x, "train_y": y}.items():
+        np.save(tmp_path / "folder" / f"{name}.npy", array)
+    schema = owned.Schema(labels=("0", "1"), columns={"all": owned.Column(low=0.0, high=1.0)})
+    before = owned.load_from(tmp_path / "a.npz", schema=schema)
+    small()
+    after = owned.load_from(tmp_path / "folder", schema=schema, test_share=0.0)
+    assert isinstance(after.train_x, np.memmap)
+    assert (after.sha256, after.counts) == (before.sha256, before.counts)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.unlink(), "train_y.npy: cannot be read: No such file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-50]), "train_y.npy: cannot be read: "),
+        (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "train_y.npy: cannot be"),
+        (lambda path: path.write_bytes(b"no array"), "train_y.npy: cannot be read: "),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "train_y.npy: cannot be read: not a reg"),
+    ],
+)
+def test_npy_files_that_will_not_do_are_one_line(tmp_path, spoil, says):
+    for name in ("train_x", "train_y"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((20, 4, 4), np.uint8))
+    spoil(tmp_path / "train_y.npy")
+    with pytest.raises(DataError) as error:
+        owned.load_from(tmp_path, schema=owned.PETS)
+    assert says in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
