@@ -110,10 +110,15 @@ class Experiment(Job):
     @property
     def job(self) -> Job:
         """The sections that a device may see."""
-        told = {name: getattr(self, name) for name in Job.model_fields}
+        return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
+
+    @property
+    def message(self) -> str:
+        """The job as JSON, as it is sent."""
+        job = self.job
         if self.data.partition == "nodes":
-            told["data"] = self.data.public
-        return Job.model_validate(told)
+            job = job.model_copy(update={"data": self.data.public})
+        return job.model_dump_json()
 
     @cached_property
     def plan(self) -> str:

@@ -21,6 +21,7 @@ from clients.node.holder import WHOLE, Holder
 from clients.node.machine import NodeSettings, write_config
 from clients.training.job import Job
 from clients.training.net import build
+from server.experiment.loading import load_experiment
 from server.federation.grid import CohortGrid
 
 SIZES = owned.PATIENTS.model_copy(
@@ -183,6 +184,18 @@ def test_how_a_file_is_read_is_its_owners_word_alone(home, tmp_path):
         device.config["allow-seeded"] = True
         answers.append(sent(device.ask(seeded(job_on(told, **change)), weights)))
     assert all(np.array_equal(answers[0][name], answers[1][name]) for name in answers[0])
+
+
+def test_a_job_for_devices_tells_nothing_of_the_servers_own_file(home):
+    read = ["data.name=file", f"data.path={home}/words.tar", "data.test_share=0.25"]
+    read += ["data.pattern={label}_{person}.wav", "data.person=person", "data.partition=nodes"]
+    experiment = load_experiment("tiny", read)
+    told = experiment.data.model_copy(update={"schema": owned.WORDS})
+    message = experiment.model_copy(update={"data": told}).message
+    data = Job.from_json(message).data
+    assert (data.schema, data.task) == (owned.WORDS, "classes")
+    assert (data.path, data.pattern, data.person, data.test_share) == ("", "", "", 0.0)
+    assert not any(word in message for word in (str(home), "{label}", '"person":"person"'))
 
 
 def test_a_file_that_has_changed_is_for_its_owners_log(home, tmp_path, caplog):
