@@ -164,6 +164,11 @@ def split(
     from server.experiment.loading import load_experiment
 
     plan = load_experiment(experiment, s)
+    if plan.data.name == "file":
+        raise SettingsError(
+            f"{experiment}: [data] name = 'file': split writes grey pictures; a device takes such "
+            "a file as it is: privet node --data FILE --schema FILE"
+        )
     dataset = load(plan.data)
     parts = partition(plan.data, plan.federation.clients, plan.seed)
     for client in range(plan.federation.clients):

@@ -149,10 +149,20 @@ def test_a_table_on_devices_of_their_own(here, privet, monkeypatch):
     assert not any(client.failure for r in done.rounds for client in r.clients)
     assert done.rounds[-1].accuracy is not None
     assert done.rounds[-1].epsilon <= 3
+    status, out, err = privet("cost", str(done.path), "--chip", "stm32h743", "--json")
+    assert status == 0, err
     status, out, err = privet("ledger", "0.jsonl")
     assert status == 0, err
     assert "epsilon covers a record; a person with 30" in out
     assert Journal(here / "0.jsonl").spent.entries == done.ledgers[0].entries
+
+
+def test_a_file_is_not_split_into_grey_pictures(here, privet):
+    (here / "my.toml").write_text(EXAMPLES["table"])
+    status, _, err = privet("data", "split", "my.toml", "nodes")
+    assert status == 2
+    assert "a device takes such a file as it is" in err
+    assert not (here / "nodes").exists()
 
 
 def test_a_node_and_a_schema_that_are_not_told_together(here, privet):
