@@ -159,10 +159,8 @@ def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
 def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str) -> Report:
     subject = subject_of(experiment)
     network, arithmetic = subject.network, arithmetic_of(experiment, chip)
-    records, rate = (
-        _most_records(split, experiment.data.nominal_records),
-        experiment.training.sample_rate,
-    )
+    records = _most_records(split, experiment.data.nominal_records)
+    rate = experiment.training.sample_rate
     workload = workload_of(experiment)
     if workload.step == "dp-sgd":
         step = estimate_step(network, chip, workload, arithmetic, records, rate)
@@ -219,7 +217,7 @@ def workload_of(experiment: Experiment) -> Workload:
 
 
 def _most_records(split: Partition, told: int) -> int:
-    """Of the client that has most; of devices, whose records are their own, what is told of them."""
+    """Of the client that has most; of devices, which have their own, what is told of them."""
     owners = split.owner[~split.held_out]
     owners = owners[owners >= 0]
     if not len(owners) and told:
