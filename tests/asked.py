@@ -7,7 +7,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 import clients.node.app
 from clients.data.formats import read_digits
-from clients.data.schema import state
+from clients.data.told.pictures import state
+from clients.data.told.source import Source
 from clients.protocol import Form
 from clients.training.job import Job
 from clients.training.net import build
@@ -19,17 +20,23 @@ ROUND = {"learning-rate": 0.5, "server-round": 1, "run": "r"}
 
 
 class Device:
-    """One node on records of its own."""
+    """One node on records of its own.
 
-    def __init__(self, home, arrays, classes=10):
+    Args:
+        records: grey pictures and labels, or what was told of a file.
+    """
+
+    def __init__(self, home, records, classes=10):
         self.folder, self.journal = home / "data", Journal(home / "ledger.jsonl")
         self.folder.mkdir(parents=True)
-        np.savez(self.folder / "data.npz", **arrays)
+        self.told = records
+        if not isinstance(records, Source):
+            np.savez(self.folder / "data.npz", **records)
+            self.told = state(self.folder, classes, 200)
         self.grid = CohortGrid(clients.node.app.app, 1, 1)
         self.config = self.grid._context(1).node_config
-        self.config.update({"data": str(self.folder), "ledger": str(self.journal.path)})
-        self.config.update(state(self.folder, classes, 200).model_dump())
-        self.config.update({"epsilon-limit": 50.0})
+        self.config.update({"ledger": str(self.journal.path), "epsilon-limit": 50.0})
+        self.config.update(self.told.config)
 
     def say(self, kind, content):
         """Its reply to a message."""

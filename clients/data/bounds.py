@@ -120,6 +120,22 @@ class Schema(Section):
         """Of each column, as a model reads it."""
         return tuple(column.width(bool(self.missing)) for column in self.columns.values())
 
+    @property
+    def meaning(self) -> dict[str, object]:
+        """All that decides what the numbers mean that a model reads and gives, by name.
+
+        Which words stand for no value or no label, and what is only shown, differs from file to
+        file.
+        """
+        told: dict[str, object] = {"columns": tuple(self.columns)}
+        for name, column in self.columns.items():
+            missing = bool(column.missing or (column.values and self.missing))
+            read = (column.low, column.high, column.log, column.values, missing)
+            told[f"columns.{name}"] = read
+        for key in ("labels", "low", "high", "size", "channels", "rate_hz", "length_s"):
+            told[key] = getattr(self, key)
+        return told
+
     def __hash__(self) -> int:
         """Of its text: it holds a table."""
         return hash(self.model_dump_json())

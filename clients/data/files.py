@@ -34,7 +34,7 @@ def kind_of(path: Path) -> str:
     """
     if is_table(path):
         return "table"
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" or arrays.holds_arrays(path):
         return "arrays"
     if not path.exists():
         raise DataError(f"{path}: not there; give the file or folder of the records")
@@ -79,14 +79,18 @@ def load_file(data: Data) -> Dataset:
     Raises:
         DataError: see `read_file`; or no record is left to train on.
     """
-    path = Path(data.path)
+    path = Path(data.path or data.test_path)
+    if not (data.path or data.test_path):
+        raise DataError("[data] path: missing: the file of the records, or test_path alone")
     if data.schema is None:
         raise DataError(
             f"{path}: no schema says what is public of these records; draft one with: privet data "
             f"describe {path}"
         )
     train, test = read_file(path, data)
-    if data.test_path:
+    if not data.path:  # whoever trains elsewhere has records for tests alone
+        train, test = train.chosen(np.arange(0)), train
+    elif data.test_path:
         test, apart = read_file(Path(data.test_path), data)
         if apart is not None and len(apart):
             raise DataError(f"{data.test_path}: keeps records for tests itself; take one of both")
@@ -94,7 +98,7 @@ def load_file(data: Data) -> Dataset:
         train, test = _split(path, train, test, data)
     train_y, train = _targets(path, train, data)
     test_y, test = _targets(Path(data.test_path or data.path), test, data)
-    if not len(train):
+    if data.path and not len(train):
         raise DataError(f"{path}: no record is left to train on; see [data] test")
     if train.x.shape[1:] != test.x.shape[1:]:
         raise DataError(
@@ -146,7 +150,8 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
         apart |= np.isin(whose, drawn)
     if test is not None:
         return raw, test
-    return raw.chosen(~apart), raw.chosen(apart)
+    rest = raw.chosen(~apart) if apart.any() else raw
+    return rest, raw.chosen(apart)
 
 
 def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:

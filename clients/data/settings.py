@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from clients.data.bounds import Schema
-from clients.data.sources.windows import Windows
+from clients.data.sources.windows import MOST_SAMPLES, Windows
 from privacy.settings import Range, Section
 
 MOST_RECORDS = (1 << 31) - 1
@@ -26,7 +26,8 @@ class Data(Section):
             or `file`: whatever lies at `path` (see `clients.data.sources`), with a schema.
         schema: what is public of the records in a file; in a settings file the path of a TOML file,
             or nothing where `schema.toml` lies beside the records.
-        test_path: a file of the same kind, none of whose records is trained on.
+        test_path: a file of the same kind, none of whose records is trained on; without a `path`
+            it is all that is here: devices have theirs.
         test: which records of the file are not trained on either: by values of a column, or of a
             {field} of `pattern`.
         test_share: which share of the persons, or of the records where nobody says whose they are,
@@ -47,6 +48,7 @@ class Data(Section):
         held_out: share of each client's records that it never trains on.
         classes: labels are 0 ... classes - 1, told to devices, which may lack some; 0 is up to the
             greatest label of the records, for training or test.
+        shape: of a record as a model reads it, told to devices; nothing set is as it is found.
         nominal_records: how many records a client is said to train on, told to devices; 0 is all
             training records over all clients. Under a budget it stands wherever the client's own
             number would: that is private, since neighbours differ by a record.
@@ -70,6 +72,9 @@ class Data(Section):
     shards: Annotated[int, Range(1, 1_000_000)] = 2
     held_out: Annotated[float, Range(1e-6, 0.999, or_zero=True)] = 0.1
     classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
+    shape: tuple[Annotated[int, Range(1, MOST_SAMPLES)], ...] = Field(
+        default=(), strict=False, max_length=4
+    )
     nominal_records: Annotated[int, Range(0, MOST_RECORDS)] = 0
 
     @field_validator("target", mode="before")
@@ -97,7 +102,20 @@ class Data(Section):
     def source(self) -> "Data":
         """What decides which records there are, with everything else as nobody set it."""
         spread = ("limit", "partition", "alpha", "shards", "held_out", "nominal_records")
-        defaults = {key: Data.model_fields[key].get_default() for key in spread}
+        return self._without(*spread, "shape")
+
+    @property
+    def public(self) -> "Data":
+        """What devices with records of their own are told: nothing of where the server's own test
+        records lie, and how they are read."""
+        return self._without(
+            "path", "test_path", "test", "test_share", "person", "pattern", "limit", "held_out"
+        )
+
+    def _without(self, *keys: str) -> "Data":
+        defaults = {
+            key: Data.model_fields[key].get_default(call_default_factory=True) for key in keys
+        }
         return self.model_copy(update=defaults)
 
     def __hash__(self) -> int:

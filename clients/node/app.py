@@ -70,9 +70,9 @@ def train_round(message: Message, context: Context) -> Message:
         data, net = prepare(job, holder, arrays)
         training, _ = records(data, job.model)
         if holder:
-            rehearse(net, job, round_, training, data.classes)
+            rehearse(net, job, round_, training, holder.told.form(job.data).outputs)
             net.load(_mine.state)
-            mine, own = np.arange(len(training)), holder.schema.records
+            mine, own = np.arange(len(training)), holder.told.records
         else:
             mine = partition(data, num_clients, job.seed).members(client)
             own = len(mine)
@@ -127,11 +127,11 @@ def evaluate_round(message: Message, context: Context) -> Message:
         own, mine = test, np.arange(len(test))
     else:
         own, mine = training, partition(data, num_clients, job.seed).non_members(client)
-    loss, correct = evaluate(net, own, torch.from_numpy(mine))
+    loss, correct = evaluate(net, own, torch.from_numpy(mine), job.data.task)
     share = 1 / max(len(mine), 1)
-    metrics = MetricRecord(
-        {"num-examples": len(mine), "loss": loss * share, "accuracy": correct * share}
-    )
+    metrics = MetricRecord({"num-examples": len(mine), "loss": loss * share})
+    if job.data.task == "classes":
+        metrics["accuracy"] = correct * share
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
 
@@ -188,13 +188,13 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
     recall(job.model)
     if holder is None:
         if job.data.partition == "nodes":
-            raise DataError("this node has no data: start it with privet node --data DIR")
+            raise DataError("this node has no data: start it with privet node --data PATH")
         return job.data, load_net(job, job.data, arrays)
     holder.admit(job.model)
-    holder.schema.require(job.data)
-    data = holder.source(job.data)
-    require_fit(job, holder.schema.form(data), arrays)
-    holder.load(data)
+    holder.told.require(job.data)
+    data = holder.told.source(job.data)
+    require_fit(job, holder.told.form(job.data), arrays)
+    holder.told.load(job.data)
     return data, load_net(job, data, arrays)
 
 

@@ -1,9 +1,10 @@
 """Who holds the data of a device, and what they allow: read from the node's config, never from the
 server.
 
-data                folder of the device's records
+data                where the device's records lie
 classes, height, width, records
-                    what is told of them (clients.data.schema)
+                    what is told of a folder of grey pictures (clients.data.told)
+source              what is told of any other records, and how they are read, as JSON
 ledger              file of what they have spent
 epsilon-limit       over all runs and servers
 no-epsilon-limit    there is none: each run allows itself what it likes
@@ -17,19 +18,17 @@ What is not said is not allowed.
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from flwr.app import ArrayRecord, Context
 from pydantic import Field, model_validator
 from safetensors.torch import load, save
 
-from clients.data.dataset import Dataset
-from clients.data.schema import Schema
-from clients.data.sets import load as load_data
-from clients.data.settings import Data
+from clients.data.told.pictures import Pictures
+from clients.data.told.source import Source
 from clients.models import Model
 from clients.models.sources import admit, is_own
 from clients.node.replies import has_own_records
@@ -39,10 +38,11 @@ from clients.training.train import Round
 from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, ModelError, SettingsError
-from privacy.settings import Range, parse
+from privacy.settings import Range, Section, parse, parse_json
 
 log = logging.getLogger("privet")
 
+WHOLE = "epsilon covers all records of this device together"
 UNKNOWN = "0" * 64  # no file's SHA-256
 NOT_ADMITTED = (
     "[model] name: a file of code, which this device runs only if its owner has the same: privet "
@@ -50,10 +50,9 @@ NOT_ADMITTED = (
 )
 
 
-class NodeConfig(Schema):
-    """Those keys of a node's config that are about its records; see the head of this file."""
+class NodeConfig(Section):
+    """Those keys of a node's config that are about what it answers; see the head of this file."""
 
-    data: str
     ledger: str
     epsilon_limit: Annotated[float, Range(1e-6, 1e9)] | None = Field(None, alias="epsilon-limit")
     no_epsilon_limit: bool = Field(False, alias="no-epsilon-limit")
@@ -79,15 +78,14 @@ class Holder:
     """A device with its own records.
 
     Attributes:
-        schema: what is told of them.
+        told: what is told of them.
         allow_seeded: noise that comes from the server's seed protects from nobody who has it.
         allow_unprotected: jobs under another unit than a record, and statistics, carry no noise of
             this device's own.
         model: a file of the owner's choice, which jobs may name.
     """
 
-    data: Path
-    schema: Schema
+    told: Pictures | Source
     journal: Journal
     limit: Limit
     allow_seeded: bool
@@ -103,12 +101,9 @@ class Holder:
         """
         if not has_own_records(context):
             return None
-        known = {field.alias or name for name, field in NodeConfig.model_fields.items()}
-        told = {key: value for key, value in context.node_config.items() if key in known}
-        config = parse(NodeConfig, told, "node config")
+        config = parse(NodeConfig, _of(NodeConfig, context.node_config), "node config")
         return cls(
-            Path(config.data),
-            config,
+            read_told(context.node_config),
             Journal(Path(config.ledger)),
             Limit(config.epsilon_limit, config.delta),
             config.allow_seeded,
@@ -116,20 +111,10 @@ class Holder:
             Path(config.model) if config.model else None,
         )
 
-    def source(self, data: Data) -> Data:
-        """The job's data set, read from this device's own folder, wherever the server points, with
-        as many classes as the job's model has."""
-        return data.model_copy(update={"path": str(self.data), "test_path": ""})
-
-    def load(self, data: Data) -> Dataset:
-        """This device's records, which `source` names.
-
-        Raises:
-            DataError: they are not what their owner told of them.
-        """
-        dataset = load_data(data)
-        self.schema.verify(dataset, data)
-        return dataset
+    @property
+    def covers(self) -> str:
+        """What an epsilon of single records covers here; empty where that is plain."""
+        return self.told.covers if isinstance(self.told, Source) else ""
 
     def admit(self, model: Model) -> None:
         """Let a job's model be built, if it is one of privet's or in the owner's own file.
@@ -236,7 +221,7 @@ class Holder:
             Limit(job.budget.epsilon, job.budget.delta).require(
                 planned, "the run's [budget] epsilon ="
             )
-            self.journal.charge(run, request, cost, self.limit, anew=anew)
+            self.journal.charge(run, request, cost, self.limit, anew=anew, of=self.covers)
             train(ledger)
             weights = {name: tensor.contiguous() for name, tensor in net.state().items()}
             self.journal.release(run, request, save(weights))
@@ -264,8 +249,25 @@ class Holder:
                 planned, "the run's [budget] epsilon =", True
             )
             request = terms_digest.hex()
-            self.journal.charge(run, request, cost, self.limit, anew=True, shared=True)
+            self.journal.charge(run, request, cost, self.limit, anew=True, shared=True, of=WHOLE)
         return planned
+
+
+def read_told(config: Mapping[str, Any]) -> Pictures | Source:
+    """What a node's config tells of its records.
+
+    Raises:
+        SettingsError: something is missing, or is none of it.
+    """
+    if "source" in config:
+        return parse_json(Source, str(config["source"]), "node config: source")
+    return parse(Pictures, _of(Pictures, config), "node config")
+
+
+def _of(section: type[Section], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those keys of a config that a section has."""
+    known = {field.alias or name for name, field in section.model_fields.items()}
+    return {key: value for key, value in config.items() if key in known}
 
 
 def _digest(run: str, arrays: ArrayRecord, job: Job, round_: Round) -> str:

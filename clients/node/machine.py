@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import tomli_w
+
 from clients.node.forks import Forks, execute, fork, replace
 from privacy.errors import UserError
 
@@ -72,12 +74,13 @@ def run_node(settings: NodeSettings) -> None:
         secret = Path(folder) / "secret"
         secret.touch(0o600)
         secret.write_bytes(secrets.token_hex(32).encode())
+        config = write_config(Path(folder), settings)
         os.environ["FLWR_HOME"] = folder
         parent, forks = os.getpid(), Forks("CLIENT_APP", _client_app)
         while not stopped.is_set():
             port = settings.port or _free_port()
             children += [
-                fork(partial(_supernode, settings, port, secret, parent)),
+                fork(partial(_supernode, settings, port, secret, config, parent)),
                 fork(partial(execute, port, secret.read_bytes(), parent, forks)),
             ]
             os.wait()  # neither is of use without the other
@@ -89,6 +92,14 @@ def run_node(settings: NodeSettings) -> None:
                 # Not admitted (yet), or the SuperLink still counts on one that was killed.
                 print(f"privet: the SuperNode ended; again in {AGAIN_S:.0f} s", file=sys.stderr)
                 stopped.wait(AGAIN_S)
+
+
+def write_config(folder: Path, settings: NodeSettings) -> Path:
+    """A file of the node's config: on its command line Flower knows no quotes in a value."""
+    path = folder / "node.toml"
+    path.touch(0o600)
+    path.write_text(tomli_w.dumps(settings.config), encoding="utf-8")
+    return path
 
 
 def _import_all() -> None:
@@ -106,13 +117,12 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-def _supernode(settings: NodeSettings, port: int, secret: Path, parent: int) -> None:
+def _supernode(settings: NodeSettings, port: int, secret: Path, config: Path, parent: int) -> None:
     from flwr.supercore.app_utils import start_parent_process_monitor
     from flwr.supernode.cli import flower_supernode
 
     start_parent_process_monitor(parent)
-    config = " ".join(f"{key}={_toml(value)}" for key, value in settings.config.items())
-    arguments = ["--superlink", settings.address, "--node-config", config]
+    arguments = ["--superlink", settings.address, "--node-config", str(config)]
     arguments += ["--isolation", "process", "--host", "127.0.0.1", "--port", str(port)]
     arguments += ["--superexec-auth-secret-file", str(secret)]
     if settings.root_certificates:
@@ -158,13 +168,3 @@ def _free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
-
-
-def _toml(value: str | int | float | bool) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f'"{value}"'
-        if isinstance(value, str)
-        else str(value)
-    )

@@ -123,18 +123,24 @@ def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
     read_weights(arrays, like)
 
 
-def rehearse(net: Net, job: Job, round_: Round, inputs: Records, num_classes: int) -> None:
+def rehearse(net: Net, job: Job, round_: Round, inputs: Records, outputs: int) -> None:
     """Take one step on two records of zeros, so that a job which must fail fails for free.
 
     Args:
         net: loses its weights.
-        inputs: records of which the shape and the type are taken, and nothing else.
+        inputs: records of which shapes and types are taken, and nothing else.
+        outputs: of the model: as many classes as there are, where those are learnt.
 
     Raises:
         ModelError: the model cannot be trained so.
     """
     x = torch.zeros((2, *inputs.x.shape[1:]), dtype=inputs.x.dtype)
-    blank = Records(x, torch.tensor([0, num_classes - 1]), inputs.encoding)
+    y = (
+        torch.tensor([0, outputs - 1])
+        if inputs.y.dim() == 1
+        else inputs.y.new_zeros((2, *inputs.y.shape[1:]))
+    )
+    blank = Records(x, y, inputs.encoding)
     training = job.training.model_copy(update={"local_steps": 1, "sample_rate": 1.0})
     budget = job.budget.model_copy(update={"epsilon": None})
     one_step = job.model_copy(update={"training": training, "budget": budget})

@@ -112,6 +112,11 @@ class Journal:
         lines = self.lines
         return epsilon_of(_sum(lines), delta, _shares(lines))
 
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """What was told of the epsilon of charges, each once."""
+        return tuple(dict.fromkeys(line["of"] for line in self.lines if "of" in line))
+
     def spent_in(self, run: str, besides: str = "") -> Ledger:
         """What they have spent in one run, `besides` a request that is charged and not released."""
         lines = [e for e in self.lines if e["run"] == run]
@@ -134,6 +139,7 @@ class Journal:
         *,
         anew: bool = False,
         shared: bool = False,
+        of: str = "",
     ) -> None:
         """Write down what a request will cost, once, before it is computed.
 
@@ -144,6 +150,7 @@ class Journal:
             anew: its noise will be other noise. The draw that was lost may have been seen, so
                 that each draw is charged.
             shared: its noise is the sum of many devices' shares.
+            of: what its epsilon covers, in words; empty where that is a record.
 
         Raises:
             BudgetExhausted: over the owner's limit; nothing is written.
@@ -159,6 +166,8 @@ class Journal:
             body = {"kind": "charge", "run": run, "request": request}
             if shared:
                 body["noise"] = SHARED
+            if of:
+                body["of"] = of
             cost_row = [cost.noise_multiplier, cost.sample_rate, cost.steps]
             self._append(lines, body | {"cost": cost_row})
 

@@ -20,6 +20,8 @@ from torch import nn
 from attacks.audit.claim import LEVEL, Check, amplification, silenced
 from clients.data.sets import load
 from clients.data.settings import Data
+from clients.data.sources.drawn import draw_records
+from clients.data.told import pictures, source
 from clients.models.sources import is_own
 from clients.node.app import app
 from clients.training.arrays import held
@@ -36,7 +38,7 @@ RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
 ROUNDS = 3  # asked of each
 SMALL = 0.05  # deviation of the noise on the weights, at most
 MOST_DEVIATES = 50_000  # whose law is tested
-HELD = {"name": "idx", "limit": 0, "crop": 0, "held_out": 0.0, "nominal_records": NOMINAL}
+HELD = {"limit": 0, "crop": 0, "held_out": 0.0, "nominal_records": NOMINAL}
 
 
 @dataclass
@@ -65,26 +67,24 @@ class Node:
     def __init__(
         self, experiment: Experiment, folder: Path, model: nn.Module, *, own: bool
     ) -> None:
-        dataset = load(experiment.data)
         part = "nodes" if own else "iid"
-        data = experiment.data.model_copy(
-            update={**HELD, "partition": part, "path": str(folder), "classes": dataset.num_classes}
-        )
+        data = _write_records(experiment, folder).model_copy(update={"partition": part})
+        config: dict[str, Any] = {"partition-id": 0, "num-partitions": 1}
+        if own and data.name == "file":
+            told = source.state(data, RECORDS)
+            config |= told.config
+            data = data.public.model_copy(update={"shape": told.record.shape})
+        elif own:
+            config |= pictures.state(folder, data.classes, RECORDS).config
         # The run's budget may be for fewer rounds than the auditor asks for.
         budget = experiment.budget.model_copy(update={"epsilon": None})
         data = Data.model_validate(data.model_dump())
         self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
         self._weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
         self._quiet = {n for n, p in model.named_parameters() if p.requires_grad}
-        config: dict[str, Any] = {"partition-id": 0, "num-partitions": 1}
         if own:
             config |= {
-                "data": str(folder),
                 "ledger": str(folder / "ledger.jsonl"),
-                "classes": dataset.num_classes,
-                "height": dataset.shape[0],
-                "width": dataset.shape[1],
-                "records": RECORDS,
                 "no-epsilon-limit": True,
                 "allow-seeded": True,
             }
@@ -142,7 +142,6 @@ def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
     missing: list[str] = []
     for name, own in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
-            _write_records(experiment, Path(folder))
             keep_model(Path(folder), experiment.model)
             model = silenced(builder(experiment)(seed))
             node = Node(experiment, Path(folder), model, own=own)
@@ -212,10 +211,15 @@ def _is_silent(model: nn.Module) -> bool:
     return last.dim() == 1 and name.endswith("bias")
 
 
-def _write_records(experiment: Experiment, folder: Path) -> None:
-    """Images of the run's shape, all of class 0: the same in every audit."""
+def _write_records(experiment: Experiment, folder: Path) -> Data:
+    """Records of the run's form, all of class 0: the same in every audit; and how they are read."""
+    dataset, data = load(experiment.data), experiment.data.model_copy(update=HELD)
+    if data.name == "file":
+        return draw_records(dataset, data, folder, RECORDS)
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (RECORDS, *load(experiment.data).shape), dtype=np.uint8)
+    x = rng.integers(0, 256, (RECORDS, *dataset.shape), dtype=np.uint8)
     y = np.zeros(RECORDS, np.uint8)
     with write_atomically(folder / "data.npz") as file:
         np.savez(file, train_x=x, train_y=y, test_x=x[:2], test_y=y[:2])
+    told = {"name": "idx", "path": str(folder), "classes": dataset.num_classes}
+    return data.model_copy(update=told)

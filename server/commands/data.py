@@ -47,18 +47,17 @@ def check(
     """Can these records be used, and what would that reveal? For their owner; says counts only."""
     from server.console import fact_table, out
 
-    facts = _facts_of_file(path, schema, s) if schema or _is_file(path) else _facts(path, classes)
+    source = has_schema(path, schema)
+    facts = _facts_of_file(path, schema, s) if source else _facts(path, classes)
     if as_json:
         print(to_json(facts, indent=1))
     else:
         out.print(fact_table("", facts))
 
 
-def _is_file(path: Path) -> bool:
-    from clients.data.files import is_table
-    from clients.data.sources.members import is_archive
-
-    return path.is_file() and (is_table(path) or is_archive(path) or path.suffix == ".npz")
+def has_schema(path: Path, named: Path | None) -> bool:
+    """Are these records read by a schema, or a folder of grey pictures that needs none?"""
+    return named is not None or path.is_file() or (path / "schema.toml").is_file()
 
 
 def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) -> dict[str, Any]:
@@ -66,13 +65,9 @@ def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) 
     import numpy as np
 
     from clients.data.sets import load
-    from server.experiment.loading import load_experiment
+    from server.experiment.loading import load_source
 
-    told = ["data.name=file", f"data.path={path}", *(settings or [])]
-    if schema is not None:
-        told.append(f"data.schema={schema}")
-    data = load_experiment("tiny", told).data
-    dataset = load(data)  # as every command does
+    dataset = load(load_source(path, schema, settings))  # as every command does
     facts: dict[str, Any] = {
         "usable": True,
         "records": f"{len(dataset.train_y):,} to train on, {len(dataset.test_y):,} for tests",
@@ -169,6 +164,11 @@ def split(
     from server.experiment.loading import load_experiment
 
     plan = load_experiment(experiment, s)
+    if plan.data.name == "file":
+        raise SettingsError(
+            f"{experiment}: [data] name = 'file': split writes grey pictures; a device takes such "
+            "a file as it is: privet node --data FILE --schema FILE"
+        )
     dataset = load(plan.data)
     parts = partition(plan.data, plan.federation.clients, plan.seed)
     for client in range(plan.federation.clients):

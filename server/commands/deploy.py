@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from server.commands.options import Settings
+
 Keys = Annotated[Path, typer.Option("--keys", help="The folder server/ that privet keys new made")]
 
 
@@ -46,7 +48,7 @@ def link(
 
 
 def node(
-    data: Annotated[Path, typer.Option(help="Folder of this device's records")],
+    data: Annotated[Path, typer.Option(help="This device's records: a folder, or a file")],
     ledger: Annotated[Path, typer.Option(help="File of what they have spent")],
     client: Annotated[int, typer.Option(min=0, help="This device's number, from 0")],
     of: Annotated[int, typer.Option(min=1, help="How many devices there are")],
@@ -55,6 +57,10 @@ def node(
         Path | None, typer.Option(help="PEM file that vouches for the SuperLink; none: no TLS")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="This node's private key")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="What is public of a file's records, for servers to know")
+    ] = None,
+    s: Settings = None,
     classes: Annotated[
         int | None,
         typer.Option(min=1, max=256, help="Labels are 0 to this less 1; servers may learn it"),
@@ -100,7 +106,6 @@ def node(
     ] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
-    from clients.data.schema import state
     from clients.node.machine import NodeSettings, run_node
     from clients.training.backbones import keep
     from privacy.errors import SettingsError
@@ -140,21 +145,15 @@ def node(
         known = {"members": str(members.resolve()), "key": str(key.resolve())}
         known["fewest-members"] = fewest_members
         print(f"privet: {num} members are known by their keys", file=sys.stderr)
-    schema = state(data, classes, records)
+    told = _tell_records(data, schema, s, classes, records)
     if not known:
         print("privet: no --members: the server says who is in a secure sum", file=sys.stderr)
-    print(
-        f"privet: of the records in {data} servers may learn: labels under {schema.classes}, "
-        f"images of {schema.height}x{schema.width}, {schema.records} for training",
-        file=sys.stderr,
-    )
     os.environ.update(flower_environment())
     config: dict[str, str | int | float | bool] = {
         "partition-id": client,
         "num-partitions": of,
-        "data": str(data.resolve()),
         "ledger": str(ledger.resolve()),
-        **schema.model_dump(),
+        **told,
         **({"no-epsilon-limit": True} if epsilon_limit is None else {}),
         **({} if epsilon_limit is None else {"epsilon-limit": float(epsilon_limit)}),
         "delta": delta,
@@ -165,6 +164,36 @@ def node(
         **known,
     }
     run_node(NodeSettings(address, config, authority, key, port))
+
+
+def _tell_records(
+    path: Path,
+    schema: Path | None,
+    settings: list[str] | None,
+    classes: int | None,
+    records: int | None,
+) -> dict[str, str | int]:
+    """What a node's config says of its records; and in words, to their owner, what that tells."""
+    from clients.data.sets import load
+    from clients.data.told import pictures, source
+    from privacy.errors import SettingsError
+    from server.commands.data import has_schema
+    from server.experiment.loading import load_source
+
+    if not has_schema(path, schema):
+        if settings:
+            raise SettingsError(f"-s {settings[0]}: says how a file is read: give its --schema")
+        folder = pictures.state(path, classes, records)
+        print(f"privet: of the records in {path} servers may learn: {folder}", file=sys.stderr)
+        return folder.config
+    if classes is not None:
+        raise SettingsError("--classes: as many as the schema has labels; leave it out")
+    file = source.state(load_source(path, schema, settings), records)
+    print(f"privet: of the records in {path} servers may learn: {file}", file=sys.stderr)
+    own = [f"{name} {count:,}" for name, count in load(file.data).counts]
+    if told := "; ".join([*own, *filter(None, [file.covers])]):
+        print(f"privet: they do not learn: {told}", file=sys.stderr)
+    return file.config
 
 
 def _tell_model(file: Path) -> None:
@@ -193,3 +222,5 @@ def show_ledger(
     charges = sum(line["kind"] == "charge" for line in lines)
     epsilon = Journal(file).epsilon(delta)
     print(f"epsilon {epsilon:.4f} at delta {delta:g}: {charges} releases in {len(runs)} runs")
+    for line in Journal(file).covered:
+        print(line)

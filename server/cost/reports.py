@@ -159,7 +159,8 @@ def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
 def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str) -> Report:
     subject = subject_of(experiment)
     network, arithmetic = subject.network, arithmetic_of(experiment, chip)
-    records, rate = _most_records(split), experiment.training.sample_rate
+    records = _most_records(split, experiment.data.nominal_records)
+    rate = experiment.training.sample_rate
     workload = workload_of(experiment)
     if workload.step == "dp-sgd":
         step = estimate_step(network, chip, workload, arithmetic, records, rate)
@@ -215,9 +216,12 @@ def workload_of(experiment: Experiment) -> Workload:
     return Workload("dp-sgd", clipping, budget.clip, budget.noise_multiplier or 0.0)
 
 
-def _most_records(split: Partition) -> int:
+def _most_records(split: Partition, told: int) -> int:
+    """Of the client that has most; of devices, which have their own, what is told of them."""
     owners = split.owner[~split.held_out]
     owners = owners[owners >= 0]
+    if not len(owners) and told:
+        return told
     if not len(owners):
         raise RunError("manifest: no client has a record to train on")
     return int(np.bincount(owners).max())

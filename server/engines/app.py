@@ -13,14 +13,16 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
+from clients.data.dataset import Dataset
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.data.settings import Data
 from clients.seeds import derive
 from clients.training.net import Net, build, fill
 from clients.training.records import records
 from clients.training.train import evaluate
 from privacy.dp.training import require_private
-from privacy.errors import FederationFailed
+from privacy.errors import FederationFailed, SettingsError
 from server.console import observer
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
@@ -72,13 +74,33 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         require_private(model)
     weights = {k: v.numpy() for k, v in model.state_dict().items()}
     require_floats(experiment, weights)
+    if not (len(dataset.train_y) or experiment.data.nominal_records):
+        raise SettingsError(
+            "[data] nominal_records: missing: no record to train on is here, so say of how many "
+            "each device is told to be: -s data.nominal_records=500"
+        )
     experiment = experiment.resolve()
     parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
     experiment = experiment.for_records(len(dataset.train_y), parts.largest)
     if experiment.data.partition == "nodes":
-        data = experiment.data.model_copy(update={"classes": dataset.num_classes})
-        experiment = experiment.model_copy(update={"data": data})
+        experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
     return Run.create(experiment, weights, runs, name)
+
+
+def _told(data: Data, dataset: Dataset) -> Data:
+    """[data] with what devices are to know of the form of records.
+
+    Raises:
+        SettingsError: it says another already.
+    """
+    if data.name != "file":
+        return data.model_copy(update={"classes": dataset.num_classes})
+    if data.shape not in ((), dataset.shape):
+        raise SettingsError(
+            f"[data] shape = {list(data.shape)}: records here are {list(dataset.shape)}; leave "
+            "it out"
+        )
+    return data.model_copy(update={"shape": dataset.shape})
 
 
 def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:

@@ -44,7 +44,13 @@ ALWAYS = frozenset({
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
 RESOLVED = frozenset(
-    {"training.noise", "data.nominal_records", "model.sha256", "model.weights_sha256"}
+    {
+        "training.noise",
+        "data.nominal_records",
+        "data.shape",
+        "model.sha256",
+        "model.weights_sha256",
+    }
 )
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
@@ -78,6 +84,10 @@ def _reads_pixels(experiment: Experiment) -> bool:
 
 def _is_file(experiment: Experiment) -> bool:
     return experiment.data.name == "file"
+
+
+def _is_table(experiment: Experiment) -> bool:
+    return is_table(experiment.data.path or experiment.data.test_path)
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -150,9 +160,9 @@ _FILE = Effect(_is_file, "[data] name = 'file'", ("data.name",))
 _PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'idx'", ("data.name",))
 
 _BY_PATH = ("data.name", "data.path")
-_TABLE = Effect(lambda e: _is_file(e) and is_table(e.data.path), "a table at path", _BY_PATH)
+_TABLE = Effect(lambda e: _is_file(e) and _is_table(e), "a table at path", _BY_PATH)
 _FILES = Effect(
-    lambda e: _is_file(e) and not is_table(e.data.path),
+    lambda e: _is_file(e) and not _is_table(e),
     "a folder, tar or zip of pictures or sounds at path",
     _BY_PATH,
 )
@@ -185,6 +195,11 @@ EFFECTS: dict[str, Effect] = {
         lambda e: e.data.partition == "shards" and _simulates(e),
         "[data] partition = 'shards'",
         _SIMULATED,
+    ),
+    "data.shape": Effect(
+        lambda e: _is_file(e) and not _simulates(e),
+        "a file, on devices of their own",
+        ("data.name", *_SIMULATED),
     ),
     "data.nominal_records": _PROMISE,
     **{

@@ -113,6 +113,14 @@ class Experiment(Job):
         """The sections that a device may see."""
         return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
 
+    @property
+    def message(self) -> str:
+        """The job as JSON, as it is sent."""
+        job = self.job
+        if self.data.partition == "nodes":
+            job = job.model_copy(update={"data": self.data.public})
+        return job.model_dump_json()
+
     @cached_property
     def plan(self) -> str:
         """SHA-256 of what shapes releases and no device sees: the strategy, and who takes part.

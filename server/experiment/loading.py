@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from clients.data.bounds import Schema
+from clients.data.settings import Data
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
-from privacy.settings import Tables, override, parse, read_toml, suggest
+from privacy.settings import Section, Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
 from server.experiment.idle import in_force, keys_of
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
@@ -76,6 +77,24 @@ def _require_own_name(experiment: Experiment, source: str) -> None:
         )
 
 
+class _Own(Section):
+    data: Data
+
+
+def load_source(path: Path, schema: Path | None, assignments: list[str] | None = None) -> Data:
+    """[data] of somebody's own file, whose schema lies beside it if none is named.
+
+    Args:
+        assignments: `data.key=value`, from the command line.
+
+    Raises:
+        SettingsError: something in it is wrong.
+    """
+    given = {"path": str(path)} | ({} if schema is None else {"schema": str(schema)})
+    tables, origins = override({"data": given}, assignments or [])
+    return _absolute(parse(_Own, _of_file(tables, path), str(path), origins).data)
+
+
 def _of_file(tables: Tables, path: Path) -> Tables:
     """[data] with a path and no name is a file, and its schema is read where the setting points.
 
@@ -83,11 +102,11 @@ def _of_file(tables: Tables, path: Path) -> Tables:
         SettingsError: the schema is not there, or is none.
     """
     data = tables.get("data")
-    if not isinstance(data, dict) or not data.get("path"):
+    if not isinstance(data, dict) or not (there := data.get("path") or data.get("test_path")):
         return tables
-    told = data.get("schema")
-    beside = next((file for file in _schemas_of(Path(str(data["path"]))) if is_file(file)), None)
-    if "name" not in data and (told or beside or not Path(str(data["path"])).is_dir()):
+    told, records = data.get("schema"), Path(str(there))
+    beside = next((file for file in _schemas_of(records) if is_file(file)), None)
+    if "name" not in data and (told or beside or not records.is_dir()):
         data = data | {"name": "file"}
     if data.get("name") != "file":
         return tables | {"data": data}
@@ -112,15 +131,16 @@ def _schemas_of(path: Path) -> list[Path]:
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:
     """A run is looked at from other folders than it was begun in: its data's path is absolute."""
-    if not experiment.data.path:
-        return experiment
+    return experiment.model_copy(update={"data": _absolute(experiment.data)})
+
+
+def _absolute(data: Data) -> Data:
     paths = {
         key: str(Path(value).expanduser().absolute())
         for key in ("path", "test_path")
-        if (value := getattr(experiment.data, key))
+        if (value := getattr(data, key))
     }
-    data = experiment.data.model_copy(update=paths)
-    return experiment.model_copy(update={"data": data})
+    return data.model_copy(update=paths)
 
 
 def _with_own_model(

@@ -1,7 +1,6 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
-import math
-
+from clients.data.told.coverage import covered
 from privacy.dp.noise import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
 
@@ -74,25 +73,10 @@ def covered_by(experiment: Experiment, most_of_a_person: int = 0) -> str:
     Args:
         most_of_a_person: records that one person has; 0 is not known.
     """
-    data, budget = experiment.data, experiment.budget
-    if budget.unit != "record" or not (data.person or data.windows.length):
+    if experiment.budget.unit != "record":
         return ""
-    what, shared = "record", ""
-    if windows := data.windows.length and data.windows:
-        rate_hz = data.schema.rate_hz if data.schema else 0.0
-        length = f"{windows.length / rate_hz:.3g} s" if rate_hz else f"{windows.length} samples"
-        what = f"window of {length}"
-        if (times := math.ceil(windows.length / windows.step)) > 1:
-            shared = f"; each sample is in {times} windows, so for a sample it is {times} epsilon"
-    if not data.person:
-        return f"epsilon covers a {what}{shared}"
-    if most_of_a_person:
-        whose = f"a person with {most_of_a_person:,} of them is not protected by it"
-        if experiment.budget.epsilon is not None:
-            whose += f": the bound for all together is {most_of_a_person} epsilon"
-    else:
-        whose = "a person with many of them is not protected by it"
-    return f"epsilon covers a {what}; {whose}{shared}"
+    bounded = experiment.budget.epsilon is not None
+    return covered(experiment.data, most_of_a_person, bounded=bounded)
 
 
 # What is told without noise, and so is outside of any promise.

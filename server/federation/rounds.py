@@ -103,7 +103,7 @@ class _Rounds:
             self.experiment.strategy, self.experiment.training.learning_rate
         )
         remember(self.strategy, run.strategy_state(len(done)))
-        self.job = self.experiment.job.model_dump_json()
+        self.job = self.experiment.message
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
 

@@ -2,10 +2,18 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import owned
 import pytest
+
+from clients.node import machine
+from privacy.authority import make_authority
+from privacy.dp.journal import Journal
+from server.engines.launch import launch
+from server.experiment.loading import load_experiment
+from server.federation.grid import CohortGrid
 
 PAGE = (Path(__file__).parent.parent.parent / "README.md").read_text()
 SECTION = PAGE.partition("## Your own data")[2].partition("\n## ")[0]
@@ -17,6 +25,10 @@ EXAMPLES = dict(
     )
 )
 (MODEL,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+
+
+DEPLOYED = (Path(__file__).parent.parent.parent / "compose" / "README.md").read_text()
+DEPLOYED = DEPLOYED.partition("## Any other records")[2].partition("\n## ")[0]
 
 
 @pytest.fixture
@@ -92,3 +104,80 @@ def test_check_tells_what_would_be_read_and_what_is_outside(here, privet):
     assert facts["usable"] is True
     assert facts["persons"].startswith("5, ")
     assert int(facts["ward: missing"]) > 10
+
+
+def test_a_table_on_devices_of_their_own(here, privet, monkeypatch):
+    """The commands of compose/README.md: each owner checks and starts, the server runs."""
+    make_authority(here / "keys", ["localhost"], 3)
+    check, node, run = (
+        shlex.split(line)
+        for block in re.findall(r"```sh\n(.*?)```", DEPLOYED, re.DOTALL)
+        for line in block.splitlines()
+    )
+    status, _, err = privet(*check[1:])
+    assert status == 0, err
+    started = []
+    monkeypatch.setattr(machine, "run_node", lambda settings: started.append(settings.config))
+    for client in range(3):
+        owned.write_table(here / "patients.csv", owned.patients(150, seed=client))
+        (here / "patients.csv").rename(here / f"patients-{client}.csv")
+        for word, to in {
+            "--data": f"patients-{client}.csv", "--ledger": f"{client}.jsonl",
+            "--client": str(client), "--key": f"keys/node-{client}/node.key",
+        }.items():  # fmt: skip
+            node[node.index(word) + 1] = to
+        status, out, err = privet(*node[1:])
+        assert status == 0, err
+        assert "records of 4 numbers (table), a model's 2 outputs" in err
+        assert "they do not learn: age: clipped" not in err
+        assert "ward: missing" in err
+        assert "a person with 30 of them is not protected" in err
+    make = CohortGrid._context
+
+    def context(self, number):
+        made = make(self, number)
+        made.node_config.update(started[number - 1])
+        return made
+
+    monkeypatch.setattr(CohortGrid, "_context", context)
+    owned.write_table(here / "test.csv", owned.patients(40, seed=9))
+    (settings,) = re.findall(r"```toml\n(.*?)```", DEPLOYED, re.DOTALL)
+    (here / run[2]).write_text(settings)
+    assert load_experiment(run[2], run[4::2]).federation.engine == "superlink"
+    here_too = ["data.partition=nodes", "training.noise=secure"]
+    done = launch(load_experiment(run[2], here_too), here / "runs")
+    assert not any(client.failure for r in done.rounds for client in r.clients)
+    assert done.rounds[-1].accuracy is not None
+    assert done.rounds[-1].epsilon <= 3
+    status, out, err = privet("cost", str(done.path), "--chip", "stm32h743", "--json")
+    assert status == 0, err
+    status, out, err = privet("ledger", "0.jsonl")
+    assert status == 0, err
+    assert "epsilon covers a record; a person with 30" in out
+    assert Journal(here / "0.jsonl").spent.entries == done.ledgers[0].entries
+
+
+def test_a_file_is_not_split_into_grey_pictures(here, privet):
+    (here / "my.toml").write_text(EXAMPLES["table"])
+    status, _, err = privet("data", "split", "my.toml", "nodes")
+    assert status == 2
+    assert "a device takes such a file as it is" in err
+    assert not (here / "nodes").exists()
+
+
+def test_a_node_and_a_schema_that_are_not_told_together(here, privet):
+    rest = ["--ledger", "l", "--client", "0", "--of", "1", "--link", "127.0.0.1:9",
+            "--epsilon-limit", "1", "--data"]  # fmt: skip
+    read = ["-s", "data.target=state"]
+    for words, says in {
+        ("patients.csv", *read, "--classes", "2"): "--classes: as many as the schema has labels",
+        ("photographs", *read): "-s data.target=state: says how a file is read: give its --schema",
+        ("sensor.csv", "-s", "data.tarjet=x"): "[data] tarjet: unknown key; did you mean target?",
+        ("sensor.csv", "-s", "model.name=x"): "model: unknown key; known: data",
+        ("gone.csv", "--schema", "patients.schema.toml", *read): "gone.csv: ",
+        ("patients.csv", "--schema", "sensor.schema.toml", *read): "column x is not there",
+    }.items():
+        status, _, err = privet("node", *rest, *words)
+        assert status == 2
+        assert says in err
+        assert len(err.splitlines()) == 1 + err.count("no --members")

@@ -6,6 +6,8 @@ windows    long recordings in a table, cut
 members    files in a folder, a tar or a zip, and what their paths tell
 pictures   PNG and JPEG
 sounds     WAV and FLAC
-arrays     npz of any shape
+arrays     npz, or npy files in a folder, of any shape
+piles      records that come in blocks, in memory or in a file
+drawn      records at random, of a file's form
 drafts     a first draft of a schema, by looking at the records
 """

@@ -1,5 +1,7 @@
-"""Arrays of any shape, from numpy's npz."""
+"""Arrays of any shape, from numpy's npz; or from a folder of npy files, which may be larger than
+memory."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +10,13 @@ from numpy.typing import NDArray
 
 from clients.data.bounds import Column, Schema
 from clients.data.encodings import Columns, Scaled
-from clients.data.formats import read_archive
+from clients.data.formats import ARRAYS, read_archive
+from clients.data.sources.members import MOST_ARCHIVE_BYTES
+from clients.data.sources.piles import AT_ONCE, Pile
 from clients.data.sources.raw import Raw
 from clients.data.sources.tables import scaled
 from privacy.errors import DataError
+from privacy.foreign import open_foreign
 
 LARGEST = {np.dtype(np.uint8): 255.0}
 CHANNELS = (1, 3)
@@ -26,9 +31,30 @@ def read_arrays(path: Path, schema: Schema) -> tuple[Raw, Raw | None]:
     Raises:
         DataError: not such an archive, or its schema does not fit it.
     """
-    arrays = read_archive(path)
+    arrays = _mapped(path) if path.is_dir() else read_archive(path)
     train = _records(path, "train", arrays, schema)
     return train, _records(path, "test", arrays, schema) if "test_x" in arrays else None
+
+
+def holds_arrays(folder: Path) -> bool:
+    """Is it a folder of train_x.npy and its like?"""
+    return (folder / f"{ARRAYS[0]}.npy").is_file()
+
+
+def _mapped(folder: Path) -> dict[str, NDArray]:
+    """Maps of a folder's npy files: what is read of them is forgotten when memory is short."""
+    arrays = {}
+    for name in ARRAYS:
+        path = folder / f"{name}.npy"
+        if name.startswith("test") and not path.exists():
+            continue
+        try:
+            open_foreign(path, MOST_ARCHIVE_BYTES).close()  # no pipe, which would be waited for
+            arrays[name] = np.load(path, mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+            raise DataError(f"{path}: cannot be read: {reason}") from None
+    return arrays
 
 
 def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) -> Raw:
@@ -43,7 +69,9 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
             x = x.transpose(0, 3, 1, 2)
         if x.ndim == 4 and x.shape[1] == 1:
             x = x[:, 0]
-        return Raw(np.ascontiguousarray(x), targets, Scaled(255.0), "picture")
+        if not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x)
+        return Raw(x, targets, Scaled(255.0), "picture")
     if x.ndim not in (2, 3) or x.dtype.kind not in "iuf":
         raise DataError(
             f"{path}: {part}_x is {x.dtype} {list(x.shape)}; must be numbers [N, F] or [N, C, L], "
@@ -52,17 +80,21 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
     columns = _bounds(path, x.shape[1], schema)
     if x.ndim == 3 and any(column.knots for _, column in columns):
         raise DataError(f"{path}: its schema gives knots: they are a table's, windows have none")
-    if not np.isfinite(x).all():
+    counts: Counter[str] = Counter()
+    pile, wrong = Pile(), 0
+    for start in range(0, max(len(x), 1), AT_ONCE):
+        block = np.asarray(x[start : start + AT_ONCE])
+        wrong += int((~np.isfinite(block)).sum())
+        parts = [
+            scaled(block[:, i].astype(np.float64), column, name, counts)
+            for i, (name, column) in enumerate(columns)
+        ]
+        pile.add(np.stack(parts, axis=1).astype(np.float32))
+    if wrong:
         raise DataError(
-            f"{path}: {part}_x holds {int((~np.isfinite(x)).sum())} values that are no "
-            "finite numbers; mend them"
+            f"{path}: {part}_x holds {wrong} values that are no finite numbers; mend them"
         )
-    counts: dict[str, int] = {}
-    parts = [
-        scaled(x[:, i].astype(np.float64), column, name, counts)
-        for i, (name, column) in enumerate(columns)
-    ]
-    values = np.stack(parts, axis=1).astype(np.float32)
+    values = pile.whole()
     if x.ndim == 3:
         return Raw(values, targets, Scaled(), "window", rate_hz=schema.rate_hz, counts=counts)
     read = schema.model_copy(update={"columns": dict(columns)})

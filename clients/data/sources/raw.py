@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from numpy.typing import NDArray
 
 from clients.data.encodings import Encoding
+from clients.data.sources.piles import taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Raw:
         """Some of the records: a mask or places."""
         return replace(
             self,
-            x=self.x[which],
+            x=taken(self.x, which),
             targets={name: values[which] for name, values in self.targets.items()},
             fields={name: values[which] for name, values in self.fields.items()},
         )

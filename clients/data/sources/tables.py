@@ -4,7 +4,8 @@ Every value is read as text, and becomes a number or a category by the schema al
 guessed from what the rows hold.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from clients.data.bounds import Column, Schema, log_of
 from clients.data.encodings import Columns
+from clients.data.sources.piles import Parts, Pile
 from clients.data.sources.raw import Raw
 from privacy.errors import DataError
 from privacy.foreign import open_foreign
@@ -24,6 +26,7 @@ from privacy.settings import suggest
 
 MOST_FILE_BYTES = 64 << 30
 BLOCK_BYTES = 16 << 20
+BLOCK_ROWS = 1 << 16
 SNIFFED_BYTES = 1 << 16
 SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 ENDS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
@@ -31,14 +34,21 @@ ENDS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns of a table as text, each stripped of blanks at its ends."""
+    """Columns of a table as text, each stripped of blanks at its ends.
+
+    Attributes:
+        before: rows of the table that come before these.
+    """
 
     path: Path
     table: pa.Table
+    before: int = 0
 
     def text(self, name: str) -> NDArray:
-        """One column, objects [N]."""
-        return self.table.column(name).to_numpy()
+        """One column, objects [N]; equal texts are one object."""
+        column = self.table.column(name).combine_chunks().dictionary_encode()
+        known = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
+        return known[column.indices.to_numpy()]
 
     def numbers(self, name: str, missing: Sequence[str] = ()) -> NDArray[np.float64]:
         """One column; NaN where a value is missing.
@@ -74,7 +84,9 @@ class Rows:
         remedy = "say what stands for no value: missing = [...] in the schema, or mend the file"
         if value and value.count(",") == 1 and value.replace(",", "").strip("-").isdigit():
             remedy = "write decimals with a point"
-        return DataError(f"{self.path}: row {row + 2}, column {name}: {told}, {what}; {remedy}")
+        return DataError(
+            f"{self.path}: row {self.before + row + 2}, column {name}: {told}, {what}; {remedy}"
+        )
 
 
 def names_in_table(path: Path) -> list[str]:
@@ -94,7 +106,12 @@ def names_in_table(path: Path) -> list[str]:
 
 
 def read_rows(path: Path, wanted: Sequence[str]) -> Rows:
-    """Some columns of a table.
+    """Some columns of a table, whole: see `read_blocks`."""
+    return Rows(path, pa.concat_tables(block.table for block in read_blocks(path, wanted)))
+
+
+def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
+    """Some columns of a table, some rows at a time: it may be larger than memory.
 
     Raises:
         DataError: the file cannot be read, or has no such column: file, row and remedy.
@@ -104,20 +121,27 @@ def read_rows(path: Path, wanted: Sequence[str]) -> Rows:
         if names.count(name) != 1:
             twice = "is there twice" if name in names else f"is not there{suggest(name, names)}"
             raise DataError(f"{path}: column {name} {twice}; it has {_shown(names)}")
-    if path.suffix == ".parquet":
-        with open_foreign(path, MOST_FILE_BYTES) as file:
-            table = pyarrow.parquet.read_table(file, columns=list(wanted))
-        columns = [pc.cast(table.column(name), pa.string()).fill_null("") for name in wanted]
-    else:
-        table = _read_text(path, names, wanted)
-        columns = [table.column(name) for name in wanted]
-    stripped = [pc.utf8_trim_whitespace(column) for column in columns]
-    if not len(table):
+    read = _read_parquet if path.suffix == ".parquet" else _read_text
+    before = 0
+    try:
+        for batch in read(path, names, wanted):
+            columns = [pc.cast(batch.column(name), pa.string()).fill_null("") for name in wanted]
+            stripped = [pc.utf8_trim_whitespace(column) for column in columns]
+            yield Rows(path, pa.table(dict(zip(wanted, stripped, strict=True))), before)
+            before += len(batch)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {_reason(error)}") from None
+    if not before:
         raise DataError(f"{path}: a header and no row; give the records")
-    return Rows(path, pa.table(dict(zip(wanted, stripped, strict=True))))
 
 
-def _read_text(path: Path, names: list[str], wanted: Sequence[str]) -> pa.Table:
+def _read_parquet(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with open_foreign(path, MOST_FILE_BYTES) as file:
+        table = pyarrow.parquet.ParquetFile(file)
+        yield from table.iter_batches(BLOCK_ROWS, columns=list(wanted))
+
+
+def _read_text(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
     _, separator, start = _header(path)
     parse = pyarrow.csv.ParseOptions(delimiter=separator)
     convert = pyarrow.csv.ConvertOptions(
@@ -129,14 +153,11 @@ def _read_text(path: Path, names: list[str], wanted: Sequence[str]) -> pa.Table:
     read = pyarrow.csv.ReadOptions(
         column_names=names, skip_rows=start, block_size=BLOCK_BYTES, use_threads=True
     )
-    try:
-        with open_foreign(path, MOST_FILE_BYTES) as file:
-            stream = pa.CompressedInputStream(file, "gzip") if path.suffix == ".gz" else file
-            return pyarrow.csv.read_csv(
-                stream, read_options=read, parse_options=parse, convert_options=convert
-            )
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {_reason(error)}") from None
+    with open_foreign(path, MOST_FILE_BYTES) as file:
+        stream = pa.CompressedInputStream(file, "gzip") if path.suffix == ".gz" else file
+        yield from pyarrow.csv.open_csv(
+            stream, read_options=read, parse_options=parse, convert_options=convert
+        )
 
 
 def _header(path: Path) -> tuple[str, str, int]:
@@ -211,29 +232,31 @@ def read_table(
     features = [name for name in schema.columns if name not in targets]
     if not features:
         raise DataError(f"{path}: its schema has no columns; privet data describe drafts them")
-    rows = read_rows(path, list(dict.fromkeys([*features, *targets, *fields])))
-    counts: dict[str, int] = {}
-    values = [
-        _coded(rows, name, schema.columns[name], schema, counts)
-        if schema.columns[name].values
-        else _scaled(rows, name, schema.columns[name], counts)
-        for name in features
-    ]
+    counts: Counter[str] = Counter()
+    pile, said, beside = Pile(), Parts(), Parts()
+    for rows in read_blocks(path, list(dict.fromkeys([*features, *targets, *fields]))):
+        values = [
+            _coded(rows, name, schema.columns[name], schema, counts)
+            if schema.columns[name].values
+            else _scaled(rows, name, schema.columns[name], counts)
+            for name in features
+        ]
+        pile.add(np.stack(values, axis=1).astype(np.float32))
+        said.add({n: rows.numbers(n) if numeric else rows.text(n) for n in targets})
+        beside.add({name: rows.text(name) for name in fields})
     read = schema.model_copy(update={"columns": {n: schema.columns[n] for n in features}})
     return Raw(
-        x=np.stack(values, axis=1).astype(np.float32),
-        targets={n: rows.numbers(n) if numeric else rows.text(n) for n in targets},
+        x=pile.whole(),
+        targets=said.whole(),
         encoding=Columns(read),
         kind="table",
-        fields={name: rows.text(name) for name in fields},
+        fields=beside.whole(),
         columns=read.widths,
         counts=counts,
     )
 
 
-def _coded(
-    rows: Rows, name: str, column: Column, schema: Schema, counts: dict[str, int]
-) -> NDArray:
+def _coded(rows: Rows, name: str, column: Column, schema: Schema, counts: Counter[str]) -> NDArray:
     """A category's place among its values; after the last what is missing, -1 what has no place."""
     values = [value.strip() for value in column.values]
     missing = [*schema.missing, *column.missing]
@@ -244,26 +267,26 @@ def _coded(
         strange = (codes < 0) & ~gone
         for kind, which in (("missing", gone), ("not among its values", strange)):
             if which.any():
-                counts[f"{name}: {kind}"] = int(which.sum())
+                counts[f"{name}: {kind}"] += int(which.sum())
         if missing:
             codes = np.where(codes < 0, len(values), codes)
     return codes
 
 
-def _scaled(rows: Rows, name: str, column: Column, counts: dict[str, int]) -> NDArray:
+def _scaled(rows: Rows, name: str, column: Column, counts: Counter[str]) -> NDArray:
     values = rows.numbers(name, column.missing)
     return scaled(values, column, name, counts)
 
 
-def scaled(values: NDArray, column: Column, name: str, counts: dict[str, int]) -> NDArray:
+def scaled(values: NDArray, column: Column, name: str, counts: Counter[str]) -> NDArray:
     """Numbers between their bounds as -1 to 1; what lies outside is clipped and counted."""
     assert column.low is not None
     assert column.high is not None
     outside = (values < column.low) | (values > column.high)
     if outside.any():
-        counts[f"{name}: clipped"] = int(outside.sum())
+        counts[f"{name}: clipped"] += int(outside.sum())
     if gone := int(np.isnan(values).sum()):
-        counts[f"{name}: missing"] = gone
+        counts[f"{name}: missing"] += gone
     clipped = np.clip(values, column.low, column.high)
     if column.log:
         return np.log1p(clipped - column.low) * (2 / log_of(column.low, column.high)) - 1

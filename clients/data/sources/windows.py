@@ -1,5 +1,6 @@
 """Long recordings in a table, row by row, cut into windows."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +11,14 @@ from pydantic import Field
 
 from clients.data.bounds import Schema
 from clients.data.encodings import Scaled
+from clients.data.sources.piles import Parts, Pile
 from clients.data.sources.raw import Raw
-from clients.data.sources.tables import read_rows, scaled
+from clients.data.sources.tables import read_blocks, scaled
 from privacy.errors import DataError
 from privacy.settings import Range, Section
 
 MOST_SAMPLES = 1 << 20
+AT_ONCE = 1 << 12  # windows
 
 
 class Windows(Section):
@@ -54,37 +57,39 @@ def read_windows(
     if not channels:
         raise DataError(f"{path}: its schema has no columns; privet data describe drafts them")
     within = [name for name in (*windows.within, *fields) if name]
-    rows = read_rows(path, list(dict.fromkeys([*channels, *targets, *within])))
-    counts: dict[str, int] = {}
-    values = []
-    for name in channels:
-        numbers = rows.numbers(name)
-        values.append(scaled(numbers, schema.columns[name], name, counts).astype(np.float32))
-    samples = np.stack(values)  # [C, T]
-    labels = rows.text(targets[0]) if targets else np.full(samples.shape[1], "")
-    keys = [rows.text(name) for name in within]
+    counts: Counter[str] = Counter()
+    blocks, parts = [], Parts()
+    for rows in read_blocks(path, list(dict.fromkeys([*channels, *targets, *within]))):
+        numbers = [
+            scaled(rows.numbers(name), schema.columns[name], name, counts) for name in channels
+        ]
+        blocks.append(np.stack(numbers).astype(np.float32))
+        parts.add({name: rows.text(name) for name in dict.fromkeys([*targets[:1], *within])})
+    samples, beside = np.concatenate(blocks, axis=1), parts.whole()  # [C, T]; [T] each
+    labels = beside[targets[0]] if targets else np.full(samples.shape[1], "")
+    keys = [beside[name] for name in within]
     parting = [*keys, labels] if windows.majority == 1 else keys
     starts, chosen = _cut(_runs(parting, samples.shape[1]), windows), []
     told: list[str] = []
     for start in starts:
         label, mixed = _label(labels[start : start + windows.length], windows.majority)
         if mixed:
-            counts["windows of mixed labels: left out"] = (
-                counts.get("windows of mixed labels: left out", 0) + 1
-            )
+            counts["windows of mixed labels: left out"] += 1
             continue
         chosen.append(start)
         told.append(label)
     if not chosen:
         raise DataError(f"{path}: no window of {windows.length} samples; ask for a shorter length")
     at = np.array(chosen)
-    x = np.stack([samples[:, start : start + windows.length] for start in chosen])
+    pile = Pile()
+    for piece in np.array_split(at, -(-len(at) // AT_ONCE)):
+        pile.add(np.stack([samples[:, start : start + windows.length] for start in piece]))
     return Raw(
-        x=x,
+        x=pile.whole(),
         targets={name: np.array(told, dtype=object) for name in targets[:1]},
         encoding=Scaled(),
         kind="window",
-        fields={name: rows.text(name)[at] for name in dict.fromkeys(within)},
+        fields={name: beside[name][at] for name in dict.fromkeys(within)},
         rate_hz=schema.rate_hz,
         counts=counts,
     )

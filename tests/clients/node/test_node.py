@@ -11,7 +11,7 @@ from flwr.app import Context, RecordDict
 from written import write_idx
 
 from clients.data.formats import read_digits, read_folder
-from clients.data.schema import state
+from clients.data.told.pictures import state
 from clients.node.app import prepare
 from clients.node.holder import Holder
 from clients.protocol import Form
@@ -141,7 +141,7 @@ def test_the_server_cannot_point_a_device_at_other_files(devices):
     weights = held(initial_weights(job))
     data, _ = prepare(job, holder, weights)
     assert data.path == devices[0]["data"]
-    assert len(holder.load(data).train_y) == holder.schema.records == 431
+    assert len(holder.told.load(job.data).train_y) == holder.told.records == 431
     other = load_experiment("tiny", [*NODES, "data.classes=5"]).job
     with pytest.raises(SettingsError, match=r"classes = 5: this node's owner told of 10"):
         prepare(other, holder, weights)

@@ -92,4 +92,7 @@ def refuse(section, path, value):
 def _put(told, path, value):
     for key in path[:-1]:
         told = told[key]
-    told[path[-1]] = value
+    if told == []:  # a list that is empty in this job
+        told.append(value)
+    else:
+        told[path[-1]] = value

@@ -1,7 +1,10 @@
 """The node's own process before the auditor: green as it ships, red where it breaks a promise."""
 
+import owned
 import pytest
 
+from clients.data.settings import Data
+from clients.data.sources.windows import Windows
 from clients.node import app
 from clients.node.holder import Holder
 from clients.training import train as loop
@@ -35,6 +38,33 @@ def checked(*assignments):
 )
 def test_what_ships_is_green(assignments):
     assert checked(*assignments) == (set(), [])
+
+
+FILES = {
+    "table": ("p.csv", {"schema": owned.PATIENTS, "target": ("state",), "person": "person"}),
+    "itself": ("p.csv", {"schema": owned.PATIENTS, "task": "itself"}),
+    "windows": ("s.csv", {"schema": owned.SENSOR, "target": ("label",), "person": "person",
+                          "windows": Windows(length=20, step=10)}),
+    "pictures": ("pets", {"schema": owned.PETS}),
+    "sounds": ("words", {"schema": owned.WORDS, "pattern": "{label}_{person}.wav"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_ships_is_green_on_records_of_every_form(tmp_path, kind):
+    owned.write_table(tmp_path / "p.csv", owned.patients(60))
+    owned.write_table(tmp_path / "s.csv", owned.sensor())
+    pets = {f"{kind}/{n}.png": owned.picture(n) for kind in ("cat", "dog") for n in range(3)}
+    owned.write_tree(tmp_path / "pets", pets)
+    words = {f"{word}_{n}.wav": owned.sound(range(300)) for word in ("no", "yes") for n in "ab"}
+    owned.write_tree(tmp_path / "words", words)
+    path, settings = FILES[kind]
+    data = Data(name="file", path=str(tmp_path / path), **settings)
+    experiment = load_experiment("tiny").model_copy(update={"data": data})
+    done, missing = nodes.checks(experiment.resolve(), 0)
+    assert {check.name.partition(":")[0] for check in done} == {"node charging", "node noise"}
+    assert not [check for check in done if not check.passed]
+    assert missing == []
 
 
 def uncharged(monkeypatch):

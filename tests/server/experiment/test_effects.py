@@ -44,6 +44,7 @@ OTHER = {
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
+    "data.shape",
     "model.name", "model.front", "model.adapt", "model.options", "model.sha256",
     "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",

@@ -1,33 +1,44 @@
-"""What the owner of a folder of records tells of them, once, before any server asks.
-
-All that a node says of its data follows from this, so that no answer that costs nothing depends on
-a record: neither the greatest label among them nor how many there are.
-"""
+"""A folder of grey pictures: what its owner tells of it, held against a job and the records."""
 
 from pathlib import Path
 from typing import Annotated
 
 from clients.data.dataset import Dataset
 from clients.data.formats import read_folder
+from clients.data.sets import load
 from clients.data.settings import MOST_CLASSES, MOST_RECORDS, MOST_SIDE, Data
 from clients.protocol import Form
 from privacy.errors import DataError, SettingsError
 from privacy.settings import Range, Section
 
 
-class Schema(Section):
+class Pictures(Section):
     """The form of a device's records.
 
     Attributes:
+        data: the folder where they lie.
         classes: labels are 0 ... classes - 1, whether or not each of them occurs.
         height, width: of an image, in pixels.
         records: for training; what an update counts for. A round number says less than the count.
     """
 
+    data: str
     classes: Annotated[int, Range(1, MOST_CLASSES)]
     height: Annotated[int, Range(1, MOST_SIDE)]
     width: Annotated[int, Range(1, MOST_SIDE)]
     records: Annotated[int, Range(1, MOST_RECORDS)]
+
+    def __str__(self) -> str:
+        """In words, for the owner."""
+        return (
+            f"labels under {self.classes}, images of {self.height}x{self.width}, {self.records} "
+            "for training"
+        )
+
+    @property
+    def config(self) -> dict[str, str | int]:
+        """For a node's config."""
+        return self.model_dump()
 
     def shape(self, data: Data) -> tuple[int, int]:
         """(H, W) of the images that a job's model reads."""
@@ -36,6 +47,11 @@ class Schema(Section):
     def form(self, data: Data) -> Form:
         """What a job's model reads, and gives."""
         return Form(self.shape(data), data.classes)
+
+    def source(self, data: Data) -> Data:
+        """A job's data set, read from this folder, wherever the server points, with as many classes
+        as the job's model has."""
+        return data.model_copy(update={"path": self.data, "test_path": ""})
 
     def require(self, data: Data) -> None:
         """Refuse a job's [data] that such records cannot be, without a look at them.
@@ -56,20 +72,22 @@ class Schema(Section):
                 f"[data] crop = {data.crop}: leaves nothing of {self.height}x{self.width} images"
             )
 
-    def verify(self, dataset: Dataset, data: Data) -> None:
-        """Records as they are told of, or none at all.
+    def load(self, data: Data) -> Dataset:
+        """The records, as they are told of, or none at all.
 
         Raises:
             DataError: for the owner only: they have changed since.
         """
+        dataset = load(self.source(data))
         if dataset.shape != self.shape(data):
             raise DataError(f"images are {dataset.shape}, not {self.shape(data)} as was told")
         for labels in (dataset.train_y, dataset.test_y):
             if len(labels) and labels.max() >= self.classes:
                 raise DataError(f"a label is {labels.max()}, not under {self.classes} as was told")
+        return dataset
 
 
-def state(folder: Path, classes: int | None, records: int | None = None) -> Schema:
+def state(folder: Path, classes: int | None, records: int | None = None) -> Pictures:
     """Read a folder's records, and hold what their owner says of them against it.
 
     Args:
@@ -91,4 +109,6 @@ def state(folder: Path, classes: int | None, records: int | None = None) -> Sche
         raise DataError(f"--classes {classes}: {folder} has a label {found - 1}; say {found}")
     num, height, width = arrays["train_x"].shape
     told = num if records is None else records
-    return Schema(classes=classes, height=height, width=width, records=told)
+    return Pictures(
+        data=str(folder.resolve()), classes=classes, height=height, width=width, records=told
+    )
