@@ -130,7 +130,7 @@ class Schema(Section):
         told: dict[str, object] = {"columns": tuple(self.columns)}
         for name, column in self.columns.items():
             missing = bool(column.missing or (column.values and self.missing))
-            read = (column.low, column.high, column.log, column.values, missing)
+            read = (column.low, column.high, column.log, column.knots, column.values, missing)
             told[f"columns.{name}"] = read
         for key in ("labels", "low", "high", "size", "channels", "rate_hz", "length_s"):
             told[key] = getattr(self, key)

@@ -131,6 +131,7 @@ MISFITS = {
     "labels the other way round": ("table", "schema", {"schema": {"labels": ["ill", "well"]}}),
     "another rate": ("sounds", "schema", {"schema": {"rate_hz": 4000.0}}),
     "another bound": ("table", "schema", {"schema": {"columns": {"age": {"high": 99.0}}}}),
+    "knots": ("table", "schema", {"schema": {"columns": {"age": {"knots": 3}}}}),
     "another value": ("table", "schema", {"schema": {"columns": {"ward": {"values": ["north"]}}}}),
     "another file's": ("table", "schema", {"schema": {"columns": {"name": {"values": ["Smith"]}}}}),
 }
