@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from server.commands.options import finite
+
 Keys = Annotated[Path, typer.Option("--keys", help="The folder server/ that privet keys new made")]
 
 
@@ -28,9 +30,12 @@ def new_keys(
 def link(
     keys: Keys,
     host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="For nodes, and nothing but what nodes ask")] = 9093,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="For nodes, and nothing but what nodes ask")
+    ] = 9093,
     control_port: Annotated[
-        int, typer.Option(help="For runs, on 127.0.0.1: who reaches it may start one")
+        int,
+        typer.Option(min=1, max=65535, help="For runs, on 127.0.0.1: who reaches it may start one"),
     ] = 9092,
     database: Annotated[
         Path | None, typer.Option(help="File that outlives the SuperLink; else it forgets")
@@ -61,7 +66,8 @@ def node(
         typer.Option(min=1, help="Told as the number of training records; none: the exact one"),
     ] = None,
     epsilon_limit: Annotated[
-        float | None, typer.Option(min=1e-6, max=1e9, help="Never spend more, over all runs")
+        float | None,
+        typer.Option(min=1e-6, max=1e9, callback=finite, help="Never spend more, over all runs"),
     ] = None,
     no_epsilon_limit: Annotated[
         bool, typer.Option("--no-epsilon-limit", help="Spend whatever a run allows itself")
@@ -71,7 +77,8 @@ def node(
         typer.Option("--allow-unprotected", help="Send weights and statistics without noise"),
     ] = False,
     delta: Annotated[
-        float, typer.Option(min=1e-12, max=0.5, help="At which the limit holds")
+        float,
+        typer.Option(min=1e-12, max=0.5, callback=finite, help="At which the limit holds"),
     ] = 1e-5,
     model: Annotated[
         Path | None,
@@ -92,7 +99,9 @@ def node(
     fewest_members: Annotated[
         int, typer.Option(min=3, help="Take part in sums of so many members at least")
     ] = 3,
-    port: Annotated[int, typer.Option(help="Of this machine's own use; 0: a free one")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of this machine's own use; 0: a free one")
+    ] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
     from clients.data.schema import state
@@ -175,7 +184,10 @@ def _tell_model(file: Path) -> None:
 
 def show_ledger(
     file: Annotated[Path, typer.Argument(help="A node's --ledger")],
-    delta: Annotated[float, typer.Option(help="At which epsilon is told")] = 1e-5,
+    delta: Annotated[
+        float,
+        typer.Option(min=1e-12, max=0.5, callback=finite, help="At which epsilon is told"),
+    ] = 1e-5,
 ) -> None:
     """Check a node's ledger, and say what its data have spent over all runs."""
     from privacy.dp.journal import Journal

@@ -5,18 +5,21 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import RunName, Runs, Scheme, Trust, open_run
+from server.commands.options import RunName, Runs, Scheme, Trust, finite, open_run
 
 
 def serve(
     run: RunName,
     scheme: Scheme = "ckks",
     host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one")] = 8470,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8470,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds an answer may take; 0: what the scheme needs")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="Seconds an answer may take; 0: what the scheme needs"
+        ),
     ] = 0.0,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,

@@ -1,5 +1,6 @@
 """`privet sweep`: many experiments, one table."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -166,7 +167,7 @@ def _scheme(text: str) -> tuple[str, int]:
 
     scheme, _, images = text.partition("=")
     require_scheme(scheme)
-    if images and not (images.isdigit() and int(images)):
+    if images and not re.fullmatch("[1-9][0-9]{0,8}", images):
         raise SettingsError(f"--infer {text}: must be SCHEME=NUMBER of test images")
     return scheme, int(images or IMAGES)
 

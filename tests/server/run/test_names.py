@@ -26,6 +26,13 @@ BAD = [
     "-x",
     "\udcff",
     "a\\b",
+    "x.",
+    "CON",
+    "nul.2",
+    "u\u0308ber",  # as "über" looks
+    "a\u202egnp.exe",  # written from right to left
+    "a\u200bb",  # a space of no width
+    "a\u00a0b",  # and one of some
 ]
 
 
