@@ -238,3 +238,21 @@ def test_weights_of_another_model_are_refused_by_name(privet, runs, name):
     assert status in (0, 2)
     assert "RuntimeError" not in err
     assert len(err.splitlines()) == (status == 2)
+
+
+def test_a_port_that_no_machine_has_is_refused_before_anything_is_done(privet):
+    """Of whatever command, at whatever option."""
+    import typer
+
+    ports = [
+        (name, option.opts[0])
+        for name, command in typer.main.get_command(cli.app).commands.items()
+        for option in command.params
+        if "port" in option.name.split("_")
+    ]
+    assert {name for name, _ in ports} == {"link", "node", "serve"}
+    for name, option in ports:
+        for number in ("65536", "-1"):
+            code, _, err = privet(name, option, number)
+            assert code == 2
+            assert f"'{option}': {number} is not in the range" in err.replace("\n", " ")

@@ -94,6 +94,19 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     assert reconstruction_table(found).row_count == 3
 
 
+def test_a_perceptron_of_means_of_pixels_is_inverted_too(runs, monkeypatch):
+    """Its first gradient is no picture of the record's size."""
+    from attacks.reconstruction import inversion
+    from server.adversary.inversions import invert_updates
+
+    monkeypatch.setattr(inversion, "STEPS", 20)
+    pooled = ["federation.rounds=1", "budget.unit=none", "model.pool=2"]
+    run = launch(load_experiment("tiny", pooled), runs)
+    found = invert_updates(run, replay(run), 0)
+    assert found["method"] == "iterative"
+    assert found["victims"] == 4
+
+
 def test_streams_are_attacked_through_their_mean(runs):
     """A perceptron in streams: what follows its twin's gradient turns more answers than chance."""
     streams = ["arithmetic.name=stochastic", "arithmetic.stream_length=64", "budget.unit=none"]
