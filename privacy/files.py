@@ -97,7 +97,7 @@ def require_name(what: str, name: str) -> None:
         length = 0
     why = ""
     if not length or not name.isprintable() or name != name.strip():
-        why = "text without line breaks, or spaces at its ends"
+        why = "of signs that can be seen, without spaces at its ends"
     elif name[0] in ".-" or any(sign in name for sign in '/\\:*?"<>|'):
         why = 'without / \\ : * ? " < > | and no dot or dash at its start'
     elif name[-1] == "." or name.partition(".")[0].rstrip().upper() in DEVICES:

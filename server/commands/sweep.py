@@ -55,6 +55,7 @@ Limits = Annotated[
     list[str] | None,
     typer.Option("--limit", help="With --search: latency_s=0.5@stm32h743; may be repeated"),
 ]
+MOST_RUNS = 10_000  # of a setting, or candidates: more are a slip of the hand
 IMAGES = 10  # that are asked for by `--infer SCHEME`
 
 
@@ -62,13 +63,17 @@ def sweep(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
     over: Over = None,
     s: Settings = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds that follow")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Runs of each, with seeds that follow")
+    ] = 1,
     attack: Annotated[bool, typer.Option("--attack", help="Attack each run")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Audit each run")] = False,
     cost: Chips = None,
     infer: Schemes = None,
     search: Annotated[str, typer.Option(help="Objectives: accuracy,leakage,latency,...")] = "",
-    budget: Annotated[int, typer.Option(min=1, help="With --search: candidates to train")] = 30,
+    budget: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="With --search: candidates to train")
+    ] = 30,
     limit: Limits = None,
     name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
     as_json: AsJson = False,

@@ -139,6 +139,8 @@ def _choice(key: str, text: str, origin: str) -> Choice:
     tables, origins = override({}, [ABBREVIATIONS.get(part, part) for part in (itself, *others)])
     settings = {dotted: _value(tables, dotted) for dotted in origins}
     label = name.strip() if named else settings.get(key, first)
+    if label != label:  # nan is not even itself, so that no cell would be found again by it
+        raise SettingsError(f"--over {origin}: {first} is no number")
     return Choice(label if isinstance(label, int | float | str) else first, settings)
 
 

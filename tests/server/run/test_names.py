@@ -59,7 +59,7 @@ def test_what_can_be_a_folder_is_a_name(name):
     assert next(names_of("tiny", name)) == name
 
 
-@pytest.mark.parametrize("name", ["latest", "mine.sweep"])
+@pytest.mark.parametrize("name", ["latest", "Latest", "mine.sweep"])
 def test_names_of_other_things_are_taken(name, privet, runs):
     status, _, err = privet("run", "tiny", "--name", name)
     assert (status, runs.exists()) == (2, False)
