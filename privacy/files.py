@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from privacy.errors import RunError
 
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{one}{i}" for one in ("COM", "LPT") for i in range(10))}
 MOST_NAME_BYTES = 120  # a file system takes 255, and ours have times and endings besides
 
 
@@ -95,9 +97,13 @@ def require_name(what: str, name: str) -> None:
         length = 0
     why = ""
     if not length or not name.isprintable() or name != name.strip():
-        why = "text without line breaks, or spaces at its ends"
+        why = "of signs that can be seen, without spaces at its ends"
     elif name[0] in ".-" or any(sign in name for sign in '/\\:*?"<>|'):
         why = 'without / \\ : * ? " < > | and no dot or dash at its start'
+    elif name[-1] == "." or name.partition(".")[0].rstrip().upper() in DEVICES:
+        why = "without a dot at its end, and not what Windows calls a device"
+    elif not unicodedata.is_normalized("NFC", name):
+        why = "in the usual form of Unicode (NFC), or two names could look like one"
     elif length > MOST_NAME_BYTES:
         why = f"of no more than {MOST_NAME_BYTES} bytes, these are {length}"
     if why:

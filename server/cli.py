@@ -79,17 +79,21 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _require_streams()
         _require_lines(sys.argv[1:])
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        sys.stdout.flush()  # while what goes wrong can still be told
+        sys.exit(status)
     except BrokenPipeError:  # whoever reads has seen enough: `privet list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(1)
     except PrivetError as error:
         _fail(error, str(error), error.exit_status)
     except MemoryError as error:
         _fail(error, f"out of memory: {str(error) or 'ask for less at once'}", 1)
     except OSError as error:  # of a file that no command looks after: a log, a lock
-        _fail(error, f"{error.filename or 'privet'}: {error.strerror or error}", 1)
+        where = error.filename or "a file, or the output"
+        _fail(error, f"{where}: {error.strerror or error}", 1)
     except Exception as error:
         # click's own usage errors come with a message and exit status 2
         status = getattr(error, "exit_code", 1)
@@ -108,8 +112,38 @@ def _require_lines(words: list[str]) -> None:
             raise SettingsError(f"{word[:BRIEF]!a}: has a line break in it; take it out")
 
 
+def _require_streams() -> None:
+    """Have something at the three numbers of the standard streams: a file of a run that got one of
+    them would be written into by whatever prints.
+
+    Raises:
+        SettingsError: stdout is closed, and results would be lost.
+    """
+    told = sys.stdout is not None
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
+    if not told:
+        raise SettingsError("stdout is closed: results would be lost; give it a file, or /dev/null")
+
+
+def _drop_stdout() -> None:
+    """Let nothing more be tried with what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _fail(error: BaseException, message: str, status: int) -> None:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
-    print(f"privet: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
+    try:
+        print(f"privet: {message}", file=sys.stderr, flush=True)
+    except OSError:  # nobody can be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.exit(status)

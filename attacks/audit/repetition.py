@@ -83,7 +83,10 @@ def releases(claim: Claim, seed: int) -> dict[str, NDArray[np.float64]]:
             found[name] = {n: v - clean[n] for n, v in found[name].items()}
 
     learning = silence.y + claim.twins  # of another class, there is something to learn
-    with_other("other records", replace(silence, x=claim.x[FEW : 2 * FEW], y=learning))
+    x = claim.x[FEW : 2 * FEW]
+    if torch.equal(x, silence.x):  # a client with hardly any records has no others
+        x = 1 - x
+    with_other("other records", replace(silence, x=x, y=learning))
     if not claim.twins:
         with_other("other weights", replace(silence, model=_stirred(silence)))
         with_other("another learning rate", replace(silence, scale=1.5 * silence.scale))

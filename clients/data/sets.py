@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -131,6 +132,41 @@ def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
             "more, say how many: -s data.classes=2"
         )
     return told or found
+
+
+def labels_without_records(dataset: Dataset) -> tuple[list[int], list[int]]:
+    """Labels that a model has an output for, and that no record has; and those of tests alone."""
+    train, test = np.unique(dataset.train_y), np.unique(dataset.test_y)
+    every = np.arange(dataset.num_classes)
+    return np.setdiff1d(every, np.union1d(train, test)).tolist(), np.setdiff1d(test, train).tolist()
+
+
+def told_of_labels(data: Data, dataset: Dataset) -> str:
+    """What is odd of the labels in a folder, where nobody said how many there are; else empty."""
+    if data.name == "file" or data.classes or not data.path:
+        return ""
+    of_none, of_tests = labels_without_records(dataset)
+    told = []
+    if of_none:
+        told.append(
+            f"no record has label {listed(of_none)}: the model has {dataset.num_classes} outputs; "
+            "number labels from 0 without a gap, or, if they are meant so, say "
+            f"-s data.classes={dataset.num_classes}"
+        )
+    if of_tests:
+        told.append(f"label {listed(of_tests)} is in tests alone: no model can learn it")
+    return "; ".join(told)
+
+
+def listed(labels: Sequence[int]) -> str:
+    """`0 to 4, 6, 8 to 9`; of none, `none`."""
+    spans: list[list[int]] = []
+    for label in labels:
+        if spans and label == spans[-1][1] + 1:
+            spans[-1][1] = label
+        else:
+            spans.append([label, label])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in spans) or "none"
 
 
 @lru_cache(maxsize=4)

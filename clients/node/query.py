@@ -13,7 +13,7 @@ import numpy as np
 from privacy.encrypted.keys import CkksKeys, load_secret, make_keys, save_secret
 from privacy.encrypted.net import Array
 from privacy.encrypted.wire import Frame, read_frame, read_offer
-from privacy.errors import CiphertextError, KeysError, ModelError, ServiceError
+from privacy.errors import CiphertextError, KeysError, ModelError, ServiceError, SettingsError
 
 TIMEOUT_S = 330.0  # longer than a service lets a question wait and takes to answer it
 PATIENCE_S = 60.0  # with a service that is busy, for one request
@@ -175,7 +175,7 @@ class Client:
 
 def _retry_after_s(response: httpx.Response | None) -> float:
     told = response.headers.get("retry-after", "") if response is not None else ""
-    return float(told) if told.isdigit() else 0.0
+    return float(told) if told.isdecimal() else 0.0
 
 
 def _server_s(response: httpx.Response) -> float:
@@ -199,21 +199,22 @@ def connect(
         token_file: the bearer token by which the service knows us.
 
     Raises:
+        SettingsError: the URL is none.
         KeysError: others may read a file of secrets, or one is not what it should be.
     """
-    headers = {}
+    headers, base = {}, _base(url)
     if token_file is not None:
-        if not _is_private(httpx.URL(url)):
+        if not _is_private(base):
             raise KeysError(f"{url}: a token goes over https only, or not beyond this machine")
         words = load_secret(token_file).decode("ascii", "replace").split()
-        if not words:
-            raise KeysError(f"{token_file}: no token in it")
+        if not words or not (words[-1].isascii() and words[-1].isprintable()):
+            raise KeysError(f"{token_file}: no token in it, of letters, digits and signs")
         headers["authorization"] = f"Bearer {words[-1]}"  # a line of the service's file will do
     try:
         context = ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
         raise KeysError(f"{authority}: not an authority's PEM file: {error}") from None
-    http = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers, verify=context)
+    http = httpx.Client(base_url=base, timeout=TIMEOUT_S, headers=headers, verify=context)
     if key_file is None:
         return Client(http)
     if key_file.exists():
@@ -221,6 +222,16 @@ def connect(
     client = Client(http)
     save_secret(key_file, client.keys.secret_bytes())
     return client
+
+
+def _base(url: str) -> httpx.URL:
+    try:
+        base = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        base = httpx.URL("")
+    if base.scheme not in ("http", "https") or not base.host:
+        raise SettingsError(f"{url}: must be http://HOST:PORT or https://HOST:PORT, of a service")
+    return base
 
 
 def _is_private(url: httpx.URL) -> bool:

@@ -4,11 +4,13 @@ Under `unit = "record"` that is a device's training and the process around it, u
 `unit = "client"` the server's aggregation and the strategy after it.
 """
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from attacks.audit.claim import Claim
@@ -16,6 +18,7 @@ from attacks.audit.planted import MAX_STEPS
 from attacks.audit.verdict import Audit, audit
 from clients.seeds import derive
 from clients.training.records import records
+from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from privacy.errors import RunError, SettingsError
@@ -48,6 +51,17 @@ def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
 
 
 LEAST_AUDITED = 0.05  # of noise over clip: with less, losses are beyond what float64 tells apart
+
+
+def has_passed(run: Run) -> bool:
+    """Does the run hold a whole audit, each check of which passed? A damaged one is none."""
+    found = run.audit
+    try:
+        kept = TypeAdapter(Audit).validate_json(to_json(found), strict=True)
+    except ValidationError:
+        return False
+    whole = bool(kept.checks) and kept.steps > 0 and 0 <= kept.epsilon < math.inf
+    return whole and kept.passed and found.get("passed") is True
 
 
 def why_not(experiment: Experiment) -> str:

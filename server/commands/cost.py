@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Runs, Settings, Trust, open_run, refuse_idle
+from server.commands.options import AsJson, Runs, Settings, Trust, finite, open_run, refuse_idle
 
 BATCH, MOST_RECORDS = 32, 1_000_000_000
 
@@ -34,7 +34,9 @@ Kind = Annotated[
 ]
 Rate = Annotated[
     float,
-    typer.Option("--rate", min=0, max=1e9, help="Samples a second, of a window or sound"),
+    typer.Option(
+        "--rate", min=0, max=1e9, callback=finite, help="Samples a second, of a window or sound"
+    ),
 ]
 
 

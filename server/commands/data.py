@@ -111,15 +111,14 @@ def _facts(folder: Path, classes: int) -> dict[str, Any]:
     import numpy as np
 
     from clients.data.formats import files_of, names_in
-    from clients.data.sets import load
+    from clients.data.sets import labels_without_records, listed, load
     from clients.data.settings import Data
 
     dataset = load(Data(name="idx", path=str(folder), classes=classes))  # as every command does
     read = files_of(folder)
     num, (height, width) = len(dataset.train_y), dataset.shape
     brightest = max(dataset.train_x.max(), dataset.test_x.max(initial=0))
-    occur = [np.unique(labels).tolist() for labels in (dataset.train_y, dataset.test_y)]
-    known = {*occur[0], *occur[1]}
+    of_none, of_tests = labels_without_records(dataset)
     return {
         "usable": True,
         "read": ", ".join(read),
@@ -129,25 +128,14 @@ def _facts(folder: Path, classes: int) -> dict[str, Any]:
         "image": f"{height} x {width}",
         "pixels": f"0 to {brightest}, where 255 stands for 1",
         "classes": dataset.num_classes,
-        "labels_for_training": _listed(occur[0]),
-        "labels_never_trained_on": _listed([y for y in occur[1] if y not in occur[0]]),
-        "labels_of_no_record": _listed([y for y in range(dataset.num_classes) if y not in known]),
+        "labels_for_training": listed(np.unique(dataset.train_y).tolist()),
+        "labels_never_trained_on": listed(of_tests),
+        "labels_of_no_record": listed(of_none),
         "revealed_each_round": f"the number of training records ({num}, or what --records says), "
         "and weights with noise; as they are only under --allow-unprotected",
         "revealed_when_evaluated": "the number of held-out records, loss and accuracy on them "
         "without noise; refused without --allow-unprotected",
     }
-
-
-def _listed(labels: list[int]) -> str:
-    """`0 to 4, 6, 8 to 9`"""
-    spans: list[list[int]] = []
-    for label in labels:
-        if spans and label == spans[-1][1] + 1:
-            spans[-1][1] = label
-        else:
-            spans.append([label, label])
-    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in spans) or "none"
 
 
 def split(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import Settings
+from server.commands.options import Settings, finite
 
 Keys = Annotated[Path, typer.Option("--keys", help="The folder server/ that privet keys new made")]
 
@@ -70,7 +70,8 @@ def node(
         typer.Option(min=1, help="Told as the number of training records; none: the exact one"),
     ] = None,
     epsilon_limit: Annotated[
-        float | None, typer.Option(min=1e-6, max=1e9, help="Never spend more, over all runs")
+        float | None,
+        typer.Option(min=1e-6, max=1e9, callback=finite, help="Never spend more, over all runs"),
     ] = None,
     no_epsilon_limit: Annotated[
         bool, typer.Option("--no-epsilon-limit", help="Spend whatever a run allows itself")
@@ -80,7 +81,8 @@ def node(
         typer.Option("--allow-unprotected", help="Send weights and statistics without noise"),
     ] = False,
     delta: Annotated[
-        float, typer.Option(min=1e-12, max=0.5, help="At which the limit holds")
+        float,
+        typer.Option(min=1e-12, max=0.5, callback=finite, help="At which the limit holds"),
     ] = 1e-5,
     model: Annotated[
         Path | None,
@@ -209,7 +211,10 @@ def _tell_model(file: Path) -> None:
 
 def show_ledger(
     file: Annotated[Path, typer.Argument(help="A node's --ledger")],
-    delta: Annotated[float, typer.Option(help="At which epsilon is told")] = 1e-5,
+    delta: Annotated[
+        float,
+        typer.Option(min=1e-12, max=0.5, callback=finite, help="At which epsilon is told"),
+    ] = 1e-5,
 ) -> None:
     """Check a node's ledger, and say what its data have spent over all runs."""
     from privacy.dp.journal import Journal

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from privacy.documents import to_json
-from privacy.errors import DataError, SettingsError
+from privacy.errors import DataError, RunError, SettingsError
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 
@@ -32,6 +32,11 @@ def evaluate(
     require_effect(experiment, origins)
     found.require_same_data()
     last = len(found.rounds)
+    if not last:
+        raise RunError(
+            f"{found.path}: no round is done: nothing is trained; go on with: privet resume "
+            f"{found.path.name}"
+        )
     score = test_evaluator(experiment)(found.weights(last))
     if score.loss is None:
         raise DataError(f"{found.path}: its data have no test set to evaluate on")

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,17 @@ def open_run(name: str, runs: Path | None, trust: bool) -> "Run":
     require_trust(found.path, found.experiment.data, trust)
     admit_model(found.path, found.experiment.model, trust)
     return found
+
+
+def finite(value: float | None) -> float | None:
+    """A callback of options: a range that click checks lets nan pass, which no limit then stops.
+
+    Raises:
+        BadParameter: it is no number, or infinite.
+    """
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def refuse_idle(reasons: Mapping[str, str]) -> None:

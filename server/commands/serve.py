@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import RunName, Runs, Scheme, Trust, open_run
+from server.commands.options import RunName, Runs, Scheme, Trust, finite, open_run
 
 
 def serve(
@@ -16,7 +16,10 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds an answer may take; 0: what the scheme needs")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="Seconds an answer may take; 0: what the scheme needs"
+        ),
     ] = 0.0,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,

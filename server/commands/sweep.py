@@ -1,5 +1,6 @@
 """`privet sweep`: many experiments, one table."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ Limits = Annotated[
     list[str] | None,
     typer.Option("--limit", help="With --search: latency_s=0.5@stm32h743; may be repeated"),
 ]
+MOST_RUNS = 10_000  # of a setting, or candidates: more are a slip of the hand
 IMAGES = 10  # that are asked for by `--infer SCHEME`
 
 
@@ -61,13 +63,17 @@ def sweep(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
     over: Over = None,
     s: Settings = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds that follow")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Runs of each, with seeds that follow")
+    ] = 1,
     attack: Annotated[bool, typer.Option("--attack", help="Attack each run")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Audit each run")] = False,
     cost: Chips = None,
     infer: Schemes = None,
     search: Annotated[str, typer.Option(help="Objectives: accuracy,leakage,latency,...")] = "",
-    budget: Annotated[int, typer.Option(min=1, help="With --search: candidates to train")] = 30,
+    budget: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="With --search: candidates to train")
+    ] = 30,
     limit: Limits = None,
     name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
     as_json: AsJson = False,
@@ -166,7 +172,7 @@ def _scheme(text: str) -> tuple[str, int]:
 
     scheme, _, images = text.partition("=")
     require_scheme(scheme)
-    if images and not (images.isdigit() and int(images)):
+    if images and not re.fullmatch("[1-9][0-9]{0,8}", images):
         raise SettingsError(f"--infer {text}: must be SCHEME=NUMBER of test images")
     return scheme, int(images or IMAGES)
 

@@ -195,10 +195,11 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         bound.close()
+        reason = getattr(error, "strerror", None) or "no name or address of a machine"
         raise FederationFailed(
-            f"Flower's SuperLink did not start on {host}:{port}: {error.strerror}"
+            f"Flower's SuperLink did not start on {host}:{port}: {reason}"
         ) from None
     return bound
 

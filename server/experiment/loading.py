@@ -121,10 +121,10 @@ def _of_file(tables: Tables, path: Path) -> Tables:
 
 def _schemas_of(path: Path) -> list[Path]:
     """Where the schema of records may lie."""
-    path = path.expanduser()
+    path = path.expanduser().absolute()  # `.` has no name of its own
     return [
         path / "schema.toml",
-        path.with_name(f"{path.name.split('.')[0]}.schema.toml"),
+        path.parent / f"{path.name.split('.')[0]}.schema.toml",
         path.parent / "schema.toml",
     ]
 

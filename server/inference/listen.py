@@ -153,9 +153,10 @@ def listen(
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         door.close()
-        raise ServiceError(f"{host}:{port}: {error.strerror}; choose another --port") from None
+        reason = getattr(error, "strerror", None) or "no name or address of a machine"
+        raise ServiceError(f"{host}:{port}: {reason}; choose another --host or --port") from None
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     url = f"{'https' if tls else 'http'}://{shown}:{door.getsockname()[1]}"
     config = uvicorn.Config(

@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from clients.data.partitions import Partition, partition
-from clients.data.sets import load
+from clients.data.sets import load, told_of_labels
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
@@ -106,6 +106,7 @@ class Run:
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
         about["test_records"] = str(len(dataset.test_y))
         about["most_of_a_person"] = str(manifest.most_of(dataset.train_person))
+        about["labels"] = told_of_labels(experiment.data, dataset)
         arrays: Weights = {"owner": manifest.owner, "held_out": manifest.held_out.astype(np.uint8)}
         self._write("manifest.safetensors", save(arrays, metadata=about))
 

@@ -29,7 +29,7 @@ def names_of(title: str, name: str = "") -> Iterator[str]:
             attempt += 1
             yield f"{stamp}-{attempt}"
     require_name("--name", name)
-    if name in TAKEN or name.endswith(OTHER_SUFFIX):
+    if name.lower() in TAKEN or name.lower().endswith(OTHER_SUFFIX):
         raise RunError(f"--name {name}: is the name of something else; choose another")
     yield name
 

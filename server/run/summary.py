@@ -1,5 +1,6 @@
 """What `privet show` and `privet list` tell of a run: what it reached, and what it spent."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ class Summary:
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
-        warnings: what takes the worth from a figure above: training diverged, delta is large.
+        warnings: what takes the worth from a figure above: training diverged, delta is large,
+            labels have no record.
         outside: what leaves a device and is not inside the promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
     """
@@ -123,11 +125,14 @@ def summarise(run: Run) -> Summary:
 
 def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
     experiment = run.experiment
+    data = run.data_told
+    most = data.get("most_of_a_person", "")
+    known = int(most) if re.fullmatch("[0-9]{1,18}", most) else 0
     told = f"diverged in round {diverged}: figures from there on are of no model; "
     return (
         *((told + remedy(experiment),) if diverged else ()),
         *large_delta(experiment, _num_protected(run)),
-        *filter(None, [covered_by(experiment, int(run.data_told.get("most_of_a_person", 0)))]),
+        *filter(None, [covered_by(experiment, known), data.get("labels")]),
     )
 
 

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from privacy.errors import SettingsError
-from privacy.settings import override
+from privacy.settings import BRIEF, override
 
 Settings = dict[str, Any]
 Point = dict[str, Any]  # the label of each axis
@@ -21,6 +21,7 @@ Point = dict[str, Any]  # the label of each axis
 KEY = r"[a-z_]+(?:\.[a-z_0-9]+)?"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})(\s+log)?", re.IGNORECASE)
+MOST, MOST_DIGITS = 1e18, 100  # what the search can divide, and a person would write
 OPENS, CLOSES = "[", "]"
 ABBREVIATIONS = {"budget.epsilon=none": "budget.unit=none"}
 
@@ -108,6 +109,8 @@ def parse_axis(text: str) -> Axis:
 
 def _range(text: str, low: str, high: str, log: str | None) -> Range:
     number = int if all(end.lstrip("+-").isdigit() for end in (low, high)) else float
+    if max(len(low), len(high)) > MOST_DIGITS or max(abs(float(low)), abs(float(high))) > MOST:
+        raise SettingsError(f"--over {text[:BRIEF]}: a range ends within {-MOST:g} and {MOST:g}")
     ends = Range(number(low), number(high), log is not None)
     if ends.low >= ends.high or (ends.log and ends.low <= 0):
         raise SettingsError(
@@ -136,6 +139,8 @@ def _choice(key: str, text: str, origin: str) -> Choice:
     tables, origins = override({}, [ABBREVIATIONS.get(part, part) for part in (itself, *others)])
     settings = {dotted: _value(tables, dotted) for dotted in origins}
     label = name.strip() if named else settings.get(key, first)
+    if label != label:  # nan is not even itself, so that no cell would be found again by it
+        raise SettingsError(f"--over {origin}: {first} is no number")
     return Choice(label if isinstance(label, int | float | str) else first, settings)
 
 

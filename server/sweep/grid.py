@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.data.sets import load
+from clients.training.job import MOST_SEED
 from privacy.documents import to_json
 from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
@@ -67,13 +68,24 @@ def lay_out(sweep: Sweep, axes: Sequence[Axis], num_seeds: int) -> list[Experime
                 cell = refused(point, settings, i, str(found))
                 experiments.append(None)
             else:
-                experiment = found.model_copy(update={"seed": found.seed + i})
+                experiment = repeated(found, i)
                 cell = cell_of(point, settings, experiment)
                 experiments.append(experiment)
             sweep.cells.append(cell)
     for data in {experiment.data for experiment in experiments if experiment}:
         load(data)
     return experiments
+
+
+def repeated(experiment: Experiment, i: int) -> Experiment:
+    """The same with a seed that is `i` further.
+
+    Raises:
+        SettingsError: there is no such seed.
+    """
+    if (seed := experiment.seed + i) > MOST_SEED:
+        raise SettingsError(f"seed = {experiment.seed}: {seed} after it is beyond {MOST_SEED}")
+    return experiment.model_copy(update={"seed": seed})
 
 
 def _try(sweep: Sweep, settings: Settings) -> Experiment | SettingsError:

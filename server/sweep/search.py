@@ -29,7 +29,7 @@ from server.experiment.experiment import Experiment
 from server.run.directory import Run
 from server.sweep.axes import Axis, Point, Settings, grid
 from server.sweep.document import FILE, Cell, Searched
-from server.sweep.grid import cell_of, refused
+from server.sweep.grid import cell_of, refused, repeated
 from server.sweep.objectives import FIGURES, OBJECTIVES, Direction, Limit
 from server.sweep.stages import Order
 from server.sweep.sweep import Sweep, Watch
@@ -202,8 +202,7 @@ def run_search(sweep: Sweep, search: Search, order: Order, watch: Watch) -> None
         fresh = []
         for i in range(search.num_seeds):
             try:
-                experiment = sweep.experiment_of(settings)
-                experiment = experiment.model_copy(update={"seed": experiment.seed + i})
+                experiment = repeated(sweep.experiment_of(settings), i)
                 fresh.append(cell_of(point, settings, experiment))
             except SettingsError as error:
                 fresh.append(refused(point, settings, i, str(error)))

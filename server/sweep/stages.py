@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from clients.chip import load_chip
 from privacy.errors import ModelError, PrivetError, ServiceError, SettingsError
 from server.adversary.adversaries import attack, settings_of
-from server.adversary.auditing import audit_of, why_not
+from server.adversary.auditing import audit_of, has_passed, why_not
 from server.cost import cost_of_run
 from server.engines.launch import launch, resume
 from server.experiment.experiment import Experiment
@@ -171,7 +171,7 @@ STAGES: dict[str, Stage] = {
     ),
     "audit": Stage(
         _why_not_audit,
-        lambda run, order: bool(run.audit.get("passed")),
+        lambda run, order: has_passed(run),
         _audit,
     ),
     "cost": Stage(

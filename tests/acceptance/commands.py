@@ -255,7 +255,7 @@ def finish(home):
             finally:
                 sys.stdout = kept
     measure(home / "runs" / "measured")
-    return sorted((home / "runs").iterdir())
+    return sorted(path for path in (home / "runs").iterdir() if path.name[0] != ".")
 
 
 def main():

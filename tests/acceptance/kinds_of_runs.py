@@ -85,7 +85,7 @@ def damaged(place, rng):
     name = place.run(rng)
     path = place.runs / name
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
-    for file in rng.sample(files, rng.choice((1, 1, 2))):
+    for file in rng.sample(files, min(len(files), rng.choice((1, 1, 2)))):
         how = rng.random()
         if how < 0.15:
             file.unlink()

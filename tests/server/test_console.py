@@ -106,3 +106,21 @@ def test_a_reader_who_has_seen_enough_is_no_error(four):
     command = f"{sys.executable} -m server list --json | head -c 10 >/dev/null"
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, check=False)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "told"),
+    [
+        (">&-", 2, "stdout is closed: results would be lost"),
+        ("> /dev/full", 1, "a file, or the output: No space left on device"),
+    ],
+)
+def test_results_that_go_nowhere_are_no_success(four, where, status, told):
+    """And no file of a run gets the number of a stream that is closed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PRIVET_RUNS": str(four)}
+    command = f"{sys.executable} -m server list --json {where}"
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert done.stderr.decode() == f"privet: {told}" + (
+        "; give it a file, or /dev/null\n" if status == 2 else "\n"
+    )

@@ -163,7 +163,7 @@ def _listed(values: Sequence[str]) -> str:
 def _natural(text: str) -> list[tuple[int, float, str]]:
     """10 after 9."""
     return [
-        (0, float(piece), "") if piece.isdigit() else (1, 0.0, piece)
+        (0, float(piece), "") if piece.isdecimal() else (1, 0.0, piece)
         for piece in re.split(r"(\d+)", text)
         if piece
     ]

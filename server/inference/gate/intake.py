@@ -88,7 +88,7 @@ class Intake:
             Refusal: there is no room for it now.
         """
         declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > most_bytes:
+        if declared.isdecimal() and (len(declared) > 20 or int(declared) > most_bytes):
             raise WireError(f"{declared} bytes; {most_bytes} are the most", 413)
         path = self._folder / str(next(self._numbers))
         frame, taken = Arriving(kind, model, most_bytes), 0

@@ -67,5 +67,7 @@ def _word(key: str, value: str) -> str:
         return value
     if key in COUNTED:
         whole = key == "data.limit" and value == "0"
-        return "" if whole else f"{int(value):,} {COUNTED[key]}" if value.isdigit() else value
+        if value.isdecimal() and len(value) < 20:
+            return "" if whole else f"{int(value):,} {COUNTED[key]}"
+        return value
     return f"{key.rpartition('.')[2].replace('_', ' ')} {value}"

@@ -9,6 +9,7 @@ import torch
 
 from attacks.audit import claim as claim_room
 from attacks.audit import planted, verdict
+from attacks.audit.repetition import repetition
 from privacy.errors import RunError, SettingsError
 from server.adversary import auditing
 from server.adversary.auditing import audit_of, claim_of, subject
@@ -148,3 +149,11 @@ def test_amplification_is_that_of_the_optimizer(momentum, pull):
         optimizer.step()
     expected = claim_room.amplification(5, momentum, pull)
     assert float(p.detach().std()) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_hardly_any_records_are_no_alarm(num):
+    """Noise of the same records, seed and round is the same, and must be: others are made up."""
+    claim = claim_of(TINY)
+    few = replace(claim, x=claim.x[:num].repeat(200 // num, 1, 1))
+    assert repetition(few, 0).passed

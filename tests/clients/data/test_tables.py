@@ -248,6 +248,25 @@ def test_labels_from_one_are_refused_until_they_are_told_of(tmp_path, most):
     assert load(Data(name="idx", path=path, classes=most + 1)).num_classes == most + 1
 
 
+def test_labels_of_no_record_are_told_where_a_run_trains_on_them(tmp_path, monkeypatch, capsys):
+    """A few gaps may be a small set's, so they are no error; a model has outputs for them."""
+    monkeypatch.chdir(tmp_path)
+    given = [f"data.path={folder_of(tmp_path, [2, 3, 6], [3, 4])}", "data.name=idx"]
+    given += ["federation.rounds=1", "federation.clients=1", "model.name=linear"]
+    for more, told in (
+        ([], "no record has label 0 to 1, 5: the model has 7 outputs; number labels from 0"),
+        ([], "label 4 is in tests alone: no model can learn it"),
+        (["data.classes=7"], ""),
+    ):
+        words = [word for one in [*given, *more] for word in ("-s", one)]
+        monkeypatch.setattr(sys, "argv", ["privet", "run", "tiny", *words])
+        with pytest.raises(SystemExit) as leave:
+            cli.main()
+        err = capsys.readouterr().err
+        assert leave.value.code in (0, None)
+        assert told in err if told else "label" not in err
+
+
 def test_what_check_says_is_what_is_trained_on(tmp_path, monkeypatch, capsys):
     def privet(*arguments):
         monkeypatch.setattr(sys, "argv", ["privet", *arguments])

@@ -60,3 +60,15 @@ def test_a_folder_is_not_read_under_another_data_sets_name(tmp_path, privet):
     status, out, err = privet("run", "tiny", "-s", f"data.path={tmp_path / 'mine'}")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert "say -s data.name=idx" in err
+
+
+def test_records_may_lie_where_the_command_is_given(tmp_path, privet, monkeypatch):
+    """`.` is a path without a name."""
+    write(tmp_path / "mine", (4, 4), [0, 1], [0, 1])
+    monkeypatch.chdir(tmp_path / "mine")
+    few = ["-s", "federation.clients=2", "-s", "federation.rounds=1", "--name", "a"]
+    for path in (".", "./", "../mine"):
+        status, out, err = privet("run", "tiny", "-s", f"data.path={path}", *few)
+        assert (status, out, len(err.splitlines())) == (2, "", 1), path
+        assert "say -s data.name=idx" in err
+    assert privet("run", "tiny", "-s", "data.name=idx", "-s", "data.path=.", *few)[0] == 0

@@ -6,6 +6,7 @@ import typing
 from itertools import pairwise
 
 import pytest
+from dp_accounting.pld import privacy_loss_distribution as losses
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
@@ -174,3 +175,48 @@ def test_a_promise_is_solved_or_refused(data):
     total = solved.epsilon_of(Ledger([Spent(noise, solved.sample_rate, planned)]))
     if "budget.noise_multiplier" not in given_ and solved.budget.epsilon is not None:
         assert total <= solved.budget.epsilon * 1.001
+
+
+def by_another(entry, delta, pessimistic, interval=1e-3):
+    """Epsilon by Google's privacy loss distributions: a bound from above, or one from below."""
+    one = losses.from_gaussian_mechanism(
+        entry.noise_multiplier,
+        sampling_prob=entry.sample_rate,
+        pessimistic_estimate=pessimistic,
+        value_discretization_interval=interval,
+    )
+    return float(one.self_compose(entry.steps).get_epsilon_for_delta(delta))
+
+
+@given(
+    epsilon=st.floats(-1, 1.2).map(lambda x: 10**x),
+    delta=st.floats(-9, -1).map(lambda x: 10**x),
+    rate=st.floats(-3, 0).map(lambda x: 10**x),
+    local_steps=st.integers(1, 20),
+    rounds=st.integers(1, 20),
+    unit=st.sampled_from(["record", "client"]),
+)
+@example(epsilon=3.0, delta=1e-5, rate=1.0, local_steps=1, rounds=1, unit="record")
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_settings_promise_another_accountant_finds(
+    epsilon, delta, rate, local_steps, rounds, unit
+):
+    """The noise found for an epsilon is enough, and not much more than enough; and told so."""
+    asked = {
+        "budget.unit": repr(unit), "budget.epsilon": epsilon, "budget.delta": delta,
+        "federation.rounds": rounds,
+    }  # fmt: skip
+    if unit == "record":
+        asked |= {"training.sample_rate": rate, "training.local_steps": local_steps}
+    found, refusal = read({key: str(value) for key, value in asked.items()})
+    assert found is not None, refusal
+    solved = found.resolve()
+    noise = solved.budget.noise_multiplier
+    assert noise is not None
+    steps = rounds * local_steps if unit == "record" else rounds
+    entry = Spent(noise, rate if unit == "record" else 1.0, steps)
+    told = solved.epsilon_of(Ledger([entry]))
+    assert by_another(entry, delta, pessimistic=False) <= told * (1 + 1e-6) <= epsilon * (1 + 1e-5)
+    less = Spent(noise * 0.9, entry.sample_rate, steps)
+    if noise > 0.2:  # with less, the other's grid has no end
+        assert by_another(less, delta, pessimistic=True) > 0.95 * epsilon

@@ -88,3 +88,12 @@ def test_who_refused_did_not_diverge():
     assert all_diverged([numbers, spent])
     assert not all_diverged([spent])
     assert not all_diverged([numbers, ClientRecord(2, failure="OSError: no space")])
+
+
+def test_a_run_without_a_round_is_not_evaluated(runs, privet):
+    """Its weights are drawn at random: their accuracy would be nobody's."""
+    big = ("-s", "budget.unit=none", "-s", "training.learning_rate=1e6")
+    assert privet("run", "tiny", "--name", "a", *big)[0] == 1
+    status, out, err = privet("evaluate", "a")
+    assert (status, out) == (2, "")
+    assert "no round is done: nothing is trained; go on with: privet resume a" in err

@@ -26,6 +26,13 @@ BAD = [
     "-x",
     "\udcff",
     "a\\b",
+    "x.",
+    "CON",
+    "nul.2",
+    "u\u0308ber",  # as "über" looks
+    "a\u202egnp.exe",  # written from right to left
+    "a\u200bb",  # a space of no width
+    "a\u00a0b",  # and one of some
 ]
 
 
@@ -52,7 +59,7 @@ def test_what_can_be_a_folder_is_a_name(name):
     assert next(names_of("tiny", name)) == name
 
 
-@pytest.mark.parametrize("name", ["latest", "mine.sweep"])
+@pytest.mark.parametrize("name", ["latest", "Latest", "mine.sweep"])
 def test_names_of_other_things_are_taken(name, privet, runs):
     status, _, err = privet("run", "tiny", "--name", name)
     assert (status, runs.exists()) == (2, False)

@@ -39,6 +39,30 @@ def test_damaged_findings_are_made_again(run, odd):
         OBJECTIVES["leakage"].read(run)
 
 
+CHECK = {"name": "noise", "passed": True, "measured": "1", "expected": "1", "meaning": "so"}
+AUDIT = {"passed": True, "checks": [CHECK], "bounds": [], "steps": 3, "epsilon": 2.0}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"passed": 1}, {"passed": False}, {"checks": []}, {"checks": None}, {"checks": [1]},
+        {"checks": [CHECK | {"passed": False}]}, {"checks": [CHECK | {"passed": "yes"}]},
+        {"steps": 0}, {"steps": "3"}, {"epsilon": None}, {"epsilon": -1}, {"epsilon": math.nan},
+        {"bounds": {}}, {"bounds": [{"name": "x"}]}, {"not_examined": "x"},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_an_audit_that_is_not_whole_is_not_done(run, odd):
+    """Whatever it says of having passed."""
+    run.keep("audit.json", AUDIT)
+    assert STAGES["audit"].is_done(run, ORDER)
+    run.keep("audit.json", AUDIT | odd)
+    assert not STAGES["audit"].is_done(run, ORDER)
+    run.keep("audit.json", {"passed": True})
+    assert not STAGES["audit"].is_done(run, ORDER)
+
+
 def test_cost_of_a_damaged_file_is_whole_again(run):
     run.save_costs([1, {"chip": []}, {"chip": "mine"}])
     STAGES["cost"].do(run, ORDER, print)
