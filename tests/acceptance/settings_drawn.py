@@ -6,9 +6,9 @@ beyond, and of other kinds altogether. A setting is `(section.key, text of a TOM
 
 import json
 import math
-import types
 import typing
 
+from annotated import leaves
 from records_drawn import ENCODINGS, damage
 
 from attacks.settings import Attack
@@ -42,17 +42,6 @@ BRIEF = {
     "training.sample_rate": (1e-9, 1e-3, 0.25, 0.5, 1.0), "data.path": ('"nowhere"', '"."', '""'),
     "strategy.name": ("fedavg", "fedavgm", "fedadam", "fedmedian", "krum", "bulyan", "qfedavg"),
 }  # fmt: skip
-
-
-def leaves(annotation, metadata=()):
-    """The plain types in an annotation, each with what is said of it."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        inner, *more = typing.get_args(annotation)
-        return leaves(inner, (*metadata, *more))
-    if origin in (typing.Union, types.UnionType):
-        return [leaf for one in typing.get_args(annotation) for leaf in leaves(one, metadata)]
-    return [(annotation, metadata)]
 
 
 def ends(metadata):

@@ -2,10 +2,11 @@
 
 import json
 import math
-from typing import Annotated, get_args, get_origin
+from typing import get_args, get_origin
 
 import numpy as np
 import pytest
+from annotated import leaves
 from asked import ROUND, tiny
 
 from clients.node.request import Request
@@ -22,24 +23,15 @@ def numbers_of(kind, path=()):
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from numbers_of(field.annotation, here)
         else:
-            found = next((m for m in field.metadata if isinstance(m, Range)), None)
-            yield from _numbers(field.annotation, here, found)
+            yield from _numbers(field.annotation, here, tuple(field.metadata))
 
 
-def _numbers(annotation, path, found):
-    if annotation in (int, float):
-        yield path, annotation, found
-    elif get_origin(annotation) is Annotated:
-        kind, *metadata = get_args(annotation)
-        found = next((m for m in metadata if isinstance(m, Range)), found)
-        yield from _numbers(kind, path, found)
-    elif get_origin(annotation) is tuple:
-        for kind in get_args(annotation)[:1]:
-            yield from _numbers(kind, (*path, 0), found)
-    else:
-        for kind in get_args(annotation):  # a union; the words of a Literal are no types
-            if not isinstance(kind, (str, int)):
-                yield from _numbers(kind, path, found)
+def _numbers(annotation, path, metadata):
+    for kind, said in leaves(annotation, metadata):
+        if kind in (int, float):
+            yield path, kind, next((one for one in reversed(said) if isinstance(one, Range)), None)
+        elif get_origin(kind) is tuple:
+            yield from _numbers(get_args(kind)[0], (*path, 0), said)
 
 
 NUMBERS = [(kind, *place) for kind in (Job, Request, Terms) for place in numbers_of(kind)]

@@ -1,11 +1,10 @@
 """Every numeric setting there is, found by looking, at and beyond the ends of what it may be."""
 
 import math
-import types
-import typing
 from itertools import pairwise
 
 import pytest
+from annotated import leaves
 from dp_accounting.pld import privacy_loss_distribution as losses
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
@@ -17,17 +16,6 @@ from server.experiment.experiment import Experiment
 
 HUGE = (10**18, -(10**18), 1 << 63, 10**30)
 ODD = (math.inf, -math.inf, math.nan, 5e-324, -5e-324, 1e-310, 1e308, -1e308, -0.0)
-
-
-def leaves(annotation, said=()):
-    """The plain types in an annotation, each with what is said of it."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        inner, *more = typing.get_args(annotation)
-        return leaves(inner, (*said, *more))
-    if origin in (typing.Union, types.UnionType):
-        return [leaf for one in typing.get_args(annotation) for leaf in leaves(one, said)]
-    return [(annotation, said)]
 
 
 def numeric(section=Experiment, path=()):
