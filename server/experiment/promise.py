@@ -87,7 +87,7 @@ EVALUATED = (
 ANSWERED = "when a device answers, whether and why it fails, and its ledger, are told as they are"
 
 # Said of a lower bound above the claim, where the audit passed.
-BY_CHANCE = "by chance: of bounds at 95 % one in 20 is, at 1 in 10,000 none was"
+BY_CHANCE = "as chance may have it: of bounds at 95 % one in 20 is, at 1 in 10,000 none was"
 
 
 def outside_of(experiment: Experiment) -> tuple[str, ...]:

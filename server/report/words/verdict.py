@@ -206,8 +206,7 @@ def _of_audits(private: Sequence[RunFacts]) -> list[str]:
             f"; canaries prove at most ε ≥ {text(number(best.audit.best.epsilon))}, where "
             f"{text(number(best.audit.epsilon))} is claimed"
         )
-    if best is not None and best.audit and best.audit.by_chance:
-        said += f", which is {BY_CHANCE}"
+        said += f", {BY_CHANCE}" if best.audit.by_chance else ""
     return [said + "."]
 
 
