@@ -181,9 +181,9 @@ class Experiment(Job):
         Raises:
             SettingsError: a client has more than the number that is named allows.
         """
-        fewest = math.ceil(most / MOST_OF_NOMINAL)
+        fewest = math.ceil(most / MOST_OF_NOMINAL) if self.budget.unit == "record" else 0
         if told := self.data.nominal_records:
-            if self.budget.unit == "record" and told < fewest:
+            if told < fewest:
                 raise SettingsError(
                     f"[data] nominal_records = {told}: a client trains on {most:,}, and none may "
                     f"on more than {MOST_OF_NOMINAL} times as many; give {fewest} or more"
