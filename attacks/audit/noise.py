@@ -183,7 +183,7 @@ class Noise:
 
 
 def misfits(z: Deviates, lattice: float) -> dict[str, float]:
-    """Chance of what is seen, or more, if z are N(0, 1) on a lattice of that width, in float32.
+    """Chance of what is seen, or more, if z are independent N(0, 1) on that lattice, in float32.
 
     Each is a test of its own: Kolmogorov and Smirnov's, chi-square, tails, and coincidences, for
     numbers in few bits meet more often than they should.
