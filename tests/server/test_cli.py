@@ -214,7 +214,7 @@ def test_data_list(privet):
     ("raised", "says", "status"),
     [
         (IsADirectoryError(21, "Is a directory", "log.txt"), "log.txt: Is a directory", 1),
-        (ConnectionResetError("gone"), "privet: gone", 1),
+        (ConnectionResetError("gone"), "a file, or the output: gone", 1),
         (MemoryError(), "out of memory", 1),
     ],
 )

@@ -138,7 +138,7 @@ def test_nonces_are_forgotten_in_order(model, monkeypatch):
 def test_a_port_that_is_taken_is_told():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ServiceError, match=f"{port}: .* choose another --port"):
+        with pytest.raises(ServiceError, match=f"{port}: .* choose another --host or --port"):
             listen(FastAPI(), "127.0.0.1", port, Limits())
     with pytest.raises(ServiceError, match="refused"):
         Client(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))
