@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from rich.progress import track
 from rich.text import Text
+from torch import Tensor
 
 from clients.data.sets import load
 from clients.node.query import Answer, Client, connect
+from clients.training.records import records
 from privacy.encrypted.keys import flood as flood_logits
 from privacy.encrypted.net import Array
 from privacy.errors import DataError
@@ -36,7 +38,7 @@ def require_images(run: Run) -> None:
         DataError: it has no test set.
     """
     if not len(load(run.experiment.data).test_x):
-        raise DataError(f"{run.path}: its data have no test set, whose images would be asked about")
+        raise DataError(f"{run.path}: no test record is there to ask about")
 
 
 def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]:
@@ -61,20 +63,30 @@ class Demo:
     def __init__(self, run: Run, client: Client) -> None:
         self._run = run
         self._dataset = load(run.experiment.data)
+        _, self._tests = records(run.experiment.data, run.experiment.model)
         self._client = client
         self._model = trained_model(run)
 
-    def _image(self, index: int) -> Array:
-        return self._dataset.test_x[index] / self._dataset.scale
+    def _inputs(self, index: int) -> Tensor:
+        """What the model reads of a record [1, ...]."""
+        return self._tests.inputs(torch.tensor([index]))
 
-    def _plain_label(self, image: Array) -> int:
-        with torch.no_grad():
-            return int(self._model(torch.from_numpy(image).float()[None]).argmax())
+    def _shown(self, index: int) -> Text:
+        """A picture, or the number of what is none."""
+        record = self._dataset.test_x[index]
+        if self._dataset.kind != "picture" or record.ndim < 2:
+            return Text(f"test record {index}")
+        planes = record.reshape(-1, *record.shape[-2:]) / self._dataset.scale
+        return draw(planes.mean(0), colour=out.color_system is not None)
+
+    def _name(self, label: int) -> str:
+        names = self._dataset.names
+        return names[label] if names else str(label)
 
     def show(self, number: int, logits: bool, flood: int, quiet: bool) -> dict[str, Any]:
         """Ask for a few images, one after another, and print each as its answer comes."""
         answers, rows = [], []
-        for index in range(min(number, len(self._dataset.test_x))):
+        for index in range(min(number, len(self._tests))):
             answer, row = self._ask(index)
             if logits:
                 flooded = flood_logits(answer.logits, self._client.offer, flood)
@@ -82,9 +94,10 @@ class Demo:
             answers.append(answer)
             rows.append(row)
             if not quiet:
-                out.print(draw(self._image(index), colour=out.color_system is not None))
-                answered = (str(row["encrypted"]), "bold")
-                rest = f", in the clear {row['plain']}, it is {row['truth']}"
+                out.print(self._shown(index))
+                answered = (self._name(row["encrypted"]), "bold")
+                plain, truth = self._name(row["plain"]), self._name(row["truth"])
+                rest = f", in the clear {plain}, it is {truth}"
                 out.print(Text.assemble("encrypted answer ", answered, rest))
                 if logits:
                     out.print("logits", row["logits"])
@@ -94,19 +107,21 @@ class Demo:
 
     def evaluate(self, number: int) -> dict[str, Any]:
         """Encrypted accuracy and agreement with the plain model, with 95 % Wilson intervals."""
-        indices = range(min(number, len(self._dataset.test_x)))
+        indices = range(min(number, len(self._tests)))
         shown = track(indices, "encrypted images", console=err, transient=True)
         answers, rows = zip(*map(self._ask, shown), strict=True)
         return self._keep(answers, rows)
 
     def _ask(self, index: int) -> tuple[Answer, dict[str, Any]]:
-        image = self._image(index)
-        answer = self._client.ask(image)
+        inputs = self._inputs(index)
+        answer = self._client.ask(inputs.numpy().reshape(self._client.offer.shape))
+        with torch.no_grad():
+            plain = int(self._model(inputs).argmax())
         return answer, {
             "image": index,
             "encrypted": answer.label,
-            "plain": self._plain_label(image),
-            "truth": int(self._dataset.test_y[index]),
+            "plain": plain,
+            "truth": int(self._tests.y[index]),
         }
 
     def _keep(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

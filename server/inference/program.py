@@ -1,12 +1,15 @@
 """Run -> what an inference service serves: a folder with an offer and a compiled model.
 
-Only the weights are read, and the shape of the images: no record of the data set, whose promise
-would not cover what is taken from it here.
+What is encrypted is what the model reads: a record, or its public transform. Only the weights are
+read here, and the form of the records: none of the data set itself, whose promise would not cover
+what is taken from it.
 """
 
 import base64
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -15,9 +18,9 @@ from torch import nn
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
-from clients.data.dataset import Dataset
 from clients.data.sets import load
 from clients.layers import AddChannel, Square
+from clients.models import form_behind, front_of
 from clients.training.net import build, fill
 from privacy.documents import to_json
 from privacy.encrypted.net import Array, Convolution, Dense, Net
@@ -29,7 +32,7 @@ from privacy.settings import suggest
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
-DRAWN = 5000  # synthetic images from which ranges are taken
+DRAWN = 5000  # synthetic records from which ranges are taken; a fifth, of what is slow to transform
 ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
 
 
@@ -41,12 +44,11 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
         SettingsError: no such scheme.
     """
     require_scheme(scheme)
-    dataset = load(experiment.data)
-    model = build(experiment.model, dataset.form, experiment.arithmetic)
+    model = build(experiment.model, load(experiment.data).form, experiment.arithmetic)
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
-        net_of(model, picture_of(dataset))
+        net_of(model, sides_of(experiment))
 
 
 def require_scheme(scheme: str) -> None:
@@ -83,19 +85,16 @@ def trained_model(run: Run) -> nn.Module:
     return model.eval()
 
 
-def picture_of(dataset: Dataset) -> tuple[int, int]:
-    """The sides of a grey picture; rows of a table are pictures one pixel high.
+def sides_of(experiment: Experiment) -> tuple[int, int]:
+    """The sides of what a model reads, if that is one plane; all else lies in one row.
 
     Raises:
-        ModelError: records of another form.
+        ModelError: an answer would be no class.
     """
-    if len(dataset.shape) > 2:
-        raise ModelError(
-            f"records of shape {list(dataset.shape)}: encrypted inference takes grey pictures and "
-            "rows of tables"
-        )
-    height, width = (1, *dataset.shape)[-2:]
-    return height, width
+    if (task := experiment.data.task) != "classes":
+        raise ModelError(f"[data] task = '{task}': what encrypted inference answers is a class")
+    shape = form_behind(experiment.model, load(experiment.data).form).shape
+    return (shape[0], shape[1]) if len(shape) == 2 else (1, math.prod(shape))
 
 
 def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
@@ -112,7 +111,7 @@ def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
             pool = int(layer.kernel_size)  # type: ignore[arg-type]
         elif type(layer) in (nn.Linear, ArithmeticLinear):
             layers.append(Dense(_weight(layer), _array(layer.bias)))
-        elif isinstance(layer, nn.Conv2d) and not layers and layer.padding == (0, 0):
+        elif _is_plain(layer) and not layers:
             layers.append(Convolution(_weight(layer)[:, 0], _array(layer.bias), layer.stride[0]))
         elif isinstance(layer, Square):
             squares += 1
@@ -132,11 +131,34 @@ def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
     first, pixels = layers[0], shape[0] // pool * (shape[1] // pool)
     if isinstance(first, Dense) and first.weight.shape[1] != pixels:
         raise ModelError(
-            f"the model reads {first.weight.shape[1]} fixed features of an image, not its {pixels} "
-            "pixels: what is encrypted is pixels; train a perceptron with [model] activation = "
-            "'square', or a strided net"
+            f"the model reads {first.weight.shape[1]} numbers of a record, of which {pixels} would "
+            "be encrypted: pictures are averaged where they have one colour"
         )
     return Net(shape, pool, tuple(layers))
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Is it a convolution of one plane, of whole windows, and nothing more?"""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.in_channels == layer.groups == 1
+        and layer.padding == (0, 0)
+        and layer.dilation == (1, 1)
+        and layer.stride[0] == layer.stride[1]
+        and layer.kernel_size[0] == layer.kernel_size[1]
+    )
+
+
+def _calibration(experiment: Experiment, sides: tuple[int, int]) -> Array:
+    """What the model reads of synthetic records [B, H, W]."""
+    from server.inference.synthetic import synthetic_inputs
+
+    dataset = load(experiment.data)
+    front = front_of(experiment.model, dataset.form)
+    inputs = synthetic_inputs(dataset, DRAWN if front is None else DRAWN // 5)
+    if front is not None:
+        inputs = torch.cat([front(some) for some in inputs.split(ROUNDING)]).float()
+    return inputs.numpy().astype(np.float64).reshape(len(inputs), *sides)
 
 
 def _weight(layer: nn.Module) -> Array:
@@ -156,10 +178,10 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.ckks import correct_rounding
     from privacy.encrypted.plan import plan
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
-    from server.inference.synthetic import CALIBRATION, synthetic_images
+    from server.inference.synthetic import CALIBRATION
 
-    net = net_of(trained_model(run), picture_of(load(run.experiment.data)))
-    images = synthetic_images(net.shape, DRAWN)
+    net = net_of(trained_model(run), sides_of(run.experiment))
+    images = _calibration(run.experiment, net.shape)
     planned = correct_rounding(plan(net, images), images[:ROUNDING])
     files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
@@ -190,7 +212,7 @@ def binary_net_of(model: nn.Module, experiment: Experiment) -> BinaryNet:
     w, v = (weight.astype(np.int64) for weight in net.weights)
     b, c = (bias.astype(np.float64) for bias in net.biases)
     settings = experiment.model
-    shape = picture_of(load(experiment.data))
+    shape = sides_of(experiment)
     return BinaryNet(w, b, v, c, shape, settings.pool, net.threshold)
 
 

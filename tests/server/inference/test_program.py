@@ -8,8 +8,6 @@ import pytest
 import served
 
 from privacy.encrypted.wire import read_offer
-from privacy.errors import ModelError
-from server.experiment.loading import load_experiment
 from server.inference import program
 from server.inference.program import compile_run
 
@@ -67,7 +65,7 @@ def test_no_training_record_is_read_to_compile(tmp_path, monkeypatch, scheme, se
 
 @pytest.mark.parametrize(
     ("scheme", "settings", "said"),
-    [("ckks", served.SQUARES, "synthetic images"), ("boolean", served.SIGNS, "the weights")],
+    [("ckks", served.SQUARES, "synthetic records"), ("boolean", served.SIGNS, "the weights")],
 )
 def test_the_offer_says_on_what_a_service_was_calibrated(tmp_path_factory, scheme, settings, said):
     _, folder = served.compiled(tmp_path_factory, scheme, *settings)
@@ -75,10 +73,3 @@ def test_the_offer_says_on_what_a_service_was_calibrated(tmp_path_factory, schem
     assert said in offer.calibration
     assert "no record of any data set" in offer.calibration
     assert offer.calibration in offer.security  # what `privet infer` and the report show
-
-
-def test_a_model_of_fixed_features_is_refused_before_it_is_trained():
-    """Its first layer fits no image, and a circuit of it would be of the wrong width."""
-    experiment = load_experiment("tiny", ["model.name=scatter"])
-    with pytest.raises(ModelError, match="fixed features of an image, not its 64 pixels"):
-        program.require_encryptable(experiment, "ckks")

@@ -1,0 +1,134 @@
+"""Whatever the records are, what a model reads of them is what is encrypted."""
+
+import numpy as np
+import owned
+import pytest
+import tomli_w
+import torch
+
+from clients.data.sets import load
+from clients.node.query import Answer
+from clients.training.records import records
+from privacy.encrypted.ckks import Program
+from privacy.encrypted.keys import CkksKeys
+from privacy.encrypted.programs import plan_from_bytes
+from privacy.encrypted.wire import read_offer
+from privacy.errors import ModelError
+from server.engines.launch import launch
+from server.experiment.loading import load_experiment
+from server.inference.demo import Demo
+from server.inference.program import compile_run, require_encryptable, trained_model
+from server.inference.synthetic import synthetic_inputs
+
+ROUND = ["federation.rounds=1", "federation.clients=1", "budget.unit=none"]
+SQUARE = ["model.name=perceptron", "model.activation=square", "model.hidden=[4]"]
+WINDOWS = ["data.target=label", "data.windows.length=16", "data.windows.step=16"]
+
+
+def patients(folder):
+    age = owned.PATIENTS.columns["age"].model_copy(update={"knots": 4})
+    columns = {**owned.PATIENTS.columns, "age": age}
+    owned.write_table(folder / "records.csv", owned.patients(60))
+    return "records.csv", owned.PATIENTS.model_copy(update={"columns": columns})
+
+
+def sensor(folder):
+    owned.write_table(folder / "records.csv", owned.sensor(4))
+    return "records.csv", owned.SENSOR
+
+
+def pets(folder):
+    pictures = {f"{('cat', 'dog')[n % 2]}/{n}.png": owned.picture(n) for n in range(24)}
+    owned.write_tree(folder / "records", pictures)
+    return "records", owned.PETS.model_copy(update={"size": (8, 8)})
+
+
+def words(folder):
+    rng = np.random.default_rng(0)
+    noise = [owned.sound(rng.integers(-9999, 9999, 400)) for _ in range(24)]
+    owned.write_tree(
+        folder / "records", {f"{('no', 'yes')[n % 2]}/{n}.wav": noise[n] for n in range(24)}
+    )
+    return "records", owned.WORDS
+
+
+def experiment_of(folder, make, *settings):
+    """A run's experiment on records in a folder, their schema beside them."""
+    path, schema = make(folder)
+    told = schema.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    (folder / "records.schema.toml").write_text(tomli_w.dumps(told))
+    own = ["data.name=file", f"data.path={folder / path}", "data.test_share=0.3"]
+    return load_experiment("tiny", [*ROUND, *own, *settings])
+
+
+class Near:
+    """A client whose service computes beside it."""
+
+    key_generation_s = key_upload_s = 0.0
+    keys_bytes = 0
+
+    def __init__(self, folder):
+        self.offer = read_offer((folder / "offer.json").read_bytes())
+        self._keys = CkksKeys(self.offer)
+        self._program = Program(plan_from_bytes((folder / "program.safetensors").read_bytes()))
+        self._theirs = self._program.load_keys(self._keys.evaluation())
+        self.logits = []
+
+    def ask(self, image):
+        answer = self._program.run(self._keys.encrypt(image), self._theirs)
+        self.logits.append(self._keys.decrypt(answer))
+        return Answer(int(self.logits[-1].argmax()), self.logits[-1], {"server": 0.0}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (patients, ["data.target=state", "model.name=linear"]),
+        (patients, ["data.target=state", *SQUARE]),
+        (sensor, [*WINDOWS, "model.name=linear"]),
+        (sensor, [*WINDOWS, "model.name=linear", "model.front=spectrum"]),
+        (pets, ["model.name=linear"]),
+        (pets, ["model.name=scatter"]),
+        (words, ["model.name=linear"]),  # of log-mel
+    ],
+    ids=lambda case: case.__name__ if callable(case) else "-".join(case[-2:]),
+)
+def test_an_encrypted_answer_is_the_models(tmp_path, make, settings):
+    run = launch(experiment_of(tmp_path, make, *settings), tmp_path, "run")
+    compile_run(run, "ckks", tmp_path / "served")
+    client = Near(tmp_path / "served")
+    found = Demo(run, client).show(6, logits=False, flood=0, quiet=False)
+    assert found["agreement"] == 1.0
+    _, tests = records(run.experiment.data, run.experiment.model)
+    with torch.no_grad():
+        expected = trained_model(run)(tests.inputs(torch.arange(6))).double()
+    expected -= expected.mean(1, keepdim=True)  # what is common to all changes no answer
+    assert np.allclose(client.logits, expected, atol=0.05 * float(expected.std()))
+
+
+@pytest.mark.parametrize("make", [patients, sensor, pets, words])
+def test_drawn_records_are_such_as_a_model_may_meet(tmp_path, make):
+    """Within the bounds of what is real, each as likely to be far from the middle."""
+    more = {patients: ["data.target=state"], sensor: WINDOWS}.get(make, [])
+    dataset = load(experiment_of(tmp_path, make, "model.name=linear", *more).data)
+    drawn = synthetic_inputs(dataset, 400)
+    assert drawn.shape == (400, *dataset.shape)
+    assert torch.equal(drawn, synthetic_inputs(dataset, 400))
+    real = dataset.encoding(torch.from_numpy(dataset.train_x))
+    assert drawn.min() >= min(-1.0, float(real.min()))
+    assert drawn.max() <= 1
+    wide = drawn.flatten(1).abs().amax(0)
+    assert (wide >= 0.5 * real.flatten(1).abs().amax(0)).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "says"),
+    [
+        (pets, ["model.name=strided"], "Conv2d cannot be evaluated under CKKS"),
+        (pets, [*SQUARE, "model.pool=2"], "pictures are averaged where they have one colour"),
+        (patients, ["data.task=itself", "model.name=autoencoder"], "is a class"),
+    ],
+)
+def test_what_is_no_class_or_no_plane_is_refused(tmp_path, make, settings, says):
+    with pytest.raises(ModelError, match=says):
+        require_encryptable(experiment_of(tmp_path, make, *settings), "ckks")
