@@ -1,8 +1,8 @@
 """A device that is killed (kill -9) in each phase of a round, and then asked the same again.
 
 Prints JSON: for each phase what its ledger held after the kill, after the retry, after the retry of
-that, and whether the two answers were the same bytes. A process of its own, which forks before it
-computes anything.
+that, and whether the two answers were the same bytes. A process of its own, which answers once
+and then forks: what is loaded and compiled is there for all.
 """
 
 import json
@@ -73,6 +73,7 @@ def in_a_fork(*arguments):
 
 def main(folder, data):
     found = {}
+    ask(folder / "first.jsonl", data)
     for number, phase in enumerate(PHASES):
         ledger = folder / f"{number}.jsonl"
 

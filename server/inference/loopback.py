@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from privacy.errors import ServiceError
+from server.inference.program import require_encryptable
+from server.run.directory import Run
 
 END_S = 15.0
 PREFIX = "privet: "  # of the error that ends a command
@@ -28,8 +30,11 @@ def loopback(
         options: of `privet serve`, besides.
 
     Raises:
+        ModelError: the scheme cannot evaluate such a model: no service is started.
+        SettingsError: there is no such scheme.
         ServiceError: it did not start; with its own words, and its exit status.
     """
+    require_encryptable(Run.open(run).experiment, scheme)
     threads = threads or (os.cpu_count() or 1 if scheme == "boolean" else 1)
     command = [sys.executable, "-m", "server", "serve", str(run), "--scheme", scheme, "--port", "0"]
     command += ["--workers", str(workers), "--threads", str(threads), *options]

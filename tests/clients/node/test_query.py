@@ -1,6 +1,8 @@
 """`privet infer` and `privet serve` from end to end, and what they show."""
 
 import json
+import shutil
+import subprocess
 import sys
 
 import httpx
@@ -17,6 +19,7 @@ from server import cli
 from server.inference.demo import draw, measure, wilson
 from server.inference.loopback import loopback
 from server.inference.program import compile_run, net_of, trained_model
+from server.run.directory import Run
 
 
 def privet(*arguments):
@@ -74,35 +77,47 @@ def test_evaluation_agrees_with_the_plain_model(trained, url, capsys):
     assert "agreement" in capsys.readouterr().out
 
 
-def test_what_was_measured_stays_in_the_run(tmp_path):
+def test_what_was_measured_stays_in_the_run(trained, url, tmp_path):
     """For the report, by scheme; three images shown do not overwrite an accuracy of eight."""
-    run = served.train(tmp_path, *served.SQUARES)
+    run = Run.open(shutil.copytree(trained.path, tmp_path / "run"))
     run.keep("inference.json", {"boolean": {"images": 7}})
-    with loopback(run.path, "ckks") as at:
-        kept = measure(run, "ckks", 8, at)
-        assert privet("infer", run.path, "--url", at, "--images", 3) == 0
+    kept = measure(run, "ckks", 8, url)
+    assert privet("infer", run.path, "--url", url, "--images", 3) == 0
+    shown = run.inference
+    run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
+    measure(run, "ckks", 2, url)
+    assert run.inference["ckks"]["images"] == 2
     assert kept["images"] == kept["timed_images"] == 8
     assert set(kept["versions"]) == {"tenseal"}
     assert {"total_ms", "server_ms", "upload_bytes", "download_bytes", "security"} <= set(kept)
-    assert run.inference["boolean"] == {"images": 7}
-    shown = run.inference["ckks"]
+    assert shown["boolean"] == {"images": 7}
+    shown = shown["ckks"]
     assert (shown["images"], shown["timed_images"]) == (8, 3)
     assert shown["agreement_interval"] == list(kept["agreement_interval"])
     assert shown["server_ms"] != kept["server_ms"]
-    run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
-    measure(run, "ckks", 2)
-    assert run.inference["ckks"]["images"] == 2
 
 
-def test_a_service_that_does_not_start_says_why_in_one_line(tmp_path, capfd):
-    """The words and the exit status are its own, not those of the command that asked for it."""
+def refusal(run, capfd, *options):
+    assert privet("infer", run.path, *options) == 2
+    return capfd.readouterr().err
+
+
+def test_a_model_that_no_service_can_serve_is_refused_without_one(tmp_path, monkeypatch, capfd):
     run = served.train(tmp_path)  # a ReLU
+    monkeypatch.setattr(subprocess, "Popen", None)
     reasons = {"ckks": "ReLU cannot be", "boolean": "not a binarized", "x": "unknown"}
     for scheme, why in reasons.items():
-        assert privet("infer", run.path, "--scheme", scheme) == 2
-        (line,) = [x for x in capfd.readouterr().err.splitlines() if "privet" in x or why in x]
+        (line,) = refusal(run, capfd, "--scheme", scheme).splitlines()
         assert line.startswith("privet: ")
         assert why in line
+
+
+def test_a_service_that_does_not_start_says_why_in_one_line(tmp_path, monkeypatch, capfd):
+    """The words and the exit status are its own, not those of the command that asked for it."""
+    run = served.train(tmp_path)  # a ReLU
+    monkeypatch.setattr("server.inference.loopback.require_encryptable", lambda *_: None)
+    (line,) = [x for x in refusal(run, capfd).splitlines() if "privet" in x or "ReLU" in x]
+    assert line.startswith("privet: ReLU cannot be")
 
 
 def test_a_batch_is_answered_as_one_by_one(url):

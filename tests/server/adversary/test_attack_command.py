@@ -10,12 +10,18 @@ import pytest
 from attacks.settings import Attack
 from clients.training.records import Records
 from privacy.errors import Interrupted
-from server.adversary import adversaries
+from server.adversary import adversaries, auditing
 from server.adversary.replay import replay
 from server.adversary.shadows import shadows_of
 from server.commands.attack import reconstruction_table
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
+
+
+@pytest.fixture(autouse=True)
+def few_canaries(monkeypatch):
+    monkeypatch.setattr(auditing, "CALLS", {"record": 300, "client": 40})
+
 
 QUICK = ("-s", "attack.reconstruct=false", "-s", "attack.shadows=4")
 

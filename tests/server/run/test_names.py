@@ -87,7 +87,7 @@ def create(task):
 
 def test_runs_that_begin_in_the_same_second_do_not_collide(tmp_path, monkeypatch):
     """Threads of one process, and processes: each has its own directory, whole."""
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
         made = pool.map(create, [(str(tmp_path), seed, "") for seed in range(12)], chunksize=1)
     assert len(set(made)) == 12
     assert {run.experiment.seed for run in list_runs(tmp_path)} == set(range(12))
