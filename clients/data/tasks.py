@@ -1,5 +1,6 @@
 """[data] task: what a model is to say of a record, and in which numbers that is kept."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,10 +59,26 @@ def numbers_of(path: Path, target: str, values: NDArray, schema: Schema) -> NDAr
     """A number of each record between the schema's low and high, as -1 to 1, float32 [N, 1].
 
     Raises:
-        DataError: the schema has no bounds.
+        DataError: the schema has no bounds, or a record has no finite number, or several.
     """
     if schema.low is None or schema.high is None:
         raise DataError(f"{path}: task = 'number' needs low and high of {target} in the schema")
+    if values.ndim != 1:
+        raise DataError(f"{path}: {target} {list(values.shape)}: must be one number of each record")
+    numbers = values if values.dtype.kind in "iuf" else np.array([_number(v) for v in values])
+    if (wrong := np.flatnonzero(~np.isfinite(numbers))).size:
+        raise DataError(
+            f"{path}: record {wrong[0] + 1}, {target}: {str(values[wrong[0]])[:20]!r}, must be a "
+            "finite number under task = 'number'; mend it, or leave the record out"
+        )
     half = (schema.high - schema.low) / 2
-    scaled = (np.clip(values, schema.low, schema.high) - schema.low) / half - 1
+    scaled = (np.clip(numbers, schema.low, schema.high) - schema.low) / half - 1
     return scaled.astype(np.float32)[:, None]
+
+
+def _number(told: object) -> float:
+    """Of a target that was read as text; NaN if it is none."""
+    try:
+        return float(str(told))
+    except ValueError:
+        return math.nan
