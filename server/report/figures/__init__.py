@@ -6,9 +6,11 @@
 
 tradeoffs   accuracy, epsilon, leakage
 devices     cost by layer, rooflines, encrypted questions, budgets
+confusion   what is taken for what
 style       how all of them look
 """
 
+from server.report.figures.confusion import confusion_matrix
 from server.report.figures.devices import (
     encrypted_times,
     energy_by_layer,
@@ -26,6 +28,7 @@ from server.report.figures.tradeoffs import (
 __all__ = [
     "accuracy_by_epsilon",
     "claimed_and_audited",
+    "confusion_matrix",
     "encrypted_times",
     "energy_by_layer",
     "latency_by_layer",
