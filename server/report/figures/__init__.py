@@ -7,6 +7,7 @@
 tradeoffs   accuracy, epsilon, leakage
 devices     cost by layer, rooflines, encrypted questions, budgets
 confusion   what is taken for what
+recordings  what was recorded over time
 style       how all of them look
 """
 
@@ -18,6 +19,7 @@ from server.report.figures.devices import (
     roofline,
     spent_by_client,
 )
+from server.report.figures.recordings import recordings
 from server.report.figures.tradeoffs import (
     accuracy_by_epsilon,
     claimed_and_audited,
@@ -33,6 +35,7 @@ __all__ = [
     "energy_by_layer",
     "latency_by_layer",
     "pareto",
+    "recordings",
     "roc",
     "roofline",
     "spent_by_client",

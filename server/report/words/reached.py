@@ -1,4 +1,4 @@
-"""What a run reached on its test set, in words: figures, and over what their intervals are drawn."""
+"""Figures of merit in words, with their intervals, and over what those are drawn."""
 
 from privacy.text import shown
 from server.report.facts.reached import Measure, Reached
