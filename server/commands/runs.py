@@ -72,11 +72,14 @@ def _reached(found: "Run") -> dict[str, str]:
     from server.run.merit import NAME
 
     if not (told := found.kept(NAME)):
-        return {}
+        tested = found.rounds and found.data_told.get("test_records") != "0"
+        name = found.path.name
+        return {"test figures": f"not recorded: privet evaluate {name}"} if tested else {}
     try:
         return {"test figures": in_a_line(reached(told, len(found.rounds)))}
     except UNREADABLE as error:
-        return {"test figures": f"{NAME} cannot be read: {why(error)}; privet evaluate RUN"}
+        remedy = f"privet evaluate {found.path.name}"
+        return {"test figures": f"{NAME} cannot be read: {why(error)}; {remedy}"}
 
 
 def _leaks(found: "Run") -> dict[str, str]:

@@ -126,6 +126,7 @@ class Leakage:
     robustness_left_out: str = ""
     persons: Persons | None = None
     hidden: tuple[Hidden, ...] = ()
+    classes: tuple[tuple[str, Interval, int, int], ...] = ()  # AUC, members, strangers
 
     @property
     def played(self) -> tuple[Adversary, ...]:

@@ -7,6 +7,7 @@ from server.report.facts.findings import (
     Adversary,
     Exhibits,
     Hidden,
+    Interval,
     Leakage,
     Likeness,
     Persons,
@@ -62,6 +63,7 @@ def leakage(found: Document, picture: Bytes) -> Leakage:
         ),
         robustness_left_out=left_out,
         persons=_persons(table(found.get("final_model", {}).get("persons", {}))),
+        classes=tuple(map(_class, listed(found.get("final_model", {}).get("classes", ())))),
         hidden=tuple(_hidden(table(found.get("attributes", {})))),
     )
 
@@ -73,6 +75,12 @@ def _persons(about: Document) -> Persons | None:
         return Persons(left_out=text(about["left_out"]))
     members, others = count(about["members"]), count(about["non_members"])
     return Persons("", interval(about["auc"]), members, others, text(about["against"]))
+
+
+def _class(row: object) -> tuple[str, Interval, int, int]:
+    about = table(row)
+    counts = count(about["members"]), count(about["non_members"])
+    return (text(about["class"]), interval(about), *counts)
 
 
 def _hidden(about: Document) -> Iterator[Hidden]:

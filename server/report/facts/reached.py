@@ -58,7 +58,7 @@ class Reached:
 def reached(found: Document, rounds_done: int) -> Reached:
     """test.json, of a run of which so many rounds are done."""
     if count(found["round"]) != rounds_done:
-        raise Misread(found["round"], f"the last round, {rounds_done}; privet evaluate RUN")
+        raise Misread(found["round"], f"the last round, {rounds_done}")
     drawn = table(found["resampled"])
     classes = tuple(_of_class(table(row)) for row in listed(found["classes"]))
     matrix = tuple(tuple(map(count, listed(row))) for row in listed(found.get("matrix", ())))

@@ -9,7 +9,7 @@ from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Exhibits, Likeness
 from server.report.figures.recordings import Curves
 from server.report.page.blocks import Block, Panel, Picture, Prose, Table
-from server.report.words.units import Cell, number, ratio, share
+from server.report.words.units import Cell, count, number, ratio, share
 
 
 def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
@@ -28,6 +28,22 @@ def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
         columns = ("run", "AUC over persons (95 %)", "members and strangers", "strangers are")
         title = "Was a person trained on? Guessed from the last model and all of their records"
         yield Table(title, columns, tuple(rows))
+
+
+def classes(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """Of which classes members are told from strangers best."""
+    for run in runs:
+        found = run.leakage.classes if run.leakage else ()
+        if not found:
+            continue
+        names = told_apart([name for name, *_ in found])
+        rows = tuple(
+            (name, ratio(auc), count(members), count(strangers))
+            for name, (_, auc, members, strangers) in zip(names, found, strict=True)
+        )
+        title = f"Members of which classes are told from strangers by the last model: {run.label}"
+        columns = ("class", "AUC (95 %)", "members", "strangers")
+        yield Table(title, columns, rows, folded=True)
 
 
 def hidden_columns(runs: Sequence[RunFacts]) -> Iterator[Block]:

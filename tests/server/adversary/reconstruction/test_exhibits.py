@@ -15,6 +15,7 @@ from clients.data.settings import Data
 from server.adversary import adversaries
 from server.adversary.pools import nature_of
 from server.adversary.reconstruction.exhibits import POINTS, curve, written
+from server.adversary.replay import replay
 from server.commands.attack import attribute_table
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
@@ -127,6 +128,19 @@ def test_hostile_names_of_classes_harm_neither_page_nor_terminal(told):
     kept = run.kept("test.json")
     assert counts == kept["matrix"]
     assert "<script>" not in json.dumps(page.tables)
+    (told_,) = [rows for t, rows in page.tables.items() if t.startswith("Members of which classes")]
+    kept = {row["class"]: row for row in run.leakage["final_model"]["classes"]}
+    assert set(kept) == {"<i>well</i>", HOSTILE}
+    (well,) = [row for row in told_[1:] if row[0][0] == "<i>well</i>"]
+    assert well[1][1] == kept["<i>well</i>"]["value"]
+    y, member = tape_of(run)
+    for number, name in enumerate(("<i>well</i>", HOSTILE)):
+        assert kept[name]["members"] == (member & (y == number)).sum()
+
+
+def tape_of(run):
+    tape = replay(run)
+    return tape.pool.y.numpy(), tape.member
 
 
 def test_hidden_columns_of_hostile_names_are_short_in_the_terminal():
