@@ -74,4 +74,7 @@ def told_apart(names: Sequence[str], most: int = MOST_SHOWN) -> list[str]:
     """The same of several: what is alike when it is short has its number beside it."""
     short = [shown(name, most) for name in names]
     times = Counter(short)
-    return [name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(short)]
+    told = [name if times[name] == 1 else f"{name} ({n})" for n, name in enumerate(short)]
+    if len(set(told)) == len(told):
+        return told
+    return [f"{name} ({n})" for n, name in enumerate(short)]  # one is called as another is numbered

@@ -29,3 +29,4 @@ def test_names_that_are_alike_when_short_are_told_apart():
     middle = [f"{'a' * 100}{n}{'b' * 100}" for n in range(3)]
     assert len(set(told_apart([*middle, "c"]))) == 4
     assert told_apart(["c", "d"]) == ["c", "d"]
+    assert len(set(told_apart(["c", "c", "c (0)"]))) == 3
