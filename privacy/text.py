@@ -2,6 +2,8 @@
 
 import codecs
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from privacy.errors import UserError
@@ -12,6 +14,10 @@ MARKS = {  # the first bytes of other encodings; the longer ones begin as the sh
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+MOST_SHOWN = 40  # characters of a name in a table or a figure
+NOT_SHOWN = "\ufffd"
+JOINERS = "\u200c\u200d"  # parts of words in some scripts
 
 
 def decode(path: Path, content: bytes, error: type[UserError]) -> str:
@@ -49,3 +55,26 @@ def unseen(text: str) -> str:
             line = seen.count("\n", 0, place) + 1
             return f"line {line} holds U+{ord(sign):04X}, which cannot be seen; take it out"
     return ""
+
+
+def shown(name: str, most: int = MOST_SHOWN) -> str:
+    """A name from a file as one short line, with which no terminal does more than show it.
+
+    What is left out of its middle is an ellipsis: names often differ in the end.
+    """
+    words = " ".join(name[:10_000].split())
+    line = "".join(c if c.isprintable() or c in JOINERS else NOT_SHOWN for c in words)
+    if len(line) <= most:
+        return line or NOT_SHOWN
+    end = most // 3
+    return f"{line[: most - end - 1]}\u2026{line[-end:]}"
+
+
+def told_apart(names: Sequence[str], most: int = MOST_SHOWN) -> list[str]:
+    """The same of several: what is alike when it is short has its number beside it."""
+    short = [shown(name, most) for name in names]
+    times = Counter(short)
+    told = [name if times[name] == 1 else f"{name} ({n})" for n, name in enumerate(short)]
+    if len(set(told)) == len(told):
+        return told
+    return [f"{name} ({n})" for n, name in enumerate(short)]  # one is called as another is numbered

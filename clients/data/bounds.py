@@ -77,7 +77,7 @@ class Schema(Section):
         names: of the classes, for people; the labels themselves where there are none.
         unlabelled: what stands for no label: such records are left out.
         missing: what stands for no value in any category.
-        low, high: of the target, under `task = "number"`.
+        low, high, unit: of the target, under `task = "number"`; the unit is for people.
         size: height and width of pictures, to which others are resized; channels: 1 or 3.
         rate_hz: samples a second of recordings and sounds.
         length_s: of a sound: longer ones are cut, shorter ones end in silence.
@@ -90,6 +90,7 @@ class Schema(Section):
     missing: tuple[str, ...] = Field(default=(), strict=False, max_length=64)
     low: Bound | None = None
     high: Bound | None = None
+    unit: str = ""
     size: tuple[int, int] | None = Field(default=None, strict=False)
     channels: Annotated[int, Range(1, 3)] = 3
     rate_hz: Annotated[float, Range(1e-6, MOST_RATE_HZ, or_zero=True)] = 0.0

@@ -7,7 +7,7 @@ secure_sum       a server behind secure aggregation: sees the sum of the updates
 malicious_client sees every global model, and knows its own share in it
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,18 +24,21 @@ from attacks.membership.shadows import Shadows
 from attacks.membership.signals import load, losses, observe, predict
 from attacks.settings import Attack
 from attacks.tape import Tape
+from clients.data.sets import load as load_data
 from privacy.errors import Interrupted
 from privacy.settings import Section, override, parse
 from server.adversary.answers import on_answers, on_attributes
 from server.adversary.reconstruction.play import reconstruct
-from server.adversary.reconstruction.victims import require_enough
+from server.adversary.reconstruction.victims import LEAST, require_enough
 from server.adversary.replay import replay
 from server.adversary.shadows import Tell, shadows_of
 from server.adversary.stages import done_once, mark_of
 from server.experiment.idle import require_effect
 from server.run.directory import Run
+from server.run.merit import names_of
 
 MAX_ROUNDS_READ = 20
+MOST_CLASSES = 100  # told one by one
 SUMS_ONLY = "the server saw sums only: see secure_sum; record.masked=true keeps what it did see"
 GROUPS = "the server saw a sum of each group: more than the mean of all, and the run kept none"
 HOW_TO_RECORD = "the run kept no updates: run it with -s record.updates=true"
@@ -53,7 +56,12 @@ def attack(run: Run, settings: Attack, tell: Tell) -> Found:
     tape = replay(run)
     require_enough(run, tape)
     stages: dict[str, Callable[[], Found]] = {
-        "models": lambda: on_models(tape, shadows_of(run, tape, settings, tell), settings),
+        "models": lambda: on_models(
+            tape,
+            shadows_of(run, tape, settings, tell),
+            settings,
+            names_of(load_data(run.experiment.data)),
+        ),
         "updates": lambda: on_updates(tape, settings) | _unread_sums(run),
         "reconstruction": lambda: reconstruct(run, tape, settings, tell),
         "robustness": lambda: on_answers(run, tape),
@@ -82,8 +90,12 @@ def _left_out(found: Found) -> dict[str, str]:
 # ---- the adversary who sees models
 
 
-def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
-    """Membership from the last model, and from the models of all rounds."""
+def on_models(tape: Tape, shadows: Shadows, settings: Attack, names: Sequence[str]) -> Found:
+    """Membership from the last model, and from the models of all rounds.
+
+    Args:
+        names: of the classes.
+    """
     model = tape.build(0)
     phi = np.stack([observe(load(model, tape.weights(r)), tape.pool) for r in tape.snapshots()])
     portfolios = {
@@ -91,6 +103,10 @@ def on_models(tape: Tape, shadows: Shadows, settings: Attack) -> Found:
         for name, rounds in (("final_model", False), ("all_rounds", True))
     }
     found: Found = {n: _portfolio(tape, portfolio, phi) for n, portfolio in portfolios.items()}
+    if tape.pool.task == "classes":
+        last = portfolios["final_model"]
+        scores = last.scores(phi)[last.choose("auc")]
+        found["final_model"]["classes"] = _classes(tape, scores, names)
     if tape.person is not None:
         found["final_model"]["persons"] = _persons(tape, portfolios["final_model"], phi, model)
     if tape.pool.task == "classes":
@@ -151,6 +167,19 @@ def _subjects(tape: Tape, scores: NDArray) -> list[Found]:
         p = mannwhitneyu(own[member], own[~member], alternative="greater").pvalue
         rows.append({"client": int(client), **vars(figure), "p_value": float(p)})
     return rows
+
+
+def _classes(tape: Tape, scores: NDArray, names: Sequence[str]) -> list[Found]:
+    """For each class with `LEAST` of both, its members against its held-out records; the first of
+    those that are told apart best."""
+    y = tape.pool.y.numpy()
+    rows = []
+    for c in np.unique(y):
+        member = tape.member[y == c]
+        counts = {"members": int(member.sum()), "non_members": int((~member).sum())}
+        if min(counts.values()) >= LEAST:
+            rows.append({"class": names[c], **vars(delong(scores[y == c], member)), **counts})
+    return sorted(rows, key=lambda row: -row["value"])[:MOST_CLASSES]
 
 
 def _gap(inside: NDArray, outside: NDArray, of: str) -> Found:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from privacy.documents import to_json
+from privacy.text import told_apart
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def attribute_table(attributes: dict[str, Any]) -> "Table":
         }
         for name, about in attributes["columns"].items()
     }
-    for name, figures in rows.items():
+    for name, figures in zip(told_apart(list(rows)), rows.values(), strict=True):
         table.add_row(name, *(_interval(figures[key], 100, 1) for key in every))
     return table
 

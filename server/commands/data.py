@@ -7,6 +7,7 @@ import typer
 
 from privacy.documents import to_json
 from privacy.errors import SettingsError
+from privacy.text import told_apart
 from server.commands.options import AsJson, Settings
 
 
@@ -75,7 +76,7 @@ def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) 
     }
     if dataset.task == "classes":
         counts = np.bincount(dataset.train_y, minlength=dataset.num_classes)
-        names = dataset.names or tuple(map(str, range(dataset.num_classes)))
+        names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
         facts["classes"] = ", ".join(f"{n} {c:,}" for n, c in zip(names, counts, strict=True))
     if dataset.train_person is not None:
         _, held = np.unique(dataset.train_person.astype(str), return_counts=True)

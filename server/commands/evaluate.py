@@ -1,10 +1,17 @@
 """`privet evaluate`: a run's last weights on the test set, on a device with other arithmetic."""
 
-from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from privacy.documents import to_json
 from privacy.errors import DataError, RunError, SettingsError
+from privacy.text import shown, told_apart
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIGURES = ("recall", "precision", "F1", "AUROC", "average precision")
+MOST_ROWS = 30  # classes in the terminal: those that are answered worst
 
 
 def evaluate(
@@ -15,11 +22,14 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Evaluate a run's last weights: -s arithmetic.stream_length=16, .fault_rate=0.01 ..."""
+    from clients.data.sets import load
     from privacy.settings import override, parse
+    from server.console import err, out
     from server.engines.app import test_evaluator
     from server.experiment.effects import BACKWARD
     from server.experiment.experiment import Experiment
     from server.experiment.idle import require_effect
+    from server.run.merit import NAME, merit_of
 
     found = open_run(run, runs, trust)
     tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])
@@ -38,13 +48,63 @@ def evaluate(
             f"{found.path.name}"
         )
     score = test_evaluator(experiment)(found.weights(last))
-    if score.loss is None:
+    if score.answers is None:
         raise DataError(f"{found.path}: its data have no test set to evaluate on")
-    facts = {"run": str(found.path), "round": last, **asdict(score)}
+    merit = merit_of(score.answers, load(experiment.data), experiment.data, last)
+    if not s and found.kept(NAME).get("round") != last:  # of a run that is older, or not finished
+        try:
+            found.keep(NAME, merit)
+        except (OSError, RunError) as error:
+            err.print(f"{NAME} is not kept: {error}", highlight=False)
     if as_json:
-        print(to_json(facts | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
-    else:
-        if score.accuracy is not None:
-            print(f"{score.accuracy:.4%}")
-        for name, value in score.figures.items():
-            print(f"{name} {value:.4f}")
+        facts = {"run": str(found.path), "loss": score.loss, "accuracy": score.accuracy}
+        print(to_json(facts | merit | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
+        return
+    if score.accuracy is not None:
+        print(f"{score.accuracy:.4%}")
+    out.print(figure_table(merit))
+    if merit["classes"]:
+        out.print(class_table(merit))
+
+
+def figure_table(merit: dict[str, Any]) -> "Table":
+    """One line for each figure of merit, with its interval."""
+    from server.console import Columns
+
+    about = merit["resampled"]
+    drawn = f"{about['resamples']:,} resamples of {about['units']:,} {about['of']}"
+    table = Columns("figure", "value", "95 %, from", "to", title=f"On the test set; {drawn}")
+    unit = f" {shown(merit['unit'], 20)}" if merit.get("unit") else ""
+    for name, figure in merit["figures"].items():
+        ours = "" if name == "R2" else unit
+        table.add_row(name, *(_number(figure, key, ours) for key in ("value", "low", "high")))
+    return table
+
+
+def class_table(merit: dict[str, Any]) -> "Table":
+    """One line for each class or label; of many, those that are told least well."""
+    from server.console import Columns
+
+    rows = merit["classes"]
+    figures = [name for name in FIGURES if any(name in row for row in rows)]
+    names = told_apart([row["name"] for row in rows])
+    order = list(range(len(rows)))
+    if len(rows) > MOST_ROWS:
+        worst = {i: (row.get(figures[0]) or {}).get("value", 2.0) for i, row in enumerate(rows)}
+        order = sorted(order, key=lambda i: worst[i])[:MOST_ROWS]
+    few = f", the {MOST_ROWS} of {len(rows)} that are told least well" * (len(rows) > MOST_ROWS)
+    table = Columns("class", "records", *figures, title=f"By class{few}, 95 % intervals")
+    for i in order:
+        told = (_interval(rows[i].get(name)) for name in figures)
+        table.add_row(names[i], f"{rows[i]['records']:,}", *told)
+    return table
+
+
+def _number(figure: dict[str, float | None] | None, key: str, unit: str) -> str:
+    value = (figure or {}).get(key)
+    return "-" if value is None else f"{value:.4g}{unit}"
+
+
+def _interval(figure: dict[str, float | None] | None) -> str:
+    value, low, high = (_number(figure, key, "") for key in ("value", "low", "high"))
+    return value if low == "-" else f"{value} ({low} to {high})"

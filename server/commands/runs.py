@@ -51,7 +51,7 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     from server.run.summary import summarise
 
     found = find_run(run, runs_folder(runs))
-    facts = dataclasses.asdict(summarise(found)) | _leaks(found)
+    facts = dataclasses.asdict(summarise(found)) | _reached(found) | _leaks(found)
     if as_json:
         print(to_json(facts, indent=1))
         return
@@ -62,6 +62,24 @@ def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
     facts["warnings"] = "; ".join(facts["warnings"]) or None
     facts["outside"] = "; ".join(facts["outside"]) or None
     out.print(fact_table("", facts))
+
+
+def _reached(found: "Run") -> dict[str, str]:
+    """Figures of the last model on the test set, in a line; what brings them, if there are none."""
+    from server.report.facts.reached import reached
+    from server.report.facts.values import UNREADABLE, why
+    from server.report.words.reached import in_a_line
+    from server.run.merit import NAME
+
+    if not (told := found.kept(NAME)):
+        tested = found.rounds and found.data_told.get("test_records") != "0"
+        name = found.path.name
+        return {"test figures": f"not recorded: privet evaluate {name}"} if tested else {}
+    try:
+        return {"test figures": in_a_line(reached(told, len(found.rounds)))}
+    except UNREADABLE as error:
+        remedy = f"privet evaluate {found.path.name}"
+        return {"test figures": f"{NAME} cannot be read: {why(error)}; {remedy}"}
 
 
 def _leaks(found: "Run") -> dict[str, str]:

@@ -18,9 +18,9 @@ from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
+from clients.training.losses import LOSSES
 from clients.training.net import Net, build, fill
 from clients.training.records import records
-from clients.training.train import evaluate
 from privacy.dp.training import require_private
 from privacy.errors import FederationFailed, SettingsError
 from server.console import observer
@@ -30,7 +30,8 @@ from server.experiment.secrecy import require_floats
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
-from server.run.figures import FIGURES, Score
+from server.run.figures import Answers, Score, figures_of
+from server.run.merit import half_of
 from server.run.origin import admit_model
 
 log = logging.getLogger("privet")
@@ -147,26 +148,29 @@ def test_evaluator(experiment: Experiment) -> Evaluate:
     task = experiment.data.task
     net = Net(model, test.shape)
     pieces = torch.arange(len(test)).split(1000)
+    own = experiment.data.name == "file"  # of ready sets, accuracy tells how training goes
 
-    def evaluate_piece(piece: Tensor) -> tuple[float, int]:
-        return evaluate(net, test, piece, task)
-
-    def measure(pool: ThreadPoolExecutor) -> dict[str, float]:
-        inputs = list(pool.map(test.inputs, pieces))
-        outputs = list(pool.map(net.logits, inputs))
-        y = [test.targets(*pair) for pair in zip(pieces, inputs, strict=True)]
-        return FIGURES[task](torch.cat(outputs).numpy(), torch.cat(y).numpy())
+    def answer(piece: Tensor) -> tuple[float, Answers]:
+        total, parts = 0.0, []
+        for batch in piece.split(500):
+            inputs = test.inputs(batch)
+            outputs, y = net.logits(inputs), test.targets(batch, inputs)
+            total += float(LOSSES[task](outputs, y).sum())
+            parts.append(Answers.of(task, outputs.numpy(), y.numpy()))
+        return total, Answers.joined(parts)
 
     def evaluate_weights(weights: Weights) -> Score:
         if not len(test):
             return Score()
         fill(model, weights)
         with ThreadPoolExecutor(torch.multiprocessing.cpu_count()) as pool:
-            results = list(pool.map(evaluate_piece, pieces))
-            figures = measure(pool) if experiment.data.name == "file" else {}
-        losses, correct = zip(*results, strict=True)
-        accuracy = sum(correct) / len(test) if task == "classes" else None
-        return Score(sum(losses) / len(test), accuracy, figures)
+            losses, parts = zip(*pool.map(answer, pieces), strict=True)
+        answers = Answers.joined(parts)
+        right = int((answers.said == answers.y).sum()) if task == "classes" else 0
+        accuracy = right / len(test) if task == "classes" else None
+        figures = figures_of(answers, dataset.num_classes, half_of(experiment.data)) if own else {}
+        figures.pop("accuracy", None)  # it stands beside them
+        return Score(sum(losses) / len(test), accuracy, figures, answers)
 
     return evaluate_weights
 

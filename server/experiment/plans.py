@@ -13,6 +13,7 @@ from clients.training.net import build
 from clients.training.records import records
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
+from privacy.text import told_apart
 from server.experiment.experiment import Experiment
 from server.experiment.promise import covered_by, large_delta
 
@@ -58,11 +59,13 @@ def plan(experiment: Experiment) -> Plan:
     doubts = []
     if dataset.task == "classes":
         seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
-        facts["classes"] = f"{dataset.num_classes}: {', '.join(dataset.names[:12]) or 'numbered'}"
+        names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
+        told = ", ".join(names[:12]) if dataset.names else "numbered"
+        facts["classes"] = f"{dataset.num_classes}: {told}"
         if single := sum(len(one) == 1 for one in seen):
             doubts.append(f"{single} of {clients} clients have records of one class only")
         if lonely := [
-            dataset.names[c] if dataset.names else str(c)
+            names[c]
             for c in range(dataset.num_classes)
             if sum(c in one for one in seen) == 1 < clients
         ]:

@@ -39,6 +39,7 @@ from server.run.directory import Run, Weights
 from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
 from server.run.figures import Score
+from server.run.merit import NAME, merit_of
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 
 log = logging.getLogger("privet")
@@ -163,6 +164,9 @@ class _Rounds:
             score = self.evaluate(self.weights)
             record.loss, record.accuracy = score.loss, score.accuracy
             record.figures = score.figures
+            if last and score.answers:
+                data = experiment.data
+                self.run.keep(NAME, merit_of(score.answers, load(data), data, number))
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started

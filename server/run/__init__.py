@@ -4,6 +4,8 @@ directory     the only file that knows the names in it
 names         of runs: what may be one, and which is older
 rounds        one record a round
 figures       of merit, by task
+resampling    how far a figure would move on other test records
+merit         what the last model reaches on the test set, by class
 logs          log lines off the terminal
 divergence    training that left the numbers
 draws         secure noise that was drawn, and what of it was lost

@@ -8,7 +8,7 @@ rounds/NNN.safetensors    global weights after round NNN
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)
-ledgers.json              what each client's data have spent: a view of rounds.jsonl
+ledgers.json, test.json   what each client's data have spent; what is reached (server.run.merit)
 cost.json, inference.json what a round costs on chips; encrypted inference, scheme by scheme
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged

@@ -1,6 +1,7 @@
 """Generators against a victim's updates, trained by another client or by the server."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from attacks.reconstruction.likeness import (
 )
 from attacks.reconstruction.pictures import png
 from attacks.tape import Nature, Tape
+from clients.data.sets import load
 from clients.node.app import identify
 from clients.protocol import Form
 from clients.training.net import build, fill
@@ -26,10 +28,12 @@ from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
+from privacy.text import shown
 from server.adversary.reconstruction.victims import Found, likeness_of, open_ended
 from server.adversary.replay import reply, simulate
 from server.experiment.experiment import Experiment, Federation
 from server.run.directory import Run
+from server.run.merit import names_of
 
 # With five pairs of swapped victims, the permutation test can find p = 1 / 32.
 GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 5, 200
@@ -38,6 +42,7 @@ GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 5, 200
 def play_generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: int) -> Found:
     """Two victims who swap places, several times, for each of the adversaries."""
     found: Found = {}
+    names = names_of(load(run.experiment.data))
     for adversary in adversaries:
         pairs = [_swap(run.experiment, tape, adversary, seed + i) for i in range(GAN_PAIRS)]
         figures = {key: [v[key] for pair in pairs for v in pair[0]] for key in pairs[0][0][0]}
@@ -49,6 +54,7 @@ def play_generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: in
             "runs": figures,
             "p_own_victim_nearer": sign_flip_p(differences),
             "picture": f"attack/generator-{adversary}.png",
+            "exhibits": {"classes": [names[_cast(tape, seed).target]]},
         }
     return {**found, "rows": ["victim's images", "generated", "nearest strangers"]}
 
@@ -105,8 +111,12 @@ def _cast(tape: Tape, seed: int) -> Cast:
     return Cast(target, mine, victims, images, strangers[tape.reference.y == target])
 
 
-def why_not(tape: Tape, seed: int) -> str:
-    """Why the generators cannot play; empty if they can."""
+def why_not(tape: Tape, seed: int, names: Sequence[str]) -> str:
+    """Why the generators cannot play; empty if they can.
+
+    Args:
+        names: of the classes.
+    """
     nature = tape.nature
     if nature.kind != "picture":
         told = {"table": "row of a table"}.get(nature.kind, nature.kind)
@@ -120,7 +130,8 @@ def why_not(tape: Tape, seed: int) -> str:
     for i in range(GAN_PAIRS):
         cast = _cast(tape, seed + i)
         if min(map(len, (*cast.images, cast.strangers))) < 2 or not len(cast.mine):
-            return f"class {cast.target} has too few records for two victims and a stranger"
+            told = f"class {shown(names[cast.target])} has too few records"
+            return f"{told} for two victims and a stranger"
     return ""
 
 

@@ -12,12 +12,14 @@ from attacks.reconstruction.inversion import first_dense, invert, invert_dense
 from attacks.reconstruction.likeness import FIGURES, alike, nearest, sign_flip_p, typical
 from attacks.reconstruction.pictures import png
 from attacks.tape import Nature, Sample, Tape
+from clients.data.sets import load
 from clients.layers import MaxPool2d
 from clients.training.job import Job
 from clients.training.net import fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
+from server.adversary.reconstruction.exhibits import exhibits_of
 from server.adversary.reconstruction.victims import Found, likeness_of, open_ended, some_of
 from server.run.directory import Run
 
@@ -75,6 +77,9 @@ def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
         **scores,
         "p_nearer_than_strangers": sign_flip_p(ahead.double().numpy()),
     }
+    shown = {"original": originals, **rows}
+    dataset = load(run.experiment.data)
+    found["exhibits"] = exhibits_of(run.experiment.data, dataset, nature, pool.y[indices], shown)
     if nature.kind != "picture":
         return found
     pictures = [originals, rows["reconstruction"], rows["nearest_stranger"]]

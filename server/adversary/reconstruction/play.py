@@ -16,6 +16,7 @@ from server.adversary.reconstruction.inversions import invert_updates
 from server.adversary.reconstruction.victims import Found
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
+from server.run.merit import names_of
 
 ADVERSARIES: tuple[str, ...] = ("malicious_client", "server")
 SUMS_ONLY = "behind secure aggregation the server sees no single client's update"
@@ -36,7 +37,7 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         adversaries = ADVERSARIES[:1]
     else:
         found = {"inversion": invert_updates(run, tape, settings.seed)}
-    if reason := generators.why_not(tape, settings.seed):
+    if reason := generators.why_not(tape, settings.seed, names_of(load(experiment.data))):
         return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")

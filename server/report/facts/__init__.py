@@ -3,6 +3,7 @@
 facts      all of it, frozen
 findings   what attack, audit, cost and infer left
 evidence   their documents, checked
+reached    what the last model reaches on the test set, checked
 leaks      what attack left, checked
 values     a value of a document, or why it is none
 cells      a sweep's cells

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.report.facts.findings import Audit, Cost, Encrypted, Leakage
+from server.report.facts.reached import Reached
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class RunFacts:
     encrypted: tuple[Encrypted, ...]
     scheme: str
     auditable: bool
+    reached: Reached | None = None
     damaged: tuple[tuple[str, str], ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
 

@@ -39,6 +39,27 @@ class Adversary:
 
 
 @dataclass(frozen=True)
+class Exhibits:
+    """A few victims' records beside what was drawn of them.
+
+    Attributes:
+        classes: of the victims, in their order; empty where there are none.
+        columns: (name, unit) of a table's columns, or of the channels of a recording.
+        rows: of a table, for each victim and each of its columns: original, reconstruction, nearest
+            stranger.
+        curves: of recordings, for each victim these three: a curve for each channel.
+        length, unit: of a recording, in seconds or samples.
+    """
+
+    classes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[tuple[str | float, ...], ...], ...] = ()
+    curves: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...] = ()
+    length: float = 0.0
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Likeness:
     """A reconstruction, held against its controls.
 
@@ -59,6 +80,7 @@ class Likeness:
     picture: str = ""
     png: bytes = field(default=b"", repr=False)
     rows: tuple[str, ...] = ()
+    exhibits: Exhibits = Exhibits()
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,7 @@ class Leakage:
     robustness_left_out: str = ""
     persons: Persons | None = None
     hidden: tuple[Hidden, ...] = ()
+    classes: tuple[tuple[str, Interval, int, int], ...] = ()  # AUC, members, strangers
 
     @property
     def played(self) -> tuple[Adversary, ...]:

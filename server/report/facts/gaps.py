@@ -22,6 +22,11 @@ PARTS: dict[str, tuple[Lacks, str, Command]] = {
         "training diverged: its figures are of no model, and it is no baseline",
         lambda run, name: f"privet show {name}",
     ),
+    "figures by class": (
+        lambda run: run.reached is None and run.finished and bool(run.test_records),
+        "what is reached is known as one number",
+        lambda run, name: f"privet evaluate {name}",
+    ),
     "attack": (
         lambda run: run.leakage is None,
         "nobody attacked it: leakage is not known",
@@ -45,6 +50,7 @@ PARTS: dict[str, tuple[Lacks, str, Command]] = {
 }
 # part -> its file, which may be there and yet not be read
 FILES = {
+    "figures by class": "test.json",
     "attack": "leakage.json",
     "audit": "audit.json",
     "cost": "cost.json",

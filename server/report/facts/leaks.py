@@ -5,17 +5,21 @@ from typing import Any
 
 from server.report.facts.findings import (
     Adversary,
+    Exhibits,
     Hidden,
+    Interval,
     Leakage,
     Likeness,
     Persons,
 )
 from server.report.facts.values import (
+    Misread,
     amount,
     count,
     interval,
     likeness,
     listed,
+    number,
     share,
     share_or_none,
     table,
@@ -27,6 +31,7 @@ Document = Mapping[str, Any]
 Bytes = Callable[[str], bytes]  # a picture by its name in the run directory
 
 ADVERSARIES = ("final_model", "all_rounds", "server", "secure_sum", "malicious_client")
+SHOWN = ("original", "reconstruction", "nearest_stranger")
 GENERATORS = ("malicious_client", "server")
 MEASURES = {
     "psnr_db": "PSNR, dB",
@@ -58,6 +63,7 @@ def leakage(found: Document, picture: Bytes) -> Leakage:
         ),
         robustness_left_out=left_out,
         persons=_persons(table(found.get("final_model", {}).get("persons", {}))),
+        classes=tuple(map(_class, listed(found.get("final_model", {}).get("classes", ())))),
         hidden=tuple(_hidden(table(found.get("attributes", {})))),
     )
 
@@ -69,6 +75,12 @@ def _persons(about: Document) -> Persons | None:
         return Persons(left_out=text(about["left_out"]))
     members, others = count(about["members"]), count(about["non_members"])
     return Persons("", interval(about["auc"]), members, others, text(about["against"]))
+
+
+def _class(row: object) -> tuple[str, Interval, int, int]:
+    about = table(row)
+    counts = count(about["members"]), count(about["non_members"])
+    return (text(about["class"]), interval(about), *counts)
 
 
 def _hidden(about: Document) -> Iterator[Hidden]:
@@ -140,7 +152,40 @@ def _inversion(about: Document, picture: Bytes) -> Likeness:
         picture=drawn,
         png=picture(drawn) if drawn else b"",
         rows=texts(about.get("rows", ())),
+        exhibits=exhibits(table(about.get("exhibits", {}))),
     )
+
+
+def exhibits(about: Document) -> Exhibits:
+    """Victims' records, and what was drawn of them; nothing of pictures but their classes."""
+    columns = listed(about.get("columns", about.get("channels", ())))
+    rows = tuple(
+        tuple(zip(*(map(_cell, listed(victim[name])) for name in SHOWN), strict=True))
+        for victim in listed(about.get("rows", ()))
+    )
+    curves = tuple(
+        tuple(
+            tuple(tuple(map(number, listed(line))) for line in listed(victim[name]))
+            for name in SHOWN
+        )
+        for victim in listed(about.get("curves", ()))
+    )
+    if any(len(one) != len(columns) for one in (*rows, *(c for victim in curves for c in victim))):
+        raise Misread(len(columns), "as many columns as there are values")
+    seconds = about.get("seconds")
+    length = amount(about.get("samples", 0) if seconds is None else seconds)
+    return Exhibits(
+        classes=texts(about.get("classes", ())),
+        columns=tuple((text(c["name"]), text(c["unit"])) for c in columns),
+        rows=rows,
+        curves=curves,
+        length=length,
+        unit="samples" if seconds is None else "seconds",
+    )
+
+
+def _cell(value: object) -> str | float:
+    return value if isinstance(value, str) and text(value) == value else number(value)
 
 
 def _generator(name: str, about: Document, rows: tuple[str, ...], picture: Bytes) -> Likeness:
@@ -160,4 +205,5 @@ def _generator(name: str, about: Document, rows: tuple[str, ...], picture: Bytes
         picture=text(about["picture"]),
         png=picture(text(about["picture"])),
         rows=rows,
+        exhibits=exhibits(table(about.get("exhibits", {}))),
     )

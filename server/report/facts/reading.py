@@ -15,12 +15,13 @@ from privacy.errors import PrivetError, RunError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
-from server.report.facts import evidence, leaks
+from server.report.facts import evidence, leaks, reached
 from server.report.facts.cells import read_sweep, sweep_folder
 from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
 from server.report.facts.gaps import missing_of
 from server.report.facts.values import UNREADABLE, why
 from server.report.words.labels import labelled
+from server.run import merit
 from server.run.directory import Run, find_run
 from server.run.rounds import RoundRecord, ledgers_after
 from server.run.summary import summarise
@@ -172,6 +173,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         encrypted=inference or (),
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
+        reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
     )

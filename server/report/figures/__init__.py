@@ -6,9 +6,12 @@
 
 tradeoffs   accuracy, epsilon, leakage
 devices     cost by layer, rooflines, encrypted questions, budgets
+confusion   what is taken for what
+recordings  what was recorded over time
 style       how all of them look
 """
 
+from server.report.figures.confusion import confusion_matrix
 from server.report.figures.devices import (
     encrypted_times,
     energy_by_layer,
@@ -16,6 +19,7 @@ from server.report.figures.devices import (
     roofline,
     spent_by_client,
 )
+from server.report.figures.recordings import recordings
 from server.report.figures.tradeoffs import (
     accuracy_by_epsilon,
     claimed_and_audited,
@@ -26,10 +30,12 @@ from server.report.figures.tradeoffs import (
 __all__ = [
     "accuracy_by_epsilon",
     "claimed_and_audited",
+    "confusion_matrix",
     "encrypted_times",
     "energy_by_layer",
     "latency_by_layer",
     "pareto",
+    "recordings",
     "roc",
     "roofline",
     "spent_by_client",

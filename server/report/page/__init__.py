@@ -2,6 +2,7 @@
 
 blocks        what a section is made of
 story         the sections, in the order in which a reader asks
+reached       the section on the test set, by class
 promises      sections on privacy
 records       what is drawn or guessed of records and persons
 devices       sections on devices

@@ -8,7 +8,7 @@ from server.report.facts.findings import Adversary
 from server.report.facts.groups import in_detail
 from server.report.figures.style import SERIES, colours_of
 from server.report.page.blocks import Block, Panel, Prose, Section, Table
-from server.report.page.records import hidden_columns, persons, reconstructions
+from server.report.page.records import classes, hidden_columns, persons, reconstructions
 from server.report.words.units import Cell, count, number, percent, ratio, share
 from server.report.words.verdict import contradictions, holds
 
@@ -156,6 +156,7 @@ def adversaries(runs: Sequence[RunFacts]) -> Section:
             ),
         )
     blocks += persons(attacked)
+    blocks += classes(detail)
     blocks += reconstructions(detail)
     blocks += hidden_columns(detail)
     blocks += [table for run in detail if (table := _robustness(run))]

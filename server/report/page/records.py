@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from privacy.text import shown, told_apart
+from server.report import figures
 from server.report.facts.facts import RunFacts
-from server.report.facts.findings import Likeness
-from server.report.page.blocks import Block, Picture, Prose, Table
-from server.report.words.units import Cell, number, ratio, share
+from server.report.facts.findings import Exhibits, Likeness
+from server.report.figures.recordings import Curves
+from server.report.page.blocks import Block, Panel, Picture, Prose, Table
+from server.report.words.units import Cell, count, number, ratio, share
 
 
 def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
@@ -27,14 +30,31 @@ def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
         yield Table(title, columns, tuple(rows))
 
 
+def classes(runs: Sequence[RunFacts]) -> Iterator[Block]:
+    """Of which classes members are told from strangers best."""
+    for run in runs:
+        found = run.leakage.classes if run.leakage else ()
+        if not found:
+            continue
+        names = told_apart([name for name, *_ in found])
+        rows = tuple(
+            (name, ratio(auc), count(members), count(strangers))
+            for name, (_, auc, members, strangers) in zip(names, found, strict=True)
+        )
+        title = f"Members of which classes are told from strangers by the last model: {run.label}"
+        columns = ("class", "AUC (95 %)", "members", "strangers")
+        yield Table(title, columns, rows, folded=True)
+
+
 def hidden_columns(runs: Sequence[RunFacts]) -> Iterator[Block]:
     """What a model adds to guessing a hidden column of a table."""
     for run in runs:
         if not (run.leakage and run.leakage.hidden):
             continue
+        names = told_apart([one.column for one in run.leakage.hidden])
         rows = tuple(
-            (one.column, share(one.members), share(one.non_members), share(one.of_membership))
-            for one in run.leakage.hidden
+            (name, share(one.members), share(one.non_members), share(one.of_membership))
+            for name, one in zip(names, run.leakage.hidden, strict=True)
         )
         columns = (
             "hidden column",
@@ -61,6 +81,7 @@ def reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
         drawn = [(run, one) for run, one in found if one.name == name and not one.left_out]
         for run, one in drawn:
             yield _picture(run, one, narrow=len(drawn) > 1, several=len(runs) > 1)
+            yield from _victims(run, one.exhibits, several=len(runs) > 1)
         reasons = dict.fromkeys(one.left_out for _, one in found if one.name == name)
         for reason in filter(None, reasons):
             whom = ", ".join(
@@ -80,9 +101,56 @@ def _picture(run: RunFacts, found: Likeness, narrow: bool, several: bool) -> Blo
     return Picture(title, found.picture, found.png, found.rows, _caption(found), table, narrow)
 
 
+MOST_UNIT = 20  # characters
+SHOWN = ("original", "reconstruction", "nearest stranger")
+
+
+def _victims(run: RunFacts, found: Exhibits, several: bool) -> Iterator[Block]:
+    """Rows of tables as such, and recordings as curves."""
+    columns = [
+        f"{shown(name)}, {shown(unit, MOST_UNIT)}" if unit else shown(name)
+        for name, unit in found.columns
+    ]
+    titles = [f"Victim {n}" for n in range(1, len(found.rows) + len(found.curves) + 1)]
+    for n, name in enumerate(found.classes[: len(titles)]):
+        titles[n] += f", class {shown(name)}"
+    titles = [f"{title}: {run.label}" if several else title for title in titles]
+    for title, values in zip(titles, found.rows, strict=False):
+        cells = (map(_cell, row) for row in values)
+        rows = tuple((name, *row) for name, row in zip(columns, cells, strict=True))
+        yield Table(title, ("column", *SHOWN), rows)
+    for title, curves in zip(titles, found.curves, strict=False):
+        yield Panel(
+            key=f"{title} {run.label}",
+            title=title,
+            figure=figures.recordings(
+                list(zip(SHOWN, curves, strict=True)), columns, found.length, found.unit
+            ),
+            caption="What a device recorded, what was drawn of it from one update, and the nearest "
+            "record of somebody else.",
+            table=Table(title, ("curve", "least", "greatest"), _ends(columns, curves)),
+            narrow=True,
+        )
+
+
+def _ends(columns: Sequence[str], curves: Sequence[Curves]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (f"{which} {name}".rstrip(), number(min(curve)), number(max(curve)))
+        for which, channels in zip(SHOWN, curves, strict=True)
+        for name, curve in zip(columns, channels, strict=True)
+        if curve
+    )
+
+
+def _cell(value: str | float) -> Cell:
+    return shown(value) if isinstance(value, str) else number(value, 4)
+
+
 def _caption(found: Likeness) -> str:
     num = "federations" if found.name.startswith("generator") else "victims"
     told = [f"{found.method[:1].upper()}{found.method[1:]}, {found.victims} {num}."]
+    if found.picture and found.exhibits.classes:
+        told.append(f"Classes: {', '.join(map(shown, found.exhibits.classes[:16]))}.")
     if found.p_value is not None:
         nearer = found.p_value < 0.05
         told.append(

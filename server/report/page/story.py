@@ -19,6 +19,7 @@ from server.report.page.blocks import Block, Commands, Panel, Prose, Section, Ta
 from server.report.page.devices import costs, encrypted
 from server.report.page.federations import federation
 from server.report.page.promises import WHO, adversaries, claimed
+from server.report.page.reached import reached
 from server.report.words.units import SPACE, Cell, count, number, percent, points, ratio, si
 from server.run.names import instant_of
 
@@ -29,6 +30,7 @@ def tell(facts: Facts) -> tuple[Section, ...]:
     return (
         tradeoff(runs),
         utility(runs),
+        reached(runs),
         claimed(runs),
         adversaries(runs),
         costs(runs),

@@ -39,6 +39,22 @@ GLOSSARY = (
     ),
     ("PSNR, SSIM", "How alike two images are: 1 in SSIM, and infinity in PSNR, is the same image."),
     (
+        "recall, precision, F1",
+        "Of the records of a class, the share that is told as it; of those told as it, the share "
+        "that is; and the harmonic mean of both. Balanced accuracy is the mean recall of classes, "
+        "macro F1 their mean F1.",
+    ),
+    (
+        "AUROC, average precision, mAP",
+        "How well what a model says puts records of a class, or with a label, before others: the "
+        "chance that one is before another; the mean precision over its records; and the mean of "
+        "that over labels.",
+    ),
+    (
+        "R2",
+        "The share of a number’s spread that the model knows: 1 is all, 0 no more than the mean.",
+    ),
+    (
         "roofline",
         "The most operations a second that a chip’s elements, and the bytes its memory brings, "
         "allow.",

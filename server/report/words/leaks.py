@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from privacy.text import shown
 from server.report.facts.findings import Adversary, Interval, Leakage, Likeness
 
 NAMED = 3  # hidden columns that are told by name
@@ -57,7 +58,7 @@ def _hidden(found: Leakage) -> str:
     """Of all columns, and those of which the model gives most away."""
     every, *columns = found.hidden
     most = sorted(columns, key=lambda one: -one.members.value)[:NAMED]
-    named = ", ".join(f"{one.column} {_points(one.members)}" for one in most)
+    named = ", ".join(f"{shown(one.column)} {_points(one.members)}" for one in most)
     return (
         f"guessed right {_points(every.members, ' points')} more often with the model than without,"
         f" of members ({_points(every.non_members)} of strangers); most of {named}"

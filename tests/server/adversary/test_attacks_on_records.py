@@ -106,7 +106,7 @@ def test_membership_of_records_and_persons_on_every_task(tmp_path, runs, target)
     shadows = shadows_of(run, tape, QUICK, lambda _: None)
     for person in np.unique(tape.person):  # as the run has persons, so have its shadows
         assert len(np.unique(shadows.member[:, tape.person == person], axis=1).T) == 1
-    found = adversaries.on_models(tape, shadows, QUICK)
+    found = adversaries.on_models(tape, shadows, QUICK, ["well", "ill"])
     told, gap = found["final_model"], found["train_test_gap"]
     assert told["auc"]["low"] > 0.6
     persons = told["persons"]
@@ -124,7 +124,7 @@ def test_persons_are_held_against_those_of_the_test_set(tmp_path, runs):
     tape = replay(run)
     assert not tape.whole
     shadows = shadows_of(run, tape, QUICK, lambda _: None)
-    told = adversaries.on_models(tape, shadows, QUICK)["final_model"]["persons"]
+    told = adversaries.on_models(tape, shadows, QUICK, ["well", "ill"])["final_model"]["persons"]
     assert told["members"] + told["non_members"] == 120
     assert told["against"].startswith("persons of the test set")
     assert told["auc"]["low"] < 0.5 < told["auc"]["high"]

@@ -8,11 +8,12 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from server.report import gather, to_html
-from server.report.facts import evidence, leaks
+from server.report.facts import evidence, leaks, reached
 from server.report.facts.values import UNREADABLE
 
 FINDINGS = {
     "leakage.json": lambda found: leaks.leakage(found, lambda name: b""),
+    "test.json": lambda found: reached.reached(found, 2),
     "audit.json": evidence.audit,
     "cost.json": lambda found: tuple(map(evidence.cost, found)),
     "inference.json": lambda found: tuple(evidence.encrypted(*pair) for pair in found.items()),
@@ -23,6 +24,7 @@ ODD = (
 )  # fmt: skip
 FILLED_BY = {
     "leakage.json": "privet attack whole",
+    "test.json": "privet evaluate whole",
     "audit.json": "privet audit whole",
     "cost.json": "privet cost whole --chip eyeriss",
 }  # the model of these runs answers no encrypted question

@@ -95,7 +95,7 @@ def test_every_figure_is_drawn_in_silence(browser, report, width, scheme):
             """() => [...document.querySelectorAll('[data-figure]')].map(plot => ({
                 key: plot.dataset.figure,
                 marks: plot.querySelectorAll(
-                  '.scatterlayer .trace path, .barlayer .point path').length,
+                  '.scatterlayer .trace path, .barlayer .point path, .heatmaplayer image').length,
                 width: plot.querySelector('.main-svg')?.clientWidth ?? 0,
                 within: plot.clientWidth,
                 ink: plot.layout.font.color,
@@ -103,7 +103,8 @@ def test_every_figure_is_drawn_in_silence(browser, report, width, scheme):
         )
         keys = {figure["key"] for figure in drawn}
         assert {"pareto", "utility", "claimed", "encrypted", "spent-0"} <= keys
-        assert {"roc-final_model", "roc-server", "latency-0", "energy-0", "roofline-0"} <= keys
+        assert {"roc-final_model", "roc-server", "latency-0", "energy-0"} <= keys
+        assert {"roofline-0", "confusion-0"} <= keys
         for figure in drawn:
             assert figure["marks"] > 0, figure
             assert 0 < figure["width"] <= figure["within"] + 1, figure

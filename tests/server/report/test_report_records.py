@@ -4,6 +4,7 @@ import json
 
 from reported import HOSTILE, Page, copy
 
+from privacy.text import shown as short
 from server.commands.attack import attribute_table, membership_table, reconstruction_table
 from server.commands.runs import show
 from server.report import gather, to_html, to_markdown
@@ -37,7 +38,7 @@ def test_tables_and_persons_are_shown_as_such(folder):
     assert page.value(persons, label, "AUC over persons (95 %)") == 0.25
     assert page.cell(persons, label, "members and strangers")[0] == "21 and 9"
     (hidden,) = [rows for title, rows in page.tables.items() if title.startswith("A hidden column")]
-    assert [row[0][0] for row in hidden[1:]] == ["all, on the mean", HOSTILE]
+    assert [row[0][0] for row in hidden[1:]] == ["all, on the mean", short(HOSTILE)]
     assert hidden[2][1][1] == 0.25
     (drawn,) = [rows for title, rows in page.tables.items() if "one record, one step" in title]
     assert drawn[1][0][0] == "share of columns recovered"
@@ -72,7 +73,7 @@ def test_show_tells_what_leaks_in_a_line_each(folder, capsys):
     assert told["persons"] == (
         "AUC 0.250 (0.125 to 0.375) (21 trained on, 9 persons of the test set)"
     )
-    assert f"most of {HOSTILE} +25.0 (+12.5 to +37.5)" in told["hidden columns"]
+    assert f"most of {short(HOSTILE)} +25.0 (+12.5 to +37.5)" in told["hidden columns"]
     drawn = "88% of columns right, strangers and the class's mean at best 50% of columns right"
     assert f"by inversion {drawn} (p = 0.25)" in told["drawn from updates"]
     assert "no generator: no pictures" in told["drawn from updates"]
