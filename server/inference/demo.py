@@ -38,7 +38,7 @@ def require_images(run: Run) -> None:
         DataError: it has no test set.
     """
     if not len(load(run.experiment.data).test_x):
-        raise DataError(f"{run.path}: no test record is there to ask about")
+        raise DataError(f"{run.path}: no test set: there is no record to ask about")
 
 
 def measure(run: Run, scheme: str, images: int, url: str = "") -> dict[str, Any]:
