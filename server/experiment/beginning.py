@@ -5,7 +5,7 @@ from pathlib import Path
 from clients.data.files import kind_of
 from clients.data.sources import drafts, pictures, sounds
 from clients.data.sources.members import has_parts
-from clients.data.sources.tables import names_in_table
+from clients.data.sources.rows import names_in_table
 from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
 from privacy.files import require_name, write_atomically

@@ -9,8 +9,8 @@ import torch
 
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.models import form_behind
 from clients.training.net import build
-from clients.training.records import records
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from server.experiment.experiment import Experiment
@@ -86,11 +86,10 @@ def gradients_of(experiment: Experiment) -> str:
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
-    training, _ = records(experiment.data, experiment.model)
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
         model = build(experiment.model, form, experiment.arithmetic)
-    why = lacking(model, training.shape)
+    why = lacking(model, form_behind(experiment.model, form).shape)
     return f"onepass, not compiled: {why}" if why else "compiled"
 
 

@@ -1,7 +1,8 @@
 """Records in the form in which people hold them.
 
 raw        what any source gives
-tables     CSV, TSV, Parquet: columns by name
+rows       CSV, TSV, Parquet: text by column, some rows at a time
+tables     such rows as records
 windows    long recordings in a table, cut
 members    files in a folder, a tar or a zip, and what their paths tell
 pictures   PNG and JPEG

@@ -15,7 +15,7 @@ import numpy as np
 from clients.data.bounds import Schema
 from clients.data.sources import pictures, sounds
 from clients.data.sources.members import members, names_of
-from clients.data.sources.tables import Rows, names_in_table, read_rows
+from clients.data.sources.rows import Rows, names_in_table, read_rows
 from privacy.documents import to_json
 from privacy.errors import DataError
 

@@ -53,6 +53,7 @@ def read_pictures(path: Path, schema: Schema, pattern: str, fields: Sequence[str
         encoding=Scaled(255.0),
         kind="picture",
         fields=fields_of(path, about, fields),
+        place=lambda number: str(about[number]),
     )
 
 

@@ -40,6 +40,7 @@ def read_sounds(path: Path, schema: Schema, pattern: str, fields: Sequence[str])
         encoding=Scaled(FULL),
         kind="sound",
         fields=fields_of(path, about, fields),
+        place=lambda number: str(about[number]),
         rate_hz=schema.rate_hz,
     )
 
@@ -50,6 +51,8 @@ def decode(path: Path, member: Member, rate_hz: float, length: int) -> NDArray[n
     Raises:
         DataError: it is none, or not of one channel and that rate.
     """
+    if _is_cut_short(member.content):
+        raise DataError(f"{path}: {member}: no whole WAV or FLAC (cut short); take it out")
     try:
         with soundfile.SoundFile(io.BytesIO(member.content)) as sound:
             if sound.channels != 1:
@@ -70,6 +73,15 @@ def decode(path: Path, member: Member, rate_hz: float, length: int) -> NDArray[n
     if not len(samples):
         raise DataError(f"{path}: {member}: holds no sample; take it out")
     return np.pad(samples, (0, length - len(samples)))
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """A WAV of less than its header promises, which is read as a shorter one.
+
+    Programs that did not know the length when they began leave 0 or 2^32 - 1 there.
+    """
+    promised = int.from_bytes(content[4:8], "little")
+    return content[:4] == b"RIFF" and 0 < promised < 0xFFFFFFFF and len(content) < promised + 8
 
 
 def rate_of(path: Path, member: Member) -> int:
