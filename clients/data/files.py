@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from clients.data.bounds import Schema
 from clients.data.dataset import Dataset
 from clients.data.settings import Data
-from clients.data.sources import arrays, members, pictures, rows, sounds, tables, windows
+from clients.data.sources import arrays, hub, members, pictures, rows, sounds, tables, windows
+from clients.data.sources.members import Member
 from clients.data.sources.raw import Raw
 from clients.data.tasks import classes_of, flags_of, numbers_of
 from clients.seeds import derive
@@ -33,6 +35,8 @@ def kind_of(path: Path) -> str:
     Raises:
         DataError: nothing, or nothing that can be read.
     """
+    if hub.is_hub(path):
+        return hub.kind_of(path)
     if is_table(path):
         return "table"
     if path.suffix.lower() == ".npz" or arrays.holds_arrays(path):
@@ -51,6 +55,13 @@ def kind_of(path: Path) -> str:
     return found[0]
 
 
+def files_of(path: Path, kind: str, pattern: str, target: Sequence[str]) -> Iterator[Member]:
+    """Pictures or sounds, each with what its path tells, or its row."""
+    if hub.is_hub(path):
+        return hub.members(path, target)
+    return members.members(path, KINDS[kind], pattern)
+
+
 def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     """Its records; and apart those that the file itself keeps for tests.
 
@@ -60,17 +71,26 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     schema = data.schema or Schema()
     fields = list(dict.fromkeys([name for name in (data.person, *data.test) if name]))
     kind = kind_of(path)
+    if hub.is_hub(path):
+        tests = hub.tests_of(path)
+        train = _read_as(kind, path, data, fields)
+        return train, tests and _read_as(kind, tests, data, fields)
     if kind == "arrays":
         return arrays.read_arrays(path, schema, data.target)
-    if kind in ("pictures", "sounds"):
+    return _read_as(kind, path, data, fields), None
+
+
+def _read_as(kind: str, path: Path, data: Data, fields: Sequence[str]) -> Raw:
+    schema = data.schema or Schema()
+    if kind in KINDS:
         read = {"pictures": pictures.read_pictures, "sounds": sounds.read_sounds}[kind]
-        return read(path, schema, data.pattern, fields), None
+        return read(path, schema, files_of(path, kind, data.pattern, data.target), fields)
     if data.windows.length:
-        return windows.read_windows(path, schema, data.windows, data.target, fields), None
+        return windows.read_windows(path, schema, data.windows, data.target, fields)
     if not data.target and data.task != "itself":
         raise DataError(f"{path}: [data] target = 'COLUMN' is missing: what is a model to say?")
     numeric = data.task == "number"
-    return tables.read_table(path, schema, data.target, numeric, fields), None
+    return tables.read_table(path, schema, data.target, numeric, fields)
 
 
 @lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from clients.data.sources import hub
 from privacy.errors import DataError
 from privacy.foreign import open_foreign
 from privacy.settings import suggest
@@ -102,6 +103,8 @@ def names_in_table(path: Path) -> list[str]:
     Raises:
         DataError: it is no table.
     """
+    if hub.is_hub(path):
+        return hub.names_of(path)
     if not _is_parquet(path):
         return _header(path)[0]
     try:
@@ -115,11 +118,6 @@ def names_in_table(path: Path) -> list[str]:
 
 def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet"
-
-
-def read_rows(path: Path, wanted: Sequence[str]) -> Rows:
-    """Some columns of a table, whole: see `read_blocks`."""
-    return Rows(path, pa.concat_tables(block.table for block in read_blocks(path, wanted)))
 
 
 def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
@@ -137,7 +135,7 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
     for name in wanted:
         if names.count(name) != 1:
             raise _no_such_column(path, name, names)
-    read = _read_parquet if _is_parquet(path) else _read_text
+    read = _read_hub if hub.is_hub(path) else _read_parquet if _is_parquet(path) else _read_text
     before = 0
     try:
         for batch in read(path, names, wanted):
@@ -175,6 +173,10 @@ def _no_such_column(path: Path, name: str, names: Sequence[str]) -> DataError:
         remedy = near if near.startswith("; did you") else "; mend its name, or the file"
         what = f"is not there{remedy}"
     return DataError(f"{path}: column {name[:SHOWN]} {what}; it has {_shown(names)}")
+
+
+def _read_hub(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[pa.Table]:
+    yield from hub.blocks(path, wanted, BLOCK_ROWS)
 
 
 def _read_parquet(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
