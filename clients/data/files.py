@@ -74,7 +74,7 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     if hub.is_hub(path):
         tests = hub.tests_of(path)
         train = _read_as(kind, path, data, fields)
-        return train, tests and _read_as(kind, tests, data, fields)
+        return train, None if tests is None else _read_as(kind, tests, data, fields)
     if kind == "arrays":
         return arrays.read_arrays(path, schema, data.target)
     return _read_as(kind, path, data, fields), None
@@ -182,7 +182,7 @@ def _read(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     """As `read_file`, with what a model is to say as numbers: before records are drawn, so that an
     error names the place where they lie."""
     train, test = read_file(path, data)
-    return _told(path, train, data), test and _told(path, test, data)
+    return _told(path, train, data), None if test is None else _told(path, test, data)
 
 
 def _told(path: Path, raw: Raw, data: Data) -> Raw:

@@ -150,7 +150,9 @@ def draft_files(path: Path, stream: Iterator[Member], kind: str, task: str) -> l
     Raises:
         DataError: they cannot be read.
     """
-    labels, sizes, rate_hz = set(), Counter(), 0
+    labels: set[str] = set()
+    sizes: Counter[tuple[int, ...]] = Counter()
+    rate_hz = 0
     free = Schema(channels=3)
     for number, member in enumerate(stream):
         labels.add(member.fields.get("label", ""))

@@ -68,6 +68,7 @@ def test_windows_that_overlap_are_a_doubt(tmp_path) -> None:
         "[columns.x]\nlow = -2\nhigh = 2\n[columns.y]\nlow = -2\nhigh = 2\n"
     )
     told = [
+        "data.name=file",
         f"data.path={tmp_path / 'sensor.csv'}", "data.target=label", "model.name=linear",
         "data.test_share=0.2", "data.windows.length=20", "data.windows.step=5",
     ]  # fmt: skip
