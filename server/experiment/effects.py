@@ -95,8 +95,8 @@ def _is_table(experiment: Experiment) -> bool:
 
 
 def _has_columns(experiment: Experiment) -> bool:
-    path = Path(experiment.data.path or experiment.data.test_path)
-    return _is_table(experiment) or path.suffix.lower() == ".npz" or holds_arrays(path)
+    path = experiment.data.path or experiment.data.test_path
+    return _is_table(experiment) or path.lower().endswith(".npz") or holds_arrays(Path(path))
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -170,6 +170,7 @@ _PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'id
 
 _BY_PATH = ("data.name", "data.path")
 _TABLE = Effect(lambda e: _is_file(e) and _is_table(e), "a table at path", _BY_PATH)
+_NAMED = Effect(lambda e: _is_file(e) and _has_columns(e), "a table, or arrays, at path", _BY_PATH)
 _FILES = Effect(
     lambda e: _is_file(e) and not _is_table(e),
     "a folder, tar or zip of pictures or sounds at path",
@@ -183,9 +184,7 @@ EFFECTS: dict[str, Effect] = {
         "a file, and neither [data] test nor test_path",
         ("data.name", "data.test", "data.test_path"),
     ),
-    "data.target": Effect(
-        lambda e: _is_file(e) and _has_columns(e), "a table, or arrays of labels, at path", _BY_PATH
-    ),
+    "data.target": _NAMED,
     "data.windows": _TABLE,
     "data.pattern": _FILES,
     "data.crop": _PIXELS,
