@@ -1,6 +1,8 @@
 """[data] name = "file": records in the form in which people hold them, as a data set."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,19 +13,20 @@ from numpy.typing import NDArray
 from clients.data.bounds import Schema
 from clients.data.dataset import Dataset
 from clients.data.settings import Data
-from clients.data.sources import arrays, members, pictures, sounds, tables, windows
+from clients.data.sources import arrays, hub, members, pictures, rows, sounds, tables, windows
+from clients.data.sources.members import Member
 from clients.data.sources.raw import Raw
 from clients.data.tasks import classes_of, flags_of, numbers_of
 from clients.seeds import derive
 from privacy.errors import DataError
 
 KINDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
-COMPRESSED = ".gz"
+SAID = "said"  # what a model is to say, in `Raw.targets`
 
 
 def is_table(path: Path | str) -> bool:
     """Is it called one?"""
-    return str(path).lower().endswith(tables.ENDS)
+    return str(path).lower().endswith(rows.ENDS)
 
 
 def kind_of(path: Path) -> str:
@@ -32,6 +35,8 @@ def kind_of(path: Path) -> str:
     Raises:
         DataError: nothing, or nothing that can be read.
     """
+    if hub.is_hub(path):
+        return hub.kind_of(path)
     if is_table(path):
         return "table"
     if path.suffix.lower() == ".npz" or arrays.holds_arrays(path):
@@ -50,6 +55,13 @@ def kind_of(path: Path) -> str:
     return found[0]
 
 
+def files_of(path: Path, kind: str, pattern: str, target: Sequence[str]) -> Iterator[Member]:
+    """Pictures or sounds, each with what its path tells, or its row."""
+    if hub.is_hub(path):
+        return hub.members(path, target)
+    return members.members(path, KINDS[kind], pattern)
+
+
 def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     """Its records; and apart those that the file itself keeps for tests.
 
@@ -59,17 +71,26 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     schema = data.schema or Schema()
     fields = list(dict.fromkeys([name for name in (data.person, *data.test) if name]))
     kind = kind_of(path)
+    if hub.is_hub(path):
+        tests = hub.tests_of(path)
+        train = _read_as(kind, path, data, fields)
+        return train, None if tests is None else _read_as(kind, tests, data, fields)
     if kind == "arrays":
-        return arrays.read_arrays(path, schema)
-    if kind in ("pictures", "sounds"):
+        return arrays.read_arrays(path, schema, data.target)
+    return _read_as(kind, path, data, fields), None
+
+
+def _read_as(kind: str, path: Path, data: Data, fields: Sequence[str]) -> Raw:
+    schema = data.schema or Schema()
+    if kind in KINDS:
         read = {"pictures": pictures.read_pictures, "sounds": sounds.read_sounds}[kind]
-        return read(path, schema, data.pattern, fields), None
+        return read(path, schema, files_of(path, kind, data.pattern, data.target), fields)
     if data.windows.length:
-        return windows.read_windows(path, schema, data.windows, data.target, fields), None
+        return windows.read_windows(path, schema, data.windows, data.target, fields)
     if not data.target and data.task != "itself":
         raise DataError(f"{path}: [data] target = 'COLUMN' is missing: what is a model to say?")
     numeric = data.task == "number"
-    return tables.read_table(path, schema, data.target, numeric, fields), None
+    return tables.read_table(path, schema, data.target, numeric, fields)
 
 
 @lru_cache(maxsize=4)
@@ -87,17 +108,17 @@ def load_file(data: Data) -> Dataset:
             f"{path}: no schema says what is public of these records; draft one with: privet data "
             f"describe {path}"
         )
-    train, test = read_file(path, data)
+    train, test = _read(path, data)
     if not data.path:  # whoever trains elsewhere has records for tests alone
         train, test = train.chosen(np.arange(0)), train
     elif data.test_path:
-        test, apart = read_file(Path(data.test_path), data)
+        test, apart = _read(Path(data.test_path), data)
         if apart is not None and len(apart):
             raise DataError(f"{data.test_path}: keeps records for tests itself; take one of both")
     else:
         train, test = _split(path, train, test, data)
-    train_y, train = _targets(path, train, data)
-    test_y, test = _targets(Path(data.test_path or data.path), test, data)
+    train, test = _labelled(train, data), _labelled(test, data)
+    train_y, test_y = train.targets[SAID], test.targets[SAID]
     if data.path and not len(train):
         raise DataError(f"{path}: no record is left to train on; see [data] test")
     if train.x.shape[1:] != test.x.shape[1:]:
@@ -112,7 +133,10 @@ def load_file(data: Data) -> Dataset:
         "itself": int(np.prod(train.x.shape[1:])) if not train.columns else sum(train.columns),
     }[data.task]
     if data.task == "classes" and outputs < 2:
-        raise DataError(f"{path}: its schema has {outputs} labels: there is nothing to learn")
+        raise DataError(
+            f"{path}: its schema has {outputs} labels: of one class there is nothing to learn; "
+            "give labels = [...] of two or more"
+        )
     return Dataset(
         name=path.name.split(".")[0],
         train_x=train.x,
@@ -154,22 +178,45 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
     return rest, raw.chosen(apart)
 
 
-def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:
-    """What a model is to say of each record that has it."""
+def _read(path: Path, data: Data) -> tuple[Raw, Raw | None]:
+    """As `read_file`, with what a model is to say as numbers: before records are drawn, so that an
+    error names the place where they lie."""
+    train, test = read_file(path, data)
+    return _told(path, train, data), None if test is None else _told(path, test, data)
+
+
+def _told(path: Path, raw: Raw, data: Data) -> Raw:
+    """`targets` as numbers, under one name."""
     assert data.schema is not None
-    if data.task == "itself":
-        return np.zeros((len(raw), 0), dtype=np.float32), raw
     names = [name for name in data.target if name in raw.targets] or list(raw.targets)
     values = [raw.targets[name] for name in names]
-    if data.task == "labels":
-        return flags_of(path, names, values), raw
-    if data.task == "number":
-        return numbers_of(path, names[0], values[0], data.schema), raw
-    y, labelled = classes_of(path, values[0], data.schema)
-    if not labelled.all():
-        told = {**raw.counts, "unlabelled: left out": int((~labelled).sum())}
-        return y[labelled], replace(raw.chosen(labelled), counts=told)
-    return y, raw
+    if raw.kind == "table" and raw.place is tables.row:
+        names = [f"column {name}" for name in names]
+    counts = Counter(raw.counts)
+    y: NDArray
+    if data.task == "itself":
+        y = np.zeros((len(raw), 0), dtype=np.float32)
+    elif data.task == "labels":
+        if lacking := [name for name in data.target if name not in raw.targets]:
+            raise DataError(
+                f"{path}: a {raw.kind} has no {lacking[0]} to say under task = 'labels'; it has "
+                f"{', '.join(raw.targets)}: use a table, or arrays with train_y of [N, K] flags"
+            )
+        y = flags_of(path, names, values, raw.place)
+    elif data.task == "number":
+        y = numbers_of(path, names[0], values[0], data.schema, raw.place, counts)
+    else:
+        y = classes_of(path, names[0], values[0], data.schema, raw.place)
+    return replace(raw, targets={SAID: y}, counts=dict(counts))
+
+
+def _labelled(raw: Raw, data: Data) -> Raw:
+    """The records that have a label."""
+    y = raw.targets[SAID]
+    if data.task != "classes" or (y >= 0).all():
+        return raw
+    told = {**raw.counts, "unlabelled: left out": int((y < 0).sum())}
+    return replace(raw.chosen(y >= 0), counts=told)
 
 
 def _digest(*parts: NDArray) -> str:

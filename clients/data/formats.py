@@ -248,7 +248,10 @@ def read_archive(path: Path) -> dict[str, NDArray]:
     try:
         with open_foreign(path, MOST_ARRAYS_BYTES) as file, zipfile.ZipFile(file) as members:
             if sum(member.file_size for member in members.infolist()) > MOST_ARRAYS_BYTES:
-                raise DataError(f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked")
+                raise DataError(
+                    f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked; save each array in a "
+                    "folder instead, as train_x.npy and train_y.npy, which are mapped"
+                )
             for member in members.infolist():
                 _require_promise(members, member)
         with (
@@ -260,7 +263,9 @@ def read_archive(path: Path) -> dict[str, NDArray]:
     except DataError:
         raise
     except Exception as error:  # zip, zlib, numpy and the file system each have their own
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).split("\n")[0]
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects, which are not read; save numbers or text"
         raise DataError(f"{path}: cannot be read: {reason}") from None
     if not {"train_x", "train_y"} <= set(arrays):
         raise DataError(

@@ -23,7 +23,8 @@ class Data(Section):
     Attributes:
         name: `mnist` and `fashion-mnist` (see `privet data fetch`), `digits` (scikit-learn's),
             `idx`: the folder `path`, of IDX files of MNIST's kind (or see `formats.read_folder`),
-            or `file`: whatever lies at `path` (see `clients.data.sources`), with a schema.
+            or `file`: whatever lies at `path` (see `clients.data.sources`), with a schema; or a
+            data set of the Hugging Face Hub, `hub:NAME`.
         schema: what is public of the records in a file; in a settings file the path of a TOML file,
             or nothing where `schema.toml` lies beside the records.
         test_path: a file of the same kind, none of whose records is trained on; without a `path`

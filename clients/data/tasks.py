@@ -1,7 +1,7 @@
 """[data] task: what a model is to say of a record, and in which numbers that is kept."""
 
-import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,13 @@ from privacy.errors import DataError
 
 TASKS = ("classes", "labels", "number", "itself")
 YES, NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
+Place = Callable[[int], str]  # where a record lies, by its number, for an error
 
 
-def classes_of(path: Path, texts: NDArray, schema: Schema) -> tuple[NDArray, NDArray]:
-    """Labels as numbers int64 [N], and which records have one.
+def classes_of(
+    path: Path, target: str, texts: NDArray, schema: Schema, place: Place
+) -> NDArray[np.int64]:
+    """Labels as numbers int64 [N]; -1 of records that have none.
 
     Raises:
         DataError: one is not in the schema.
@@ -24,19 +27,20 @@ def classes_of(path: Path, texts: NDArray, schema: Schema) -> tuple[NDArray, NDA
         raise DataError(f"{path}: its schema has no labels = [...]; privet data describe drafts it")
     known = {label: place for place, label in enumerate(schema.labels)}
     known |= dict.fromkeys(schema.unlabelled, -1)
-    found, back = np.unique(texts.astype(str), return_inverse=True)
-    unknown = [text for text in found if text not in known]
+    found, first, back = np.unique(texts.astype(str), return_index=True, return_inverse=True)
+    unknown = [at for at, text in enumerate(found) if text not in known]
     if unknown:
-        row = int(np.flatnonzero(texts.astype(str) == unknown[0])[0]) + 1
+        at = min(unknown, key=lambda one: first[one])
         raise DataError(
-            f"{path}: record {row} has the label {str(unknown[0])[:40]!r}, which is not in the "
-            "schema; add it to labels, or to unlabelled"
+            f"{path}: {place(int(first[at]))}, {target}: the label {str(found[at])[:40]!r} is not "
+            "in the schema; add it to labels, or to unlabelled"
         )
-    y = np.array([known[text] for text in found], dtype=np.int64)[back]
-    return y, y >= 0
+    return np.array([known[text] for text in found], dtype=np.int64)[back]
 
 
-def flags_of(path: Path, targets: Sequence[str], columns: Sequence[NDArray]) -> NDArray[np.float32]:
+def flags_of(
+    path: Path, targets: Sequence[str], columns: Sequence[NDArray], place: Place
+) -> NDArray[np.float32]:
     """Several yes or no of each record, float32 [N, K].
 
     Raises:
@@ -48,37 +52,53 @@ def flags_of(path: Path, targets: Sequence[str], columns: Sequence[NDArray]) -> 
         yes, no = np.isin(lower, list(YES)), np.isin(lower, list(NO))
         if (wrong := np.flatnonzero(~(yes | no))).size:
             raise DataError(
-                f"{path}: record {wrong[0] + 1}, {name}: {str(texts[wrong[0]])[:20]!r}, must be 0 "
-                "or 1 under task = 'labels'"
+                f"{path}: {place(int(wrong[0]))}, {name}: {str(texts[wrong[0]])[:20]!r}, must be 0 "
+                "or 1 under task = 'labels'; mend it"
             )
         flags.append(yes.astype(np.float32))
     return np.stack(flags, axis=1)
 
 
-def numbers_of(path: Path, target: str, values: NDArray, schema: Schema) -> NDArray[np.float32]:
+def numbers_of(
+    path: Path, target: str, values: NDArray, schema: Schema, place: Place, counts: Counter[str]
+) -> NDArray[np.float32]:
     """A number of each record between the schema's low and high, as -1 to 1, float32 [N, 1].
 
+    Args:
+        values: numbers, or text of numbers.
+        counts: of what lies outside, which is clipped, one more is counted each time.
+
     Raises:
-        DataError: the schema has no bounds, or a record has no finite number, or several.
+        DataError: the schema has no bounds, or a value is no number.
     """
-    if schema.low is None or schema.high is None:
-        raise DataError(f"{path}: task = 'number' needs low and high of {target} in the schema")
-    if values.ndim != 1:
-        raise DataError(f"{path}: {target} {list(values.shape)}: must be one number of each record")
-    numbers = values if values.dtype.kind in "iuf" else np.array([_number(v) for v in values])
-    if (wrong := np.flatnonzero(~np.isfinite(numbers))).size:
+    if schema.low is None or schema.high is None or not schema.low < schema.high:
         raise DataError(
-            f"{path}: record {wrong[0] + 1}, {target}: {str(values[wrong[0]])[:20]!r}, must be a "
-            "finite number under task = 'number'; mend it, or leave the record out"
+            f"{path}: task = 'number' needs low and high of {target} in the schema, low < high: "
+            "above its first table"
         )
+    numbers = _finite(path, target, values, place)
+    if outside := int(((numbers < schema.low) | (numbers > schema.high)).sum()):
+        counts[f"{target}: clipped"] += outside
     half = (schema.high - schema.low) / 2
     scaled = (np.clip(numbers, schema.low, schema.high) - schema.low) / half - 1
     return scaled.astype(np.float32)[:, None]
 
 
-def _number(told: object) -> float:
-    """Of a target that was read as text; NaN if it is none."""
+def _finite(path: Path, target: str, values: NDArray, place: Place) -> NDArray[np.float64]:
     try:
-        return float(str(told))
+        numbers = values.astype(np.float64)
     except ValueError:
-        return math.nan
+        numbers = np.array([_number(value) for value in values])
+    if (wrong := np.flatnonzero(~np.isfinite(numbers))).size:
+        raise DataError(
+            f"{path}: {place(int(wrong[0]))}, {target}: {str(values[wrong[0]])[:20]!r}, must be a "
+            "finite number under task = 'number'; mend it, or leave the record out"
+        )
+    return numbers
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return np.nan

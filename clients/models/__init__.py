@@ -9,6 +9,7 @@ settings     [model]
 nets/        ready nets
 adapt        which weights of a net are trained
 own          the user's own model: a class or function in a file
+norms        of it, that mix records, changed for others
 sources      such files, known by their SHA-256
 fronts       the fixed transforms before a model, by name
 transform    such a transform, step by step

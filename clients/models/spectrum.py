@@ -48,7 +48,7 @@ def spectrum(form: Form) -> Transform:
             "shorter windows, or use front = 'log-mel' or 'none'"
         )
     channels, bins = math.prod(form.shape[:-1]), length // 2
-    heard = channels + (channels // 3 if channels % 3 == 0 else 0)
+    heard = channels + _threes(channels)
     pairs, parts, bands = heard * (heard - 1) // 2, min(PARTS, length), len(edges(bins)) - 1
     told = heard * (2 + parts + bands) + pairs
     waves = _waves(length)
@@ -71,6 +71,11 @@ def spectrum(form: Form) -> Transform:
     return Transform(apply, (told,), steps, BLOCK)
 
 
+def _threes(channels: int) -> int:
+    """How many x, y and z the channels are; none where some would be left over."""
+    return channels // 3 if channels % 3 == 0 else 0
+
+
 def edges(bins: int) -> list[int]:
     """Where bands of frequencies begin and end, among `bins`: 0, 1, 2, 3, 5, 8, ..., bins."""
     found = [0, 1, 2]
@@ -81,7 +86,7 @@ def edges(bins: int) -> list[int]:
 
 def _apply(windows: Tensor, waves: Tensor) -> Tensor:
     channels, length = windows.shape[1:]
-    if channels % 3 == 0:
+    if _threes(channels):
         lengths = windows.unflatten(1, (-1, 3)).norm(dim=2)
         windows = torch.cat([windows, lengths], 1)
     mean = windows.mean(2, keepdim=True)

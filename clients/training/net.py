@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
+from clients.models.norms import without_batch_norm
 from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
@@ -56,7 +57,10 @@ def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module
 
 
 def _built(model: Model, form: Form, layers: Layers) -> nn.Module:
-    net = adapt(architecture_of(model).build(model, form, layers), model.adapt)
+    net = architecture_of(model).build(model, form, layers)
+    if is_own(model.name):
+        net = without_batch_norm(net)
+    net = adapt(net, model.adapt)
     if is_own(model.name):
         require_fit(net, model, form)
     return net

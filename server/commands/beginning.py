@@ -7,20 +7,21 @@ from typing import Annotated
 import typer
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Settings
+from server.commands.options import AsJson, Settings, Task, Tasks
 
 
 def new(
     name: Annotated[str, typer.Argument(help="Of the experiment: NAME.toml is written here")],
     data: Annotated[Path, typer.Option(help="A table, or a folder or archive of files")],
     model: Annotated[str, typer.Option(help="A ready model, or FILE.py:NAME")] = "",
-    target: Annotated[str, typer.Option(help="The column that a model is to say")] = "",
+    target: Annotated[str, typer.Option(help="The column that a model is to say, or a,b")] = "",
     person: Annotated[str, typer.Option(help="The column that says whose a record is")] = "",
+    task: Task = Tasks.CLASSES,
 ) -> None:
     """Write a first experiment and a draft of a schema for records of your own."""
     from server.experiment.beginning import begin
 
-    for path in begin(name, data, model, target, person):
+    for path in begin(name, data, model, target, person, task.value):
         print(path)
 
 

@@ -8,7 +8,7 @@ import typer
 from privacy.documents import to_json
 from privacy.errors import SettingsError
 from privacy.text import told_apart
-from server.commands.options import AsJson, Settings
+from server.commands.options import AsJson, Settings, Task, Tasks
 
 
 def fetch(
@@ -58,7 +58,10 @@ def check(
 
 def has_schema(path: Path, named: Path | None) -> bool:
     """Are these records read by a schema, or a folder of grey pictures that needs none?"""
-    return named is not None or path.is_file() or (path / "schema.toml").is_file()
+    from clients.data.sources.hub import is_hub
+
+    told = named is not None or is_hub(path)
+    return told or path.is_file() or (path / "schema.toml").is_file()
 
 
 def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) -> dict[str, Any]:
@@ -88,15 +91,16 @@ def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) 
 def describe(
     path: Annotated[Path, typer.Argument(help="A table, or a folder or archive of files")],
     output: Annotated[Path | None, typer.Option("-o", help="Where; else it is printed")] = None,
-    target: Annotated[str, typer.Option(help="The column that a model is to say")] = "",
+    target: Annotated[str, typer.Option(help="The column that a model is to say, or a,b")] = "",
     person: Annotated[str, typer.Option(help="The column that says whose a record is")] = "",
     pattern: Annotated[str, typer.Option(help="What paths tell: {label}_{person}_{n}.wav")] = "",
+    task: Task = Tasks.CLASSES,
 ) -> None:
     """Draft a schema by looking at the records; says which lines to replace by what is public."""
     from privacy.files import write_atomically
     from server.experiment.beginning import draft_schema
 
-    text = draft_schema(path, target, person, pattern)
+    text = draft_schema(path, target, person, pattern, task.value)
     if output is None:
         print(text, end="")
         return

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,15 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Read the data, and run the model.py, of a run from elsewhere"),
 ]
+
+
+class Tasks(StrEnum):
+    """What a model is to say of a record: [data] task."""
+
+    CLASSES, LABELS, NUMBER, ITSELF = "classes", "labels", "number", "itself"
+
+
+Task = Annotated[Tasks, typer.Option("--task", help="What a model is to say of a record")]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
 
 

@@ -24,7 +24,7 @@ def run(
     from server.console import err
     from server.engines.launch import launch
     from server.experiment.loading import load_experiment
-    from server.experiment.plans import gradients_of
+    from server.experiment.plans import gradients_of, norms_of
     from server.run.directory import runs_folder
 
     finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
@@ -32,6 +32,8 @@ def run(
         way = gradients_of(finished.experiment)
         if way != "compiled":
             err.print(f"gradients: {way}", highlight=False, soft_wrap=True)
+        if told := norms_of(finished.experiment):
+            err.print(f"model: {told}", highlight=False, soft_wrap=True)
     _tell(finished.path)
 
 

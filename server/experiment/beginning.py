@@ -2,40 +2,76 @@
 
 from pathlib import Path
 
-from clients.data.files import kind_of
-from clients.data.sources import drafts, pictures, sounds
+from clients.data.files import KINDS, files_of, kind_of
+from clients.data.sources import drafts
+from clients.data.sources.hub import is_hub, tests_of
 from clients.data.sources.members import has_parts
-from clients.data.sources.tables import names_in_table
+from clients.data.sources.rows import names_in_table
 from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
 from privacy.files import require_name, write_atomically
+from privacy.settings import suggest
 
-ENDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
 MODELS = {"table": "perceptron", "pictures": "convnet", "sounds": "perceptron"}
 
 
-def draft_schema(path: Path, target: str = "", person: str = "", pattern: str = "") -> str:
+def draft_schema(
+    path: Path, target: str = "", person: str = "", pattern: str = "", task: str = "classes"
+) -> str:
     """A schema as TOML.
+
+    Args:
+        target: the column that a model is to say, or columns, with commas between; empty is
+            guessed.
+        task: as in [data].
 
     Raises:
         DataError: the records cannot be read; or are arrays, of which nothing can be guessed.
     """
     kind = kind_of(path)
     if kind == "table":
-        names = names_in_table(path)
-        target = target or drafts.guess(names, drafts.TARGETS, names[-1])
-        person = person or drafts.guess(names, drafts.PERSONS)
-        lines = drafts.draft_table(path, target, person)
+        targets, person = _columns(path, target, person, task)
+        lines = drafts.draft_table(path, targets, person, task)
     elif kind == "arrays":
         raise DataError(f"{path}: write its schema by hand: labels = [...], and [columns.all] low")
     else:
-        pattern = pattern or drafts.guess_pattern(path, ENDS[kind])
-        lines = drafts.draft_files(path, ENDS[kind], pattern)
+        if not is_hub(path):
+            pattern = pattern or drafts.guess_pattern(path, KINDS[kind])
+        stream = files_of(path, kind, pattern, _split(target))
+        lines = drafts.draft_files(path, stream, kind, task)
     return "\n".join([*lines, ""])
 
 
+def _split(target: str) -> list[str]:
+    return [name.strip() for name in target.split(",") if name.strip()]
+
+
+def _columns(path: Path, target: str, person: str, task: str) -> tuple[list[str], str]:
+    """Of a table: what a model is to say, and whose a record is; guessed where nobody says.
+
+    Raises:
+        DataError: it has no such column.
+    """
+    names = names_in_table(path)
+    targets = _split(target)
+    if not targets and task != "itself":
+        targets = [drafts.guess(names, drafts.TARGETS, names[-1])]
+    person = person or drafts.guess(names, drafts.PERSONS)
+    for name in [*targets, person] if person else targets:
+        if name not in names:
+            raise DataError(
+                f"{path}: column {name} is not there{suggest(name, [one[:40] for one in names])}"
+            )
+    return targets, person
+
+
 def begin(
-    name: str, path: Path, model: str = "", target: str = "", person: str = ""
+    name: str,
+    path: Path,
+    model: str = "",
+    target: str = "",
+    person: str = "",
+    task: str = "classes",
 ) -> tuple[Path, Path]:
     """Write `NAME.toml` and `NAME.schema.toml` here.
 
@@ -51,28 +87,32 @@ def begin(
     for file in (experiment, schema):
         if file.exists():
             raise SettingsError(f"{file}: is there already; choose another NAME, or take it away")
-    kind = kind_of(path)
+    kind, far = kind_of(path), is_hub(path)
     data = [
         f"data.path = {to_json(str(path))}",
         f"data.schema = {to_json(str(schema))}  # what is public of the records: read it first",
     ]
     clients = "federation = { clients = 5, rounds = 20 }  # devices among whom records are spread"
     if kind == "table":
-        names = names_in_table(path)
-        target = target or drafts.guess(names, drafts.TARGETS, names[-1])
-        person = person or drafts.guess(names, drafts.PERSONS)
-        data.append(f"data.target = {to_json(target)}  # what the model is to say")
+        targets, person = _columns(path, target, person, task)
+        told = targets[0] if len(targets) == 1 else targets
+        if targets:
+            data.append(f"data.target = {to_json(told)}  # what the model is to say")
         if person:
             data.append(f"data.person = {to_json(person)}  # whose a record is")
-        if person and drafts.looks_recorded(path, target, person):
+        if person and task == "classes" and drafts.looks_recorded(path, targets[0], person):
             data.append("data.windows = { length = 128, step = 128 }  # samples of a record")
-    elif kind in ENDS and (pattern := drafts.guess_pattern(path, ENDS[kind])):
+    elif kind in KINDS and not far and (pattern := drafts.guess_pattern(path, KINDS[kind])):
         data.append(f"data.pattern = {to_json(pattern)}  # what the names of files tell")
         person = person or "person"
         data.append(f"data.person = {to_json(person)}  # whose a record is")
     if person:
         data.append('data.partition = "person"  # devices hold whole persons')
-    if kind != "arrays" and not (kind == "pictures" and has_parts(path)):
+    if kind in KINDS and far and target:
+        data.append(f"data.target = {to_json(target)}  # what the model is to say")
+    if task != "classes":
+        data.append(f"data.task = {to_json(task)}")
+    if not (kind == "arrays" or _has_tests(path, kind)):
         data.append("data.test_share = 0.2  # of the persons, or records: never trained on")
     lines = [
         f"# {name}: a first experiment; see what it promises: privet plan {experiment}",
@@ -82,8 +122,13 @@ def begin(
         'budget = { unit = "record", epsilon = 8.0 }  # for each record, over all rounds',
         "training = { sample_rate = 0.1, local_steps = 10, learning_rate = 0.5 }  # of a round",
     ]
-    drafted = draft_schema(path, target, person)
+    drafted = draft_schema(path, target, person, task=task)
     for file, text in ((schema, drafted), (experiment, "\n".join([*lines, ""]))):
         with write_atomically(file) as out:
             out.write(text.encode())
     return experiment, schema
+
+
+def _has_tests(path: Path, kind: str) -> bool:
+    """Does it keep records for tests itself?"""
+    return tests_of(path) is not None if is_hub(path) else kind in KINDS and has_parts(path)

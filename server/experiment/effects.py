@@ -5,9 +5,12 @@ which refuses those that it does not take.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from clients.data.files import is_table
+from clients.data.sources.arrays import holds_arrays
+from clients.data.sources.hub import is_hub
 from clients.models import MODELS, architecture_of
 from clients.models.fronts import stands_on_backbone
 from clients.models.sources import is_own
@@ -87,7 +90,13 @@ def _is_file(experiment: Experiment) -> bool:
 
 
 def _is_table(experiment: Experiment) -> bool:
-    return is_table(experiment.data.path or experiment.data.test_path)
+    path = experiment.data.path or experiment.data.test_path
+    return is_table(path) or is_hub(path)
+
+
+def _has_columns(experiment: Experiment) -> bool:
+    path = experiment.data.path or experiment.data.test_path
+    return _is_table(experiment) or path.lower().endswith(".npz") or holds_arrays(Path(path))
 
 
 def _simulates(experiment: Experiment) -> bool:
@@ -161,6 +170,7 @@ _PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'id
 
 _BY_PATH = ("data.name", "data.path")
 _TABLE = Effect(lambda e: _is_file(e) and _is_table(e), "a table at path", _BY_PATH)
+_NAMED = Effect(lambda e: _is_file(e) and _has_columns(e), "a table, or arrays, at path", _BY_PATH)
 _FILES = Effect(
     lambda e: _is_file(e) and not _is_table(e),
     "a folder, tar or zip of pictures or sounds at path",
@@ -174,7 +184,7 @@ EFFECTS: dict[str, Effect] = {
         "a file, and neither [data] test nor test_path",
         ("data.name", "data.test", "data.test_path"),
     ),
-    "data.target": _TABLE,
+    "data.target": _NAMED,
     "data.windows": _TABLE,
     "data.pattern": _FILES,
     "data.crop": _PIXELS,

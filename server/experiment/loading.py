@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clients.data.bounds import Schema
 from clients.data.settings import Data
+from clients.data.sources.hub import is_hub
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.errors import ModelError, SettingsError
@@ -136,7 +137,7 @@ def _found_from_anywhere(experiment: Experiment) -> Experiment:
 
 def _absolute(data: Data) -> Data:
     paths = {
-        key: str(Path(value).expanduser().absolute())
+        key: value if is_hub(value) else str(Path(value).expanduser().absolute())
         for key in ("path", "test_path")
         if (value := getattr(data, key))
     }

@@ -1,6 +1,7 @@
 """What an experiment will promise, cost and need: said before anything is trained."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.models import form_behind
+from clients.models.norms import told_of_norms
 from clients.training.net import build
-from clients.training.records import records
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
@@ -56,7 +58,7 @@ def plan(experiment: Experiment) -> Plan:
     }
     if asked.budget.unit == "record":
         facts["gradients"] = gradients_of(asked)
-    doubts = []
+    doubts = [told] if (told := told_of_norms(model)) else []
     if dataset.task == "classes":
         seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
         names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
@@ -77,6 +79,7 @@ def plan(experiment: Experiment) -> Plan:
     if dataset.train_person is not None:
         facts["persons"] = f"{len(np.unique(dataset.train_person.astype(str)))}, of up to {most:,}"
     _add_promise(asked, int(sizes.min()), weights, most, facts, doubts)
+    doubts += _overlapping(resolved)
     if not len(dataset.test_y):
         doubts.append("there is no test record: no accuracy will be told; see [data] test")
     for name, count in dataset.counts:
@@ -84,17 +87,40 @@ def plan(experiment: Experiment) -> Plan:
     return Plan(facts, doubts)
 
 
+def _overlapping(experiment: Experiment) -> Iterator[str]:
+    """What is doubtful of windows that share samples."""
+    data = experiment.data
+    if not data.windows.step < data.windows.length:
+        return
+    times = math.ceil(data.windows.length / data.windows.step)
+    yield (
+        f"windows overlap: a sample is in {times} of them, so for a sample it is {times} epsilon; "
+        f"set [data.windows] step = {data.windows.length}"
+    )
+    if data.test_share and not data.person:
+        yield (
+            "windows overlap, and those for tests are drawn one by one: they share samples with "
+            "those trained on, and accuracy is flattered; say whose they are: [data] person"
+        )
+
+
 def gradients_of(experiment: Experiment) -> str:
     """By which engine a device finds its records' gradients, and why by no faster one."""
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
-    training, _ = records(experiment.data, experiment.model)
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
         model = build(experiment.model, form, experiment.arithmetic)
-    why = lacking(model, training.shape)
+    why = lacking(model, form_behind(experiment.model, form).shape)
     return f"onepass, not compiled: {why}" if why else "compiled"
+
+
+def norms_of(experiment: Experiment) -> str:
+    """Which layers of the user's own model are not what was written; empty if all are."""
+    form = load(experiment.data).form
+    with torch.random.fork_rng(devices=[]):
+        return told_of_norms(build(experiment.model, form, experiment.arithmetic))
 
 
 def _add_promise(

@@ -15,6 +15,7 @@ from clients.data.sources.members import MOST_ARCHIVE_BYTES
 from clients.data.sources.piles import AT_ONCE, Pile
 from clients.data.sources.raw import Raw
 from clients.data.sources.tables import scaled
+from clients.data.sources.windows import require_channels
 from privacy.errors import DataError
 from privacy.foreign import open_foreign
 
@@ -22,18 +23,23 @@ LARGEST = {np.dtype(np.uint8): 255.0}
 CHANNELS = (1, 3)
 
 
-def read_arrays(path: Path, schema: Schema) -> tuple[Raw, Raw | None]:
+def read_arrays(path: Path, schema: Schema, names: Sequence[str] = ()) -> tuple[Raw, Raw | None]:
     """Training records, and test records where there are some.
 
     uint8 [N, H, W], [N, 3, H, W] and [N, H, W, 3] are pictures; [N, F] is a table of numbers, and
     other [N, C, L] are windows, whose columns or channels the schema bounds.
 
+    Args:
+        names: of the columns of train_y [N, K], under `task = "labels"`.
+
     Raises:
         DataError: not such an archive, or its schema does not fit it.
     """
     arrays = _mapped(path) if path.is_dir() else read_archive(path)
-    train = _records(path, "train", arrays, schema)
-    return train, _records(path, "test", arrays, schema) if "test_x" in arrays else None
+    train = _records(path, "train", arrays, schema, names)
+    if not {"test_x", "test_y"} & set(arrays):
+        return train, None
+    return train, _records(path, "test", arrays, schema, names)
 
 
 def holds_arrays(folder: Path) -> bool:
@@ -57,15 +63,24 @@ def _mapped(folder: Path) -> dict[str, NDArray]:
     return arrays
 
 
-def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) -> Raw:
+def _records(
+    path: Path, part: str, arrays: dict[str, NDArray], schema: Schema, names: Sequence[str]
+) -> Raw:
+    if lacking := [name for name in (f"{part}_x", f"{part}_y") if name not in arrays]:
+        raise DataError(f"{path}: has no {lacking[0]}; give both, or take the other out")
     x, y = arrays[f"{part}_x"], arrays[f"{part}_y"]
-    if len(x) != len(y) or x.ndim < 2:
-        raise DataError(f"{path}: {part}_x {list(x.shape)} does not fit {part}_y {list(y.shape)}")
-    targets = {"label": y.astype(str).astype(object) if y.dtype.kind in "iuUb" else y}
+    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
+        raise DataError(
+            f"{path}: {part}_x {list(x.shape)} does not fit {part}_y {list(y.shape)}; give records "
+            "[N, ...] and labels [N]"
+        )
+    targets = _targets(path, part, y, names)
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         if x.ndim == 4 and x.shape[1] not in CHANNELS:
             if x.shape[3] not in CHANNELS:
-                raise DataError(f"{path}: {part}_x {list(x.shape)}: pictures have 1 or 3 channels")
+                raise DataError(
+                    f"{path}: {part}_x {list(x.shape)}: pictures have 1 or 3 channels; keep so many"
+                )
             x = x.transpose(0, 3, 1, 2)
         if x.ndim == 4 and x.shape[1] == 1:
             x = x[:, 0]
@@ -78,13 +93,16 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
             "or pictures as uint8"
         )
     columns = _bounds(path, x.shape[1], schema)
-    if x.ndim == 3 and any(column.knots for _, column in columns):
-        raise DataError(f"{path}: its schema gives knots: they are a table's, windows have none")
+    if x.ndim == 3:
+        require_channels(path, dict(columns))
     counts: Counter[str] = Counter()
-    pile, wrong = Pile(), 0
+    pile, wrong, first = Pile(), 0, 0
     for start in range(0, max(len(x), 1), AT_ONCE):
         block = np.asarray(x[start : start + AT_ONCE])
-        wrong += int((~np.isfinite(block)).sum())
+        finite = np.isfinite(block)
+        if not (wrong or finite.all()):
+            first = start + int(np.argwhere(~finite)[0][0]) + 1
+        wrong += int((~finite).sum())
         parts = [
             scaled(block[:, i].astype(np.float64), column, name, counts)
             for i, (name, column) in enumerate(columns)
@@ -92,13 +110,41 @@ def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) 
         pile.add(np.stack(parts, axis=1).astype(np.float32))
     if wrong:
         raise DataError(
-            f"{path}: {part}_x holds {wrong} values that are no finite numbers; mend them"
+            f"{path}: {part}_x holds {wrong} values that are no finite numbers, the first in "
+            f"record {first}; mend them"
         )
     values = pile.whole()
     if x.ndim == 3:
         return Raw(values, targets, Scaled(), "window", rate_hz=schema.rate_hz, counts=counts)
     read = schema.model_copy(update={"columns": dict(columns)})
     return Raw(values, targets, Columns(read), "table", columns=read.widths, counts=counts)
+
+
+def _targets(path: Path, part: str, y: NDArray, names: Sequence[str]) -> dict[str, NDArray]:
+    """Each record's label as text, or its flags by name.
+
+    Raises:
+        DataError: they are neither.
+    """
+    if y.dtype.kind not in "iufbU":
+        raise DataError(f"{path}: {part}_y is {y.dtype}; must be numbers or text")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 2 and y.shape[1] == len(names):
+        return {name: _texts(y[:, place]) for place, name in enumerate(names)}
+    if y.ndim != 1:
+        raise DataError(
+            f"{path}: {part}_y {list(y.shape)}: must be a label each, [N]; or [N, K] under task = "
+            "'labels', with the K names in [data] target"
+        )
+    return {"label": _texts(y)}
+
+
+def _texts(y: NDArray) -> NDArray:
+    """Labels as a schema names them: 2.0 is 2."""
+    if y.dtype.kind == "f" and (np.isfinite(y) & (y == np.round(y)) & (abs(y) < 2**53)).all():
+        y = y.astype(np.int64)
+    return y.astype(str).astype(object)
 
 
 def _bounds(path: Path, num: int, schema: Schema) -> Sequence[tuple[str, Column]]:

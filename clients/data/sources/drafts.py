@@ -6,16 +6,17 @@ epsilon covers what a schema tells.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from clients.data.bounds import Schema
 from clients.data.sources import pictures, sounds
-from clients.data.sources.members import members, names_of
-from clients.data.sources.tables import Rows, names_in_table, read_rows
+from clients.data.sources.members import Member, names_of
+from clients.data.sources.rows import names_in_table, read_blocks
 from privacy.documents import to_json
 from privacy.errors import DataError
 
@@ -26,6 +27,7 @@ HEAD = (
 )
 NOTHING = ("", "?", "NA", "N/A", "nan", "NaN", "null", "None")
 MOST_DRAFTED = 200  # values of a category
+LOOKED_AT = 200  # pictures, for their size
 FEW = 12  # whole numbers that are rather codes
 UNLABELLED = ("-1", *NOTHING)
 PLACES = ("id", "index", "row", "sequence", "number", "recording", "session", "time", "timestamp")
@@ -33,80 +35,147 @@ TARGETS = ("label", "target", "class", "y", "outcome", "activity")
 PERSONS = ("person", "subject", "patient", "user", "participant", "speaker", "client")
 
 
-def draft_table(path: Path, target: str, person: str) -> list[str]:
-    """The lines of a schema for a table.
+@dataclass
+class _Seen:
+    """What was seen of one column, some rows at a time: a few of its values, and its ends."""
+
+    values: set[str] = field(default_factory=set)
+    low: float = math.inf
+    high: float = -math.inf
+    middle: float = 0.0
+    numbers: bool = True
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Different values of some rows."""
+        self._add_numbers([text for text in texts if text not in NOTHING])
+        self.values.update(text for text in texts if text in NOTHING)
+        if len(self.values) <= MOST_DRAFTED + len(NOTHING):
+            self.values.update(sorted(texts)[: MOST_DRAFTED + len(NOTHING) + 1])
+
+    def _add_numbers(self, texts: Sequence[str]) -> None:
+        if not (self.numbers and texts):
+            return
+        self.numbers = all(map(_is_number, texts))
+        if self.numbers:
+            numbers = [float(text) for text in texts]
+            first = not math.isfinite(self.low)
+            self.middle = float(np.median(numbers)) if first else self.middle
+            self.low, self.high = min(self.low, *numbers), max(self.high, *numbers)
+
+    @property
+    def told(self) -> list[str]:
+        """Values, without what stands for none."""
+        return sorted((text for text in self.values if text not in NOTHING), key=_natural)
+
+    @property
+    def gone(self) -> list[str]:
+        """What stands for no value."""
+        return sorted((text for text in self.values if text in NOTHING), key=_natural)
+
+
+def draft_table(path: Path, targets: Sequence[str], person: str, task: str) -> list[str]:
+    """The lines of a schema for a table, of which some rows are in memory at a time.
 
     Args:
-        target: the column that a model is to say.
+        targets: the columns that a model is to say.
         person: the column of whose a record is; it is no column to be read.
+        task: as in [data].
 
     Raises:
         DataError: the table cannot be read.
     """
     names = names_in_table(path)
-    rows = read_rows(path, names)
-    labels = sorted(set(rows.text(target)), key=_natural)
-    if len(labels) > MOST_DRAFTED:
-        raise DataError(
-            f"{path}: column {target} has {len(labels)} different values; for a number say "
-            "--task number, or name another --target"
-        )
-    none = [label for label in labels if label in UNLABELLED]
-    lines = [*HEAD, f"labels = {_listed([one for one in labels if one not in none])}  {LOOKED}"]
-    lines += [f"unlabelled = {_listed(none)}  {LOOKED}"] * bool(none)
+    seen = {name: _Seen() for name in names}
+    for rows in read_blocks(path, names):
+        for name in names:
+            seen[name].add(rows.table.column(name).unique().to_pylist())
+    lines = [*HEAD]
+    if task == "classes":
+        lines += _labels(path, targets[0], seen[targets[0]])
+    elif task == "number":
+        if not seen[targets[0]].numbers or seen[targets[0]].low > seen[targets[0]].high:
+            raise DataError(f"{path}: column {targets[0]}: holds no numbers; name another --target")
+        lines += [f"{line}, of {targets[0]}" for line in _bounds(seen[targets[0]])]
     for name in names:
         if name.lower() in PLACES:
             lines += ["", f"# column {name} seems to number the rows, and is left out"]
-        elif name not in (target, person):
-            lines += ["", f"[columns.{to_json(name)}]", *_column(rows, name)]
+        elif name != person and (task == "itself" or name not in targets):
+            lines += ["", f"[columns.{to_json(name)}]", *_column(seen[name])]
     return lines
 
 
-def _column(rows: Rows, name: str) -> Iterator[str]:
-    texts = rows.text(name)
-    different = sorted(set(texts), key=_natural)
-    gone = [text for text in different if text in NOTHING]
-    told = [text for text in different if text not in NOTHING]
-    missing = f"missing = {_listed(gone)}  {LOOKED}"
-    if told and all(_is_number(text) for text in told):
-        values = np.array([float(text) for text in told])
-        low, high = _outward(float(values.min()), -1), _outward(float(values.max()), 1)
-        if low == high:
-            high = low + 1
-        yield f"low = {low!r}  {LOOKED}"
-        yield f"high = {high!r}  {LOOKED}"
-        if len(told) <= FEW and all(value.is_integer() for value in values.tolist()):
+def _labels(path: Path, target: str, seen: _Seen) -> Iterator[str]:
+    labels = sorted(seen.values, key=_natural)
+    if len(labels) > MOST_DRAFTED:
+        raise DataError(
+            f"{path}: column {target} has more than {MOST_DRAFTED} different values; for a number "
+            "say --task number, or name another --target"
+        )
+    none = [label for label in labels if label in UNLABELLED]
+    yield f"labels = {_listed([one for one in labels if one not in none])}  {LOOKED}"
+    if none:
+        yield f"unlabelled = {_listed(none)}  {LOOKED}"
+
+
+def _bounds(seen: _Seen) -> list[str]:
+    low, high = _outward(seen.low, -1), _outward(seen.high, 1)
+    high = low + 1 if low == high else high
+    return [f"low = {low!r}  {LOOKED}", f"high = {high!r}  {LOOKED}"]
+
+
+def _column(seen: _Seen) -> Iterator[str]:
+    told, gone = seen.told, seen.gone
+    if told and seen.numbers:
+        yield from _bounds(seen)
+        if len(told) <= FEW and all(float(text).is_integer() for text in told):
             yield f"# {len(told)} whole numbers: if they are codes, give values = {_listed(told)}"
-        if low >= 0 and high > 100 * max(float(np.median(values)), 1e-9):
+        if seen.low >= 0 and _outward(seen.high, 1) > 100 * max(seen.middle, 1e-9):
             yield "# a long tail: log = true reads amounts by their size"
-    elif len(told) <= MOST_DRAFTED:
+    elif 0 < len(told) <= MOST_DRAFTED:
         yield f"values = {_listed(told)}  {LOOKED}"
-    else:
-        yield f"# {len(told)} different texts: a name or free text? take this column out, or list"
+    elif told:
+        yield "# many different texts: a name or free text? take this column out, or list"
         yield f"values = {_listed(told[:3])}  {LOOKED}"
+    else:
+        yield "# no value at all: take this column out"
+        yield "low = 0.0"
+        yield "high = 1.0"
     if gone:
-        yield missing
+        yield f"missing = {_listed(gone)}  {LOOKED}"
 
 
-def draft_files(path: Path, ends: Sequence[str], pattern: str) -> list[str]:
-    """The lines of a schema for pictures or sounds.
+def draft_files(path: Path, stream: Iterator[Member], kind: str, task: str) -> list[str]:
+    """The lines of a schema for pictures or sounds, of which a few are in memory at a time.
 
     Raises:
         DataError: they cannot be read.
     """
-    about = list(members(path, ends, pattern))
-    labels = sorted({member.fields.get("label", "") for member in about}, key=_natural)
-    lines = [*HEAD, f"labels = {_listed(labels)}  {LOOKED}"]
-    if tuple(ends) == pictures.ENDS:
-        free = Schema(channels=3)
-        sizes = [pictures.decode(path, member, free).shape[1:] for member in islice(about, 200)]
-        common = max(set(sizes), key=sizes.count)
+    labels: set[str] = set()
+    sizes: Counter[tuple[int, ...]] = Counter()
+    rate_hz = 0
+    free = Schema(channels=3)
+    for number, member in enumerate(stream):
+        labels.add(member.fields.get("label", ""))
+        if kind == "pictures" and number < LOOKED_AT:
+            sizes[pictures.decode(path, member, free).shape[1:]] += 1
+        elif kind == "sounds" and not rate_hz:
+            rate_hz = sounds.rate_of(path, member)
+    lines = [*HEAD]
+    if task == "classes":
+        lines.append(f"labels = {_listed(sorted(labels, key=_natural))}  {LOOKED}")
+    elif task == "number":
+        seen = _Seen()
+        seen.add(sorted(labels))
+        if not seen.numbers:
+            raise DataError(f"{path}: its labels are no numbers; leave --task number out")
+        lines += [f"{line}, of the label" for line in _bounds(seen)]
+    if kind == "pictures":
+        height, width = sizes.most_common(1)[0][0]
         return [
             *lines,
-            f"size = [{common[0]}, {common[1]}]  # pictures of other sizes are resized to it",
+            f"size = [{height}, {width}]  # pictures of other sizes are resized to it",
             "channels = 3  # or 1: grey",
         ]
-    rate_hz = sounds.rate_of(path, about[0])
     return [*lines, f"rate_hz = {rate_hz}  # samples a second", "length_s = 1.0  # cut, or padded"]
 
 
@@ -134,10 +203,12 @@ def guess(names: Sequence[str], known: Sequence[str], otherwise: str = "") -> st
 
 def looks_recorded(path: Path, target: str, person: str) -> bool:
     """Is a row of the table rather a moment of a long recording than a record?"""
-    rows = read_rows(path, [target, person])
-    whose, what = rows.text(person), rows.text(target)
-    changes = int(((whose[1:] != whose[:-1]) | (what[1:] != what[:-1])).sum()) + 1
-    return len(whose) > 50 * changes
+    num, changes = 0, 1
+    for rows in read_blocks(path, [target, person]):
+        whose, what = rows.text(person), rows.text(target)
+        changes += int(((whose[1:] != whose[:-1]) | (what[1:] != what[:-1])).sum())
+        num += len(whose)
+    return num > 50 * changes
 
 
 def _is_number(text: str) -> bool:

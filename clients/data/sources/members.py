@@ -3,9 +3,11 @@
 Nothing is unpacked: no name from an archive becomes a path here.
 """
 
+import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,11 @@ MOST_ARCHIVE_BYTES = 64 << 30
 MOST_MEMBER_BYTES = 64 << 20
 MOST_MEMBERS = 4_000_000
 PARTS = {"train": False, "training": False, "test": True, "testing": True}
+ENCRYPTED = 1  # a bit of a zip's member
+DAMAGED = (  # what their readers raise
+    OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
@@ -123,18 +130,26 @@ def _walk(path: Path, ends: Sequence[str], read: bool) -> Iterator[tuple[str, by
         yield from kind(path, wanted, read)
     except DataError:
         raise
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read: {reason}") from None
+    except DAMAGED as error:
+        reason = str(getattr(error, "strerror", None) or error).split("\n")[0][:160]
+        raise DataError(f"{path}: cannot be read: {reason}; bring it again, and whole") from None
 
 
 def _folder(path: Path, ends: tuple[str, ...], read: bool) -> Iterator[tuple[str, bytes]]:
     if not path.is_dir():
         raise DataError(f"{path}: not there, or no folder; give the folder of the records")
     for file in sorted(path.rglob("*")):
-        if file.name.lower().endswith(ends) and not file.name.startswith("."):
-            content = read_foreign(file, MOST_MEMBER_BYTES) if read else b""
-            yield file.relative_to(path).as_posix(), content
+        if not file.name.lower().endswith(ends) or file.name.startswith(".") or file.is_dir():
+            continue
+        name, content = file.relative_to(path).as_posix(), b""
+        if read:
+            try:
+                content = read_foreign(file, MOST_MEMBER_BYTES)
+            except OSError as error:
+                raise DataError(
+                    f"{path}: {shown(name)}: {error.strerror or error}; take it out"
+                ) from None
+        yield name, content
 
 
 def _tar(path: Path, ends: tuple[str, ...], read: bool) -> Iterator[tuple[str, bytes]]:
@@ -143,8 +158,13 @@ def _tar(path: Path, ends: tuple[str, ...], read: bool) -> Iterator[tuple[str, b
         tarfile.open(fileobj=file, mode="r:*") as archive,
     ):
         for member in archive:
-            if not (member.isreg() and member.name.lower().endswith(ends)):
+            if member.isdir() or not member.name.lower().endswith(ends):
                 continue
+            if not member.isreg():
+                raise DataError(
+                    f"{path}: {shown(member.name)}: is a link, which is not followed; pack "
+                    "the file itself, or take it out"
+                )
             _require_size(path, member.name, member.size)
             content = b""
             if read:
@@ -162,6 +182,10 @@ def _zip(path: Path, ends: tuple[str, ...], read: bool) -> Iterator[tuple[str, b
         for member in archive.infolist():
             if member.is_dir() or not member.filename.lower().endswith(ends):
                 continue
+            if member.flag_bits & ENCRYPTED:
+                raise DataError(
+                    f"{path}: {shown(member.filename)}: is encrypted; pack it without a password"
+                )
             _require_size(path, member.filename, member.file_size)
             content = b""
             if read:
@@ -173,5 +197,6 @@ def _zip(path: Path, ends: tuple[str, ...], read: bool) -> Iterator[tuple[str, b
 def _require_size(path: Path, name: str, size_bytes: int) -> None:
     if size_bytes > MOST_MEMBER_BYTES:
         raise DataError(
-            f"{path}: {shown(name)}: {size_bytes} bytes, {MOST_MEMBER_BYTES} are the most"
+            f"{path}: {shown(name)}: {size_bytes} bytes, {MOST_MEMBER_BYTES} are the most; take it "
+            "out, or make it smaller"
         )

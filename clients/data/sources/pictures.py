@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 from clients.data.bounds import Schema
 from clients.data.encodings import Scaled
-from clients.data.sources.members import PARTS, Member, members
+from clients.data.sources.members import PARTS, Member
+from clients.data.sources.piles import Pile
 from clients.data.sources.raw import Raw
 from privacy.errors import DataError
 
@@ -23,21 +24,24 @@ MOST_PIXELS = 64 << 20
 AT_ONCE = 512
 
 
-def read_pictures(path: Path, schema: Schema, pattern: str, fields: Sequence[str]) -> Raw:
+def read_pictures(
+    path: Path, schema: Schema, stream: Iterator[Member], fields: Sequence[str]
+) -> Raw:
     """Pictures uint8 [N, H, W], or [N, 3, H, W] in colour.
+
+    Args:
+        stream: their files, of which some are in memory at a time.
 
     Raises:
         DataError: a file is no picture, or of another size than the first: names it.
     """
     shape: tuple[int, ...] | None = None
-    found: list[NDArray] = []
+    pile = Pile()
     about: list[Member] = []
-    stream = members(path, ENDS, pattern)
     with ThreadPoolExecutor() as pool:
         while batch := list(islice(stream, AT_ONCE)):
-            for member, pixels in zip(
-                batch, pool.map(lambda m: decode(path, m, schema), batch), strict=True
-            ):
+            found = list(pool.map(lambda member: decode(path, member, schema), batch))
+            for member, pixels in zip(batch, found, strict=True):
                 shape = shape or pixels.shape
                 if pixels.shape != shape:
                     raise DataError(
@@ -45,14 +49,17 @@ def read_pictures(path: Path, schema: Schema, pattern: str, fields: Sequence[str
                         f"{_sides(shape)}; say to which they are resized: size = [H, W] in the "
                         "schema"
                     )
-                found.append(pixels)
                 about.append(Member(member.name, b"", member.fields))
+            pile.add(np.stack(found))
+    if not about:
+        raise DataError(f"{path}: holds no picture; give the records")
     return Raw(
-        x=np.stack(found),
+        x=pile.whole(),
         targets={"label": column(about, "label")},
         encoding=Scaled(255.0),
         kind="picture",
         fields=fields_of(path, about, fields),
+        place=lambda number: str(about[number]),
     )
 
 

@@ -1,5 +1,6 @@
 """What a source gives: records in a compact type, and what stands beside them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ class Raw:
         fields: by name, text [N] each: whose a record is, and what else splits go by.
         kind, rate_hz: as in `clients.protocol.Form`.
         counts: what was clipped, missing, dropped: for the owner's eyes.
+        place: where a record lies, for an error: of its number, from 0, as they were read.
     """
 
     x: NDArray
@@ -28,6 +30,7 @@ class Raw:
     rate_hz: float = 0.0
     columns: tuple[int, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    place: Callable[[int], str] = lambda number: f"record {number + 1}"
 
     def __len__(self) -> int:
         return len(self.x)

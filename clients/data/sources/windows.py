@@ -1,7 +1,7 @@
 """Long recordings in a table, row by row, cut into windows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from clients.data.bounds import Schema
+from clients.data.bounds import Column, Schema
 from clients.data.encodings import Scaled
 from clients.data.sources.piles import Parts, Pile
 from clients.data.sources.raw import Raw
-from clients.data.sources.tables import read_blocks, scaled
+from clients.data.sources.rows import read_blocks
+from clients.data.sources.tables import row, scaled
 from privacy.errors import DataError
 from privacy.settings import Range, Section
 
@@ -49,11 +50,7 @@ def read_windows(
             or no window is that long.
     """
     channels = [name for name in schema.columns if name not in (*targets, *fields)]
-    for name in channels:
-        if schema.columns[name].values:
-            raise DataError(f"{path}: column {name}: windows are cut from numbers; give low, high")
-        if schema.columns[name].knots:
-            raise DataError(f"{path}: column {name}: knots are a table's, windows have none")
+    require_channels(path, {name: schema.columns[name] for name in channels})
     if not channels:
         raise DataError(f"{path}: its schema has no columns; privet data describe drafts them")
     within = [name for name in (*windows.within, *fields) if name]
@@ -92,7 +89,24 @@ def read_windows(
         fields={name: beside[name][at] for name in dict.fromkeys(within)},
         rate_hz=schema.rate_hz,
         counts=counts,
+        place=lambda number: row(chosen[number]),
     )
+
+
+def require_channels(path: Path, columns: Mapping[str, Column]) -> None:
+    """Refuse columns that cannot be the channels of a window.
+
+    Raises:
+        DataError: one is of categories, or bends at knots.
+    """
+    for name, column in columns.items():
+        if column.values:
+            raise DataError(f"{path}: column {name}: windows are cut from numbers; give low, high")
+        if column.knots:
+            raise DataError(
+                f"{path}: column {name}: knots are a table's, windows have none; take them out of "
+                "the schema"
+            )
 
 
 def _runs(keys: Sequence[NDArray], num: int) -> list[tuple[int, int]]:

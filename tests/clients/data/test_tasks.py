@@ -1,5 +1,7 @@
 """clients.data.tasks: a target that is no number is refused in one line, however it was read."""
 
+from collections import Counter
+
 import numpy as np
 import owned
 import pytest
@@ -35,12 +37,14 @@ def test_a_target_of_numbers_is_held_to_the_same(tmp_path, wrong):
     np.savez(tmp_path / "t.npz", train_x=x, train_y=y)
     with pytest.raises(DataError, match=r"record 3, label: '(nan|inf)', must be a finite number"):
         owned.load_from(tmp_path / "t.npz", SCHEMA, task="number")
-    np.savez(tmp_path / "t.npz", train_x=x, train_y=np.ones((4, 1)))
-    with pytest.raises(DataError, match=r"label \[4, 1\]: must be one number of each record"):
+    np.savez(tmp_path / "t.npz", train_x=x, train_y=np.ones((4, 2)))
+    with pytest.raises(DataError, match=r"train_y \[4, 2\]: must be a label each"):
         owned.load_from(tmp_path / "t.npz", SCHEMA, task="number")
 
 
 def test_numbers_lie_between_their_bounds(tmp_path):
-    """Those that were read as text, too; what lies outside is cut."""
+    """Those that were read as text, too; what lies outside is cut, and counted."""
     for values in (np.array(["0", "2.5", "1e9"], dtype=object), np.array([0, 2.5, 99])):
-        assert numbers_of(tmp_path, "stay", values, SCHEMA).tolist() == [[-1.0], [-0.5], [1.0]]
+        found = numbers_of(tmp_path, "stay", values, SCHEMA, str, counts := Counter())
+        assert found.tolist() == [[-1.0], [-0.5], [1.0]]
+        assert counts == {"stay: clipped": 1}

@@ -9,6 +9,7 @@ import torch
 
 from clients.arithmetic import Arithmetic
 from clients.models import Model, own, sources
+from clients.models.norms import told_of_norms
 from clients.protocol import Form
 from clients.training.net import build
 from privacy.errors import ModelError
@@ -230,3 +231,21 @@ def test_stdout_comes_back_however_threads_meet_in_a_model():
     for thread in threads:
         thread.join()
     assert sys.stdout is before
+
+
+NORMED = "nn.Sequential(nn.Conv1d(6, 8, 3), nn.BatchNorm1d(8), nn.ReLU(), nn.Flatten(), "
+
+
+def test_group_norm_stands_for_batch_norm_and_a_notice_tells_it(model):
+    net = build(model(f"def Net(shape, outputs):\n    return {NORMED}nn.Linear(16, 3))\n"), FORM)
+    assert (type(net[1]), net[1].num_groups, net[1].num_channels) == (torch.nn.GroupNorm, 1, 8)
+    assert told_of_norms(net).startswith("GroupNorm stands for BatchNorm1d (1), which mixes")
+    x = torch.rand(4, 6, 4)
+    assert torch.allclose(net(x)[:1], net(x[:1]), atol=1e-6)
+
+
+def test_a_batch_norm_that_is_frozen_stays(model):
+    frozen = f"    net = {NORMED}nn.Linear(16, 3))\n    net[1].eval()\n    return net\n"
+    net = build(model(f"def Net(shape, outputs):\n{frozen}"), FORM)
+    assert type(net[1]) is torch.nn.BatchNorm1d
+    assert told_of_norms(net) == ""

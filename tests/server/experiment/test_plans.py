@@ -1,8 +1,12 @@
 """A plan and a run say by which engine gradients are found, and why by no faster one."""
 
+import owned
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from clients.models import Model, form_behind, front_of
+from clients.protocol import Form
 from server.cli import app
 from server.experiment.loading import load_experiment
 from server.experiment.plans import gradients_of, plan
@@ -24,6 +28,55 @@ def test_a_plan_says_by_which_engine(name: str) -> None:
     experiment = load_experiment("tiny", settings)
     assert gradients_of(experiment).startswith(told)
     assert plan(experiment).facts["gradients"] == gradients_of(experiment)
+
+
+LEFT = 8 * 8 // 16 * 81  # of a picture of 8 x 8, behind the scattering transform
+SOURCES = {
+    "pictures": ("scatter", Form((8, 8), 10), LEFT),
+    "colour": ("scatter", Form((3, 8, 8), 10), 3 * LEFT),
+    "windows": ("spectrum", Form((6, 64), 3, "window", (), 50.0), None),
+    "sounds": ("log-mel", Form((4000,), 2, "sound", (), 8000.0), None),
+    "table": ("none", Form((7,), 2, "table", (1, 6)), 7),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_form_behind_a_front_is_that_of_the_records_behind_it(kind: str) -> None:
+    front, form, size = SOURCES[kind]
+    model = Model(name="linear", front=front)
+    behind = form_behind(model, form)
+    transform = front_of(model, form)
+    x = torch.rand(2, *form.shape)
+    assert behind.shape == tuple((x if transform is None else transform(x)).shape[1:])
+    assert size is None or behind.shape == (size,)
+
+
+def test_a_plan_computes_no_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a front was computed")
+
+    monkeypatch.setattr("clients.models.transform.Transform.__call__", refuse)
+    monkeypatch.setattr("clients.training.records._features", refuse)
+    found = plan(load_experiment("tiny", ["model.name=scatter"]))
+    assert found.facts["gradients"] == "compiled"
+
+
+def test_windows_that_overlap_are_a_doubt(tmp_path) -> None:
+    owned.write_table(tmp_path / "sensor.csv", owned.sensor())
+    (tmp_path / "schema.toml").write_text(
+        'labels = ["1", "2"]\nunlabelled = ["-1"]\n'
+        "[columns.x]\nlow = -2\nhigh = 2\n[columns.y]\nlow = -2\nhigh = 2\n"
+    )
+    told = [
+        "data.name=file",
+        f"data.path={tmp_path / 'sensor.csv'}", "data.target=label", "model.name=linear",
+        "data.test_share=0.2", "data.windows.length=20", "data.windows.step=5",
+    ]  # fmt: skip
+    doubts = " ".join(plan(load_experiment("tiny", told)).doubts)
+    assert "windows overlap: a sample is in 4 of them" in doubts
+    assert "accuracy is flattered" in doubts
+    apart = plan(load_experiment("tiny", [*told, "data.windows.step=20"])).doubts
+    assert "overlap" not in " ".join(apart)
 
 
 def test_without_a_promise_nothing_is_said() -> None:

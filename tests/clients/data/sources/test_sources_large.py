@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from clients.data.settings import Data
-from clients.data.sources import piles, tables, windows
+from clients.data.sources import piles, rows, windows
 from clients.data.sources.piles import Pile, taken
 from clients.models import Model
 from clients.training.records import records
@@ -31,8 +31,8 @@ def small(monkeypatch):
         owned.load_file.cache_clear()
         monkeypatch.setattr(piles, "MOST_IN_MEMORY_BYTES", 100)
         monkeypatch.setattr(piles, "AT_ONCE", 7)
-        monkeypatch.setattr(tables, "BLOCK_BYTES", 200)
-        monkeypatch.setattr(tables, "BLOCK_ROWS", 9)
+        monkeypatch.setattr(rows, "BLOCK_BYTES", 200)
+        monkeypatch.setattr(rows, "BLOCK_ROWS", 9)
         monkeypatch.setattr(windows, "AT_ONCE", 5)
 
     return shrink

@@ -15,6 +15,7 @@ from PIL import Image
 
 from clients.data.bounds import Column, Schema
 from clients.data.sources.windows import Windows
+from privacy.errors import DataError
 
 
 def slow_row(row):
@@ -80,6 +81,13 @@ def test_knots_tell_how_near_a_number_is_to_each(tmp_path):
         [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0],
     ]
     np.testing.assert_allclose(inputs, expected, atol=1e-6)
+
+
+def test_knots_of_arrays_of_windows_are_refused_in_the_same_words(tmp_path):
+    bent = Schema(labels=("0", "1"), columns={"x": Column(low=0.0, high=1.0, knots=4)})
+    np.savez(tmp_path / "a.npz", train_x=np.zeros((4, 1, 8)), train_y=np.arange(4) % 2)
+    with pytest.raises(DataError, match="column x: knots are a table's, windows have none"):
+        owned.load_from(tmp_path / "a.npz", bent)
 
 
 @pytest.mark.parametrize("column", [{"values": ("a", "b")}, {"low": 0.0, "high": 1.0}])

@@ -36,7 +36,7 @@ TABLES = {
     "a decimal comma": (altered(5, 1, '"3,5"'), r"row 5, column age: .*decimals with a point"),
     "NaN": (altered(2, 1, "nan"), r"row 2, column age: 'nan', must be a finite number"),
     "infinity": (altered(2, 1, "inf"), r"row 2, column age: 'inf', must be a finite number"),
-    "a label nobody knows": (altered(3, 4, "dying"), r"record 2 has the label 'dying'"),
+    "a label nobody knows": (altered(3, 4, "dying"), r"row 3, column state: the label 'dying'"),
     "a row too short": ([*ROWS[:3], "p1,3"], r"[Ee]xpected 5 columns, got 2.*mend that row"),
     "a row too long": ([*ROWS[:3], ROWS[3] + ",more"], r"[Ee]xpected 5 columns, got 6"),
     "two separators": (["a,b;c", "1,2;3"], "comma or a semicolon"),
