@@ -45,6 +45,20 @@ def patients(num=40, seed=0):
     return rows
 
 
+STAYS = PATIENTS.model_copy(update={"low": 0.0, "high": 10.0})
+TASKS = {"classes": ("state",), "labels": ("pain", "fever"), "number": ("stay",), "itself": ()}
+
+
+def stays(folder, task, num=120):
+    """Patients of whom each task asks something: what a model is to say of them."""
+    rng = np.random.default_rng(1)
+    header, *rows = patients(num)
+    said = [f"{rng.uniform(0, 10):.2f},{rng.integers(2)},{rng.integers(2)}" for _ in rows]
+    told = [f"{row},{one}" for row, one in zip(rows, said, strict=True)]
+    path = write_table(folder / "stays.csv", [f"{header},stay,pain,fever", *told])
+    return Data(name="file", path=str(path), schema=STAYS, task=task, target=TASKS[task])
+
+
 def write_table(path, rows, end="\n"):
     """A table."""
     path.write_bytes(end.join([*rows, ""]).encode())

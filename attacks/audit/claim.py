@@ -11,8 +11,8 @@ from privacy.dp.ledger import Ledger
 
 LEVEL = 1e-4  # of each check, shared among what it compares
 HUGE = 1e4  # by which a record is scaled to be clipped wherever it can be
+NOWHERE = "there is no weight that no record moves, where noise is heard alone"
 RARE = 1e-12  # a rate at which nobody is drawn
-CERTAIN = 110.0  # a bias after which softmax is exactly 1, and every gradient exactly 0
 
 Release = dict[str, Tensor]
 Heard = tuple[Release, Ledger]
@@ -62,6 +62,7 @@ class Claim:
         device: the shipped code, as the run uses it.
         build: a fresh model of the run from a seed.
         x, y: some records, as the model reads them.
+        task: what the model is to say of them.
         steps: noisy steps of one client in the whole run.
         momentum, proximal: of the device's optimizer, and of FedProx.
         others: the shipped code under settings that differ from the run's in one thing each.
@@ -96,6 +97,7 @@ class Claim:
     spent: tuple[tuple[Ledger, int], ...] = ()
     epsilon: float | None = None
     canaries: int = 1000
+    task: str = "classes"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,18 @@ class Check:
     measured: str
     expected: str
     meaning: str
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """A test that cannot be made of such a claim, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.name}: not applicable: {self.why}"
 
 
 def weights_of(model: nn.Module) -> Release:
@@ -143,21 +157,6 @@ def descent(
 def flat(release: Mapping[str, Tensor]) -> Tensor:
     """All its numbers in one row."""
     return torch.cat([v.flatten() for v in release.values()])
-
-
-def silenced(model: nn.Module) -> nn.Module:
-    """Weights of zero, and a bias that makes the model certain of class 0: it learns nothing.
-
-    So what a round of records of class 0 takes off the weights is noise and nothing else, read
-    without loss from weights that were zero. A model without a bias is silent but for its dice.
-    """
-    with torch.no_grad():
-        for p in model.parameters():
-            p.zero_()
-        name, last = list(model.named_parameters())[-1]
-        if last.dim() == 1 and name.endswith("bias"):
-            last[0] = CERTAIN
-    return model
 
 
 def amplification(steps: int, momentum: float, pull: float = 0.0) -> float:

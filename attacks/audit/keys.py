@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attacks.audit.claim import Asked, Check, Claim, flat
+from attacks.audit.claim import NOWHERE, Asked, Check, Claim, NotApplicable, flat
 from attacks.audit.entropy import Entropy, given
 from attacks.audit.noise import Silence
 from privacy.dp.ledger import Ledger
@@ -31,10 +31,12 @@ GLOBAL = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multin
 IN_PLACE = ("normal_", "uniform_", "bernoulli_", "random_", "exponential_")
 
 
-def width(claim: Claim, seed: int) -> Check:
+def width(claim: Claim, seed: int) -> Check | NotApplicable:
     """Every byte of the key must alter the noise, and no narrower generator may be on its way."""
     silence = Silence.of(claim, seed, (1,))
     quiet = flat(silence.quiet[1])
+    if not quiet.any():
+        return NotApplicable("key width", NOWHERE)
     asked = Asked(1, claim.sample_rate, claim.noise_multiplier, (1, 0), seed=seed, secret=True)
 
     def heard(flipped: int | None) -> tuple[torch.Tensor, int]:

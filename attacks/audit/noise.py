@@ -1,7 +1,7 @@
 """The noise of a device's releases, heard where there is nothing else: its deviation and its law.
 
 A model that is certain and right learns nothing from its records, so what a round takes off its
-weights is noise, read without loss from weights of zero (`attacks.audit.claim.silenced`). Nothing
+weights is noise, read without loss from weights of zero (`attacks.audit.lessons`). Nothing
 is assumed of two rounds having the same batches, so seeded and secure noise are heard alike.
 
 Shapes: N deviates.
@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from attacks.audit.claim import (
     LEVEL,
+    NOWHERE,
     Asked,
     Check,
     Claim,
+    NotApplicable,
     Release,
     amplification,
     descent,
-    silenced,
 )
+from attacks.audit.lessons import quiet_records, reach, silenced
 from privacy.dp.ledger import Ledger
 
 Deviates = NDArray[np.float64]
@@ -54,9 +56,9 @@ class Silence:
     @classmethod
     def of(cls, claim: Claim, seed: int, lengths: tuple[int, ...]) -> "Silence":
         """Silence the run's model, and see what is heard all the same."""
-        model = silenced(claim.build(seed))
-        x, y = claim.x[:FEW], torch.zeros(FEW, dtype=torch.int64)
-        scale = 1e-2 / (claim.clip * max(1.0, claim.noise_multiplier))
+        model = silenced(claim.build(seed), claim.task)
+        x, y = quiet_records(claim, model, claim.x[:FEW])
+        scale = 1e-2 / (claim.clip * max(1.0, claim.noise_multiplier)) * reach(model, claim.task)
         quiet = {}
         for steps in lengths:
             heard: list[Release] = []
@@ -156,7 +158,7 @@ class Noise:
             "tails, or its coincidences, tell what is not noise",
         )
 
-    def grid(self) -> Check:
+    def grid(self) -> Check | NotApplicable:
         """Are releases whole multiples of a public step, so that low bits tell nothing?"""
         name, meaning = (
             "noise grid",
@@ -169,6 +171,8 @@ class Noise:
         size = sum(v.numel() for v in quiet.values())
         start = {n: p == 0 for n, p in self.silence.model.named_parameters()}
         rows = [n[k][quiet[k] & start[k]] for s, n in self.heard if s == 1 for k in quiet]
+        if not sum(map(len, rows)):
+            return NotApplicable(name, NOWHERE)
         whole = np.asarray(torch.cat(rows)) / self._claim.step(self._claim.clip, size)
         read = whole[(np.abs(whole) < EXACT) & (whole != 0)]
         off = np.abs(read - np.rint(read)) - 2.0**-21 * np.abs(read)  # float32's own error

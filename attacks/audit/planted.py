@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from attacks.audit.canaries import Bound, Scores, bounds, likelihood
 from attacks.audit.claim import HUGE, LEVEL, Asked, Check, Claim, descent, flat
+from attacks.audit.lessons import loud_targets
 from privacy.dp.ledger import Ledger
 
 MAX_STEPS = 400  # audited; what is claimed for them is held against what canaries prove
 MOST_RUNS = 200
 OF_A_LINE = 4  # times fewer calls in a linear model, if the run's own tells more
-MOST_CANARIES = 128  # in the run's own model
+LEAST_CANARIES, MOST_CANARIES = 32, 128  # in the run's own model; fewer can prove nothing
 ALONE = 0.05  # cosine of two canaries' directions, up to which they count as orthogonal
 
 
@@ -73,22 +74,22 @@ def linear_field(claim: Claim) -> Field:
         "a linear model",
         model,
         torch.eye(num) * HUGE,
-        torch.zeros(num, dtype=torch.int64),
+        loud_targets(claim, num, outputs=2),
         None,
         1.0,
     )
 
 
 def own_field(claim: Claim) -> Field | None:
-    """The run's own model from its worst start; None where no records of it have a direction each.
+    """The run's own model from its worst start; None where too few records have a direction each.
 
     Pixel j alone is lit, so brightly that all else of the gradient vanishes beside the one weight
-    through which it reaches a hidden unit; and the model is sure of another class.
+    through which it reaches a hidden unit; and the model is sure of another target.
     """
     model = claim.build(0)
     dense = [m for m in model.modules() if isinstance(m, nn.Linear)]
     pixels = claim.x[0].numel()
-    if len(dense) < 2 or dense[0].in_features != pixels:
+    if len(dense) < 2 or not LEAST_CANARIES <= pixels == dense[0].in_features:
         return None
     with torch.no_grad():
         for p in model.parameters():
@@ -101,7 +102,7 @@ def own_field(claim: Claim) -> Field | None:
     num = min(pixels, MOST_CANARIES)
     x = torch.zeros(num, pixels)
     x[torch.arange(num), torch.arange(num)] = HUGE
-    x, y = x.view(num, *claim.x.shape[1:]), torch.zeros(num, dtype=torch.int64)
+    x, y = x.view(num, *claim.x.shape[1:]), loud_targets(claim, num, dense[-1].out_features)
     scale = 1e-2 / (claim.clip * max(1.0, claim.noise_multiplier))
     asked = Asked(1, 1.0, 0.0, path=(1, 0), plain=True)
     rows = [
@@ -165,7 +166,7 @@ def _reap(claim: Claim, planted: Field, steps: int, most_calls: int, seed: int) 
         for step in range(1, steps + 1):
             asked = Asked(
                 1, rate, sigma, (run * steps + step, 0), seed=seed, plain=True,
-                ledger=harvest.ledger if run == 0 else Ledger(),
+                nominal=max(1, len(inside)), ledger=harvest.ledger if run == 0 else Ledger(),
             )  # fmt: skip
             shown = shown_by(claim, planted, inside, asked)
             scores += likelihood(shown[None], sigma, rate)
@@ -187,7 +188,7 @@ def shown_by(claim: Claim, planted: Field, inside: NDArray, asked: Asked) -> NDA
     weight = next(planted.model.parameters())
     with torch.no_grad():
         weight.zero_()
-    expected = asked.sample_rate * len(x)
+    expected = asked.sample_rate * (asked.nominal or len(x))
     claim.device(planted.model, x, y, replace(asked, learning_rate=expected / claim.clip))
     w = weight.detach().double()
     return ((w[0] - w[1]) / math.sqrt(2)).numpy()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 from torch import nn
 
-from attacks.audit.claim import LEVEL, Asked, Check, Claim, Device, flat
+from attacks.audit.claim import LEVEL, NOWHERE, Asked, Check, Claim, Device, NotApplicable, flat
+from attacks.audit.lessons import quiet_records, reach
 from attacks.audit.noise import FEW, Silence
 from privacy.dp.ledger import Ledger
 
@@ -25,9 +26,11 @@ BLOCK = 128  # of them, compared alone: noise may be shared in part
 MARGIN = 1.1  # for shifted rows, whose lengths are not measured one by one
 
 
-def repetition(claim: Claim, seed: int) -> Check:
+def repetition(claim: Claim, seed: int) -> Check | NotApplicable:
     """No two releases may be alike, whatever part of one is held against whatever of the other."""
     names, rows = zip(*releases(claim, seed).items(), strict=True)
+    if not len(rows[0]):
+        return NotApplicable("noise repetition", NOWHERE)
     pairs = list(combinations_with_replacement(range(len(rows)), 2))
     blocks = sum(len(row) // BLOCK for row in rows) // len(rows)
     size = min(map(len, rows))
@@ -82,26 +85,31 @@ def releases(claim: Claim, seed: int) -> dict[str, NDArray[np.float64]]:
             clean = other.hear(by, replace(asked, noise_multiplier=0.0, ledger=Ledger()))[0]
             found[name] = {n: v - clean[n] for n, v in found[name].items()}
 
-    learning = silence.y + claim.twins  # of another class, there is something to learn
     x = claim.x[FEW : 2 * FEW]
-    if torch.equal(x, silence.x):  # a client with hardly any records has no others
-        x = 1 - x
-    with_other("other records", replace(silence, x=x, y=learning))
+    if claim.twins or torch.equal(x, claim.x[:FEW]):  # hardly any records: there are no others
+        x = x + 1
+    others, y = quiet_records(claim, silence.model, x)
+    if claim.twins:  # there a sum of other records is one from which there is something to learn
+        others, y = x, y + 1
+    with_other("other records", replace(silence, x=others, y=y))
     if not claim.twins:
-        with_other("other weights", replace(silence, model=_stirred(silence)))
+        with_other("other weights", replace(silence, model=_stirred(claim, silence)))
         with_other("another learning rate", replace(silence, scale=1.5 * silence.scale))
     for name, device in claim.others.items():
         with_other(name, silence, device)
     rows = {name: np.asarray(flat(release)[quiet][:MOST]) for name, release in found.items()}
-    return {name: row / max(float(np.sqrt(np.mean(row**2))), 1e-300) for name, row in rows.items()}
+    num = max(1, min(MOST, int(quiet.sum())))
+    return {
+        name: row / max(float(np.linalg.norm(row)) / num**0.5, 1e-300) for name, row in rows.items()
+    }
 
 
-def _stirred(silence: Silence) -> nn.Module:
+def _stirred(claim: Claim, silence: Silence) -> nn.Module:
     """A model all but as silent, whose weights are others."""
     model = copy.deepcopy(silence.model)
     with torch.no_grad():
         last = list(model.parameters())[-1]
-        last.view(-1)[0] = 0.75 * last.view(-1)[0] + 2.0**-20
+        last.view(-1)[0] = 0.75 * last.view(-1)[0] + 2.0**-20 * reach(model, claim.task)
     return model
 
 

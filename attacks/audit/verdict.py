@@ -16,13 +16,13 @@ correct mechanism fails any of them in less than one audit in a hundred.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from attacks.audit.canaries import Bound
-from attacks.audit.claim import Asked, Check, Claim, descent
+from attacks.audit.claim import Asked, Check, Claim, NotApplicable, descent
 from attacks.audit.keys import width
 from attacks.audit.noise import Noise
 from attacks.audit.planted import Planted
@@ -73,14 +73,14 @@ class Evidence:
         return Planted(self.claim, self.seed)
 
 
-CHECKS: dict[str, Callable[[Evidence], list[Check]]] = {
+CHECKS: dict[str, Callable[[Evidence], Sequence[Check | NotApplicable]]] = {
     "noise deviation": lambda e: [e.noise.deviation()],
     "noise law": lambda e: [e.noise.law(e.planted.noise)],
     "noise grid": lambda e: [e.noise.grid()],
     "noise repetition": lambda e: [repetition(e.claim, e.seed)],
     "key width": lambda e: [width(e.claim, e.seed)],
-    "sensitivity": lambda e: [sensitivity(e.claim, e.seed)],
-    "public divisor": lambda e: divisor(e.claim, e.seed),
+    "sensitivity": lambda e: sensitivity(e.claim, e.seed),
+    "public divisor": lambda e: [divisor(e.claim, e.seed)],
     "sampling": lambda e: [sampling(e.claim, e.planted, e.seed)],
     "sampling of the rare": lambda e: [rare(e.claim, e.seed)] if e.claim.sample_rate < 1 else [],
     "charging": lambda e: [charging(e.claim, e.seed)],
@@ -93,9 +93,11 @@ CHECKS: dict[str, Callable[[Evidence], list[Check]]] = {
 def audit(claim: Claim, seed: int = 0) -> Audit:
     """Run every check on a claim of DP-SGD, whose records may be whole clients."""
     evidence = Evidence(claim, seed)
-    checks = [check for run in CHECKS.values() for check in run(evidence)]
+    found = [one for run in CHECKS.values() for one in run(evidence)]
+    checks = [one for one in found if isinstance(one, Check)]
     planted = evidence.planted
-    return Audit(checks, planted.bounds, planted.steps, planted.epsilon)
+    left_out = [str(one) for one in found if isinstance(one, NotApplicable)]
+    return Audit(checks, planted.bounds, planted.steps, planted.epsilon, left_out)
 
 
 def charging(claim: Claim, seed: int) -> Check:

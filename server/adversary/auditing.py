@@ -108,7 +108,9 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
             done = audit(replace(claim, beside=tuple(beside)), seed)
     finally:
         torch.set_num_threads(threads)
-    return replace(done, not_examined=[*not_examined(experiment, run), *missing])
+    return replace(
+        done, not_examined=[*not_examined(experiment, run), *missing, *done.not_examined]
+    )
 
 
 def claim_of(experiment: Experiment, run: Run | None = None, seed: int = 0) -> Claim:
@@ -126,6 +128,7 @@ def claim_of(experiment: Experiment, run: Run | None = None, seed: int = 0) -> C
     of = _of_server if experiment.budget.unit == "client" else _of_device
     return replace(
         of(experiment, training.inputs(chosen), training.y[chosen]),
+        task=experiment.data.task,
         canaries=CANARIES[experiment.budget.unit],
         calls=CALLS[experiment.budget.unit],
         spent=_spent(run, experiment.steps_per_round) if run else (),

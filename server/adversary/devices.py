@@ -34,7 +34,7 @@ def device(job: Job, proximal: float = 0.0) -> Device:
             training["distortion"] = 0.0
         if asked.secret:
             training["noise"] = SECURE
-        members = torch.tensor([i for i in range(len(x)) if i != asked.without])
+        members = torch.tensor([i for i in range(len(x)) if i != asked.without], dtype=torch.int64)
         if asked.crowd:
             members = torch.zeros(1, dtype=torch.int64).expand(asked.crowd)
         nominal = asked.nominal or len(members)

@@ -2,7 +2,7 @@
 
 The very job of the run, in Flower's envelope, to the shipped ClientApp: as a simulated client, and
 as a device with records and a ledger of its own. Its records are the auditor's, and teach the
-weights that it is sent nothing (see `attacks.audit.claim.silenced`): what comes back is noise.
+weights that it is sent nothing (see `attacks.audit.lessons`): what comes back is noise.
 """
 
 import tempfile
@@ -12,20 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from numpy.typing import NDArray
 from scipy.stats import chi2, kstest
 from torch import nn
 
-from attacks.audit.claim import LEVEL, Check, amplification, silenced
+from attacks.audit.claim import LEVEL, NOWHERE, Check, NotApplicable, amplification
+from attacks.audit.lessons import is_certain, reach, silenced
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.data.sources.drawn import draw_records
 from clients.data.told import pictures, source
+from clients.models import Model
 from clients.models.sources import is_own
 from clients.node.app import app
 from clients.training.arrays import held
 from clients.training.job import Job
+from clients.training.losses import LOSSES
+from clients.training.records import records
 from privacy.dp.ledger import Ledger, Spent
 from privacy.files import write_atomically
 from server.adversary.replay import builder
@@ -47,12 +52,14 @@ class Answer:
 
     Attributes:
         moved: what was taken off the weights, in deviations of the charged noise; quiet ones only.
+        whole: what was taken off all of them.
         num_records: that it tells.
         refused: the reason of a node that did not train.
     """
 
     ledger: Ledger
     moved: NDArray[np.float64]
+    whole: NDArray[np.float64]
     num_records: int = 0
     refused: str = ""
 
@@ -69,6 +76,7 @@ class Node:
     ) -> None:
         part = "nodes" if own else "iid"
         data = _write_records(experiment, folder).model_copy(update={"partition": part})
+        self._quiet = quiet_of(model, Data.model_validate(data.model_dump()), experiment.model)
         config: dict[str, Any] = {"partition-id": 0, "num-partitions": 1}
         if own and data.name == "file":
             told = source.state(data, RECORDS)
@@ -81,7 +89,6 @@ class Node:
         data = Data.model_validate(data.model_dump())
         self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
         self._weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
-        self._quiet = {n for n, p in model.named_parameters() if p.requires_grad}
         if own:
             config |= {
                 "ledger": str(folder / "ledger.jsonl"),
@@ -96,7 +103,7 @@ class Node:
         self._proximal = experiment.strategy.proximal_mu or 0.0
         self._learning_rate = experiment.learning_rate(1)
         # Or an arithmetic would cut the noise off at the ends of its window.
-        self._learning_rate *= min(1.0, SMALL / self._unit())
+        self._learning_rate *= min(1.0, SMALL / self._unit()) * reach(model, data.task)
 
     def ask(self, number: int) -> Answer:
         """Have it train round `number`."""
@@ -114,14 +121,14 @@ class Node:
         identify()
         reply = app(Message(content, dst_node_id=1, message_type="train"), self._context)
         if reply.has_error():
-            return Answer(Ledger(), np.empty(0), refused=str(reply.error.reason))
+            return Answer(Ledger(), np.empty(0), np.empty(0), refused=str(reply.error.reason))
         sent = self.job.compression.unpack(reply.content.array_records["arrays"], self._weights)
         spent = str(reply.content.config_records["spent"]["ledger"])
-        moved = [
-            (self._weights[n].astype(np.float64) - sent[n].numpy()).ravel() for n in self._quiet
-        ]
+        taken = {n: self._weights[n].astype(np.float64) - sent[n].numpy() for n in self._quiet}
+        heard = np.concatenate([taken[n][quiet] for n, quiet in self._quiet.items()])
+        whole = np.concatenate([array.ravel() for array in taken.values()])
         told = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]
-        return Answer(Ledger.from_json(spent), np.concatenate(moved) / self._unit(), told)
+        return Answer(Ledger.from_json(spent), heard / self._unit(), whole, told)
 
     def _unit(self) -> float:
         """Deviation of the noise that is charged for a round, on the weights."""
@@ -143,7 +150,7 @@ def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
     for name, own in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             keep_model(Path(folder), experiment.model)
-            model = silenced(builder(experiment)(seed))
+            model = silenced(builder(experiment)(seed), experiment.data.task)
             node = Node(experiment, Path(folder), model, own=own)
             answers = [node.ask(number) for number in range(1, ROUNDS + 1)]
             again = node.ask(ROUNDS) if own else None
@@ -152,8 +159,27 @@ def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
             continue
         done.append(_charged(name, node.job, answers, again))
         if node.job.training.optimizer == "sgd":
-            done.append(_noisy(name, node.job, answers, silent=_is_silent(model)))
+            if not any(len(answer.moved) for answer in answers):
+                missing.append(str(NotApplicable(f"node noise: {name}", NOWHERE)))
+                continue
+            done.append(_noisy(name, node.job, answers))
     return done, missing
+
+
+def quiet_of(model: nn.Module, data: Data, kind: Model) -> dict[str, NDArray[np.bool_]]:
+    """Which numbers of each trained weight no record of the auditor's moves: all of a model that is
+    certain; of records that are told by themselves all but the last bias, for all else is zero."""
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if is_certain(model, data.task):
+        return {n: np.ones(tuple(p.shape), bool) for n, p in trained.items()}
+    mine, _ = records(data, kind)
+    x = mine.inputs(torch.arange(len(mine)))
+    loss = LOSSES[data.task](model(x), mine.targets(torch.arange(len(mine)), x)).sum()
+    moved = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    return {
+        n: np.ones(tuple(p.shape), bool) if g is None else (g == 0).numpy()
+        for (n, p), g in zip(trained.items(), moved, strict=True)
+    }
 
 
 def _charged(name: str, job: Job, answers: list[Answer], again: Answer | None) -> Check:
@@ -166,7 +192,7 @@ def _charged(name: str, job: Job, answers: list[Answer], again: Answer | None) -
     said = f"{sum(right)} of {len(right)} rounds on its ledger, {min(told)} records told"
     free = True
     if again is not None:
-        free = again.ledger.entries == due[-1] and np.array_equal(again.moved, answers[-1].moved)
+        free = again.ledger.entries == due[-1] and np.array_equal(again.whole, answers[-1].whole)
         said += "; a round asked for again is " + ("the same" if free else "another release")
     return Check(
         f"node charging: {name}",
@@ -178,12 +204,12 @@ def _charged(name: str, job: Job, answers: list[Answer], again: Answer | None) -
     )
 
 
-def _noisy(name: str, job: Job, answers: list[Answer], *, silent: bool) -> Check:
+def _noisy(name: str, job: Job, answers: list[Answer]) -> Check:
     """Has what leaves the node the deviation and law that its ledger charges?"""
     z = np.concatenate([a.moved for a in answers])
     total, size = float(np.square(z).sum()), len(z)
     chances = {"too little": float(chi2.cdf(total, size))}
-    if job.compression.bits == 32 and silent:  # else there is more in it than noise
+    if job.compression.bits == 32:  # else there is more in it than noise
         chances["too much"] = float(chi2.sf(total, size))
         for first, second in _pairs([a.moved[:MOST_DEVIATES] for a in answers]):
             chances["law"] = min(chances.get("law", 1.0), float(kstest(first, "norm").pvalue))
@@ -203,12 +229,6 @@ def _noisy(name: str, job: Job, answers: list[Answer], *, silent: bool) -> Check
 def _pairs(rows: list[NDArray]) -> Iterator[tuple[NDArray, NDArray]]:
     for i, row in enumerate(rows):
         yield row, rows[(i + 1) % len(rows)]
-
-
-def _is_silent(model: nn.Module) -> bool:
-    """Has the model the bias that makes it certain?"""
-    name, last = list(model.named_parameters())[-1]
-    return last.dim() == 1 and name.endswith("bias")
 
 
 def _write_records(experiment: Experiment, folder: Path) -> Data:

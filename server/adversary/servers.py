@@ -16,6 +16,8 @@ from attacks.audit.claim import Asked, Check, Device
 from clients.node.app import app
 from clients.training.arrays import held
 from clients.training.job import Job
+from clients.training.losses import LOSSES, Loss
+from clients.training.records import Records
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from server.adversary.devices import budget_of
@@ -79,7 +81,9 @@ def aggregation(experiment: Experiment) -> Device:
             parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
             before = {n: p.detach().numpy().copy() for n, p in parameters.items()}
             listening = Listening(experiment, at_work=False)
-            sent, at = updates(model, x[there], y[there]), number * 100 + client * 10 + step
+            mine = Records(x[there], y[there])
+            sent = updates(model, mine, LOSSES[job.data.task])
+            at = number * 100 + client * 10 + step
             released(listening, before, sent, told, at, asked.nominal)
             (mean,) = listening.heard[-1]
             with torch.no_grad():
@@ -147,14 +151,15 @@ def released(
     return gathered.aggregate(number)
 
 
-def updates(model: nn.Module, x: Tensor, y: Tensor) -> list[dict[str, NDArray]]:
+def updates(model: nn.Module, mine: Records, loss: Loss) -> list[dict[str, NDArray]]:
     """The weights of clients, each of which has one record and takes one step of rate 1."""
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     before = {n: p.detach().numpy() for n, p in parameters.items()}
     sent = []
-    for i in range(len(x)):
-        loss = nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
-        changes = torch.autograd.grad(loss, list(parameters.values()))
+    for i in torch.arange(len(mine)).split(1):
+        x = mine.inputs(i)
+        (one,) = loss(model(x), mine.targets(i, x))
+        changes = torch.autograd.grad(one, list(parameters.values()))
         sent.append({n: before[n] - g.numpy() for n, g in zip(before, changes, strict=True)})
     return sent
 

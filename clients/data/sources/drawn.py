@@ -17,24 +17,23 @@ from clients.data.dataset import Dataset
 from clients.data.encodings import Columns
 from clients.data.settings import Data
 from clients.data.sources.windows import Windows
-from privacy.errors import DataError
 from privacy.files import write_atomically
 
-LABEL = "0"  # of every record
+LABEL = 0  # of every record: a class, a flag, or a number
 
 
 def draw_records(dataset: Dataset, data: Data, folder: Path, num: int) -> Data:
-    """Write `num` records of a data set's form, all of class 0, and say how they are read.
+    """Write `num` records of a data set's form, and say how they are read.
+
+    All are of class 0, of no label, or of the number 0 in the middle of its range.
 
     Args:
         dataset: of which the form is taken, and no record.
         data: how it was read.
-
-    Raises:
-        DataError: there are several labels of a record, and no columns to tell them.
     """
     labels = tuple(map(str, range(dataset.num_classes))) if data.task == "classes" else ()
-    told = {"labels": labels, "names": (), "unlabelled": ()}
+    ends = (-1.0, 1.0) if data.task == "number" else (None, None)
+    told = {"labels": labels, "names": (), "unlabelled": (), "low": ends[0], "high": ends[1]}
     schema = (data.schema or Schema()).model_copy(update=told)
     cut = {"test": {}, "test_share": 0.0, "test_path": "", "person": "", "pattern": ""}
     data = data.model_copy(update={**cut, "schema": schema, "windows": Windows()})
@@ -49,8 +48,7 @@ def _table(dataset: Dataset, data: Data, folder: Path, num: int, rng: np.random.
     targets = {"labels": data.target, "itself": ()}.get(data.task, ("label",))
     told = {f"of {n}": column for n, column in enumerate(known.values())}
     columns = {name: _column(column, num, rng) for name, column in told.items()}
-    said = LABEL if data.schema.low is None else str(data.schema.low)
-    columns |= {target: [said] * num for target in targets}
+    columns |= {target: [str(LABEL)] * num for target in targets}
     path = folder / "drawn.parquet"
     with write_atomically(path) as file:
         pyarrow.parquet.write_table(pa.table(columns), file)
@@ -66,8 +64,6 @@ def _column(column: Column, num: int, rng: np.random.Generator) -> list[str]:
 
 def _arrays(dataset: Dataset, data: Data, folder: Path, num: int, rng: np.random.Generator) -> Data:
     """Pictures, and windows of the channels that the schema bounds."""
-    if data.task == "labels":
-        raise DataError("[data] task = 'labels': records are no table, and cannot be drawn")
     assert data.schema is not None
     shape, bounds = (num, *dataset.shape), list(data.schema.columns.values())
     if dataset.kind == "picture":
@@ -76,7 +72,7 @@ def _arrays(dataset: Dataset, data: Data, folder: Path, num: int, rng: np.random
         ends = [(column.low or 0.0, column.high or 0.0) for column in bounds]
         low, high = np.array(ends if len(ends) > 1 else ends * shape[1]).T[:, None, :, None]
         x = rng.uniform(low, high, shape)
-    y = np.full(num, data.schema.low) if data.task == "number" else np.zeros(num, np.int64)
+    y = np.full(num, LABEL)
     path = folder / "drawn.npz"
     with write_atomically(path) as file:
         np.savez(file, train_x=x, train_y=y)
@@ -87,7 +83,7 @@ def _sounds(dataset: Dataset, data: Data, folder: Path, num: int, rng: np.random
     for number in range(num):
         samples = rng.integers(-(1 << 15), 1 << 15, dataset.shape, np.int16)
         with (
-            write_atomically(folder / "drawn" / LABEL / f"{number}.wav") as file,
+            write_atomically(folder / "drawn" / str(LABEL) / f"{number}.wav") as file,
             wave.open(file, "wb") as sound,
         ):
             sound.setnchannels(1)

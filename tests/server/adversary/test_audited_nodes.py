@@ -67,6 +67,45 @@ def test_what_ships_is_green_on_records_of_every_form(tmp_path, kind):
     assert missing == []
 
 
+def of_task(folder, task, *assignments):
+    experiment = load_experiment("tiny", ["model.hidden=[8]", *assignments])
+    return experiment.model_copy(update={"data": owned.stays(folder, task)}).resolve()
+
+
+NEW = ("labels", "number", "itself")
+
+
+@pytest.mark.parametrize("task", NEW)
+def test_what_ships_is_green_under_each_task(tmp_path, task):
+    """And all of its noise is heard, but what a record's own numbers teach the last bias."""
+    for assignments in (("training.momentum=0.9",), ("training.noise=secure",)):
+        done, missing = nodes.checks(of_task(tmp_path, task, *assignments), 0)
+        assert [check for check in done if not check.passed] == []
+        assert {c.name.partition(":")[0] for c in done} == {"node charging", "node noise"}
+        assert missing == []
+
+
+@pytest.mark.parametrize("task", NEW)
+@pytest.mark.parametrize("broken", ["half_the_noise", "one_key_for_all_rounds", "noise_doubled"])
+def test_noise_of_each_task_is_held_to_its_law(tmp_path, broken, task, monkeypatch):
+    experiment = of_task(tmp_path, task, "training.noise=secure")
+    globals()[broken](monkeypatch)
+    done, _ = nodes.checks(experiment, 0)
+    failed = {check.name for check in done if not check.passed}
+    assert failed >= {f"node noise: {kind}" for kind in (OWN, SIMULATED)}
+
+
+def test_a_model_that_is_never_silent_is_told(tmp_path, monkeypatch):
+    """And its noise not passed."""
+    quiet_of = nodes.quiet_of
+    nowhere = lambda *about: {n: k & False for n, k in quiet_of(*about).items()}  # noqa: E731
+    monkeypatch.setattr(nodes, "quiet_of", nowhere)
+    done, missing = nodes.checks(of_task(tmp_path, "number"), 0)
+    assert {check.name.partition(":")[0] for check in done} == {"node charging"}
+    assert all("not applicable: there is no weight" in line for line in missing)
+    assert len(missing) == 2
+
+
 def uncharged(monkeypatch):
     once = Holder.once
 
@@ -84,11 +123,19 @@ def released_again(monkeypatch):
 
 
 def half_the_noise(monkeypatch):
+    _noise_times(monkeypatch, 0.5)
+
+
+def noise_doubled(monkeypatch):
+    _noise_times(monkeypatch, 2.0)
+
+
+def _noise_times(monkeypatch, factor):
     train = app.train
 
     def quieter(net, records, members, job, round_, ledger):
         sigma = job.budget.noise_multiplier
-        budget = job.budget.model_copy(update={"noise_multiplier": sigma / 2, "epsilon": None})
+        budget = job.budget.model_copy(update={"noise_multiplier": factor * sigma, "epsilon": None})
         done = train(
             net, records, members, job.model_copy(update={"budget": budget}), round_, Ledger()
         )
