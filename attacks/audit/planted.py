@@ -24,7 +24,7 @@ from privacy.dp.ledger import Ledger
 MAX_STEPS = 400  # audited; what is claimed for them is held against what canaries prove
 MOST_RUNS = 200
 OF_A_LINE = 4  # times fewer calls in a linear model, if the run's own tells more
-MOST_CANARIES = 128  # in the run's own model
+LEAST_CANARIES, MOST_CANARIES = 32, 128  # in the run's own model; fewer can prove nothing
 ALONE = 0.05  # cosine of two canaries' directions, up to which they count as orthogonal
 
 
@@ -81,7 +81,7 @@ def linear_field(claim: Claim) -> Field:
 
 
 def own_field(claim: Claim) -> Field | None:
-    """The run's own model from its worst start; None where no records of it have a direction each.
+    """The run's own model from its worst start; None where too few records have a direction each.
 
     Pixel j alone is lit, so brightly that all else of the gradient vanishes beside the one weight
     through which it reaches a hidden unit; and the model is sure of another target.
@@ -89,7 +89,7 @@ def own_field(claim: Claim) -> Field | None:
     model = claim.build(0)
     dense = [m for m in model.modules() if isinstance(m, nn.Linear)]
     pixels = claim.x[0].numel()
-    if len(dense) < 2 or dense[0].in_features != pixels:
+    if len(dense) < 2 or not LEAST_CANARIES <= pixels == dense[0].in_features:
         return None
     with torch.no_grad():
         for p in model.parameters():

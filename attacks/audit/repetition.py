@@ -98,10 +98,10 @@ def releases(claim: Claim, seed: int) -> dict[str, NDArray[np.float64]]:
     for name, device in claim.others.items():
         with_other(name, silence, device)
     rows = {name: np.asarray(flat(release)[quiet][:MOST]) for name, release in found.items()}
-    lengths = {
-        name: float(np.sqrt(np.sum(row**2) / max(len(row), 1))) for name, row in rows.items()
+    num = max(1, min(MOST, int(quiet.sum())))
+    return {
+        name: row / max(float(np.linalg.norm(row)) / num**0.5, 1e-300) for name, row in rows.items()
     }
-    return {name: row / max(lengths[name], 1e-300) for name, row in rows.items()}
 
 
 def _stirred(claim: Claim, silence: Silence) -> nn.Module:

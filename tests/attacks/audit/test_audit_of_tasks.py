@@ -130,14 +130,15 @@ def test_sabotage_of_one_pass_is_caught(tmp_path, sabotage, task, monkeypatch):
     assert alarms("sensitivity", experiment) == {"sensitivity"}
 
 
-def test_less_noise_is_proven_by_canaries_of_each_task(tmp_path, monkeypatch):
-    """In the run's own model."""
-    for task in NEW:
-        evidence = Evidence(claim_of(experiment_of(tmp_path, task)), 0)
-        assert evidence.planted.where == "the run's own model"
+@pytest.mark.parametrize("task", NEW)
+def test_no_noise_is_proven_by_canaries(tmp_path, task, monkeypatch):
+    """In a linear model: a record of few numbers has room for too few in the run's own."""
+    claim = claim_of(experiment_of(tmp_path, task, "budget.epsilon=1"))
+    planted = Evidence(claim, 0).planted
+    assert planted.where == "a linear model"
+    assert planted.proves_too_much().passed
     s.no_noise(monkeypatch)
-    for task in NEW:
-        assert alarms("canaries", experiment_of(tmp_path, task)) == {"canaries"}
+    assert not Evidence(claim, 0).planted.proves_too_much().passed
 
 
 # ---- what cannot be made
