@@ -60,6 +60,11 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     fields = list(dict.fromkeys([name for name in (data.person, *data.test) if name]))
     kind = kind_of(path)
     if kind == "arrays":
+        if fields:
+            raise DataError(
+                f"{path}: arrays do not tell {fields[0]} of their records; leave [data] person and "
+                "test out, or give a table"
+            )
         return arrays.read_arrays(path, schema)
     if kind in ("pictures", "sounds"):
         read = {"pictures": pictures.read_pictures, "sounds": sounds.read_sounds}[kind]
@@ -99,7 +104,7 @@ def load_file(data: Data) -> Dataset:
     train_y, train = _targets(path, train, data)
     test_y, test = _targets(Path(data.test_path or data.path), test, data)
     if data.path and not len(train):
-        raise DataError(f"{path}: no record is left to train on; see [data] test")
+        raise DataError(f"{path}: no record is left to train on; {_remedy(data, len(test))}")
     if train.x.shape[1:] != test.x.shape[1:]:
         raise DataError(
             f"{path}: records are {list(train.x.shape[1:])}, and test records "
@@ -134,7 +139,18 @@ def load_file(data: Data) -> Dataset:
 
 
 def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw]:
-    """Records to train on, and others."""
+    """Records to train on, and others.
+
+    Raises:
+        DataError: none is as `test` says; or the file keeps its own, and more are asked for.
+    """
+    if test is not None:
+        if data.test_share:
+            raise DataError(
+                f"{path}: [data] test_share = {data.test_share:g}: the file keeps records for tests "
+                "itself; leave it out"
+            )
+        return raw, test
     apart = np.zeros(len(raw), dtype=bool)
     for name, values in data.test.items():
         if not (found := np.isin(raw.fields[name].astype(str), values)).any():
@@ -148,10 +164,18 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
         num = max(1, round(data.test_share * len(names)))
         drawn = np.random.default_rng(derive(0, "test_share")).permutation(names)[:num]
         apart |= np.isin(whose, drawn)
-    if test is not None:
-        return raw, test
     rest = raw.chosen(~apart) if apart.any() else raw
     return rest, raw.chosen(apart)
+
+
+def _remedy(data: Data, tests: int) -> str:
+    """What to change, where all labelled records are for tests, or none has a label."""
+    if not tests:
+        return "no one has a label: see unlabelled in the schema"
+    if data.test_share:
+        whose = f"persons ([data] person = {data.person!r})" if data.person else "records"
+        return f"ask for a smaller [data] test_share than {data.test_share:g}, or give more {whose}"
+    return "ask for fewer of them in [data] test, or give others"
 
 
 def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:
@@ -162,6 +186,11 @@ def _targets(path: Path, raw: Raw, data: Data) -> tuple[NDArray, Raw]:
     names = [name for name in data.target if name in raw.targets] or list(raw.targets)
     values = [raw.targets[name] for name in names]
     if data.task == "labels":
+        if set(names) != set(data.target):
+            raise DataError(
+                f"{path}: task = 'labels' needs target = ['COLUMN', ...], columns of a table whose "
+                "rows are records"
+            )
         return flags_of(path, names, values), raw
     if data.task == "number":
         return numbers_of(path, names[0], values[0], data.schema), raw

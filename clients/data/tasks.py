@@ -1,5 +1,6 @@
 """[data] task: what a model is to say of a record, and in which numbers that is kept."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,14 +55,29 @@ def flags_of(path: Path, targets: Sequence[str], columns: Sequence[NDArray]) -> 
     return np.stack(flags, axis=1)
 
 
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def numbers_of(path: Path, target: str, values: NDArray, schema: Schema) -> NDArray[np.float32]:
     """A number of each record between the schema's low and high, as -1 to 1, float32 [N, 1].
 
     Raises:
-        DataError: the schema has no bounds.
+        DataError: the schema has no bounds; or a value is no number.
     """
     if schema.low is None or schema.high is None:
         raise DataError(f"{path}: task = 'number' needs low and high of {target} in the schema")
+    told = values
+    if values.dtype.kind not in "iuf":
+        told = np.array([_number(value) for value in values], dtype=np.float64)
+    if (wrong := np.flatnonzero(~np.isfinite(told))).size:
+        raise DataError(
+            f"{path}: record {wrong[0] + 1}, {target}: {str(values[wrong[0]])[:20]!r}, must be a "
+            "finite number under task = 'number'"
+        )
     half = (schema.high - schema.low) / 2
-    scaled = (np.clip(values, schema.low, schema.high) - schema.low) / half - 1
+    scaled = (np.clip(told, schema.low, schema.high) - schema.low) / half - 1
     return scaled.astype(np.float32)[:, None]

@@ -26,6 +26,7 @@ from privacy.errors import FederationFailed, SettingsError
 from server.console import observer
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
+from server.experiment.promise import require_held_out
 from server.experiment.secrecy import require_floats
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate
@@ -81,6 +82,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
         )
     experiment = experiment.resolve()
     parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
+    require_held_out(experiment, parts)
     experiment = experiment.for_records(len(dataset.train_y), parts.largest)
     if experiment.data.partition == "nodes":
         experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})

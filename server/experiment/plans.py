@@ -14,7 +14,7 @@ from clients.training.records import records
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from server.experiment.experiment import Experiment
-from server.experiment.promise import covered_by, large_delta
+from server.experiment.promise import covered_by, large_delta, require_held_out
 
 FLOAT_BYTES = 4
 WEAK_NOISE = 0.3  # noise of a mean gradient, over the clip: above it little is learned
@@ -39,6 +39,7 @@ def plan(experiment: Experiment) -> Plan:
     resolved = experiment.resolve()
     clients = resolved.federation.clients
     parts = partition(resolved.data, clients, resolved.seed)
+    require_held_out(resolved, parts)
     asked = resolved.for_records(len(dataset.train_y), parts.largest)
     mine = [parts.members(client) for client in range(clients)]
     sizes = np.array([len(members) for members in mine])

@@ -114,6 +114,7 @@ def windows(folder, rng):
     found = Owned(folder / "data", "window", schema, data, num=persons * sum(of_each))
     if "task" in data:
         found.flaw = "another task"
+        schema |= {"low": 0.0, "high": 3.0} if data["task"] == "number" else {}
     if rng.random() < 0.1:
         data["windows"]["majority"], found.flaw = rng.choice((0.5, 0.8, 0.1)), "mixed windows"
     if rng.random() > SOUND:
@@ -262,6 +263,7 @@ def files(folder, rng):
             "target": {"target": "label"},
             "task": {"task": rng.choice(("labels", "number"))},
         }.get(found.flaw, {})
+        schema |= {"low": 0.0, "high": 3.0} if data.get("task") == "number" else {}
         schema |= {"channels": {"channels": 2}, "length": {"length_s": 0.002}}.get(found.flaw, {})
     if rng.random() < 0.3:
         found.path = owned.write_tar(folder / "data.tar", {ascii(k)[1:-1]: v for k, v in tree.items()})
@@ -317,6 +319,7 @@ def arrays(folder, rng):
             "target": {"target": "label"},
             "person": {"person": "person"},
         }.get(found.flaw, {})
+        schema |= {"low": 0.0, "high": 3.0} if found.data.get("task") == "number" else {}
     np.savez(found.path, **parts)
     if found.flaw == "damaged":
         found.path.write_bytes(damage(found.path.read_bytes(), rng))

@@ -59,7 +59,7 @@ def _mapped(folder: Path) -> dict[str, NDArray]:
 
 def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) -> Raw:
     x, y = arrays[f"{part}_x"], arrays[f"{part}_y"]
-    if len(x) != len(y) or x.ndim < 2:
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
         raise DataError(f"{path}: {part}_x {list(x.shape)} does not fit {part}_y {list(y.shape)}")
     targets = {"label": y.astype(str).astype(object) if y.dtype.kind in "iuUb" else y}
     if x.dtype == np.uint8 and x.ndim in (3, 4):

@@ -4,9 +4,11 @@ Every value is read as text, and becomes a number or a category by the schema al
 guessed from what the rows hold.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,6 @@ from clients.data.sources.piles import Parts, Pile
 from clients.data.sources.raw import Raw
 from privacy.errors import DataError
 from privacy.foreign import open_foreign
-from privacy.settings import suggest
 
 MOST_FILE_BYTES = 64 << 30
 BLOCK_BYTES = 16 << 20
@@ -119,8 +120,10 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
     names = names_in_table(path)
     for name in wanted:
         if names.count(name) != 1:
-            twice = "is there twice" if name in names else f"is not there{suggest(name, names)}"
-            raise DataError(f"{path}: column {name} {twice}; it has {_shown(names)}")
+            twice = "is there twice" if name in names else "is not there"
+            near = [] if name in names else get_close_matches(name, names, n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; it has {_shown(names)}"
+            raise DataError(f"{path}: column {name} {twice}{meant}")
     read = _read_parquet if path.suffix == ".parquet" else _read_text
     before = 0
     try:
@@ -130,7 +133,8 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
             yield Rows(path, pa.table(dict(zip(wanted, stripped, strict=True))), before)
             before += len(batch)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {_reason(error)}") from None
+        told = _ragged(path, names) or f"cannot be read: {_reason(error)}"
+        raise DataError(f"{path}: {told}") from None
     if not before:
         raise DataError(f"{path}: a header and no row; give the records")
 
@@ -141,7 +145,26 @@ def _read_parquet(path: Path, names: list[str], wanted: Sequence[str]) -> Iterat
         yield from table.iter_batches(BLOCK_ROWS, columns=list(wanted))
 
 
-def _read_text(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _ragged(path: Path, names: list[str]) -> str:
+    """The first row that has not as many values as the header; empty if none is found.
+
+    pyarrow numbers rows if it reads with one thread only.
+    """
+    if path.suffix == ".parquet":
+        return ""
+    try:
+        for _ in _read_text(path, names, names[:1], use_threads=False):
+            pass
+    except (OSError, pa.ArrowException, ValueError) as error:
+        if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error)):
+            row, wanted, there = found.groups()
+            return f"row {row}: {there} values, where the header names {wanted}; mend that row"
+    return ""
+
+
+def _read_text(
+    path: Path, names: list[str], wanted: Sequence[str], use_threads: bool = True
+) -> Iterator[pa.RecordBatch]:
     _, separator, start = _header(path)
     parse = pyarrow.csv.ParseOptions(delimiter=separator)
     convert = pyarrow.csv.ConvertOptions(
@@ -151,7 +174,7 @@ def _read_text(path: Path, names: list[str], wanted: Sequence[str]) -> Iterator[
         quoted_strings_can_be_null=False,
     )
     read = pyarrow.csv.ReadOptions(
-        column_names=names, skip_rows=start, block_size=BLOCK_BYTES, use_threads=True
+        column_names=names, skip_rows=start, block_size=BLOCK_BYTES, use_threads=use_threads
     )
     with open_foreign(path, MOST_FILE_BYTES) as file:
         stream = pa.CompressedInputStream(file, "gzip") if path.suffix == ".gz" else file
@@ -205,8 +228,6 @@ def _is_number(text: str) -> bool:
 
 def _reason(error: Exception) -> str:
     told = (getattr(error, "strerror", None) or str(error)).split("\n")[0][:160].rstrip(". ")
-    if "Expected" in told and "columns" in told:  # pyarrow counts rows from those after the header
-        return f"{told.removeprefix('CSV parse error: ')}; mend that row"
     if "UTF8" in told:
         return "it is not UTF-8; save it as UTF-8"
     return told
