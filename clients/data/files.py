@@ -147,8 +147,8 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
     if test is not None:
         if data.test_share:
             raise DataError(
-                f"{path}: [data] test_share = {data.test_share:g}: the file keeps records for tests "
-                "itself; leave it out"
+                f"{path}: [data] test_share = {data.test_share:g}: the file keeps records for "
+                "tests itself; leave it out"
             )
         return raw, test
     apart = np.zeros(len(raw), dtype=bool)

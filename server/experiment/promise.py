@@ -1,9 +1,7 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
-from clients.data.partitions import Partition
 from clients.data.told.coverage import covered
 from privacy.dp.noise import TOTAL_VARIATION
-from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
 
 SIMULATION = (
@@ -67,21 +65,6 @@ def large_delta(experiment: Experiment, num: int) -> tuple[str, ...]:
         f"delta = {budget.delta:g} is no less than 1/n, of n = {num} {whose}: to publish one of "
         f"them whole would keep this promise; set [budget] delta below 1/{num}",
     )
-
-
-def require_held_out(experiment: Experiment, parts: Partition) -> None:
-    """Each client is to tell figures of records that it never trains on: has it any?
-
-    Raises:
-        SettingsError: none has, of those that are simulated.
-    """
-    if not experiment.federation.client_evaluation or experiment.data.partition == "nodes":
-        return
-    if not parts.held_out.any():
-        raise SettingsError(
-            f"[federation] client_evaluation = true: no client keeps a record aside at [data] "
-            f"held_out = {experiment.data.held_out:g}; give a larger held_out, or set false"
-        )
 
 
 def covered_by(experiment: Experiment, most_of_a_person: int = 0) -> str:

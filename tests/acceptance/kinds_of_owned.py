@@ -6,8 +6,7 @@ import shlex
 from pathlib import Path
 
 from asks import Ask, is_any, is_json, is_run, strict
-from kinds_of_runs import QUICK
-from owned_drawn import own_records
+from owned_files_drawn import own_records
 from settings_drawn import FIELDS, as_options, settings
 
 PERCEPTRONS = ("linear", "perceptron")
@@ -65,7 +64,8 @@ def Nothing(shape, outputs):
 class Mixes(nn.Module):
     def __init__(self, shape, outputs):
         super().__init__()
-        self.norm, self.head = nn.BatchNorm1d(math.prod(shape)), nn.Linear(math.prod(shape), outputs)
+        self.norm = nn.BatchNorm1d(math.prod(shape))
+        self.head = nn.Linear(math.prod(shape), outputs)
 
     def forward(self, x):
         return self.head(self.norm(x.flatten(1)))
@@ -93,6 +93,7 @@ FOLLOW = [
     )
 ]  # fmt: skip
 SLOW = {"attack r --json": 12, "audit r --json": 1, "infer r --images 1 --json": 1}  # in 100
+FEW_SHADOWS = {"attack.shadows": "4", "attack.reconstruct": "false"}
 # Settings that a person might add, of which any may be wrong for what is there.
 MORE = [key for key in FIELDS if key.split(".")[0] in ("data", "model", "training", "budget")]
 
@@ -137,9 +138,9 @@ def is_score(told):
     facts = strict(told)
     figures = {"accuracy": facts["accuracy"], **facts["figures"]}
     for name, value in figures.items():
-        most = float("inf") if name in ("mae", "rmse") else 1
-        least = -1 if name == "r2" else 0
-        if value is not None and not (least <= value or name == "r2") or (value or 0) > most:
+        least = -float("inf") if name == "R2" else 0
+        most = float("inf") if name in ("MAE", "RMSE") else 1
+        if value is not None and not least <= value <= most:
             return f"{name} {value}"
     return "" if facts["loss"] >= 0 else f"loss {facts['loss']}"
 
@@ -180,7 +181,7 @@ def _follow(rng):
         asks.append(Ask(given, is_json if "json" in given and lacks is is_any else lacks))
     for words, share in SLOW.items():
         if rng.random() < share / 100:
-            quick = as_options(QUICK) if words.startswith("attack") else []
+            quick = as_options(FEW_SHADOWS) if words.startswith("attack") else []
             asks.append(Ask([*words.split(), *quick], is_json))
     return asks
 
