@@ -204,8 +204,10 @@ def _explain(
     if error["type"] == "literal_error":
         choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         message = f"unknown value{suggest(str(error['input']), choices)}"
-    if isinstance(error["input"], dict):  # a rule over several keys of a section
-        return f"{where}: [{location[0] if location else '...'}]: {message}"
+    if error["type"] in ("model_type", "dict_type"):
+        message = "must be a table: { key = value, ... }"
+    elif isinstance(error["input"], dict):  # a rule over several keys of a section
+        return f"{where}: [{'.'.join(location)}]: {message}" if location else f"{where}: {message}"
     value = repr(error["input"])
     value = value if len(value) <= BRIEF else f"{value[:BRIEF]}..."
     return f"{where}: {place} = {value}: {message[:1].lower()}{message[1:]}"

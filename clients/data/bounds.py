@@ -107,6 +107,8 @@ class Schema(Section):
             raise ValueError("labels: one is there twice")
         if self.names and len(self.names) != len(self.labels):
             raise ValueError(f"names: {len(self.names)} for {len(self.labels)} labels")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} and high = {self.high:g}: low must be less")
         if self.size is not None and not all(1 <= side <= 1 << 12 for side in self.size):
             raise ValueError("size: [height, width] from 1 to 4096")
         return self

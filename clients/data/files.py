@@ -76,6 +76,11 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
         train = _read_as(kind, path, data, fields)
         return train, None if tests is None else _read_as(kind, tests, data, fields)
     if kind == "arrays":
+        if fields:
+            raise DataError(
+                f"{path}: arrays do not tell {fields[0]} of their records; leave [data] person and "
+                "test out, or give a table"
+            )
         return arrays.read_arrays(path, schema, data.target)
     return _read_as(kind, path, data, fields), None
 
@@ -120,7 +125,7 @@ def load_file(data: Data) -> Dataset:
     train, test = _labelled(train, data), _labelled(test, data)
     train_y, test_y = train.targets[SAID], test.targets[SAID]
     if data.path and not len(train):
-        raise DataError(f"{path}: no record is left to train on; see [data] test")
+        raise DataError(f"{path}: no record is left to train on; {_remedy(data, len(test))}")
     if train.x.shape[1:] != test.x.shape[1:]:
         raise DataError(
             f"{path}: records are {list(train.x.shape[1:])}, and test records "
@@ -158,7 +163,18 @@ def load_file(data: Data) -> Dataset:
 
 
 def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw]:
-    """Records to train on, and others."""
+    """Records to train on, and others.
+
+    Raises:
+        DataError: none is as `test` says; or the file keeps its own, and more are asked for.
+    """
+    if test is not None:
+        if data.test_share:
+            raise DataError(
+                f"{path}: [data] test_share = {data.test_share:g}: the file keeps records for "
+                "tests itself; leave it out"
+            )
+        return raw, test
     apart = np.zeros(len(raw), dtype=bool)
     for name, values in data.test.items():
         if not (found := np.isin(raw.fields[name].astype(str), values)).any():
@@ -172,10 +188,18 @@ def _split(path: Path, raw: Raw, test: Raw | None, data: Data) -> tuple[Raw, Raw
         num = max(1, round(data.test_share * len(names)))
         drawn = np.random.default_rng(derive(0, "test_share")).permutation(names)[:num]
         apart |= np.isin(whose, drawn)
-    if test is not None:
-        return raw, test
     rest = raw.chosen(~apart) if apart.any() else raw
     return rest, raw.chosen(apart)
+
+
+def _remedy(data: Data, tests: int) -> str:
+    """What to change, where all labelled records are for tests, or none has a label."""
+    if not tests:
+        return "no one has a label: see unlabelled in the schema"
+    if data.test_share:
+        whose = f"persons ([data] person = {data.person!r})" if data.person else "records"
+        return f"ask for a smaller [data] test_share than {data.test_share:g}, or give more {whose}"
+    return "ask for fewer of them in [data] test, or give others"
 
 
 def _read(path: Path, data: Data) -> tuple[Raw, Raw | None]:
@@ -197,6 +221,10 @@ def _told(path: Path, raw: Raw, data: Data) -> Raw:
     if data.task == "itself":
         y = np.zeros((len(raw), 0), dtype=np.float32)
     elif data.task == "labels":
+        if not data.target:
+            raise DataError(
+                f"{path}: task = 'labels' needs a name for each label: [data] target = [...]"
+            )
         if lacking := [name for name in data.target if name not in raw.targets]:
             raise DataError(
                 f"{path}: a {raw.kind} has no {lacking[0]} to say under task = 'labels'; it has "

@@ -94,8 +94,8 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
         aside = round(len(mine) * data.held_out)
         if len(mine) <= aside:
             raise DataError(
-                f"[data] partition = {data.partition!r}: client {client} has {len(mine)} records "
-                f"to train on; ask for fewer clients, a larger alpha or a smaller held_out"
+                f"[data] partition = {data.partition!r}: client {client} has no record to train "
+                f"on, of {len(mine)}; ask for {_REMEDIES[data.partition]}"
             )
         mine = rng.permutation(mine)
         owner[mine] = client
@@ -183,3 +183,8 @@ def _shards(
 
 
 _SPREAD = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards}
+_REMEDIES = {
+    "iid": "fewer clients, or a smaller held_out",
+    "dirichlet": "fewer clients, a larger alpha or a smaller held_out",
+    "shards": "fewer clients, fewer shards or a smaller held_out",
+}

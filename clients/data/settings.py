@@ -95,6 +95,18 @@ class Data(Section):
     def _fits_together(self) -> "Data":
         if self.partition == "person" and not self.person:
             raise ValueError("partition = 'person' needs person = 'COLUMN': whose a record is")
+        if len(set(self.target)) < len(self.target):
+            raise ValueError(f"target = {list(self.target)}: a column is there twice")
+        if len(self.target) > 1 and self.task != "labels":
+            raise ValueError(
+                f"target = {list(self.target)}: several columns are for task = 'labels'; "
+                f"task = {self.task!r} reads one"
+            )
+        if self.partition in ("dirichlet", "shards") and self.task != "classes":
+            raise ValueError(
+                f"partition = {self.partition!r} spreads classes, and task = {self.task!r} has "
+                "none; use iid or person"
+            )
         if self.name != "file" and self.task != "classes":
             raise ValueError(f"task = {self.task!r} is for records of a file: name = 'file'")
         return self

@@ -13,6 +13,7 @@ import inspect
 import linecache
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -171,6 +172,11 @@ def require_fit(net: nn.Module, model: Model, form: Form) -> None:
     for name, parameter in net.named_parameters():
         if parameter.dtype != torch.float32:
             raise ModelError(f"{place}: {name} is {parameter.dtype}; use torch.float32")
+        if not parameter.numel():
+            raise ModelError(
+                f"{place}: {name} is {list(parameter.shape)}, which holds no number; mend it, or "
+                "[model.options]"
+            )
     kept = {name: buffer.clone() for name, buffer in net.named_buffers()}
     mode = net.training
     try:
@@ -203,19 +209,23 @@ def _require_outputs(outputs: object, wanted: tuple[int, int], place: str) -> No
 
 
 class _Quiet:
-    """What the file prints goes to stderr while any thread is within: stdout is for results.
+    """What the file prints goes to stderr while any thread is within: stdout is for results. What
+    libraries warn of is not shown: what matters of it is refused, in words.
 
     `contextlib.redirect_stdout` gives back what it found, which may be another thread's.
     """
 
     def __init__(self) -> None:
         self._lock, self._within = threading.Lock(), 0
-        self._stdout = sys.stdout
+        self._stdout, self._warnings = sys.stdout, warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._within:
                 self._stdout, sys.stdout = sys.stdout, sys.stderr
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
             self._within += 1
 
     def __exit__(self, *error: object) -> None:
@@ -223,6 +233,7 @@ class _Quiet:
             self._within -= 1
             if not self._within:
                 sys.stdout = self._stdout
+                self._warnings.__exit__(None, None, None)
 
 
 _QUIET = _Quiet()

@@ -283,7 +283,10 @@ def require_private(model: nn.Module, per_sample: str = "onepass") -> None:
     """
     for error in _objections(model):
         reason = error.split(". ")[0].split("\n")[0].rstrip(".")
-        raise ModelError(f"not DP-safe: {reason}; use [model] norm = 'group' or 'none'")
+        raise ModelError(
+            f"not DP-safe: {reason}; use [model] norm = 'group' or 'none', and in a model of your "
+            "own GroupNorm"
+        )
     for layer in trained_layers(model):
         if per_sample == "hooks" and (
             type(layer) not in (GradSampleModule.GRAD_SAMPLERS.keys() | RULES.keys())

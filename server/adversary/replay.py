@@ -66,18 +66,18 @@ def replay(run: Run) -> Tape:
     run.require_same_data()
     dataset, manifest = load(experiment.data), run.manifest
     training, test = records(experiment.data, experiment.model)
-    pool = torch.from_numpy(np.flatnonzero(manifest.owner >= 0))
-    owner = manifest.owner[pool]
+    at = np.flatnonzero(manifest.owner >= 0)  # numpy takes a tensor of one number for a number
+    pool, owner, held_out = torch.from_numpy(at), manifest.owner[at], manifest.held_out[at]
     trained = {c.client for r in done for c in r.clients if not c.failure}
     everything, fresh = torch.arange(len(test)), builder(experiment)
     kept = Archive(run, fresh(0))
-    person, reference_person = persons_of(dataset, pool.numpy())
-    whole = held_whole(person, manifest.held_out[pool])
+    person, reference_person = persons_of(dataset, at)
+    whole = held_whole(person, held_out)
     return Tape(
         pool=sample_of(training, pool, dataset, dataset.train_x),
         owner=owner,
         shares=_shares(experiment, owner),
-        member=~manifest.held_out[pool] & np.isin(owner, sorted(trained)),
+        member=~held_out & np.isin(owner, sorted(trained)),
         reference=sample_of(test, everything, dataset, dataset.test_x),
         nature=nature_of(dataset),
         person=person,

@@ -13,20 +13,15 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
-from clients.data.dataset import Dataset
-from clients.data.partitions import partition
 from clients.data.sets import load
-from clients.data.settings import Data
-from clients.seeds import derive
 from clients.training.losses import LOSSES
 from clients.training.net import Net, build, fill
 from clients.training.records import records
-from privacy.dp.training import require_private
-from privacy.errors import FederationFailed, SettingsError
+from privacy.errors import FederationFailed
 from server.console import observer
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
-from server.experiment.secrecy import require_floats
+from server.experiment.prepared import prepare
 from server.federation.grid import CohortGrid
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
@@ -68,40 +63,9 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     Raises:
         UserError: the data, the model or the folder will not do; nothing is left behind.
     """
-    dataset = load(experiment.data)
-    torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.form, experiment.arithmetic)
-    if experiment.budget.unit == "record":
-        require_private(model)
-    weights = {k: v.numpy() for k, v in model.state_dict().items()}
-    require_floats(experiment, weights)
-    if not (len(dataset.train_y) or experiment.data.nominal_records):
-        raise SettingsError(
-            "[data] nominal_records: missing: no record to train on is here, so say of how many "
-            "each device is told to be: -s data.nominal_records=500"
-        )
-    experiment = experiment.resolve()
-    parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
-    experiment = experiment.for_records(len(dataset.train_y), parts.largest)
-    if experiment.data.partition == "nodes":
-        experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
-    return Run.create(experiment, weights, runs, name)
-
-
-def _told(data: Data, dataset: Dataset) -> Data:
-    """[data] with what devices are to know of the form of records.
-
-    Raises:
-        SettingsError: it says another already.
-    """
-    if data.name != "file":
-        return data.model_copy(update={"classes": dataset.num_classes})
-    if data.shape not in ((), dataset.shape):
-        raise SettingsError(
-            f"[data] shape = {list(data.shape)}: records here are {list(dataset.shape)}; leave "
-            "it out"
-        )
-    return data.model_copy(update={"shape": dataset.shape})
+    made = prepare(experiment)
+    weights: Weights = {k: v.numpy() for k, v in made.model.state_dict().items()}
+    return Run.create(made.experiment, weights, runs, name)
 
 
 def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:

@@ -3,6 +3,7 @@
 experiment   a Job, and what only the server may know
 strategy     [strategy]
 beginning    a first one, drafted for somebody's own records
+prepared     what a run of one begins with; refused here if it cannot be run
 plans        what one will promise and need, before it runs
 loading      an experiment from its file
 effects      which settings have an effect, and when

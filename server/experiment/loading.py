@@ -7,11 +7,12 @@ from clients.data.settings import Data
 from clients.data.sources.hub import is_hub
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
+from privacy.dp.budget import Budget
 from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
 from privacy.settings import Section, Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
-from server.experiment.idle import in_force, keys_of
+from server.experiment.idle import in_force, keys_of, require_effect
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
 READY = Path(__file__).parent / "ready"
@@ -93,7 +94,9 @@ def load_source(path: Path, schema: Path | None, assignments: list[str] | None =
     """
     given = {"path": str(path)} | ({} if schema is None else {"schema": str(schema)})
     tables, origins = override({"data": given}, assignments or [])
-    return _absolute(parse(_Own, _of_file(tables, path), str(path), origins).data)
+    data = parse(_Own, _of_file(tables, path), str(path), origins).data
+    require_effect(Experiment(data=data, budget=Budget(epsilon=1.0)), origins)
+    return _absolute(data)
 
 
 def _of_file(tables: Tables, path: Path) -> Tables:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.models import form_behind
 from clients.models.norms import told_of_norms
@@ -17,6 +16,7 @@ from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
+from server.experiment.prepared import prepare
 from server.experiment.promise import covered_by, large_delta
 
 FLOAT_BYTES = 4
@@ -38,21 +38,19 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    dataset = load(experiment.data)
-    resolved = experiment.resolve()
-    clients = resolved.federation.clients
-    parts = partition(resolved.data, clients, resolved.seed)
-    asked = resolved.for_records(len(dataset.train_y), parts.largest)
-    mine = [parts.members(client) for client in range(clients)]
-    sizes = np.array([len(members) for members in mine])
-    model = build(asked.model, dataset.form, asked.arithmetic)
+    asked, dataset, parts, model = prepare(experiment)
+    clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
+    mine = [parts.members(client) for client in range(clients)] if dealt else []
+    sizes = np.array([len(members) for members in mine] or [asked.data.nominal_records])
     weights = sum(p.numel() for p in model.parameters())
     kind = {"picture": "pictures", "window": "windows", "sound": "sounds", "table": "rows"}
     batch = asked.training.sample_rate * sizes
     facts: dict[str, Any] = {
         "records": f"{len(dataset.train_y):,} {kind[dataset.kind]} of shape "
         f"{'x'.join(map(str, dataset.form.shape))} to train on, {len(dataset.test_y):,} for tests",
-        "clients": f"{clients}, of {sizes.min():,} to {sizes.max():,} records to train on",
+        "clients": f"{clients}, of {sizes.min():,} to {sizes.max():,} records to train on"
+        if dealt
+        else f"{clients} devices with records of their own, about {sizes[0]:,} as they are told",
         "expected_batch": f"{batch.min():.3g} to {batch.max():.3g} records",
         "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
     }
@@ -60,10 +58,11 @@ def plan(experiment: Experiment) -> Plan:
         facts["gradients"] = gradients_of(asked)
     doubts = [told] if (told := told_of_norms(model)) else []
     if dataset.task == "classes":
-        seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
         names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
         told = ", ".join(names[:12]) if dataset.names else "numbered"
         facts["classes"] = f"{dataset.num_classes}: {told}"
+    if dataset.task == "classes" and dealt:
+        seen = [set(np.unique(dataset.train_y[members]).tolist()) for members in mine]
         if single := sum(len(one) == 1 for one in seen):
             doubts.append(f"{single} of {clients} clients have records of one class only")
         if lonely := [
@@ -76,10 +75,10 @@ def plan(experiment: Experiment) -> Plan:
         if absent:
             doubts.append(f"{len(absent)} of {dataset.num_classes} classes have no record")
     most = parts.most_of(dataset.train_person)
-    if dataset.train_person is not None:
+    if dataset.train_person is not None and dealt:
         facts["persons"] = f"{len(np.unique(dataset.train_person.astype(str)))}, of up to {most:,}"
     _add_promise(asked, int(sizes.min()), weights, most, facts, doubts)
-    doubts += _overlapping(resolved)
+    doubts += _overlapping(asked)
     if not len(dataset.test_y):
         doubts.append("there is no test record: no accuracy will be told; see [data] test")
     for name, count in dataset.counts:

@@ -46,7 +46,8 @@ def require_floats(experiment: Experiment, weights: dict[str, NDArray]) -> None:
             if array.dtype.kind != "f":
                 raise ModelError(
                     f"{name} is {array.dtype}: integers among the weights cannot be summed under "
-                    f"{under}; use [model] norm = 'group' or 'none'"
+                    f"{under}; use [model] norm = 'group' or 'none', and in a model of your own "
+                    "GroupNorm"
                 )
 
 

@@ -269,5 +269,12 @@ class _Rounds:
     def _evaluate_on_clients(self, number: int, config: ConfigRecord) -> dict[str, float]:
         messages = self.strategy.configure_evaluate(number, held(self.weights), config, self.grid)
         replies = self.grid.send_and_receive(messages, timeout=self.experiment.federation.timeout_s)
-        metrics = self.strategy.aggregate_evaluate(number, replies)
+        told = [reply for reply in replies if reply.has_error() or _tells(reply)]
+        metrics = self.strategy.aggregate_evaluate(number, told)  # which divides by their number
         return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
+
+
+def _tells(reply: Message) -> bool:
+    """Is it of any record? A client may hold none out."""
+    told = [metrics.get("num-examples") for metrics in reply.content.metric_records.values()]
+    return told != [0]

@@ -8,6 +8,7 @@ import shlex
 
 import settings_drawn
 from asks import Ask, is_json, is_run, paths_there
+from kinds_of_owned import own
 from kinds_of_runs import QUICK, ask_run, damaged, damaged_findings
 from records_drawn import OTHER, records
 from settings_drawn import FIELDS, NONSENSE, READY, SMALL, as_options, document, settings
@@ -190,6 +191,7 @@ KINDS = {
     "settings file": (run_file, 15),
     "words": (words, 15),
     "records": (data, 15),
+    "own records": (own, 15),
     "a run": (ask_run, 15),
     "a damaged run": (damaged, 15),
     "damaged findings": (damaged_findings, 10),

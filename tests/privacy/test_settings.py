@@ -68,7 +68,7 @@ def test_parse_fills_defaults() -> None:
             {"oven": {"mode": "zzz"}},
             "cake.toml: [oven] mode = 'zzz': unknown value; known: fan, grill",
         ),
-        ({"oven": 3}, "cake.toml: oven = 3: input should be a valid dictionary"),
+        ({"oven": 3}, "cake.toml: oven = 3: must be a table: { key = value, ... }"),
         ({"budget": {}}, "cake.toml: [budget]: give epsilon, or noise_multiplier, or unit"),
     ],
 )

@@ -106,6 +106,23 @@ def test_check_tells_what_would_be_read_and_what_is_outside(here, privet):
     assert int(facts["ward: missing"]) > 10
 
 
+@pytest.mark.parametrize(
+    ("path", "setting", "needs"),
+    [
+        ("photographs", "data.target=state", "a table, or arrays, at path"),
+        ("patients.csv", "data.pattern={label}.png", "a folder, tar or zip"),
+        ("patients.csv", "data.alpha=2.0", "[data] partition = 'dirichlet'"),
+    ],
+)
+def test_check_refuses_what_a_run_would_call_without_effect(here, privet, path, setting, needs):
+    schema = f"{path.partition('.')[0]}.schema.toml"
+    status, _, err = privet("data", "check", path, "--schema", schema, "-s", setting)
+    assert status == 2, err
+    assert f"-s {setting}: [data] " in err
+    assert f"would change nothing: it needs {needs}" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_table_on_devices_of_their_own(here, privet, monkeypatch):
     """The commands of compose/README.md: each owner checks and starts, the server runs."""
     make_authority(here / "keys", ["localhost"], 3)

@@ -23,6 +23,8 @@ def covered(data: Data, most_of_a_person: int = 0, *, bounded: bool = True) -> s
             shared = f"; each sample is in {times} windows, so for a sample it is {times} epsilon"
     if not data.person:
         return f"epsilon covers a {what}{shared}"
+    if most_of_a_person == 1:
+        return f"epsilon covers a {what}; nobody has more than one of them to train on"
     if most_of_a_person:
         whose = f"a person with {most_of_a_person:,} of them is not protected by it"
         if bounded:

@@ -4,7 +4,9 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import owned
 import pytest
+import tomli_w
 import torch
 
 from attacks.tape import Nature, Sample
@@ -31,6 +33,21 @@ def test_too_few_are_refused_in_a_line(runs, privet, records, clients, held_out,
     assert told in err
     assert "an attack needs 10 of each; run it with more records" in err
     assert not (runs / "a/leakage.json").exists()
+
+
+def test_one_record_of_a_person_is_too_few_too(runs, privet, tmp_path):
+    owned.write_table(tmp_path / "t.csv", owned.patients(2))
+    schema = {"labels": ["well", "ill"], "columns": {"age": {"low": 0.0, "high": 100.0}}}
+    (tmp_path / "schema.toml").write_text(tomli_w.dumps(schema))
+    data = {"target": "state", "person": "person", "test": {"person": ["p1"]}}
+    data |= {"held_out": 0.0, "path": str(tmp_path / "t.csv")}
+    few = {"model": {"name": "linear"}, "federation": {"clients": 1, "rounds": 1}}
+    text = tomli_w.dumps({"data": data, "budget": {"epsilon": 8.0}} | few)
+    (tmp_path / "e.toml").write_text(text)
+    assert privet("run", str(tmp_path / "e.toml"), "--name", "a")[0] == 0
+    status, _, err = privet("attack", "a")
+    assert status == 2
+    assert "1 records were trained on, 0 held out, 1 are in the test set" in err
 
 
 def test_clients_of_one_record_are_attacked(runs, privet):

@@ -7,6 +7,7 @@ import owned
 import pytest
 
 from clients.data.bounds import Column, Schema
+from clients.data.settings import Data
 from clients.data.sources.windows import Windows
 from privacy.errors import DataError, SettingsError
 from privacy.settings import parse
@@ -141,7 +142,11 @@ def test_a_name_from_an_archive_is_neither_a_path_nor_a_word_to_the_terminal(tmp
     [
         ({"windows": Windows(length=500)}, "no window of 500 samples; ask for a shorter length"),
         ({"test": {"person": ("77",)}}, "no record has person = 77"),
-        ({"person": "who"}, "column who is not there"),
+        ({"person": "who"}, "column who is not there; .*it has person, label"),
+        ({"person": "persom"}, r"column persom is not there; did you mean person\?"),
+        ({"task": "labels", "target": ("label", "x")}, "a window has no x to say under task"),
+        ({"test": {"person": ("0", "1", "2")}}, r"left to train on; ask for fewer .*\[data\] test"),
+        ({"test_share": 0.9, "person": "person"}, "smaller .data. test_share than 0.9"),
     ],
 )
 def test_settings_that_do_not_fit_the_records_are_refused(tmp_path, settings, told):
@@ -157,6 +162,9 @@ def test_settings_that_do_not_fit_the_records_are_refused(tmp_path, settings, to
         ({"columns": {"a": {}}}, "needs low and high"),
         ({"columns": {"a": {"low": 3.0, "high": 1.0}}}, "needs low and high"),
         ({"columns": {"a": {"values": ["x"], "low": 1.0}}}, "which is it"),
+        ({"columns": {"a": {"low": 3.0}}}, r"schema.toml: \[columns.a\]: needs low"),
+        ({"columns": {"a": 3}}, "columns. a = 3: must be a table"),
+        ({"low": 3.0, "high": 1.0}, "schema.toml: low = 3 and high = 1: low must be less"),
         ({"labels": ["a", "a"]}, "one is there twice"),
         ({"labels": ["a"], "names": ["x", "y"]}, "2 for 1 labels"),
         ({"colour": "red"}, "unknown key"),
@@ -173,3 +181,55 @@ def test_arrays_that_are_no_numbers_are_refused(tmp_path):
     schema = Schema(labels=("0", "1"), columns={"all": Column(low=0.0, high=1.0)})
     with pytest.raises(DataError, match="12 values that are no finite numbers"):
         owned.load_from(tmp_path / "a.npz", schema)
+
+
+ARRAYS = {
+    "a number for labels": ({"train_y": np.int64(1)}, {}, "does not fit train_y"),
+    "a number for records": ({"train_x": np.float32(3)}, {}, "does not fit train_y"),
+    "labels in columns": (
+        {"train_y": np.zeros((4, 2), int)},
+        {},
+        r"train_y \[4, 2\]: must be a label",
+    ),
+    "whose they are": ({}, {"person": "who"}, "arrays do not tell who of their records"),
+    "tests by a column": ({}, {"test": {"who": ("1",)}}, "arrays do not tell who"),
+    "tests of its own": (
+        {"test_x": np.zeros((2, 3)), "test_y": np.zeros(2, int)},
+        {"test_share": 0.5},
+        "test_share = 0.5: the file keeps records for tests itself",
+    ),
+    "several labels": ({}, {"task": "labels"}, "needs a name for each label"),
+    "words for numbers": (
+        {"train_y": np.array(["1", "2", "x", "4"])},
+        {"task": "number"},
+        "record 3, label: 'x', must be a finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_what_arrays_do_not_tell_is_refused(tmp_path, kind):
+    arrays, settings, told = ARRAYS[kind]
+    good = {"train_x": np.zeros((4, 3)), "train_y": np.arange(4) % 2}
+    np.savez(tmp_path / "a.npz", **(good | arrays))
+    bounds = {"all": Column(low=0.0, high=1.0)}
+    schema = Schema(labels=("0", "1"), low=0.0, high=9.0, columns=bounds)
+    with pytest.raises(DataError, match=told):
+        owned.load_from(tmp_path / "a.npz", schema, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"partition": "dirichlet", "task": "number"},
+            "'dirichlet' spreads classes, and task",
+        ),
+        ({"partition": "shards", "task": "itself"}, "use iid or person"),
+        ({"target": ["a", "b"]}, "several columns are for task = 'labels'; task = 'classes' reads"),
+        ({"target": ["a", "a"], "task": "labels"}, "a column is there twice"),
+    ],
+)
+def test_settings_that_do_not_fit_the_task_are_refused(settings, told):
+    with pytest.raises(SettingsError, match=told):
+        parse(Data, {"name": "file", "path": "t.csv"} | settings, "e.toml")

@@ -1,0 +1,92 @@
+"""What a run begins with: records, a model, and every setting resolved.
+
+Here alone it is decided whether an experiment can be run; a plan asks the same.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from clients.data.dataset import Dataset
+from clients.data.partitions import Partition, partition
+from clients.data.sets import load
+from clients.data.settings import Data
+from clients.seeds import derive
+from clients.training.net import build
+from privacy.dp.training import require_private
+from privacy.errors import SettingsError
+from server.experiment.experiment import Experiment
+from server.experiment.secrecy import require_floats
+
+
+class Prepared(NamedTuple):
+    """An experiment that can be run.
+
+    Attributes:
+        experiment: resolved, with all that its records decide.
+        parts: who holds which records.
+        model: with its initial weights.
+    """
+
+    experiment: Experiment
+    dataset: Dataset
+    parts: Partition
+    model: nn.Module
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Resolve an experiment, and check that it can be done.
+
+    Raises:
+        UserError: the data or the model will not do, or not together.
+    """
+    dataset = load(experiment.data)
+    torch.manual_seed(derive(experiment.seed, "initial-weights"))
+    model = build(experiment.model, dataset.form, experiment.arithmetic)
+    if experiment.budget.unit == "record":
+        require_private(model)
+    require_floats(experiment, {k: v.numpy() for k, v in model.state_dict().items()})
+    if not (len(dataset.train_y) or experiment.data.nominal_records):
+        raise SettingsError(
+            "[data] nominal_records: missing: no record to train on is here, so say of how many "
+            "each device is told to be: -s data.nominal_records=500"
+        )
+    experiment = experiment.resolve()
+    parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
+    _require_held_out(experiment, parts)
+    experiment = experiment.for_records(len(dataset.train_y), parts.largest)
+    if experiment.data.partition == "nodes":
+        experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
+    return Prepared(experiment, dataset, parts, model)
+
+
+def _require_held_out(experiment: Experiment, parts: Partition) -> None:
+    """Each client is to tell figures of records that it never trains on: has any of them one?
+
+    Raises:
+        SettingsError: none has, of those that are simulated.
+    """
+    if not experiment.federation.client_evaluation or experiment.data.partition == "nodes":
+        return
+    if not parts.held_out.any():
+        raise SettingsError(
+            f"[federation] client_evaluation = true: no client keeps a record aside at [data] "
+            f"held_out = {experiment.data.held_out:g}; give a larger held_out, or set false"
+        )
+
+
+def _told(data: Data, dataset: Dataset) -> Data:
+    """[data] with what devices are to know of the form of records.
+
+    Raises:
+        SettingsError: it says another already.
+    """
+    if data.name != "file":
+        return data.model_copy(update={"classes": dataset.num_classes})
+    if data.shape not in ((), dataset.shape):
+        raise SettingsError(
+            f"[data] shape = {list(data.shape)}: records here are {list(dataset.shape)}; leave "
+            "it out"
+        )
+    return data.model_copy(update={"shape": dataset.shape})
