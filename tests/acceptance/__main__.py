@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("accuracy", "commands", "fuzz", "image", "soak")
+PARTS = ("accuracy", "commands", "fuzz", "image", "records_real", "soak")
 
 
 def run(part: str) -> dict[str, object]:
