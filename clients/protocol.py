@@ -65,7 +65,7 @@ class Layers(Protocol):
         outputs: int,
         size: Size,
         *,
-        stride: int = 1,
+        stride: Size = 1,
         padding: Size = 0,
         groups: int = 1,
     ) -> list[nn.Module]:

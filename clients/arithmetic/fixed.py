@@ -52,7 +52,7 @@ class FixedLayers:
         outputs: int,
         size: Size,
         *,
-        stride: int = 1,
+        stride: Size = 1,
         padding: Size = 0,
         groups: int = 1,
     ) -> list[nn.Module]:

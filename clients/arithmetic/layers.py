@@ -121,7 +121,7 @@ class ArithmeticConv2d(nn.Conv2d):
         size: Size,
         projection: Projection,
         *,
-        stride: int,
+        stride: Size,
         padding: Size,
         groups: int = 1,
     ) -> None:

@@ -24,7 +24,7 @@ class FloatLayers:
         outputs: int,
         size: Size,
         *,
-        stride: int = 1,
+        stride: Size = 1,
         padding: Size = 0,
         groups: int = 1,
     ) -> list[nn.Module]:

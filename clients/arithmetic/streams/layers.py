@@ -51,12 +51,17 @@ class StochasticLayers:
         outputs: int,
         size: Size,
         *,
-        stride: int = 1,
+        stride: Size = 1,
         padding: Size = 0,
         groups: int = 1,
     ) -> list[nn.Module]:
         """A dense layer on square patches; raises ModelError for others, or groups of channels."""
-        if not isinstance(size, int) or not isinstance(padding, int) or groups > 1:
+        if (
+            not isinstance(size, int)
+            or not isinstance(stride, int)
+            or not isinstance(padding, int)
+            or groups > 1
+        ):
             raise _none("depthwise or oblong Conv2d")
         patches = Patches(size, stride, padding)
         return [patches, *self.linear(inputs * size * size, outputs), ToImage()]

@@ -86,6 +86,18 @@ def test_sizes_are_those_of_the_benchmark(name, form, parameters):
     assert sum(p.numel() for p in net.parameters()) == parameters
 
 
+def test_ds_cnn_sees_the_whole_spectrum_of_a_sound_and_knows_where_in_it():
+    form = Form((8000,), 4, "sound", (), 8000.0)
+    net = build(Model(name="ds-cnn"), form)
+    bands = torch.full((1, 40, 49), -1.0)
+    low, high = bands.clone(), bands.clone()
+    low[:, 12:16, 10:40], high[:, 24:28, 10:40] = 2.0, 2.0
+    assert (net(low) - net(high)).abs().max() > 0.02
+    (stem, *_) = (layer for layer in net if isinstance(layer, nn.Conv2d))
+    assert (stem.kernel_size, stem.stride) == ((16, 10), (8, 2))  # of 40 bands; (4, 10) of 10
+    assert stem(bands[:, None]).shape[2:] == (5, 24)
+
+
 def test_resnet8_is_its_definition():
     net = build(Model(name="resnet8"), FORMS["colour"])
     w = dict(net.named_parameters())

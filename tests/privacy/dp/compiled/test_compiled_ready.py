@@ -22,6 +22,10 @@ from privacy.errors import ModelError
 NUM = 24
 READY = {  # small: an image of bands and frames, a colour picture, windows, and what gives back
     "ds-cnn": (Model(name="ds-cnn", width=8, depth=2), Form((10, 25), 3)),
+    "ds-cnn of a sound": (
+        Model(name="ds-cnn", width=8, depth=2, front="none"),
+        Form((40, 25), 3, "sound"),
+    ),
     "resnet8": (Model(name="resnet8", width=4), Form((3, 10, 10), 3)),
     "mobilenet": (Model(name="mobilenet", width=2), Form((3, 32, 32), 3)),
     "cnn1d": (Model(name="cnn1d", width=8, kernel=5), Form((6, 24), 3, "window")),
