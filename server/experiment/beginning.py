@@ -27,7 +27,10 @@ def draft_schema(path: Path, target: str = "", person: str = "", pattern: str = 
         person = person or drafts.guess(names, drafts.PERSONS)
         lines = drafts.draft_table(path, target, person)
     elif kind == "arrays":
-        raise DataError(f"{path}: write its schema by hand: labels = [...], and [columns.all] low")
+        raise DataError(
+            f"{path}: write its schema by hand: labels = [...], and for "
+            "numbers [columns.all] with low = ... and high = ..., for all columns or channels"
+        )
     else:
         pattern = pattern or drafts.guess_pattern(path, ENDS[kind])
         lines = drafts.draft_files(path, ENDS[kind], pattern)
@@ -69,6 +72,11 @@ def begin(
     elif kind in ENDS and (pattern := drafts.guess_pattern(path, ENDS[kind])):
         data.append(f"data.pattern = {to_json(pattern)}  # what the names of files tell")
         person = person or "person"
+        if f"{{{person}}}" not in pattern:
+            raise SettingsError(
+                f"--person {person}: names of files tell {pattern}; use one of these, or leave it "
+                "out"
+            )
         data.append(f"data.person = {to_json(person)}  # whose a record is")
     if person:
         data.append('data.partition = "person"  # devices hold whole persons')

@@ -60,7 +60,10 @@ def _mapped(folder: Path) -> dict[str, NDArray]:
 def _records(path: Path, part: str, arrays: dict[str, NDArray], schema: Schema) -> Raw:
     x, y = arrays[f"{part}_x"], arrays[f"{part}_y"]
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
-        raise DataError(f"{path}: {part}_x {list(x.shape)} does not fit {part}_y {list(y.shape)}")
+        raise DataError(
+            f"{path}: {part}_x {list(x.shape)} does not fit {part}_y "
+            f"{list(y.shape)}; must be [N, ...] and [N]"
+        )
     targets = {"label": y.astype(str).astype(object) if y.dtype.kind in "iuUb" else y}
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         if x.ndim == 4 and x.shape[1] not in CHANNELS:

@@ -80,7 +80,9 @@ def _column(rows: Rows, name: str) -> Iterator[str]:
         if low >= 0 and high > 100 * max(float(np.median(values)), 1e-9):
             yield "# a long tail: log = true reads amounts by their size"
     elif len(told) <= MOST_DRAFTED:
-        yield f"values = {_listed(told)}  {LOOKED}"
+        if not told:
+            yield "# no value in any row: list those there may be, or take this column out"
+        yield f"values = {_listed(told or gone[:1])}  {LOOKED}"
     else:
         yield f"# {len(told)} different texts: a name or free text? take this column out, or list"
         yield f"values = {_listed(told[:3])}  {LOOKED}"
