@@ -112,7 +112,8 @@ def override(tables: Tables, assignments: Iterable[str]) -> tuple[Tables, dict[s
             table = table[section]
         table[name] = _read_value(text.strip())
         # A table in a section is one setting: it is read whole, or not at all.
-        origins[".".join(key.split(".")[:2])] = f"-s {assignment}"
+        shown = assignment if len(assignment) <= BRIEF else f"{assignment[:BRIEF]}..."
+        origins[".".join(key.split(".")[:2])] = f"-s {shown}"
     return merged, origins
 
 
@@ -206,6 +207,8 @@ def _explain(
         message = f"unknown value{suggest(str(error['input']), choices)}"
     if error["type"] in ("model_type", "dict_type"):
         message = "must be a table: { key = value, ... }"
+    elif error["type"] in ("tuple_type", "list_type"):
+        message = "must be a list: [value, ...]"
     elif isinstance(error["input"], dict):  # a rule over several keys of a section
         return f"{where}: [{'.'.join(location)}]: {message}" if location else f"{where}: {message}"
     value = repr(error["input"])

@@ -33,7 +33,10 @@ def draft_schema(
         targets, person = _columns(path, target, person, task)
         lines = drafts.draft_table(path, targets, person, task)
     elif kind == "arrays":
-        raise DataError(f"{path}: write its schema by hand: labels = [...], and [columns.all] low")
+        raise DataError(
+            f"{path}: write its schema by hand: labels = [...], and for "
+            "numbers [columns.all] with low = ... and high = ..., for all columns or channels"
+        )
     else:
         if not is_hub(path):
             pattern = pattern or drafts.guess_pattern(path, KINDS[kind])
@@ -105,6 +108,11 @@ def begin(
     elif kind in KINDS and not far and (pattern := drafts.guess_pattern(path, KINDS[kind])):
         data.append(f"data.pattern = {to_json(pattern)}  # what the names of files tell")
         person = person or "person"
+        if f"{{{person}}}" not in pattern:
+            raise SettingsError(
+                f"--person {person}: names of files tell {pattern}; use one of these, or leave it "
+                "out"
+            )
         data.append(f"data.person = {to_json(person)}  # whose a record is")
     if person:
         data.append('data.partition = "person"  # devices hold whole persons')

@@ -106,13 +106,21 @@ def _of_file(tables: Tables, path: Path) -> Tables:
         SettingsError: the schema is not there, or is none.
     """
     data = tables.get("data")
-    if not isinstance(data, dict) or not (there := data.get("path") or data.get("test_path")):
+    if not isinstance(data, dict):
         return tables
+    there = data.get("path") or data.get("test_path") or ""
     told, records = data.get("schema"), Path(str(there))
+    if not there and not told:
+        return tables
     beside = next((file for file in _schemas_of(records) if is_file(file)), None)
-    if "name" not in data and (told or beside or not records.is_dir()):
+    if there and "name" not in data and (told or beside or not records.is_dir()):
         data = data | {"name": "file"}
     if data.get("name") != "file":
+        if isinstance(told, str):  # a path, which is read of a file alone
+            raise SettingsError(
+                f"{path}: [data] schema = {told!r}: would change nothing: it needs [data] name = "
+                f"'file', with a path; set that, or leave it out"
+            )
         return tables | {"data": data}
     if isinstance(told, str):
         near = [Path(told).expanduser(), path.parent / told]

@@ -14,6 +14,7 @@ from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
 from clients.training.net import build
+from privacy.dp.ledger import Ledger, Spent
 from privacy.dp.training import require_private
 from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
@@ -52,13 +53,34 @@ def prepare(experiment: Experiment) -> Prepared:
             "[data] nominal_records: missing: no record to train on is here, so say of how many "
             "each device is told to be: -s data.nominal_records=500"
         )
+    given = experiment.budget.noise_multiplier is not None
     experiment = experiment.resolve()
+    if given:
+        _require_a_round(experiment)
     parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
     _require_held_out(experiment, parts)
     experiment = experiment.for_records(len(dataset.train_y), parts.largest)
     if experiment.data.partition == "nodes":
         experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
     return Prepared(experiment, dataset, parts, model)
+
+
+def _require_a_round(experiment: Experiment) -> None:
+    """Noise and an epsilon may both be given, and the epsilon is kept: has a round place in it?
+
+    Raises:
+        SettingsError: not one.
+    """
+    budget = experiment.budget
+    if budget.unit == "none" or budget.epsilon is None or budget.noise_multiplier is None:
+        return
+    steps = experiment.steps_per_round
+    first = Ledger([Spent(budget.noise_multiplier, experiment.sample_rate, steps)])
+    if (epsilon := experiment.epsilon_of(first)) > budget.epsilon:
+        raise SettingsError(
+            f"[budget] noise_multiplier = {budget.noise_multiplier:g}: a round would spend an "
+            f"epsilon of {epsilon:.4g}, over epsilon = {budget.epsilon:g}; leave one of both out"
+        )
 
 
 def _require_held_out(experiment: Experiment, parts: Partition) -> None:

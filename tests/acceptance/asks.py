@@ -78,8 +78,9 @@ def paths_there(told):
 
 
 def number(told):
+    """In the first line; tables may follow."""
     try:
-        float(told.strip().rstrip("%"))
+        float(told.strip().partition("\n")[0].rstrip("%"))
     except ValueError:
         return "no number"
     return ""

@@ -45,6 +45,7 @@ MEMORY_BYTES = 6 << 30  # of address space, above what a worker begins with
 CASES_OF_A_WORKER = 400
 STAY = (".lock", "log.txt", ".shadows", "/attack")  # a lock, a log, stages of an attack: whole
 UNCAUGHT = re.compile(r"^privet: [A-Za-z_]\w*\(.*\)$", re.MULTILINE | re.DOTALL)
+RAISED = re.compile(r"^privet: (?!.*\.py).*\b[A-Z]\w+(Error|Exception): .*", re.MULTILINE)
 WARNED = re.compile(r"^\S+\.py:\d+: \w*Warning: .*", re.MULTILINE)
 LOCATED = re.compile(
     r"(-s .*?|\S+\.toml|--over .*?|privet attack): .+"
@@ -100,6 +101,8 @@ def judge(ask, status, told, error, before, after):
         return "a traceback"
     if found := UNCAUGHT.search(error):
         return f"an exception: {found[0][:200]}"
+    if found := RAISED.search(error):  # save in a file of the user's own
+        return f"an exception in a line: {found[0][:200]}"
     if found := WARNED.search(error):
         return f"a warning: {found[0][:200]}"
     if parts := [path for path in after if path.endswith(".part")]:

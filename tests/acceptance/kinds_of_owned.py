@@ -136,8 +136,10 @@ def is_score(told):
     if lack := is_json(told):
         return lack
     facts = strict(told)
-    figures = {"accuracy": facts["accuracy"], **facts["figures"]}
-    for name, value in figures.items():
+    for name, figure in facts["figures"].items():
+        value = figure and figure["value"]
+        if value is not None and not (figure["low"] or value) <= value <= (figure["high"] or value):
+            return f"{name} {figure}"
         least = -float("inf") if name == "R2" else 0
         most = float("inf") if name in ("MAE", "RMSE") else 1
         if value is not None and not least <= value <= most:

@@ -27,6 +27,7 @@ class Cake(Section):
     oven: Oven = Oven()
     budget: Budget = Budget(epsilon=1.0)
     name: str = "plain"
+    layers: tuple[int, ...] = Field(default=(), strict=False)
 
 
 def line(tables: dict[str, Any], *assignments: str) -> str:
@@ -52,7 +53,7 @@ def test_parse_fills_defaults() -> None:
             "cake.toml: [oven] zzz: unknown key; known: heat, minutes, mode, door",
         ),
         ({"ovn": {}}, "cake.toml: ovn: unknown key; did you mean oven?"),
-        ({"zzz": {}}, "cake.toml: zzz: unknown key; known: oven, budget, name"),
+        ({"zzz": {}}, "cake.toml: zzz: unknown key; known: oven, budget, name, layers"),
         ({"oven": {"heat": "hot"}}, "cake.toml: [oven] heat = 'hot': input should be a valid"),
         ({"oven": {"minutes": 1.5}}, "cake.toml: [oven] minutes = 1.5: input should be a valid"),
         ({"oven": {"minutes": "3"}}, "cake.toml: [oven] minutes = '3': input should be a valid"),
@@ -69,6 +70,7 @@ def test_parse_fills_defaults() -> None:
             "cake.toml: [oven] mode = 'zzz': unknown value; known: fan, grill",
         ),
         ({"oven": 3}, "cake.toml: oven = 3: must be a table: { key = value, ... }"),
+        ({"layers": 3}, "cake.toml: layers = 3: must be a list: [value, ...]"),
         ({"budget": {}}, "cake.toml: [budget]: give epsilon, or noise_multiplier, or unit"),
     ],
 )

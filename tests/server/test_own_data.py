@@ -94,6 +94,20 @@ def test_new_writes_what_plan_and_run_take(here, path, options, privet):
     assert len(err.splitlines()) == 1
 
 
+def test_new_of_a_column_without_a_value_and_of_a_person_nobody_names(here, privet):
+    rows = ["a,b,label", *(f",{n},{n % 2}" for n in range(20))]
+    owned.write_table(here / "t.csv", rows)
+    status, _, err = privet("new", "t", "--data", "t.csv")
+    assert status == 0, err
+    status, _, err = privet("plan", "t.toml")
+    assert status == 0, err
+    owned.write_tree(here / "words", {f"no_p{n}_{n}.wav": owned.sound([5] * 99) for n in range(3)})
+    status, _, err = privet("new", "w", "--data", "words", "--person", "speaker")
+    assert status == 2
+    assert "--person speaker: names of files tell {label}_{person}_{index}.wav; use one" in err
+    assert not (here / "w.toml").exists()
+
+
 def test_check_tells_what_would_be_read_and_what_is_outside(here, privet):
     status, out, err = privet(
         "data", "check", "patients.csv", "--schema", "patients.schema.toml",

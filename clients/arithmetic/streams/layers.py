@@ -97,7 +97,7 @@ class StochasticLayers:
             if not isinstance(layer, PASSED):
                 raise ModelError(
                     f"[arithmetic] name = 'stochastic': no {type(layer).__name__} on streams; "
-                    "leave it out, as with [model] norm = 'none'"
+                    "leave it out, as with [model] norm = 'none', or use another arithmetic"
                 )
             if isinstance(layer, Patches) and layer.padding and counted:
                 raise ModelError(

@@ -38,7 +38,7 @@ def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
             )
         layers += [
             *arithmetic.conv1d(channels, wide, model.kernel, padding=padding),
-            norm(wide),
+            norm(wide, length, "cnn1d"),
             *arithmetic.activation(ACTIVATIONS[model.activation]),
         ]
         if length > 1:

@@ -63,6 +63,19 @@ def _instead(form: Form) -> str:
     return "tabular, linear or perceptron" if form.kind == "table" else "linear or perceptron"
 
 
-def norm(channels: int) -> nn.Module:
-    """Where the published nets have BatchNorm, which mixes records."""
-    return nn.GroupNorm(math.gcd(channels, MOST_GROUPS), channels)
+def norm(channels: int, numbers: int, name: str) -> nn.Module:
+    """Where the published nets have BatchNorm, which mixes records.
+
+    Args:
+        numbers: of each channel.
+
+    Raises:
+        ModelError: a group is of one number, whose norm is nothing, whatever it is.
+    """
+    groups = math.gcd(channels, MOST_GROUPS)
+    if channels // groups * numbers == 1:
+        raise ModelError(
+            f"[model] name = {name!r}: its norm of {channels} channels is left with one number a "
+            f"group; give larger records, or width = {2 * MOST_GROUPS}"
+        )
+    return nn.GroupNorm(groups, channels)

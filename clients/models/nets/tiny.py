@@ -4,6 +4,8 @@ After the reference models of MLPerf Tiny (Banbury et al., "MLPerf Tiny Benchmar
 Datasets and Benchmarks 2021), with GroupNorm in the place of BatchNorm, which mixes records.
 """
 
+import math
+
 from torch import nn
 
 from clients.layers import Residual
@@ -66,7 +68,7 @@ class _Chain:
     ) -> list[nn.Module]:
         """A convolution, a norm and an activation."""
         conv = self.conv(outputs, size, stride=stride, padding=padding, groups=groups)
-        return [*conv, norm(outputs), *self.active()]
+        return [*conv, norm(outputs, math.prod(self.sides), self.name), *self.active()]
 
     def separable(self, outputs: int, stride: int) -> list[nn.Module]:
         """A convolution of each channel, then one of all channels of each pixel."""
@@ -83,7 +85,7 @@ class _Chain:
         body = [
             *self.normed(outputs, 3, stride=stride, padding=1),
             *self.conv(outputs, 3, padding=1),
-            norm(outputs),
+            norm(outputs, math.prod(self.sides), self.name),
         ]
         return [Residual(nn.Sequential(*body), shortcut), *self.active()]
 

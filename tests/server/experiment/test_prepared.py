@@ -44,6 +44,14 @@ REFUSED = {
         ["federation.client_evaluation=true", "data.limit=8"],
         "no client keeps a record aside at .data. held_out = 0.1; give a larger",
     ),
+    "noise that is over the budget at once": (
+        ["budget.noise_multiplier=0.3"],
+        "noise_multiplier = 0.3: a round would spend an epsilon of .*, over epsilon = 8;",
+    ),
+    "a schema for no file": (
+        ["data.name=digits", "data.schema=s.toml"],
+        "schema = 's.toml': would change nothing: it needs",
+    ),
     "no records": (
         ["data.limit=2", "data.partition=shards", "data.shards=9", "seed=3"],
         "client . has no record to train on, of 0; ask for fewer clients, fewer shards",

@@ -174,3 +174,12 @@ def test_a_layer_that_an_arithmetic_lacks_is_named(net, name, layer):
         ModelError, match=rf"\[arithmetic\] name = '{name}': .*no {layer}|no .*{layer}"
     ):
         build(Model(name=net), form, Arithmetic(name=name))
+
+
+@pytest.mark.parametrize("name", ["cnn1d", "ds-cnn"])
+def test_a_norm_of_one_number_is_refused(name):
+    """Whatever the number, its norm is nothing, and a batch of one record fails in training."""
+    form = Form((1, 4), 3, "window") if name == "cnn1d" else Form((2, 2), 3)
+    with pytest.raises(ModelError, match=r"left with one number a group; give .* width = 16"):
+        build(Model(name=name, width=4, kernel=3), form)
+    build(Model(name=name, width=16, kernel=3), form)
