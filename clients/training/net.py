@@ -60,10 +60,8 @@ def _built(model: Model, form: Form, layers: Layers) -> nn.Module:
     net = architecture_of(model).build(model, form, layers)
     if is_own(model.name):
         net = without_batch_norm(net)
-    net = adapt(net, model.adapt)
-    if is_own(model.name):
         require_fit(net, model, form)
-    return net
+    return adapt(net, model.adapt)
 
 
 def frozen(model: Model, form: Form, arithmetic: Arithmetic) -> frozenset[str]:

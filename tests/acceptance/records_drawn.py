@@ -80,7 +80,7 @@ def arrays(rng):
             found[name] = found[name].reshape(-1)
         elif kind == "beyond":
             found[name] = found[name].astype("u1") | 128
-        elif kind == "short":
+        elif kind == "short" and found[name].ndim:
             found[name] = found[name][1:]
         else:
             found[name] = np.uint8(3)

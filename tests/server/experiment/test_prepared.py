@@ -36,6 +36,10 @@ REFUSED = {
         ["model.name=net.py:Net", "model.options={width = 0}"],
         "holds no number; mend it, or .model.options.",
     ),
+    "a layer of nothing, adapted": (
+        ["model.name=net.py:Net", "model.options={width = 0}", "model.adapt=lora:2"],
+        "holds no number; mend it, or .model.options.",
+    ),
     "nothing to evaluate on": (
         ["federation.client_evaluation=true", "data.held_out=0.0"],
         "client_evaluation = true: no client keeps a record aside at .data. held_out = 0;",
