@@ -19,13 +19,11 @@ from server.commands import (
     cost,
     data,
     deploy,
-    evaluate,
-    infer,
     report,
     runs,
-    serve,
     sweep,
 )
+from server.commands.trained import evaluate, infer, serve
 
 app = typer.Typer(
     name="privet",

@@ -7,12 +7,10 @@ beginning  new, plan
 attack     attack
 audit      audit
 cost       cost
-evaluate   evaluate
-infer      infer
-serve      serve
 sweep      sweep
 report     report
 data       data
 deploy     link, node, keys
+trained/   evaluate, infer, serve
 options    what several of them take
 """

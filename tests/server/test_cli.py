@@ -78,7 +78,7 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
         (["data", "fetch", "imagenet"], "not a data set to fetch"),
         (["run", "tiny", "-s", "federation.engine=superlink"], "needs address"),
         (["run", "tiny", "-s", "seed=" + "1" * 5000], "a valid integer"),
-        (["run", "tiny", "-s", "model.hidden=" + "[" * 5000], "input should be a valid tuple"),
+        (["run", "tiny", "-s", "model.hidden=" + "[" * 5000], "must be a list: [value, ...]"),
         (["run", "ti\nny"], "has a line break"),
         (["keys", "new", "k", "--host", "ü"], "not the name or address of a machine"),
         (["keys", "new", "k", "--host", ""], "not the name or address of a machine"),

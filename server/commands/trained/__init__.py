@@ -1,0 +1,6 @@
+"""Commands that use a trained run.
+
+evaluate  figures on the test set
+infer     encrypted inference, here or at a service
+serve     the inference service
+"""
