@@ -181,3 +181,14 @@ def test_cropped_images_are_the_inner_ones_of_the_same_records():
     assert torch.equal(inputs, torch.from_numpy(cut.test_x[:3]).float() / whole.scale)
     with pytest.raises(DataError, match="leaves nothing of 8x8"):
         load(Data(crop=4))
+
+
+@pytest.mark.parametrize(("classes", "first"), [(0, "T-shirt"), (12, "0")])
+def test_classes_are_called_as_their_authors_do(monkeypatch, classes, first):
+    arrays = room.read_digits()
+    monkeypatch.setitem(room.CONTENT_SHA256, "fashion-mnist", room.digest(arrays))
+    monkeypatch.setattr(room, "_read_cache", lambda name: arrays)
+    room._load.cache_clear()
+    dataset = load(Data(name="fashion-mnist", classes=classes))
+    assert (dataset.names or "0")[0] == first
+    room._load.cache_clear()
