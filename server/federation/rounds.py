@@ -41,6 +41,8 @@ from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
 from server.run.rounds import ClientRecord, Observe, RoundRecord
+from server.run.spikes import NAME as SPIKES
+from server.run.spikes import spikes_of
 
 log = logging.getLogger("privet")
 
@@ -167,6 +169,8 @@ class _Rounds:
             if last and score.answers:
                 data = experiment.data
                 self.run.keep(NAME, merit_of(score.answers, load(data), data, number))
+                if found := spikes_of(experiment, self.weights):
+                    self.run.keep(SPIKES, found)
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started

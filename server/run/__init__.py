@@ -6,6 +6,7 @@ rounds        one record a round
 figures       of merit, by task
 resampling    how far a figure would move on other test records
 merit         what the last model reaches on the test set, by class
+spikes        of neurons that fire: early answers, dead layers
 logs          log lines off the terminal
 divergence    training that left the numbers
 draws         secure noise that was drawn, and what of it was lost

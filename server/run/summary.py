@@ -22,6 +22,7 @@ from server.experiment.promise import (
 from server.run.directory import Run
 from server.run.divergence import diverged_in, remedy
 from server.run.rounds import RoundRecord, ledgers_after
+from server.run.spikes import dead_or_loud
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
         *((told + remedy(experiment),) if diverged else ()),
         *large_delta(experiment, _num_protected(run)),
         *filter(None, [covered_by(experiment, known), data.get("labels")]),
+        *dead_or_loud(run),
     )
 
 

@@ -60,4 +60,6 @@ def why_no_gradient(experiment: Experiment) -> str | None:
         return "the model reads fixed features, through which no gradient reaches the record"
     if experiment.arithmetic.name == "stochastic":
         return "the model reads streams of bits, through which no gradient reaches the record"
+    if experiment.arithmetic.name == "spiking" and experiment.arithmetic.coding != "current":
+        return "the model reads spikes, through which no gradient reaches the record"
     return None

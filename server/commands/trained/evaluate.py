@@ -30,6 +30,7 @@ def evaluate(
     from server.experiment.experiment import Experiment
     from server.experiment.idle import require_effect
     from server.run.merit import NAME, merit_of
+    from server.run.spikes import spikes_of
 
     found = open_run(run, runs, trust)
     tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])
@@ -47,7 +48,8 @@ def evaluate(
             f"{found.path}: no round is done: nothing is trained; go on with: privet resume "
             f"{found.path.name}"
         )
-    score = test_evaluator(experiment)(found.weights(last))
+    weights = found.weights(last)
+    score = test_evaluator(experiment)(weights)
     if score.answers is None:
         raise DataError(f"{found.path}: its data have no test set to evaluate on")
     merit = merit_of(score.answers, load(experiment.data), experiment.data, last)
@@ -56,8 +58,14 @@ def evaluate(
             found.keep(NAME, merit)
         except (OSError, RunError) as error:
             err.print(f"{NAME} is not kept: {error}", highlight=False)
+    fired = spikes_of(experiment, weights)
     if as_json:
-        facts = {"run": str(found.path), "loss": score.loss, "accuracy": score.accuracy}
+        facts: dict[str, Any] = {
+            "run": str(found.path),
+            "loss": score.loss,
+            "accuracy": score.accuracy,
+        }
+        facts |= {"spiking": fired} if fired else {}
         print(to_json(facts | merit | {"arithmetic": experiment.arithmetic.model_dump()}, indent=1))
         return
     if score.accuracy is not None:
@@ -65,6 +73,10 @@ def evaluate(
     out.print(figure_table(merit))
     if merit["classes"]:
         out.print(class_table(merit))
+    if fired:
+        out.print(early_table(fired), layer_table(fired))
+        for warning in fired["warnings"]:
+            err.print(warning, highlight=False)
 
 
 def figure_table(merit: dict[str, Any]) -> "Table":
@@ -97,6 +109,28 @@ def class_table(merit: dict[str, Any]) -> "Table":
     for i in order:
         told = (_interval(rows[i].get(name)) for name in figures)
         table.add_row(names[i], f"{rows[i]['records']:,}", *told)
+    return table
+
+
+def early_table(fired: dict[str, Any]) -> "Table":
+    """What a spiking net would answer earlier: a line for each time step."""
+    from server.console import Columns
+
+    table = Columns("time steps", "accuracy", "loss", "spikes", title="Early answers, a record")
+    for row in fired["early"]:
+        right = "-" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        table.add_row(str(row["time_steps"]), right, f"{row['loss']:.4g}", f"{row['spikes']:,.1f}")
+    return table
+
+
+def layer_table(fired: dict[str, Any]) -> "Table":
+    """How often the neurons of each layer fire."""
+    from server.console import Columns
+
+    table = Columns("layer", "neurons", "rate", "silent", "fire always", title="Spikes in a step")
+    for row in fired["layers"]:
+        shares = (f"{row[key]:.1%}" for key in ("rate", "silent", "always"))
+        table.add_row(row["layer"], f"{row['neurons']:,}", *shares)
     return table
 
 
