@@ -22,6 +22,7 @@ from server.commands import (
     report,
     runs,
     sweep,
+    watch,
 )
 from server.commands.trained import evaluate, infer, serve
 
@@ -51,6 +52,7 @@ app.command()(infer.infer)
 app.command()(serve.serve)
 app.command()(report.report)
 app.command()(sweep.sweep)
+app.command()(watch.watch)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)
