@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,15 @@ from privacy.errors import RunError
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{one}{i}" for one in ("COM", "LPT") for i in range(10))}
 MOST_NAME_BYTES = 120  # a file system takes 255, and ours have times and endings besides
+
+
+def cache_folder() -> Path:
+    """`$PRIVET_DATA`, or a folder in the platform's cache: for what is fetched, and own keys."""
+    if chosen := os.environ.get("PRIVET_DATA"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "privet"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privet"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Each room sees only those below it:
 cli           `privet`: exit status and error lines
 commands/     its commands
 report/       runs -> one page
+watch/        runs as they go, on a page
 sweep/        many experiments, one table
 adversary/    a finished run before the adversary and the auditor
 cost/         what a run costs on a chip

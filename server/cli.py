@@ -22,6 +22,7 @@ from server.commands import (
     report,
     runs,
     sweep,
+    watch,
 )
 from server.commands.trained import evaluate, infer, serve, statement
 
@@ -52,6 +53,7 @@ app.command()(serve.serve)
 app.command()(report.report)
 app.command()(statement.statement)
 app.command()(sweep.sweep)
+app.command()(watch.watch)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)

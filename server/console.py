@@ -6,7 +6,7 @@ Whatever is printed is text, and brackets in it are brackets: styles are given a
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleDimensions
 from rich.progress import (
@@ -18,8 +18,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from server.run.directory import Run
-from server.run.rounds import Observe, RoundRecord
+if TYPE_CHECKING:  # they load torch, which a line on a terminal has no need of
+    from server.run.directory import Run
+    from server.run.rounds import Observe, RoundRecord
 
 ENDLESS = 1 << 14  # columns of what is no terminal: there, nothing is cut or broken
 
@@ -47,11 +48,11 @@ class Columns(Table):
 
 err = Screen(stderr=True)
 out = Screen()
-_watcher: ContextVar[Observe | None] = ContextVar("watcher", default=None)
+_watcher: "ContextVar[Observe | None]" = ContextVar("watcher", default=None)
 
 
 @contextmanager
-def watched_by(observe: Observe) -> Iterator[None]:
+def watched_by(observe: "Observe") -> Iterator[None]:
     """Within, `observer` draws nothing: rounds are told to `observe`, who has a picture already."""
     token = _watcher.set(observe)
     try:
@@ -61,7 +62,7 @@ def watched_by(observe: Observe) -> Iterator[None]:
 
 
 @contextmanager
-def observer(run: Run) -> Iterator[Observe]:
+def observer(run: "Run") -> "Iterator[Observe]":
     """A progress bar with accuracy, epsilon spent and time left; nothing where no one looks."""
     if observe := _watcher.get():
         yield observe
@@ -82,7 +83,7 @@ def observer(run: Run) -> Iterator[Observe]:
         task = progress.add_task(run.experiment.title, total=total, reached="")
         progress.update(task, completed=len(run.rounds))
 
-        def observe(record: RoundRecord) -> None:
+        def observe(record: "RoundRecord") -> None:
             parts = []
             if record.accuracy is not None:
                 parts.append(f"accuracy {record.accuracy:.2%}")

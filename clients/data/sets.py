@@ -1,8 +1,6 @@
 """[data]: data sets, checked by SHA-256 and cached outside the repository."""
 
 import hashlib
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +15,7 @@ from clients.data.files import load_file
 from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
 from clients.data.settings import Data
 from privacy.errors import DataError
+from privacy.files import cache_folder as cache_folder
 from privacy.files import write_atomically
 from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign
 
@@ -35,15 +34,6 @@ FASHION = (
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-def cache_folder() -> Path:
-    """`$PRIVET_DATA`, or a folder in the platform's cache."""
-    if chosen := os.environ.get("PRIVET_DATA"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "privet"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privet"
 
 
 def fetch(name: str, source: str = "") -> Path:

@@ -9,6 +9,7 @@ audit      audit
 cost       cost
 sweep      sweep
 report     report
+watch      watch
 data       data
 deploy     link, node, keys
 trained/   evaluate, infer, serve, statement

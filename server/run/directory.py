@@ -42,6 +42,7 @@ from server.experiment.experiment import Experiment
 from server.run import origin
 from server.run.environment import describe
 from server.run.names import age, names_of, settle
+from server.run.names import runs_folder as runs_folder
 from server.run.rounds import RoundRecord, ledgers_after
 
 Weights = dict[str, NDArray]
@@ -304,11 +305,6 @@ class Run:
     def _write(self, name: str, content: bytes) -> None:
         with write_atomically(self.path / name) as file:
             file.write(content)
-
-
-def runs_folder(chosen: Path | None = None) -> Path:
-    """`--runs`, else `$PRIVET_RUNS`, else ./runs."""
-    return chosen or Path(os.environ.get("PRIVET_RUNS") or "runs")
 
 
 def list_runs(runs: Path) -> list[Run]:

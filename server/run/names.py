@@ -1,6 +1,7 @@
 """Names of runs: what may be one, which is free, and which run is older."""
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,6 +13,11 @@ from privacy.files import require_name
 
 TAKEN = ("latest",)  # what commands call the newest run
 OTHER_SUFFIX = ".sweep"  # the folder of a sweep, beside the runs
+
+
+def runs_folder(chosen: Path | None = None) -> Path:
+    """`--runs`, else `$PRIVET_RUNS`, else ./runs."""
+    return chosen or Path(os.environ.get("PRIVET_RUNS") or "runs")
 
 
 def names_of(title: str, name: str = "") -> Iterator[str]:

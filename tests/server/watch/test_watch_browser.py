@@ -1,0 +1,173 @@
+"""The live page in a real browser: readable, told as runs grow, back after a restart."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from watched import ROUNDS, begin, grow, sweep_of
+
+from server.run.directory import Run
+from server.watch.rows import id_of
+
+CHROMIUM = Path(os.environ.get("PRIVET_CHROMIUM", "/usr/bin/chromium"))
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+PATIENCE_MS = 60_000
+HOSTILE = "<img src=x onerror='window.hit=1'><script>window.hit=1<"
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
+
+# Boxes of text that stand alone, in the page's own pixels, and the sizes of all text.
+TEXT = """() => {
+  const boxes = [], small = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode, parent = node.parentElement;
+    if (!node.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(parent.tagName)) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const rects = [...range.getClientRects()].filter(r => r.width > 1 && r.height > 1);
+    if (!rects.length || parent.checkVisibility?.() === false) continue;
+    if (parseFloat(getComputedStyle(parent).fontSize) < 12) small.push(node.data);
+    for (const r of rects) boxes.push([node.data.slice(0, 40), r.left, r.top, r.right, r.bottom]);
+  }
+  const over = [];
+  for (let i = 0; i < boxes.length; i++) for (let k = i + 1; k < boxes.length; k++) {
+    const [a, al, at, ar, ab] = boxes[i], [b, bl, bt, br, bb] = boxes[k];
+    if (Math.min(ar, br) - Math.max(al, bl) > 1 && Math.min(ab, bb) - Math.max(at, bt) > 3) over.push([a, b]);
+  }
+  return {over, small, wide: document.documentElement.scrollWidth, words: boxes.length};
+}"""  # noqa: E501
+
+
+OPEN = "document.querySelectorAll('.who button[aria-expanded=false]').forEach(b => b.click())"
+DRAWN = """() => [...document.querySelectorAll('figure svg')].every(
+    svg => svg.viewBox.baseVal.width === svg.clientWidth && svg.querySelector('text'))"""
+
+
+class Watched:
+    """`privet watch` of a folder, as a process of its own, on a port that it keeps."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, "0"
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "server", "watch", str(self.folder), "--port", self.port]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        self.port = self.url.partition("/?")[0].rpartition(":")[2]
+
+    def stop(self, sign):
+        self.process.send_signal(sign)
+        self.process.stdout.close()
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=PATIENCE_MS
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("browsed")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PRIVET_DATA", str(runs.parent / "data"))
+        hostile = begin(runs, "hostile")
+        grow(hostile, 2)
+        told = hostile.path / "rounds.jsonl"
+        told.write_text(told.read_text().replace("out of memory", HOSTILE))
+        settings = hostile.path / "experiment.toml"
+        renamed = settings.read_text().replace('"tiny"', json.dumps(HOSTILE))
+        settings.write_text(renamed)
+        hostile.path.rename(runs / HOSTILE.replace("/", "|"))
+        going = begin(runs, "going")
+        grow(going, 2)
+        sweep_of(runs, ["going"], failed=HOSTILE)
+        (runs / "report.html").write_text("<script>document.title = 'ran'</script>")
+        process = Watched(runs)
+        yield process
+        process.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def page(browser, watched):
+    """One page that the tests look at one after another, and all that it said and asked for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    opened.said, opened.asked = [], []
+    opened.on("console", lambda message: opened.said.append(message.text))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.on("request", lambda request: opened.asked.append(request.url))
+    opened.goto(watched.url)
+    opened.wait_for_selector("#runs .charts svg path")
+    yield opened
+    context.close()
+
+
+def test_it_is_readable_at_any_width_in_light_and_in_dark(page):
+    page.evaluate(OPEN)
+    page.wait_for_selector("#sweeps .cells .wrong")
+    page.wait_for_function("document.querySelectorAll('#runs .failed').length == 2")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for width, scheme in ((390, "dark"), (800, "light"), (1280, "dark")):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(DRAWN)
+        told = page.evaluate(TEXT)
+        assert told["over"] == [], width
+        assert told["small"] == [], width
+        assert told["wide"] <= width
+        assert told["words"] > 60
+        only = {"runOnly": ["color-contrast"]} if width > 390 else {}
+        found = axe.run(page, None, only).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == [], (width, scheme)
+
+
+def test_text_of_a_run_runs_nothing_and_only_the_watcher_is_asked(page, watched):
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.images.length") == 0
+    assert page.said == []
+    home = f"http://127.0.0.1:{watched.port}/"
+    assert all(url.startswith(home) or url == "data:," for url in page.asked)
+    assert "token" not in page.url
+    with page.context.expect_page() as shown:
+        page.click("#reports a")
+    shown.value.wait_for_function("document.title == 'ran'")
+    assert shown.value.evaluate("origin") == "null"
+    shown.value.close()
+
+
+def test_a_run_that_grows_shows_and_a_restart_is_survived(page, watched):
+    page.evaluate("window.mark = 1")
+    going = Run.open(watched.folder / "going")
+    row = page.locator(f"#runs li[id='{id_of('going')}']")
+    with going.locked():
+        grow(going, 1)
+        row.get_by_text(f"3 of {ROUNDS} rounds").wait_for()
+        row.get_by_text("65.00 % in round 3").wait_for()  # its curve, too
+        assert row.locator(".about b").text_content() == "running"
+        assert watched.stop(signal.SIGKILL) == -signal.SIGKILL
+        page.wait_for_selector("#link.lost")
+        grow(going, ROUNDS - 3)
+        before = watched.url
+        watched.start()
+        assert watched.url == before
+        row.get_by_text(f"{ROUNDS} of {ROUNDS} rounds").wait_for()
+    page.wait_for_selector("#link.live")
+    row.get_by_text(f"in round {ROUNDS}").first.wait_for()
+    assert row.locator(".about b").text_content() == "finished"
+    assert page.evaluate("window.mark") == 1
+    assert watched.stop(signal.SIGINT) == 0
+    watched.start()
