@@ -19,6 +19,7 @@ from server.commands import (
     cost,
     data,
     deploy,
+    invert,
     report,
     runs,
     sweep,
@@ -51,6 +52,7 @@ app.command()(infer.infer)
 app.command()(serve.serve)
 app.command()(report.report)
 app.command()(sweep.sweep)
+app.command()(invert.invert)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)

@@ -10,6 +10,7 @@ cost       cost
 sweep      sweep
 report     report
 data       data
+invert     invert
 deploy     link, node, keys
 trained/   evaluate, infer, serve
 options    what several of them take
