@@ -19,6 +19,7 @@ from server.commands import (
     cost,
     data,
     deploy,
+    invert,
     report,
     runs,
     sweep,
@@ -54,6 +55,7 @@ app.command()(report.report)
 app.command()(statement.statement)
 app.command()(sweep.sweep)
 app.command()(watch.watch)
+app.command()(invert.invert)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)
 app.command()(deploy.node)

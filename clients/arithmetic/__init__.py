@@ -13,6 +13,7 @@ rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
 spiking/      neurons that leak and fire, over time
+pbits/        invertible logic
 dice          random draws, by step and by record
 faults        bits that flip
 export        a binarized net, for boolean FHE

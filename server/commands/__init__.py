@@ -11,6 +11,7 @@ sweep      sweep
 report     report
 watch      watch
 data       data
+invert     invert
 deploy     link, node, keys
 trained/   evaluate, infer, serve, statement
 options    what several of them take

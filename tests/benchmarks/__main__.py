@@ -17,6 +17,7 @@ BENCHMARKS = (
     "extraction",
     "engines",
     "aggregation",
+    "spikes",
 )
 
 if __name__ == "__main__":
