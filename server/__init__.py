@@ -4,6 +4,7 @@ Each room sees only those below it:
 
 cli           `privet`: exit status and error lines
 commands/     its commands
+export/       a run's model, as others read it
 report/       runs -> one page
 watch/        runs as they go, on a page
 sweep/        many experiments, one table

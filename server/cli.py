@@ -25,7 +25,7 @@ from server.commands import (
     sweep,
     watch,
 )
-from server.commands.trained import evaluate, infer, serve, statement
+from server.commands.trained import evaluate, export, infer, serve, statement
 
 app = typer.Typer(
     name="privet",
@@ -53,6 +53,7 @@ app.command()(infer.infer)
 app.command()(serve.serve)
 app.command()(report.report)
 app.command()(statement.statement)
+app.command()(export.export)
 app.command()(sweep.sweep)
 app.command()(watch.watch)
 app.command()(invert.invert)

@@ -8,8 +8,13 @@ keys          are there 256 bits behind it?
 entropy       the auditor in the operating system's place
 sensitivity   what one record can move, wherever it stands
 sampling      are batches drawn as is charged?
+steps/        all of it for a training step that is not ours
 planted       canaries through the shipped step, from the model's worst start
 canaries      lower bounds of epsilon from what they showed
 tradeoff      how little noise there must be, for an adversary to err so seldom
 verdict       all tests together
 """
+
+from attacks.audit.steps import Claims, Found, audit_step
+
+__all__ = ["Claims", "Found", "audit_step"]

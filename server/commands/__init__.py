@@ -13,6 +13,6 @@ watch      watch
 data       data
 invert     invert
 deploy     link, node, keys
-trained/   evaluate, infer, serve, statement
+trained/   evaluate, export, infer, serve, statement
 options    what several of them take
 """

@@ -1,14 +1,32 @@
 """`privet audit`: does the mechanism do what it claims?"""
 
+from typing import Annotated
+
 import typer
 from rich.text import Text
 
 from privacy.documents import to_json
 from server.commands.options import AsJson, RunName, Runs, Trust
 
+STATES = {"passed": "green", "FAILED": "red"}
 
-def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust = False) -> None:
-    """Audit the DP of a run, or of an experiment, by its own code; exit status 1 if it fails."""
+
+def audit(
+    run: RunName,
+    step: Annotated[
+        str, typer.Argument(help="After the word step: FILE:FUNCTION, a training step of your own")
+    ] = "",
+    as_json: AsJson = False,
+    runs: Runs = None,
+    trust: Trust = False,
+) -> None:
+    """Audit the DP of a run, of an experiment, or (step FILE:FUNCTION) of any training step.
+
+    Exit status 1 if it fails.
+    """
+    if step:
+        _audit_step(run, step, as_json)
+        return
     from server.adversary.auditing import audit_of, subject
     from server.console import Columns, out
     from server.experiment.promise import BY_CHANCE, caveat_of
@@ -51,4 +69,34 @@ def audit(run: RunName, as_json: AsJson = False, runs: Runs = None, trust: Trust
             if not check.passed:
                 out.print(Text.assemble((check.name, "red"), f": usually {check.meaning}"))
     if not done.passed:
+        raise typer.Exit(1)
+
+
+def _audit_step(word: str, named: str, as_json: bool) -> None:
+    """A training step that is not privet's."""
+    from attacks.audit.steps import audit_step
+    from privacy.errors import SettingsError
+    from server.adversary.strangers import load_step
+    from server.console import Columns, out
+
+    if word != "step":
+        raise SettingsError(f"{named}: one run at a time, or: privet audit step FILE:FUNCTION")
+    found = audit_step(*load_step(named))
+    if as_json:
+        print(to_json(found.to_dict(), indent=1))
+    else:
+        table = Columns("check", "", "measured", "should be")
+        for check in found.checks:
+            state = Text(check.state, STATES.get(check.state, "yellow"))
+            table.add_row(check.name, state, check.measured, check.expected)
+        out.print(table)
+        table = Columns("lower bound", "epsilon", "assumes")
+        for bound in found.bounds:
+            table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
+        table.add_row("claimed", f"{found.epsilon:.2f}", f"{found.unit}, {found.neighbours}")
+        out.print(table)
+        for check in found.checks:
+            if check.state == "FAILED":
+                out.print(Text.assemble((check.name, "red"), f": usually {check.meaning}"))
+    if not found.passed:
         raise typer.Exit(1)

@@ -14,7 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TOGETHER = ("image", "accuracy", "records_real", "fuzz")  # two at a time: they time nothing
+TOGETHER = (
+    "image",
+    "accuracy",
+    "records_real",
+    "fuzz",
+    "strangers",
+)  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)
 

@@ -1,6 +1,7 @@
 """Commands that use a trained run.
 
 evaluate   figures on the test set
+export     the model in forms that others read
 infer      encrypted inference, here or at a service
 serve      the inference service
 statement  what it promises, and the evidence

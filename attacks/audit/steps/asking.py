@@ -1,0 +1,116 @@
+"""A stranger's function, asked: how loud its noise is, and how far a record moves its release.
+
+What is released has a unit of its own (a learning rate, a batch size), which nobody need know: all
+movements are measured in deviations of the noise, coordinate by coordinate. Of a Gaussian mechanism
+that is all that counts: a record may move it by at most 1 / noise multiplier of them.
+
+Shapes: R runs, P numbers of a release.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.audit.steps.claims import Claims, Make, options_of
+from privacy.errors import SettingsError
+
+RUNS = 40  # in which noise is heard
+ATOM = 1e-9  # of the loudest numbers: quieter ones have no noise
+
+
+class Stopped(Exception):
+    """A stranger's function raised an error."""
+
+
+class Asked:
+    """The function, and what it answered.
+
+    Args:
+        make: see `attacks.audit.steps.claims.Make`.
+        seed: of the first question; no two questions have the same.
+    """
+
+    def __init__(self, make: Make, claims: Claims, seed: int = 0) -> None:
+        self.make, self.claims = make, claims
+        self.options = options_of(make)
+        self._seed = 1000 * seed
+        self.calls = 0
+
+    def release(
+        self, records: NDArray, labels: NDArray, *, seed: int | None = None, **options: float
+    ) -> NDArray[np.float64]:
+        """All that one training releases, in one row [P]; with options that it takes.
+
+        A release that was divided is told as a sum over its records.
+
+        Raises:
+            Stopped: the function raised an error.
+            SettingsError: it answers with something else than arrays by name.
+        """
+        self.calls += 1
+        self._seed += 1
+        chosen = {key: value for key, value in options.items() if key in self.options}
+        try:
+            told = self.make(records, labels, self._seed if seed is None else seed, **chosen)
+        except Exception as error:  # of code that is not ours, whatever it is
+            raise Stopped(f"the function stopped: {type(error).__name__}: {error}") from error
+        try:
+            parts = [np.asarray(told[name], np.float64).ravel() for name in sorted(told)]
+            row = np.concatenate(parts)
+        except (TypeError, ValueError, KeyError) as error:
+            raise SettingsError(
+                f"the function must return arrays by name, of numbers: {error}"
+            ) from None
+        self._sizes = [len(part) for part in parts]
+        rate = self.claims.sample_rate if "sample_rate" in self.options else 1.0
+        rate = float(chosen.get("sample_rate", 1.0 if rate is None else rate))
+        divisor = {"batch": rate * len(records), "records": len(records), "nothing": 1}
+        return row * divisor[self.claims.divided]
+
+    def one_step(self, records: NDArray, labels: NDArray, **options: float) -> NDArray[np.float64]:
+        """One step in which everyone takes part."""
+        turned: dict[str, Any] = {"steps": 1, "sample_rate": 1.0} | options
+        return self.release(records, labels, **turned)
+
+    def silent(self, records: NDArray, labels: NDArray, **options: float) -> NDArray[np.float64]:
+        """The same without noise."""
+        return self.one_step(records, labels, **{"noise_multiplier": 0.0} | options)
+
+    @cached_property
+    def heard(self) -> NDArray[np.float64]:
+        """Noise of one step on all records in several runs, about its mean [R, P]."""
+        x, y = self.claims.records, self.claims.labels
+        if "sample_rate" not in self.options:  # or who was drawn would be heard too
+            x, y = np.zeros_like(x[:1]), y[:1]
+        rows = np.stack([self.one_step(x, y) for _ in range(RUNS)])
+        return rows - rows.mean(0)
+
+    @cached_property
+    def deviation(self) -> NDArray[np.float64]:
+        """Of the noise in each number [P]: the same in each array of the release."""
+        squares = (self.heard**2).sum(0) / (RUNS - 1)
+        ends = np.cumsum(self._sizes)[:-1]
+        pooled = [np.full(len(part), part.mean() ** 0.5) for part in np.split(squares, ends)]
+        return np.concatenate(pooled)
+
+    @property
+    def slack(self) -> float:
+        """How far a measured deviation may be from the true one, all but certainly (1 in 10^4)."""
+        degrees = max(1, (RUNS - 1) * int(self.loud.sum()))
+        return 4.0 / (2 * degrees) ** 0.5
+
+    @property
+    def loud(self) -> NDArray[np.bool_]:
+        """Where there is noise at all [P]."""
+        return self.deviation > ATOM * max(float(self.deviation.max()), 1e-300)
+
+    def moved(self, difference: NDArray[np.float64]) -> float:
+        """How far, in deviations of the noise; infinite where there is none, or no number."""
+        if not np.isfinite(difference).all():
+            return float("inf")
+        quiet = difference[~self.loud]
+        if quiet.size and np.abs(quiet).max() > ATOM * max(1.0, np.abs(difference).max()):
+            return float("inf")
+        return float(np.linalg.norm(difference[self.loud] / self.deviation[self.loud]))

@@ -1,0 +1,27 @@
+"""A trained model in forms that others read, each held against the run's own answers before it is
+written.
+
+A new form is a function `(run, path) -> what was written` and a line in `TARGETS`, with the ending
+of its default name.
+
+parts    layers of torch alone, which a file that runs without privet is made of
+plain    a model of such layers
+answers  the run's model, some records for it, and what it says of them
+onnx     as ONNX, asked by onnxruntime
+torch    a Python file and safetensors
+card     a Hugging Face model card, with the facts of the statement
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from server.export.card import to_card
+from server.export.onnx import to_onnx
+from server.export.torch import to_torch
+from server.run.directory import Run
+
+TARGETS: dict[str, tuple[Callable[[Run, Path], list[str]], str]] = {
+    "onnx": (to_onnx, ".onnx"),
+    "torch": (to_torch, "-torch"),
+    "card": (to_card, "-card.md"),
+}

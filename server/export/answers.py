@@ -1,0 +1,92 @@
+"""The run's model with its last weights, some records for it, and what it says of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clients.data.sets import load
+from clients.models import form_behind, name_front
+from clients.training.net import Net, build, fill
+from clients.training.records import records
+from privacy.errors import RunError
+from server.experiment.experiment import Experiment
+from server.run.directory import Run
+
+ASKED = 256  # records
+FAR = 1e-4  # that an export may be from the run's own answers, as a share of the largest of them
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an export is held against.
+
+    Attributes:
+        net: the run's model, in evaluation.
+        x: what it reads [N, ...]: test records where there are some, then random numbers.
+        outputs: what it says of them [N, K].
+        front: the fixed transform that stands before it; `none` if it reads records.
+    """
+
+    net: nn.Module
+    x: Tensor
+    outputs: Tensor
+    front: str
+
+    def distance(self, others: Tensor) -> float:
+        """The farthest that other answers [N, K] are from these, as a share of the largest."""
+        most = max(1.0, float(self.outputs.abs().max()))
+        return float((self.outputs - others).abs().max()) / most
+
+    def require(self, others: Tensor, what: str) -> str:
+        """In words, how far they are.
+
+        Raises:
+            RunError: farther than rounding explains.
+        """
+        far = self.distance(others)
+        told = f"{len(self.x)} records answered as the run answers them, within {far:.1e}"
+        if not far <= FAR:
+            said = float((self.outputs.argmax(1) == others.argmax(1)).double().mean())
+            raise RunError(
+                f"{what}: differs from the run's own answers by {far:.1e} of the largest, and says "
+                f"the same first answer of {said:.2%} of the records; nothing was written"
+            )
+        return told
+
+
+def answers_of(run: Run) -> Answers:
+    """Ask a run's last weights.
+
+    Raises:
+        RunError: no round is done, or the data are others than it began with.
+    """
+    last = len(run.rounds)
+    if not last:
+        raise RunError(f"{run.path}: no round is done: nothing is trained; privet resume it first")
+    run.require_same_data()
+    experiment = calm(run.experiment)
+    form = load(experiment.data).form
+    net = build(experiment.model, form, experiment.arithmetic)
+    fill(net, run.weights(last))
+    net.eval()
+    shape = form_behind(experiment.model, form).shape
+    drawn = torch.rand(ASKED, *shape, generator=torch.Generator().manual_seed(0))
+    _, test = records(experiment.data, experiment.model)
+    kept = [test.inputs(torch.arange(min(ASKED, len(test)))).float()] if len(test) else []
+    x = torch.cat([*kept, drawn, 2 * drawn - 1, torch.zeros(1, *shape)])
+    outputs = Net(net, shape, compiled=False).logits(x)
+    return Answers(net, x, outputs, name_front(experiment.model, form))
+
+
+def calm(experiment: Experiment) -> Experiment:
+    """Without the faults of a device."""
+    numbers = experiment.arithmetic.model_copy(update={"fault_rate": 0.0})
+    return experiment.model_copy(update={"arithmetic": numbers})
+
+
+def told_of(front: str) -> list[str]:
+    """What must be done to records before the model reads them."""
+    if front == "none":
+        return []
+    return [f"reads what [model] front = {front!r} gives, which is not exported"]

@@ -1,0 +1,145 @@
+"""What is exported answers as the run does, elsewhere: in onnxruntime, and in torch alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from clients.arithmetic import Arithmetic
+from clients.models import MODELS, Model
+from clients.protocol import Form
+from clients.training.net import build
+from privacy.errors import ModelError, RunError
+from server.engines.launch import launch
+from server.experiment.loading import load_experiment
+from server.export import answers
+from server.export.answers import Answers
+from server.export.onnx import to_onnx
+from server.export.plain import plain
+from server.export.torch import to_torch
+
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
+
+FORMS = {
+    "perceptron": Form((8, 8), 10),
+    "linear": Form((8, 8), 10),
+    "convnet": Form((20, 20), 4),
+    "strided": Form((12, 12), 4),
+    "cnn1d": Form((3, 16), 4, "window"),
+    "gru": Form((3, 6), 4, "window"),
+    "lstm": Form((3, 6), 4, "window"),
+    "attention": Form((3, 8), 4, "window"),
+    "tabular": Form((7,), 3, "table", (1, 4, 2)),
+    "ds-cnn": Form((12, 12), 4),
+    "resnet8": Form((8, 8), 4),
+    "mobilenet": Form((32, 32), 4),
+    "autoencoder": Form((12,), 12, "table"),
+}
+OF_DENSE = ("perceptron", "tabular", "cnn1d", "convnet")
+CASES = [(name, Arithmetic()) for name in FORMS] + [
+    (name, numbers)
+    for name in OF_DENSE
+    for numbers in (
+        Arithmetic(name="fixed", bits=4),
+        Arithmetic(name="ternary"),
+        Arithmetic(name="binary", activation_bits=1),
+    )
+]
+
+
+class Asked:
+    """A run that has a model and no data: what `to_onnx` and `to_torch` ask of one."""
+
+    path = "a run"
+
+    def __init__(self, name, numbers):
+        torch.manual_seed(3)
+        form = FORMS[name]
+        net = build(
+            Model(name=name, hidden=(6,), width=8 if name in ("gru", "lstm") else 0), form, numbers
+        )
+        for p in net.parameters():
+            torch.nn.init.normal_(p, 0.0, 0.3)
+        self.net = net.eval()
+        x = torch.rand(9, *form.shape)
+        with torch.no_grad():
+            self.answers = Answers(net, x, net(x), "none")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Exports read `run.answers` in the place of a run's data."""
+    for module in ("onnx", "torch"):
+        monkeypatch.setattr(f"server.export.{module}.answers_of", lambda run: run.answers)
+
+
+def test_every_ready_net_is_tried():
+    assert set(FORMS) == set(MODELS) - {"scatter", "backbone"}  # which are linear, behind a front
+
+
+@pytest.mark.parametrize(("name", "numbers"), CASES, ids=lambda c: getattr(c, "name", c))
+def test_each_net_in_each_arithmetic_answers_the_same_elsewhere(name, numbers, given, tmp_path):
+    """Float within 1e-4 of the run's answers; words are held to the same, and say the same."""
+    run = Asked(name, numbers)
+    to_torch(run, tmp_path / "net")
+    if onnxruntime is None:  # it arrives with Concrete ML, which has no wheels for 3.12
+        with pytest.raises(RunError, match="pip install"):
+            to_onnx(run, tmp_path / "net.onnx")
+        return
+    to_onnx(run, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    (said,) = session.run(None, {"records": run.answers.x.numpy()[:5]})
+    np.testing.assert_allclose(said, run.answers.outputs[:5], atol=1e-4)
+
+
+def test_an_export_that_answers_otherwise_is_not_written(given, tmp_path, monkeypatch):
+    run = Asked("perceptron", Arithmetic())
+    monkeypatch.setattr(
+        "server.export.torch.plain",
+        lambda net: plain(Asked("perceptron", Arithmetic(name="binary")).net),
+    )
+    with pytest.raises(RunError, match="nothing was written"):
+        to_torch(run, tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+def test_streams_are_refused():
+    with pytest.raises(ModelError, match="streams"):
+        plain(build(Model(name="perceptron"), Form((8, 8), 10), Arithmetic(name="stochastic")))
+
+
+def test_from_the_command_line_and_without_privet(runs, privet, tmp_path):
+    run = launch(load_experiment("tiny", ["federation.rounds=1"]), runs, "small")
+    out = tmp_path / "net"
+    status, said, err = privet("export", "small", "--to", "torch", "-o", str(out))
+    assert (status, said.strip()) == (0, str(out))
+    assert "as the run answers them" in err
+    asked = answers.answers_of(run)
+    save_file({"x": asked.x}, tmp_path / "x.safetensors")
+    code = (
+        "import torch, sys; from safetensors.torch import load_file, save_file; import model;"
+        "y = model.load()(load_file('../x.safetensors')['x']);"
+        "save_file({'y': y}, '../y.safetensors');"
+        "assert not {'privacy', 'clients', 'server', 'attacks'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=out, check=True, env={"PYTHONPATH": ""})
+    torch.testing.assert_close(load_file(tmp_path / "y.safetensors")["y"], asked.outputs)
+
+    status, said, _ = privet("export", "small", "--to", "card", "-o", str(tmp_path / "card.md"))
+    assert status == 0
+    _, head, body = (tmp_path / "card.md").read_text().split("---\n", 2)
+    about = {k: json.loads(v) for k, v in (line.split(": ", 1) for line in head.splitlines())}
+    assert "differential-privacy" in about["tags"]
+    metrics = {m["type"]: m["value"] for m in about["model-index"][0]["results"][0]["metrics"]}
+    assert metrics["accuracy"] == run.rounds[-1].accuracy
+    assert "# Statement on privacy: small" in body
+    status, _, err = privet("export", "small", "--to", "onyx")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "onnx" in err
