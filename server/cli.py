@@ -23,7 +23,7 @@ from server.commands import (
     runs,
     sweep,
 )
-from server.commands.trained import evaluate, infer, serve
+from server.commands.trained import evaluate, export, infer, serve
 
 app = typer.Typer(
     name="privet",
@@ -43,6 +43,7 @@ app.command()(runs.run)
 app.command()(runs.resume)
 app.command()(runs.show)
 app.command()(evaluate.evaluate)
+app.command()(export.export)
 app.command("list")(runs.list_runs)
 app.command()(cost.cost)
 app.command()(attack.attack)

@@ -11,6 +11,6 @@ sweep      sweep
 report     report
 data       data
 deploy     link, node, keys
-trained/   evaluate, infer, serve
+trained/   evaluate, export, infer, serve
 options    what several of them take
 """

@@ -1,6 +1,7 @@
 """Commands that use a trained run.
 
 evaluate  figures on the test set
+export    the run as C for a microcontroller
 infer     encrypted inference, here or at a service
 serve     the inference service
 """

@@ -1,0 +1,66 @@
+"""`privet export`: a trained run for use elsewhere."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from server.commands.options import RunName, Runs, Trust, open_run
+
+if TYPE_CHECKING:
+    from clients.firmware.check import Found
+
+
+class Targets(StrEnum):
+    """What is written."""
+
+    C = "c"
+
+
+def export(
+    run: RunName,
+    to: Annotated[Targets, typer.Option("--to", help="c: for a microcontroller")],
+    out: Annotated[Path, typer.Option("-o", help="A new folder")],
+    chip: Annotated[str, typer.Option("--chip", help="Of --to c")] = "stm32h743",
+    check: Annotated[
+        bool, typer.Option("--check", help="Of --to c: compile, emulate and compare bits first")
+    ] = False,
+    runs: Runs = None,
+    trust: Trust = False,
+) -> None:
+    """Write a trained run as C: inference and the private step, for a microcontroller."""
+    from privacy.errors import PrivetError
+    from server.console import err
+    from server.export.firmware import board_of, require_tools, write
+
+    board = board_of(open_run(run, runs, trust), chip)
+    if check:
+        require_tools()
+    found = board.check() if check else []
+    for one in found:
+        err.print(told(one), highlight=False)
+    if wrong := [one.target for one in found if not one.passed]:
+        raise PrivetError(
+            f"on {' and '.join(wrong)} the C is not the simulation; nothing was written"
+        )
+    write(board, out, found)
+    if not check:
+        err.print("not verified on the target; do so with --check", highlight=False)
+    print(out)
+
+
+def told(found: "Found") -> str:
+    """What a check has shown, in a few lines."""
+    bits = f"{found.steps} private steps, the same bits"
+    if found.differs_at:
+        bits = f"other bits from step {found.differs_at} on"
+    total = sum(found.instructions.values())
+    low, high = found.cycles
+    return (
+        f"{found.target}: {bits}; {found.answers} of {found.asked} test records answered alike; "
+        f"{found.cuts} power cuts, no step number twice\n"
+        f"    a step of {found.batch} records: {total:,} instructions, {low:,} to {high:,} cycles, "
+        f"{found.privacy_share:.1%} for privacy; RAM {found.ram_bytes:,} bytes, flash "
+        f"{found.flash_bytes:,}"
+    )

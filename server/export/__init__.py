@@ -1,0 +1,4 @@
+"""A trained run for use elsewhere.
+
+firmware   C for a microcontroller
+"""
