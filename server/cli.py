@@ -23,7 +23,7 @@ from server.commands import (
     runs,
     sweep,
 )
-from server.commands.trained import evaluate, export, infer, serve
+from server.commands.trained import evaluate, export, infer, serve, statement
 
 app = typer.Typer(
     name="privet",
@@ -51,6 +51,7 @@ app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
 app.command()(report.report)
+app.command()(statement.statement)
 app.command()(sweep.sweep)
 data_app.command("fetch")(data.fetch)
 app.command()(deploy.link)

@@ -12,6 +12,7 @@ projections   from real weights to words
 rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
+spiking/      neurons that leak and fire, over time
 dice          random draws, by step and by record
 faults        bits that flip
 export        a binarized net, for boolean FHE
@@ -25,6 +26,7 @@ from clients.arithmetic.fixed import FixedLayers
 from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
+from clients.arithmetic.spiking.layers import SpikingLayers
 from clients.arithmetic.streams.layers import StochasticLayers
 from clients.arithmetic.streams.stochastic import StochasticLinear
 from clients.protocol import Formats
@@ -40,6 +42,7 @@ ARITHMETICS |= {
     "stochastic": Numbers(
         StochasticLayers, lambda a: Formats("stochastic", 1, 1, 2, a.stream_length)
     ),
+    "spiking": Numbers(SpikingLayers, lambda _: Formats("spiking", 32, 1, 32)),
 }
 
 

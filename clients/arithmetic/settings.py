@@ -34,7 +34,7 @@ class Arithmetic(Section):
         rounding: of weights and activations: to the nearest word, or at random without bias.
         projection: how the scale of weights is found; see `clients.arithmetic.projections`.
         scaling: one scale for each output channel, for the tensor, or none but a constant.
-        threshold: of one-bit inputs.
+        threshold: of one-bit inputs; of a neuron's membrane under `spiking`.
         accumulator_bits: under `scaling = "none"`, penalise sums of a layer that need more bits,
             of which encrypted inference pays for each; 0 does not care.
         stream_length: clock cycles under `stochastic`, a power of two up to 1024.
@@ -44,7 +44,12 @@ class Arithmetic(Section):
         gain: over the square root of a layer's inputs, what its sums are multiplied with, under
             `stochastic` and under `scaling = "none"`.
         slope: of the straight line that stands for the derivative of a sign or a counter: the
-            larger, the faster hidden layers learn beside the last.
+            larger, the faster hidden layers learn beside the last; of a spike's surrogate.
+        time_steps: of a record under `spiking`, T.
+        coding: of records under `spiking`: see `clients.arithmetic.spiking.coding`.
+        decay: share of its membrane that a neuron keeps from step to step; 1 does not leak.
+        reset: of a membrane that has fired: less the threshold, or to zero.
+        surrogate: of a spike's derivative: see `clients.arithmetic.spiking.neurons`.
         fault_rate: share of bits that are flipped in evaluation: of streams, or of the words of
             weights and activations.
     """
@@ -63,6 +68,11 @@ class Arithmetic(Section):
     counter_bits: Annotated[int, Range(2, 15)] = 12
     gain: Annotated[float, Range(1e-3, 1e3)] = 3.0
     slope: Annotated[float, Range(1e-3, 1e3)] = 1.0
+    time_steps: Annotated[int, Range(0, 1024)] = 8
+    coding: Literal["current", "rate", "latency"] = "current"
+    decay: Annotated[float, Range(1e-3, 1, or_zero=True)] = 0.9
+    reset: Literal["subtract", "zero"] = "subtract"
+    surrogate: Literal["fast-sigmoid", "arctan"] = "fast-sigmoid"
     fault_rate: Annotated[float, Range(1e-9, 0.5, or_zero=True)] = 0.0
 
     @field_validator("name")
@@ -82,6 +92,15 @@ class Arithmetic(Section):
                 f"{2 * near}"
             )
         return length
+
+    @field_validator("time_steps")
+    @classmethod
+    def _takes_time(cls, steps: int) -> int:
+        if not steps:
+            raise ValueError(
+                "in no time no neuron fires, and every answer is the same; use 1 or more"
+            )
+        return steps
 
     @field_validator("lfsr_bits")
     @classmethod

@@ -4,10 +4,10 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clients.firmware.net import Dense
 from clients.firmware.tables import LEAST_BITS, MOST_BITS, distance
@@ -57,7 +57,7 @@ class Contract:
     @property
     def num_weights(self) -> int:
         """Biases included."""
-        return sum((i + 1) * o for i, o in zip(self.sizes, self.sizes[1:], strict=False))
+        return sum((i + 1) * o for i, o in pairwise(self.sizes))
 
     @property
     def num_units(self) -> int:
@@ -158,8 +158,8 @@ def agree(
         steps = low
     if not steps:
         raise SettingsError(
-            f"[budget] epsilon = {epsilon}: not one step on a device keeps it at delta = {delta:g}; "
-            "raise [budget] noise_multiplier"
+            f"[budget] epsilon = {epsilon}: not one step on a device keeps it at "
+            f"delta = {delta:g}; raise [budget] noise_multiplier"
         )
     spent, off = cost(steps)
     return Contract(

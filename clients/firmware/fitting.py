@@ -1,5 +1,6 @@
 """Does a private step fit into a chip? Bytes needed, bytes there, and what would fit."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from clients.firmware.net import Dense
@@ -45,8 +46,8 @@ def require_fit(layers: tuple[Dense, ...], steps: int, chip: str, there: Room) -
     if need.ram <= there.ram:
         kind, wants, has = ("flash", need.flash, there.flash)
     raise ModelError(
-        f"--chip {chip}: layer {largest + 1}, {sizes[largest]} to {sizes[largest + 1]}: the private "
-        f"step needs {wants:,} bytes of {kind}, {has:,} are there; {_remedy(sizes, steps, there)}"
+        f"--chip {chip}: layer {largest + 1}, {sizes[largest]} to {sizes[largest + 1]}: "
+        f"the private step needs {wants:,} bytes of {kind}, {has:,} are there; {_remedy(sizes, steps, there)}"
     )
 
 
@@ -61,4 +62,4 @@ def _remedy(sizes: tuple[int, ...], steps: int, there: Room) -> str:
 
 
 def _weights(sizes: tuple[int, ...]) -> list[int]:
-    return [(i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False)]
+    return [(i + 1) * o for i, o in pairwise(sizes)]

@@ -28,7 +28,7 @@ def dense_layers(model: nn.Module) -> tuple[Dense, ...]:
     steps = [step for step in _steps(model) if type(step) is not nn.Flatten]
     for place, step in enumerate(steps):
         expected = nn.ReLU if place % 2 else nn.Linear
-        if type(step) is not expected or place == len(steps) - 1 and place % 2:
+        if type(step) is not expected or (place % 2 and place == len(steps) - 1):
             raise ModelError(
                 f"--to c: layer {place + 1}, {type(step).__name__}: has no C yet; train [model] "
                 "name = 'perceptron' with activation = 'relu' in [arithmetic] name = 'float'"

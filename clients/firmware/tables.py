@@ -1,10 +1,10 @@
 """The sampler's tables, and a bound of what it is off.
 
-What is drawn is floor(sigma Z), sigma = 2^bits and Z normal: n and -1 - n for n >= 0, each with half
-the probability of n under a density F(n) = exp(-(n + 1/2)^2 / (2 sigma^2)) over its sum. For a whole
-number S, S + floor(sigma Z) = floor(S + sigma Z): what is released is a function of the continuous
-Gaussian mechanism, and is accounted for as that. (F is the density in the middle of a step, whose
-ratio to the integral over it is 1 within (x^2 + 1) / (24 sigma^2), x = n / sigma.)
+What is drawn is floor(sigma Z), sigma = 2^bits and Z normal: n and -1 - n for n >= 0, each with
+half the probability of n under a density F(n) = exp(-(n + 1/2)^2 / (2 sigma^2)) over its sum. For a
+whole number S, S + floor(sigma Z) = floor(S + sigma Z): what is released is a function of the
+continuous Gaussian mechanism, and is accounted for as that. (F is the density in the middle of a
+step, whose ratio to the integral over it is 1 within (x^2 + 1) / (24 sigma^2), x = n / sigma.)
 
 The area under F is stacked with bricks of the mass 2^-12 and the width sigma / 32, as many in each
 strip as fit below its lower end. A word of 32 bits names a brick and a place in it; of what no

@@ -11,6 +11,6 @@ sweep      sweep
 report     report
 data       data
 deploy     link, node, keys
-trained/   evaluate, export, infer, serve
+trained/   evaluate, export, infer, serve, statement
 options    what several of them take
 """

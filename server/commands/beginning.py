@@ -12,7 +12,7 @@ from server.commands.options import AsJson, Settings, Task, Tasks
 
 def new(
     name: Annotated[str, typer.Argument(help="Of the experiment: NAME.toml is written here")],
-    data: Annotated[Path, typer.Option(help="A table, or a folder or archive of files")],
+    data: Annotated[Path, typer.Option(help="A table, arrays, or a folder or archive of files")],
     model: Annotated[str, typer.Option(help="A ready model, or FILE.py:NAME")] = "",
     target: Annotated[str, typer.Option(help="The column that a model is to say, or a,b")] = "",
     person: Annotated[str, typer.Option(help="The column that says whose a record is")] = "",

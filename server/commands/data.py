@@ -89,7 +89,7 @@ def _facts_of_file(path: Path, schema: Path | None, settings: list[str] | None) 
 
 
 def describe(
-    path: Annotated[Path, typer.Argument(help="A table, or a folder or archive of files")],
+    path: Annotated[Path, typer.Argument(help="A table, arrays, or a folder or archive of files")],
     output: Annotated[Path | None, typer.Option("-o", help="Where; else it is printed")] = None,
     target: Annotated[str, typer.Option(help="The column that a model is to say, or a,b")] = "",
     person: Annotated[str, typer.Option(help="The column that says whose a record is")] = "",

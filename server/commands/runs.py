@@ -134,7 +134,8 @@ def _tell(path: Path) -> None:
     from server.run.directory import Run
     from server.run.summary import exposes, summarise
 
-    facts = summarise(Run(path))
+    found = Run(path)
+    facts = summarise(found)
     spent = (
         "no privacy was promised"
         if facts.epsilon is None
@@ -143,11 +144,13 @@ def _tell(path: Path) -> None:
         + f"; {facts.caveat}" * bool(facts.caveat)
         + f"; outside it: {facts.outside[0]}" * exposes(facts)
     )
-    accuracy = "" if facts.accuracy is None else f"accuracy {facts.accuracy:.2%}, "
+    reached = f"{told}, " if (told := _reached(found).get("test figures")) else ""
+    if facts.accuracy is not None:
+        reached = f"accuracy {facts.accuracy:.2%}, "
     if facts.failures:
-        accuracy += f"{facts.failures} client failures ({facts.refusals} refused), "
+        reached += f"{facts.failures} client failures ({facts.refusals} refused), "
     err.print(
-        f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {accuracy}{spent}",
+        f"{facts.dataset}, {facts.clients} client{'s' * (facts.clients > 1)}: {reached}{spent}",
         highlight=False,
         soft_wrap=True,
     )

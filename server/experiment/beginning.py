@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clients.data.files import KINDS, files_of, kind_of
 from clients.data.sources import drafts
+from clients.data.sources.arrays import are_pictures, open_arrays
 from clients.data.sources.hub import is_hub, tests_of
 from clients.data.sources.members import has_parts
 from clients.data.sources.rows import names_in_table
@@ -11,8 +12,6 @@ from privacy.documents import to_json
 from privacy.errors import DataError, SettingsError
 from privacy.files import require_name, write_atomically
 from privacy.settings import suggest
-
-MODELS = {"table": "perceptron", "pictures": "convnet", "sounds": "perceptron"}
 
 
 def draft_schema(
@@ -26,17 +25,14 @@ def draft_schema(
         task: as in [data].
 
     Raises:
-        DataError: the records cannot be read; or are arrays, of which nothing can be guessed.
+        DataError: the records cannot be read.
     """
     kind = kind_of(path)
     if kind == "table":
         targets, person = _columns(path, target, person, task)
         lines = drafts.draft_table(path, targets, person, task)
     elif kind == "arrays":
-        raise DataError(
-            f"{path}: write its schema by hand: labels = [...], and for "
-            "numbers [columns.all] with low = ... and high = ..., for all columns or channels"
-        )
+        lines = drafts.draft_arrays(path, task)
     else:
         if not is_hub(path):
             pattern = pattern or drafts.guess_pattern(path, KINDS[kind])
@@ -120,12 +116,12 @@ def begin(
         data.append(f"data.target = {to_json(target)}  # what the model is to say")
     if task != "classes":
         data.append(f"data.task = {to_json(task)}")
-    if not (kind == "arrays" or _has_tests(path, kind)):
+    if not _has_tests(path, kind):
         data.append("data.test_share = 0.2  # of the persons, or records: never trained on")
     lines = [
         f"# {name}: a first experiment; see what it promises: privet plan {experiment}",
         *data,
-        f"model.name = {to_json(model or MODELS.get(kind, 'perceptron'))}",
+        f"model.name = {to_json(model or _model_for(path, kind))}",
         clients,
         'budget = { unit = "record", epsilon = 8.0 }  # for each record, over all rounds',
         "training = { sample_rate = 0.1, local_steps = 10, learning_rate = 0.5 }  # of a round",
@@ -139,4 +135,13 @@ def begin(
 
 def _has_tests(path: Path, kind: str) -> bool:
     """Does it keep records for tests itself?"""
+    if kind == "arrays":
+        return "test_x" in open_arrays(path)
     return tests_of(path) is not None if is_hub(path) else kind in KINDS and has_parts(path)
+
+
+def _model_for(path: Path, kind: str) -> str:
+    """A ready model for records of a kind."""
+    if kind == "arrays" and are_pictures(open_arrays(path)["train_x"]):
+        kind = "pictures"
+    return "convnet" if kind == "pictures" else "perceptron"

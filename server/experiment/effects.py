@@ -47,16 +47,12 @@ ALWAYS = frozenset({
 WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
 RESOLVED = frozenset(
-    {
-        "training.noise",
-        "data.nominal_records",
-        "data.shape",
-        "model.sha256",
-        "model.weights_sha256",
-    }
+    ("training.noise", "data.nominal_records", "data.shape", "model.sha256", "model.weights_sha256")
 )
 # Of the arithmetic, what is read on the way back only.
-BACKWARD = ("arithmetic.slope", "arithmetic.gradient_bits", "arithmetic.accumulator_bits")
+BACKWARD = tuple(
+    f"arithmetic.{key}" for key in ("slope", "surrogate", "gradient_bits", "accumulator_bits")
+)
 
 
 def _model_reads(key: str) -> Test:
@@ -121,6 +117,10 @@ def _in_streams(experiment: Experiment) -> bool:
     return experiment.arithmetic.name == "stochastic"
 
 
+def _spikes(experiment: Experiment) -> bool:
+    return experiment.arithmetic.name == "spiking"
+
+
 def _is_summed(experiment: Experiment) -> bool:
     return experiment.federation.secure_aggregation != "none"
 
@@ -136,6 +136,7 @@ def _either(names: Sequence[str]) -> str:
 _PROMISE = Effect(lambda e: e.budget.unit != "none", "a [budget] unit", ("budget.unit",))
 _WORDS = Effect(_in_words, f"[arithmetic] name = {_either(WORDS)}", ("arithmetic.name",))
 _STREAMS = Effect(_in_streams, "[arithmetic] name = 'stochastic'", ("arithmetic.name",))
+_SPIKES = Effect(_spikes, "[arithmetic] name = 'spiking'", ("arithmetic.name",))
 _SUMMED = Effect(
     _is_summed,
     "[federation] secure_aggregation = 'masks' or 'ckks'",
@@ -219,11 +220,8 @@ EFFECTS: dict[str, Effect] = {
             *("width", "depth", "latent"),
         )
     },
-    "model.options": _OWN,
-    "model.sha256": _OWN,
-    "model.weights": _BACKBONE,
-    "model.weights_sha256": _BACKBONE,
-    "model.size": _BACKBONE,
+    **{f"model.{key}": _OWN for key in ("options", "sha256")},
+    **{f"model.{key}": _BACKBONE for key in ("weights", "weights_sha256", "size")},
     "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),
@@ -233,10 +231,10 @@ EFFECTS: dict[str, Effect] = {
     "arithmetic.bits": Effect(
         lambda e: e.arithmetic.name == "fixed", "[arithmetic] name = 'fixed'", ("arithmetic.name",)
     ),
-    "arithmetic.activation_bits": _WORDS,
-    "arithmetic.gradient_bits": _WORDS,
-    "arithmetic.scaling": _WORDS,
-    "arithmetic.accumulator_bits": _WORDS,
+    **{
+        f"arithmetic.{key}": _WORDS
+        for key in ("activation_bits", "gradient_bits", "scaling", "accumulator_bits")
+    },
     "arithmetic.rounding": Effect(
         lambda e: (
             e.arithmetic.name == "fixed"
@@ -251,13 +249,15 @@ EFFECTS: dict[str, Effect] = {
         ("arithmetic.name",),
     ),
     "arithmetic.threshold": Effect(
-        lambda e: _in_words(e) and _one_bit(e) and _reads_pixels(e),
-        "[arithmetic] activation_bits = 1, and a model that reads pixels",
+        lambda e: _spikes(e) or (_in_words(e) and _one_bit(e) and _reads_pixels(e)),
+        "[arithmetic] name = 'spiking', or activation_bits = 1 and a model that reads pixels",
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),
-    "arithmetic.stream_length": _STREAMS,
-    "arithmetic.lfsr_bits": _STREAMS,
-    "arithmetic.counter_bits": _STREAMS,
+    **{f"arithmetic.{key}": _STREAMS for key in ("stream_length", "lfsr_bits", "counter_bits")},
+    **{
+        f"arithmetic.{key}": _SPIKES
+        for key in ("time_steps", "coding", "decay", "reset", "surrogate")
+    },
     "arithmetic.gain": Effect(
         lambda e: _in_streams(e) or (_in_words(e) and e.arithmetic.scaling == "none"),
         "[arithmetic] name = 'stochastic', or scaling = 'none'",
@@ -269,8 +269,8 @@ EFFECTS: dict[str, Effect] = {
         ("arithmetic.name", "arithmetic.activation_bits", "model.name", "model.hidden"),
     ),
     "arithmetic.fault_rate": Effect(
-        lambda e: e.arithmetic.name != "float",
-        "another [arithmetic] name than 'float'",
+        lambda e: e.arithmetic.name not in ("float", "spiking"),
+        "[arithmetic] in words or streams",
         ("arithmetic.name",),
     ),
     "training.schedule": _ROUNDS,

@@ -4,10 +4,11 @@ facts = gather(["mine.sweep"], Path("runs"))
 Path("report.html").write_text(to_html(facts))
 figures.pareto(facts.runs).show()  # in a notebook
 
-facts/     what it tells, read from runs
-words/     how it speaks
-figures/   what it draws
-page/      its sections, and its forms
+facts/      what it tells, read from runs
+words/      how it speaks
+figures/    what it draws
+page/       its sections, and its forms
+statement/  on one run: what is promised, by which means, and with what evidence
 """
 
 from server.report import figures

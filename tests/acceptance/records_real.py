@@ -47,7 +47,10 @@ class Row(NamedTuple):
     dear: bool = False
 
 
-WITHOUT = ("budget.unit=none", "data.windows.step=64")
+WITHOUT = (
+    *("budget.unit=none", "data.windows.step=64", "data.held_out=0"),
+    *("federation.rounds=1200", "federation.evaluate_every=1200"),
+)
 ROWS = {
     "activity": Row("activity", "hapt.csv.gz", 95, 96.5, over=WITHOUT),
     "activity-dp": Row("activity", "hapt.csv.gz", 86, 90),

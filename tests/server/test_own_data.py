@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import owned
 import pytest
 
@@ -41,6 +42,10 @@ def here(tmp_path, monkeypatch):
         f"{label}/{n}.png": owned.picture(n, (9, 9)) for label in ("cat", "dog") for n in range(30)
     }
     owned.write_tree(tmp_path / "photographs", pictures)
+    noise = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "waves.npz", train_x=noise.normal(size=(60, 2, 32)), train_y=noise.random(60)
+    )
     (tmp_path / "my_model.py").write_text(MODEL)
     (tmp_path / "patients.schema.toml").write_text(
         'labels = ["well", "ill"]\n[columns.age]\nlow = 0.0\nhigh = 120.0\n'
@@ -74,7 +79,12 @@ def test_an_example_is_planned_run_and_priced(here, kind, privet):
 
 @pytest.mark.parametrize(
     ("path", "options"),
-    [("patients.csv", ["--target", "state"]), ("sensor.csv", []), ("photographs", [])],
+    [
+        ("patients.csv", ["--target", "state"]),
+        ("sensor.csv", []),
+        ("photographs", []),
+        ("waves.npz", ["--task", "number"]),
+    ],
 )
 def test_new_writes_what_plan_and_run_take(here, path, options, privet):
     status, out, err = privet("new", "mine", "--data", path, *options)
@@ -88,6 +98,7 @@ def test_new_writes_what_plan_and_run_take(here, path, options, privet):
     assert status == 0, err
     status, out, err = privet("run", "mine.toml", *few, *model, "--runs", str(here / "runs"))
     assert status == 0, err
+    assert ("MAE" if "number" in options else "accuracy") in err
     before = Path("mine.toml").read_text()
     status, _, err = privet("new", "mine", "--data", path)
     assert (status, Path("mine.toml").read_text()) == (2, before)

@@ -35,11 +35,25 @@ def read_arrays(path: Path, schema: Schema, names: Sequence[str] = ()) -> tuple[
     Raises:
         DataError: not such an archive, or its schema does not fit it.
     """
-    arrays = _mapped(path) if path.is_dir() else read_archive(path)
+    arrays = open_arrays(path)
     train = _records(path, "train", arrays, schema, names)
     if not {"test_x", "test_y"} & set(arrays):
         return train, None
     return train, _records(path, "test", arrays, schema, names)
+
+
+def open_arrays(path: Path) -> dict[str, NDArray]:
+    """train_x and train_y, and test_x and test_y where they are there; a folder's as maps.
+
+    Raises:
+        DataError: not such an archive, or a folder of other files.
+    """
+    return _mapped(path) if path.is_dir() else read_archive(path)
+
+
+def are_pictures(x: NDArray) -> bool:
+    """Are these records pictures, whose pixels need no schema?"""
+    return x.dtype == np.uint8 and x.ndim in (3, 4)
 
 
 def holds_arrays(folder: Path) -> bool:
@@ -75,7 +89,7 @@ def _records(
             "[N, ...] and labels [N]"
         )
     targets = _targets(path, part, y, names)
-    if x.dtype == np.uint8 and x.ndim in (3, 4):
+    if are_pictures(x):
         if x.ndim == 4 and x.shape[1] not in CHANNELS:
             if x.shape[3] not in CHANNELS:
                 raise DataError(
@@ -131,16 +145,16 @@ def _targets(path: Path, part: str, y: NDArray, names: Sequence[str]) -> dict[st
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and y.shape[1] == len(names):
-        return {name: _texts(y[:, place]) for place, name in enumerate(names)}
+        return {name: texts_of(y[:, place]) for place, name in enumerate(names)}
     if y.ndim != 1:
         raise DataError(
             f"{path}: {part}_y {list(y.shape)}: must be a label each, [N]; or [N, K] under task = "
             "'labels', with the K names in [data] target"
         )
-    return {"label": _texts(y)}
+    return {"label": texts_of(y)}
 
 
-def _texts(y: NDArray) -> NDArray:
+def texts_of(y: NDArray) -> NDArray:
     """Labels as a schema names them: 2.0 is 2."""
     if y.dtype.kind == "f" and (np.isfinite(y) & (y == np.round(y)) & (abs(y) < 2**53)).all():
         y = y.astype(np.int64)

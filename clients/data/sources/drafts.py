@@ -15,7 +15,9 @@ import numpy as np
 
 from clients.data.bounds import Schema
 from clients.data.sources import pictures, sounds
+from clients.data.sources.arrays import are_pictures, open_arrays, texts_of
 from clients.data.sources.members import Member, names_of
+from clients.data.sources.piles import AT_ONCE
 from clients.data.sources.rows import names_in_table, read_blocks
 from privacy.documents import to_json
 from privacy.errors import DataError
@@ -177,6 +179,37 @@ def draft_files(path: Path, stream: Iterator[Member], kind: str, task: str) -> l
             "channels = 3  # or 1: grey",
         ]
     return [*lines, f"rate_hz = {rate_hz}  # samples a second", "length_s = 1.0  # cut, or padded"]
+
+
+def draft_arrays(path: Path, task: str) -> list[str]:
+    """The lines of a schema for arrays; all columns or channels share one pair of bounds.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    arrays = open_arrays(path)
+    x, y = arrays["train_x"], arrays["train_y"]
+    lines = [*HEAD]
+    if task in ("classes", "number"):
+        seen = _Seen()
+        seen.add(np.unique(texts_of(y.ravel())).tolist())
+        if task == "classes":
+            lines += _labels(path, "train_y", seen)
+        elif not seen.numbers or not y.size:
+            raise DataError(f"{path}: train_y holds no numbers; leave --task number out")
+        else:
+            lines += [f"{line}, of train_y" for line in _bounds(seen)]
+    if are_pictures(x):
+        return lines
+    low, high = math.inf, -math.inf
+    for start in range(0, len(x), AT_ONCE):
+        block = np.asarray(x[start : start + AT_ONCE], dtype=np.float64)
+        known = block[np.isfinite(block)]
+        low, high = min(low, known.min(initial=low)), max(high, known.max(initial=high))
+    if low > high:
+        raise DataError(f"{path}: train_x holds no number")
+    both = _bounds(_Seen(low=low, high=high))
+    return [*lines, "", "[columns.all]  # of each column, or channel", *both]
 
 
 def guess_pattern(path: Path, ends: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ def models():
     yield Arithmetic(name="fixed", bits=2, activation_bits=3, rounding="stochastic")
     yield Arithmetic(name="binary", activation_bits=1, scaling="none")
     yield Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6)
+    yield Arithmetic(name="spiking", time_steps=4, coding="rate")
 
 
 CLIP = 0.7
@@ -78,6 +79,7 @@ CLIPPED = [
     *((settings_, Model(hidden=(12,))) for settings_ in models()),
     (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
     (Arithmetic(name="fixed"), STRIDED),
+    (Arithmetic(name="spiking", time_steps=3, coding="latency", threshold=0.1), STRIDED),
 ]
 
 

@@ -261,5 +261,6 @@ def test_every_arithmetic_tells_its_formats():
         "ternary": ("ternary", 2),
         "binary": ("binary", 1),
         "stochastic": ("stochastic", 1),
+        "spiking": ("spiking", 32),
     }
     assert kinds["stochastic"].stream_length == 64

@@ -1,0 +1,11 @@
+"""Spiking nets: leaky integrate-and-fire neurons over T time steps, trained through time.
+
+The axis of time stands behind that of records, [B, T, ...]: so a layer's rule adds up the gradients
+of all steps of a record before it takes their norm, and one pass is enough under DP.
+
+neurons      membranes that leak, fire and are reset; surrogate gradients
+coding       records as spikes: by rate, by latency, or as a current
+weights      dense layers and convolutions whose weights are used at each step
+chain        a whole net, what it would answer earlier, and how often it fires
+layers       what a model is built of
+"""
