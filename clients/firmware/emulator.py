@@ -162,6 +162,8 @@ class Board:
         mu.reg_write(arm.UC_ARM_REG_LR, BACK | 1)
         for register, value in zip((arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1), arguments, strict=False):
             mu.reg_write(register, value)
+        if after:
+            mu.ctl_flush_tb()  # what was translated before would not be counted
         try:
             mu.emu_start(self._at(name) | 1, BACK, count=after)
         except self._uc.UcError as error:

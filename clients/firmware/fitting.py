@@ -45,9 +45,10 @@ def require_fit(layers: tuple[Dense, ...], steps: int, chip: str, there: Room) -
     kind, wants, has = ("RAM", need.ram, there.ram)
     if need.ram <= there.ram:
         kind, wants, has = ("flash", need.flash, there.flash)
+    remedy = _remedy(sizes, steps, there)
     raise ModelError(
-        f"--chip {chip}: layer {largest + 1}, {sizes[largest]} to {sizes[largest + 1]}: "
-        f"the private step needs {wants:,} bytes of {kind}, {has:,} are there; {_remedy(sizes, steps, there)}"
+        f"--chip {chip}: layer {largest + 1}, {sizes[largest]} to {sizes[largest + 1]}: the "
+        f"private step needs {wants:,} bytes of {kind}, {has:,} are there; {remedy}"
     )
 
 
