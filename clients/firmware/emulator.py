@@ -49,6 +49,7 @@ class Board:
 
     Attributes:
         flash: the two areas.
+        reads: records that were asked for.
         begun: numbers of the steps whose keystream was begun in this life.
     """
 
@@ -72,6 +73,7 @@ class Board:
         self._blocks: Counter[tuple[int, int]] = Counter()
         self._fuse: int | None = None
         self._cut = False
+        self.reads = 0
         self.begun: set[int] = set()
         self._image = program.read_bytes()
         self.symbols, self.flash_bytes, self.static_bytes = _read_elf(self._image)
@@ -116,6 +118,7 @@ class Board:
         mu.reg_write(self._arm.UC_ARM_REG_PC, mu.reg_read(self._arm.UC_ARM_REG_LR))
 
     def _record(self, r: list[int]) -> int:
+        self.reads += 1
         inputs, labels = self._records
         self._mu.mem_write(r[1], inputs[r[0]].astype("<i2").tobytes())
         self._mu.mem_write(r[2], bytes([labels[r[0]]]))

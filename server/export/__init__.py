@@ -1,4 +1,5 @@
 """A trained run for use elsewhere.
 
 firmware   C for a microcontroller
+heard      the auditor before an emulated board
 """

@@ -3,13 +3,14 @@
 import hashlib
 import secrets
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.audit.claim import Check
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
 from clients.data.encodings import Scaled
@@ -26,6 +27,7 @@ from clients.training.records import Records as Held
 from clients.training.records import records as records_of
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
+from server.export.heard import heard
 from server.run.directory import Run
 
 FINEST = 127  # of inputs that are not whole numbers already
@@ -52,6 +54,11 @@ class Board:
     def sources(self) -> dict[str, str]:
         """The C."""
         return sources(self.contract, self.layers)
+
+    def audit(self) -> list[Check]:
+        """Compile and run it before the auditor."""
+        longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
+        return heard(sources(longer, self.layers), longer, self.records)
 
     def check(self) -> list[Found]:
         """Compile, run and compare, on the run's own records; a shorter limit is lifted for it."""
@@ -118,11 +125,11 @@ def board_of(run: Run, chip_name: str) -> Board:
     return Board(contract, layers, (inputs, labels), asked, chip_name, there)
 
 
-def write(board: Board, folder: Path, found: list[Found]) -> None:
+def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -> None:
     """Write the export: whole, or not at all.
 
     Args:
-        found: by `board.check`; empty if it was not made.
+        found, checks: by `board.check` and `board.audit`; empty if they were not made.
 
     Raises:
         RunError: the folder exists, or cannot be written.
@@ -144,7 +151,7 @@ def write(board: Board, folder: Path, found: list[Found]) -> None:
             (part / name).write_text(text)
         (part / "README.md").write_text((C / "README.md").read_text())
         (part / "contract.json").write_text(to_json(contract, indent=1) + "\n")
-        (part / "budget.json").write_text(to_json(_budget(board, found), indent=1) + "\n")
+        (part / "budget.json").write_text(to_json(_budget(board, found, checks), indent=1) + "\n")
         (part / "vectors.bin").write_bytes(vectors)
         part.rename(folder)
     except OSError as error:
@@ -157,12 +164,12 @@ def require_tools() -> None:
     """Raises SettingsError: the extra `firmware` is not installed."""
     if lacking := missing():
         raise SettingsError(
-            f"--check: needs {' and '.join(lacking)}; pip install 'privet[firmware]', or export "
-            "without --check"
+            f"--check, --audit: need {' and '.join(lacking)}; pip install 'privet[firmware]', or "
+            "export without them"
         )
 
 
-def _budget(board: Board, found: list[Found]) -> dict[str, Any]:
+def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
     need = needed(board.contract.sizes, board.contract.most_steps)
     return {
         "chip": board.chip,
@@ -170,6 +177,7 @@ def _budget(board: Board, found: list[Found]) -> dict[str, Any]:
         "planned": need._asdict(),
         "verified": "on emulated targets" if found else "not verified on the target",
         "measured": [one.as_dict() for one in found],
+        "audit": [asdict(one) for one in checks],
     }
 
 

@@ -26,6 +26,9 @@ def export(
     check: Annotated[
         bool, typer.Option("--check", help="Of --to c: compile, emulate and compare bits first")
     ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Of --to c: audit what the emulated board releases")
+    ] = False,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
@@ -35,7 +38,7 @@ def export(
     from server.export.firmware import board_of, require_tools, write
 
     board = board_of(open_run(run, runs, trust), chip)
-    if check:
+    if check or audit:
         require_tools()
     found = board.check() if check else []
     for one in found:
@@ -44,7 +47,12 @@ def export(
         raise PrivetError(
             f"on {' and '.join(wrong)} the C is not the simulation; nothing was written"
         )
-    write(board, out, found)
+    checks = board.audit() if audit else []
+    for test in checks:
+        err.print(f"{test.name}: {test.measured}; expected: {test.expected}", highlight=False)
+    if failed := [test for test in checks if not test.passed]:
+        raise PrivetError(f"{failed[0].name}: {failed[0].meaning}; nothing was written")
+    write(board, out, found, checks)
     if not check:
         err.print("not verified on the target; do so with --check", highlight=False)
     print(out)
