@@ -10,6 +10,8 @@ answers  the run's model, some records for it, and what it says of them
 onnx     as ONNX, asked by onnxruntime
 torch    a Python file and safetensors
 card     a Hugging Face model card, with the facts of the statement
+firmware C for a microcontroller: the model, and the private step that trained it
+heard    the auditor before an emulated board
 """
 
 from collections.abc import Callable

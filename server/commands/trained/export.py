@@ -9,11 +9,20 @@ from privacy.errors import SettingsError
 from privacy.settings import suggest
 from server.commands.options import RunName, Runs, Trust, open_run
 
+C = "c"
+
 
 def export(
     run: RunName,
-    to: Annotated[str, typer.Option("--to", help="onnx, torch or card")],
+    to: Annotated[str, typer.Option("--to", help="onnx, torch, card; c for a microcontroller")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it")] = None,
+    chip: Annotated[str, typer.Option("--chip", help="Of --to c: stm32h743, ...")] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Of --to c: compile, emulate and compare bits first")
+    ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Of --to c: audit what the emulated board releases")
+    ] = False,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
@@ -21,10 +30,18 @@ def export(
     from server.console import err
     from server.export import TARGETS
 
-    if to not in TARGETS:
-        raise SettingsError(f"--to {to!r}: unknown{suggest(to, TARGETS)}")
-    write, ending = TARGETS[to]
+    if to not in (*TARGETS, C):
+        raise SettingsError(f"--to {to!r}: unknown{suggest(to, [*TARGETS, C])}")
     found = open_run(run, runs, trust)
+    if to == C:
+        from server.commands.trained.firmware import to_c
+
+        to_c(found, output or Path(f"{found.path.name}-c"), chip or "stm32h743", check, audit)
+        return
+    given = {"--chip": chip, "--check": check, "--audit": audit}
+    if unread := [name for name, value in given.items() if value]:
+        raise SettingsError(f"{unread[0]}: is of --to c; leave it out")
+    write, ending = TARGETS[to]
     path, *told = write(found, output or Path(f"{found.path.name}{ending}"))
     for line in told:
         err.print(line, highlight=False)

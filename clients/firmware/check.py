@@ -1,0 +1,198 @@
+"""Is the C the simulation? Private steps in the emulator, bit by bit, and what they cost."""
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.firmware.compiling import TARGETS, build
+from clients.firmware.contract import FLAGS, Contract
+from clients.firmware.emulator import Board, PowerCut
+from clients.firmware.net import Dense
+from clients.firmware.simulation import Device
+from privacy.errors import PrivetError
+
+Records = tuple[NDArray[np.int16], NDArray[np.uint8]]
+
+STEPS = 100
+CUTS = 50
+ASKED = 1000
+PRIVACY = ("clip", "noise_update", "noise_slow", "stream_block", "sample")
+LEDGER = ("digest", "link", "append", "ledger_spend", "memcpy", "stream_begin")
+LEARNING = ("forward", "backward", "accumulate")
+# Cycles an instruction, least and most. M4: 1.21 to 1.33 by ARM's table of these mixes, of which
+# published programs were 4 to 8 % above: 15 % to be sure. M7: ARM tells no table; at best two at a
+# time, at worst one.
+CYCLES = {"m4": (1.21, 1.53), "m7": (0.57, 1.0)}
+SPENT, NOT_OPEN = 1, 3  # as in ledger.h
+KEY = np.frombuffer(hashlib.sha256(b"privet export --check").digest(), "<u4")
+
+
+@dataclass(frozen=True)
+class Found:
+    """On one target.
+
+    Attributes:
+        steps: with the same bits; `differs_at`: the first without, 0 if there is none.
+        instructions: of one step, by phase. `batch`: records in it.
+        cycles: of that step, least and most.
+        ram_bytes: static and the deepest stack. `flash_bytes`: code, tables and initial weights.
+        answers: test records that board and simulation class alike, of `asked`.
+        cuts: power cuts after which no step number came twice.
+    """
+
+    target: str
+    steps: int
+    differs_at: int
+    batch: int
+    instructions: dict[str, int]
+    cycles: tuple[int, int]
+    ram_bytes: int
+    flash_bytes: int
+    asked: int
+    answers: int
+    cuts: int
+    flags: tuple[str, ...] = field(default=FLAGS)
+
+    @property
+    def privacy_share(self) -> float:
+        """Of a step's instructions: clip, noise, sampling and ledger."""
+        learning = sum(self.instructions.get(name, 0) for name in LEARNING)
+        return 1 - learning / sum(self.instructions.values())
+
+    @property
+    def passed(self) -> bool:
+        """Did all agree?"""
+        return not self.differs_at and self.answers == self.asked
+
+    def as_dict(self) -> dict[str, Any]:
+        """For budget.json."""
+        return {**asdict(self), "privacy_share": self.privacy_share, "passed": self.passed}
+
+
+def check(
+    sources: dict[str, str],
+    contract: Contract,
+    layers: tuple[Dense, ...],
+    records: Records,
+    asked: NDArray[np.int16],
+    *,
+    steps: int = STEPS,
+    cuts: int = CUTS,
+    targets: tuple[str, ...] = tuple(TARGETS),
+    flags: tuple[str, ...] = FLAGS,
+) -> list[Found]:
+    """Compile for each target and compare with the simulation.
+
+    Args:
+        sources: as `clients.firmware.sources` made them, or sabotaged.
+        records: the board's own. `asked`: inputs [N, inputs] that it is to class.
+    """
+    steps = min(steps, contract.most_steps)
+    device = Device(contract, layers, KEY, records)
+    batches, truth = [], []
+    for _ in range(steps):
+        batches.append(device.step())
+        truth.append(device.flat.view(np.uint32))
+    answers = device.predict(asked)
+    found = []
+    for target in targets:
+        with TemporaryDirectory(prefix="privet-firmware-") as scratch:
+            folder = Path(scratch)
+            for name, text in sources.items():
+                (folder / name).write_text(text)
+            program = build(folder, target, flags)
+
+            def started(counted: bool = False, program: Path = program, to: str = target) -> Board:
+                board = Board(program, to, contract, KEY, records, counted=counted)
+                _must(board.call("privet_begin"), "privet_begin")
+                _must(board.call("privet_open", 0), "privet_open")
+                return board
+
+            board, differs = started(), 0
+            for number in range(1, steps + 1):
+                _must(board.call("privet_step", len(records[1])), "privet_step")
+                if not np.array_equal(board.weights().view(np.uint32), truth[number - 1]):
+                    differs = number
+                    break
+            same = sum(_predict(board, x) == c for x, c in zip(asked, answers, strict=True))
+            counted = started(counted=True)
+            counted.counted()
+            counted.call("privet_step", len(records[1]))
+            by_phase = counted.counted()
+            total = sum(by_phase.values())
+            low, high = CYCLES[target]
+            found.append(
+                Found(
+                    target=target,
+                    steps=differs - 1 if differs else steps,
+                    differs_at=differs,
+                    batch=len(batches[0]),
+                    instructions=_phases(by_phase),
+                    cycles=(round(total * low), round(total * high)),
+                    ram_bytes=board.static_bytes + board.stack_bytes,
+                    flash_bytes=board.flash_bytes,
+                    asked=len(asked),
+                    answers=int(same),
+                    cuts=survived(program, target, contract, records, cuts),
+                    flags=flags,
+                )
+            )
+    return found
+
+
+def survived(program: Path, target: str, contract: Contract, records: Records, cuts: int) -> int:
+    """Cut the power at random points, again and again, on one board's flash.
+
+    Returns:
+        The cuts that were survived: no number of a step was begun in two lives.
+
+    Raises:
+        PrivetError: one was, or the board would not start again.
+    """
+    dice, used = np.random.default_rng(0), set[int]()
+    board = Board(program, target, contract, KEY, records)
+    for cut in range(cuts):
+        torn = int(dice.integers(0, 4)) if cut % 2 else None
+        after = 0 if cut % 2 else round(10 ** dice.uniform(0, 5))
+        status, where = 0, int(dice.integers(0, 2))
+        try:
+            for name in ("privet_open", "privet_begin", "privet_open", "privet_step"):
+                if name == "privet_begin" and status != NOT_OPEN:
+                    continue
+                here = where or name == "privet_step"
+                status = board.call(name, 0, after=here and after, torn=torn if here else None)
+                if status not in (0, SPENT, NOT_OPEN):
+                    raise PrivetError(f"{name} after {cut} power cuts: status {status}")
+        except PowerCut:
+            pass
+        if twice := used & board.begun:
+            raise PrivetError(f"step {min(twice)} was begun in two lives of a board")
+        used |= board.begun
+        board = Board(program, target, contract, KEY, records, flash=board.flash)
+        if status == SPENT:
+            return cut + 1
+    return cuts
+
+
+def _must(status: int, name: str) -> None:
+    if status:
+        raise PrivetError(f"{name} in the emulator: status {status}, see ledger.h")
+
+
+def _predict(board: Board, inputs: NDArray[np.int16]) -> int:
+    board.write("record", inputs.astype("<i2").tobytes())
+    return board.call("privet_predict", board.place("record"))
+
+
+def _phases(counted: Counter[str]) -> dict[str, int]:
+    """By phase: learning and privacy by function, all of the ledger together."""
+    named = {name: counted[name] for name in (*LEARNING, *PRIVACY)}
+    named["ledger"] = sum(counted[name] for name in LEDGER)
+    named["rest"] = sum(counted.values()) - sum(named.values())
+    return named

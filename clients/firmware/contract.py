@@ -1,0 +1,185 @@
+"""What a device promises, in numbers: fixed at export, compiled in, and named by its hash."""
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from clients.firmware.net import Dense
+from clients.firmware.tables import LEAST_BITS, MOST_BITS, distance
+from privacy.documents import to_json
+from privacy.dp.ledger import Ledger, Spent
+from privacy.errors import ModelError, SettingsError
+
+VERSION = 1
+ACTIVATION_SCALE, MOST_ACTIVATION = 64, 4095
+MARGIN = 1 - 2.0**-10  # of a record's factors: what float32 may be off, so that few are left out
+MOST_SENSITIVITY = 1 << 23
+BATCHES = 4  # times the expected batch, whose sum may not wrap
+FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-ffreestanding")
+
+f4 = np.float32
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Public, all of it.
+
+    Attributes:
+        sizes: inputs, hidden units, classes.
+        scale: the whole number that stands for 1 in a record's inputs.
+        noise_bits: sigma = 2^noise_bits grid units.
+        sensitivity: S, of the sum to one record, in grid units: floor(sigma / noise_multiplier).
+        clip: what S stands for.
+        sample_rate: q in 2^-32. `expected_batch`: by which a sum is divided.
+        most_steps: the owner's limit; `epsilon`, `delta`: what they cost at most.
+        distance: total variation of all noise drawn, charged to delta.
+    """
+
+    sizes: tuple[int, ...]
+    scale: int
+    noise_bits: int
+    sensitivity: int
+    noise_multiplier: float
+    clip: float
+    learning_rate: float
+    sample_rate: int
+    expected_batch: float
+    most_steps: int
+    epsilon: float
+    delta: float
+    distance: float
+
+    @property
+    def num_weights(self) -> int:
+        """Biases included."""
+        return sum((i + 1) * o for i, o in pairwise(self.sizes))
+
+    @property
+    def num_units(self) -> int:
+        """Outputs of all layers."""
+        return sum(self.sizes[1:])
+
+    @property
+    def ones(self) -> tuple[int, ...]:
+        """What stands for 1 in each layer's inputs."""
+        return (self.scale, *(ACTIVATION_SCALE for _ in self.sizes[2:]))
+
+    @property
+    def factors(self) -> tuple[np.float32, ...]:
+        """From a unit's gradient to whole numbers, of each layer."""
+        return tuple(f4(self.sensitivity / self.clip / one * MARGIN) for one in self.ones)
+
+    @property
+    def rate(self) -> np.float32:
+        """What a grid unit of the noisy sum moves a weight."""
+        return f4(self.learning_rate * self.clip / (self.sensitivity * self.expected_batch))
+
+    @property
+    def clip_squared(self) -> np.float32:
+        """As it is compared with."""
+        return f4(f4(self.clip) * f4(self.clip))
+
+    @property
+    def ledger_bytes(self) -> int:
+        """Of each of its two areas."""
+        return 32 * (self.most_steps + 1)
+
+    @cached_property
+    def id(self) -> bytes:
+        """24 bytes: with them the ledger's chain begins."""
+        return hashlib.sha256(to_json(self.as_dict()).encode()).digest()[:24]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For contract.json."""
+        return {"version": VERSION, **asdict(self), "sizes": list(self.sizes)}
+
+
+def agree(
+    layers: tuple[Dense, ...],
+    *,
+    scale: int,
+    noise_multiplier: float,
+    clip: float,
+    learning_rate: float,
+    sample_rate: float,
+    num_records: int,
+    steps: int,
+    epsilon: float | None,
+    delta: float,
+) -> Contract:
+    """The contract for a net, and a plan that was priced for a device's own records.
+
+    Args:
+        scale: of the inputs.
+        num_records: nominal, of one device.
+        steps: that were planned; fewer are allowed if `epsilon` ends before.
+        epsilon: the owner's limit; None takes what the planned steps cost.
+
+    Raises:
+        SettingsError: nothing is left after the noise's own distance.
+        ModelError: sums of so many clips do not fit into 32 bits.
+    """
+    sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    num = sum(w.size + len(b) for w, b in layers)
+    expected = sample_rate * num_records
+    bits = MOST_BITS
+    while not _fits(bits, noise_multiplier, expected):
+        bits -= 1
+        if bits < LEAST_BITS:
+            raise ModelError(
+                f"--to c: sums of {expected:g} records do not fit into 32 bits at [budget] "
+                f"noise_multiplier = {noise_multiplier:g}; lower [training] sample_rate"
+            )
+    rate = math.floor(sample_rate * 2.0**32)
+    if not rate:
+        raise SettingsError(
+            f"[training] sample_rate = {sample_rate:g}: below 2^-32, a device's finest; raise it"
+        )
+
+    def cost(count: int) -> tuple[float, float]:
+        """Epsilon of so many steps, and the distance that was taken off delta for it."""
+        off = distance(count * num, bits)
+        ledger = Ledger([Spent(noise_multiplier, sample_rate, count)])
+        told = ledger.epsilon(delta)
+        left = delta - (1 + math.exp(min(epsilon or 1.1 * told + 0.1, 700.0))) * off
+        return (ledger.epsilon(left) if left > 0 else math.inf), off
+
+    limit = epsilon if epsilon is not None else math.inf
+    low, high = 0, steps
+    if not cost(steps)[0] <= (limit if limit < math.inf else 1e9):
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cost(middle)[0] <= limit else (low, middle)
+        steps = low
+    if not steps:
+        raise SettingsError(
+            f"[budget] epsilon = {epsilon}: not one step on a device keeps it at "
+            f"delta = {delta:g}; raise [budget] noise_multiplier"
+        )
+    spent, off = cost(steps)
+    return Contract(
+        sizes=sizes,
+        scale=scale,
+        noise_bits=bits,
+        sensitivity=math.floor(2**bits / noise_multiplier),
+        noise_multiplier=noise_multiplier,
+        clip=clip,
+        learning_rate=learning_rate,
+        sample_rate=rate,
+        expected_batch=expected,
+        most_steps=steps,
+        epsilon=spent,
+        delta=delta,
+        distance=off,
+    )
+
+
+def _fits(bits: int, noise_multiplier: float, expected: float) -> bool:
+    sensitivity = math.floor(2**bits / noise_multiplier)
+    most = (BATCHES * expected + 9 * math.sqrt(expected) + 20) * sensitivity + 12 * 2**bits
+    return 1024 <= sensitivity < MOST_SENSITIVITY and most < 2**31

@@ -1,0 +1,254 @@
+"""A board in an emulator: exact instructions, flash that a power cut can tear, and no time.
+
+The program's four port functions are breakpoints, which are answered here. Flash is memory that the
+program can read and not write: it is programmed by the port alone, and bits only fall.
+"""
+
+import struct
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.firmware.contract import Contract
+from privacy.errors import PrivetError
+
+CODE, RAM, LEDGER, STACK = 0x08000000, 0x24000000, 0x08200000, 0x20000000
+STACK_BYTES, PAINT = 1 << 16, 0xA5
+BACK = 0x08FFF000  # where the last return goes
+AREA = 1 << 22
+RECORD = 32
+LONG_WORDS = (29, 30, 31)  # Thumb: the first five bits of an instruction of four bytes
+
+
+class PowerCut(Exception):
+    """The board lost its power: memory is gone, flash is as it is."""
+
+
+class Symbol(NamedTuple):
+    """Of an ELF file."""
+
+    name: str
+    address: int
+    size: int
+
+
+class Board:
+    """A microcontroller with a program, and with flash that outlives it.
+
+    Args:
+        program: ELF.
+        target: `m4` or `m7`.
+        key: uint32 [8]: what the random generator gives.
+        records: inputs int16 [N, inputs] and labels uint8 [N].
+        flash: the two areas of a ledger that an earlier board has left; None is erased.
+
+    Attributes:
+        flash: the two areas.
+        reads: records that were asked for.
+        begun: numbers of the steps whose keystream was begun in this life.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        target: str,
+        contract: Contract,
+        key: NDArray[np.uint32],
+        records: tuple[NDArray[np.int16], NDArray[np.uint8]],
+        flash: list[bytearray] | None = None,
+        counted: bool = False,
+    ) -> None:
+        import unicorn as uc
+        from unicorn import arm_const as arm
+
+        self._uc, self._arm = uc, arm
+        self._key, self._records = key, records
+        self._contract = contract
+        self.flash = flash or [bytearray(b"\xff" * contract.ledger_bytes) for _ in range(2)]
+        self._blocks: Counter[tuple[int, int]] = Counter()
+        self._fuse: int | None = None
+        self._cut = False
+        self.reads = 0
+        self.begun: set[int] = set()
+        self._image = program.read_bytes()
+        self.symbols, self.flash_bytes, self.static_bytes = _read_elf(self._image)
+        mu = uc.Uc(uc.UC_ARCH_ARM, uc.UC_MODE_THUMB | uc.UC_MODE_MCLASS)
+        models = {"m4": arm.UC_CPU_ARM_CORTEX_M4, "m7": arm.UC_CPU_ARM_CORTEX_M7}
+        mu.ctl_set_cpu_model(models[target])
+        mu.mem_map(CODE, 1 << 21, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
+        mu.mem_map(LEDGER, 2 * AREA, uc.UC_PROT_READ)
+        mu.mem_map(BACK, 0x1000, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
+        mu.mem_map(RAM, 1 << 21, uc.UC_PROT_READ | uc.UC_PROT_WRITE)
+        mu.mem_map(STACK, STACK_BYTES, uc.UC_PROT_READ | uc.UC_PROT_WRITE)
+        mu.mem_write(STACK, bytes([PAINT]) * STACK_BYTES)
+        for kind, offset, _, place, size in _segments(self._image):
+            if kind == 1 and size:
+                mu.mem_write(place, self._image[offset : offset + size])
+        for area in range(2):
+            mu.mem_write(LEDGER + area * AREA, bytes(self.flash[area]))
+        mu.reg_write(arm.UC_ARM_REG_FPEXC, 0x40000000)
+        self._ports: dict[int, Callable[[list[int]], int]] = {
+            self._at("port_record"): self._record,
+            self._at("port_key"): self._give_key,
+            self._at("port_ledger"): lambda r: LEDGER + r[0] * AREA,
+            self._at("port_program"): self._program,
+        }
+        mu.hook_add(uc.UC_HOOK_INTR, self._breakpoint)
+        begin = self._at("stream_begin")
+        mu.hook_add(uc.UC_HOOK_CODE, self._begin, begin=begin, end=begin)
+        if counted:
+            mu.hook_add(uc.UC_HOOK_BLOCK, self._count)
+        self._mu: Any = mu
+
+    # ---- what the program calls
+    def _breakpoint(self, mu: Any, number: int, _: object) -> None:
+        place = mu.reg_read(self._arm.UC_ARM_REG_PC)
+        port = self._ports.get(place) or self._ports.get(place - 2)
+        if port is None:
+            mu.emu_stop()
+            return
+        names = (self._arm.UC_ARM_REG_R0, self._arm.UC_ARM_REG_R1, self._arm.UC_ARM_REG_R2)
+        given = port([mu.reg_read(name) for name in names])
+        mu.reg_write(names[0], given & 0xFFFFFFFF)
+        mu.reg_write(self._arm.UC_ARM_REG_PC, mu.reg_read(self._arm.UC_ARM_REG_LR))
+
+    def _record(self, r: list[int]) -> int:
+        self.reads += 1
+        inputs, labels = self._records
+        self._mu.mem_write(r[1], inputs[r[0]].astype("<i2").tobytes())
+        self._mu.mem_write(r[2], bytes([labels[r[0]]]))
+        return 0
+
+    def _give_key(self, r: list[int]) -> int:
+        self._mu.mem_write(r[0], self._key.astype("<u4").tobytes())
+        return 0
+
+    def _program(self, r: list[int]) -> int:
+        area, offset, bytes_ = r[0], r[1], bytes(self._mu.mem_read(r[2], RECORD))
+        if self._fuse is not None:
+            self._fuse -= 1
+            if self._fuse < 0:  # torn: some of the bits that should fall have fallen
+                mask = np.random.default_rng(offset).integers(0, 256, RECORD).tolist()
+                bytes_ = bytes(b | m for b, m in zip(bytes_, mask, strict=True))
+                self._cut = True
+        held = self.flash[area]
+        for i, byte in enumerate(bytes_):
+            held[offset + i] &= byte
+        self._mu.mem_write(LEDGER + area * AREA, bytes(held))
+        if self._cut:
+            self._mu.emu_stop()
+        return 0
+
+    def _begin(self, mu: Any, address: int, size: int, _: object) -> None:
+        self.begun.add(mu.reg_read(self._arm.UC_ARM_REG_R2))
+
+    # ---- what calls the program
+    def call(self, name: str, *arguments: int, after: int = 0, torn: int | None = None) -> int:
+        """Call a function of the program; returns its r0.
+
+        Args:
+            after: instructions until the power is cut; 0 is never.
+            torn: cut it while this call's programming of that number is under way.
+
+        Raises:
+            PowerCut: it was.
+            PrivetError: the program ran into what is no memory of its own.
+        """
+        arm, mu = self._arm, self._mu
+        self._fuse, self._cut = torn, False
+        mu.reg_write(arm.UC_ARM_REG_SP, STACK + STACK_BYTES)
+        mu.reg_write(arm.UC_ARM_REG_LR, BACK | 1)
+        for register, value in zip((arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1), arguments, strict=False):
+            mu.reg_write(register, value)
+        if after:
+            mu.ctl_flush_tb()  # what was translated before would not be counted
+        try:
+            mu.emu_start(self._at(name) | 1, BACK, count=after)
+        except self._uc.UcError as error:
+            place = mu.reg_read(arm.UC_ARM_REG_PC)
+            raise PrivetError(f"the emulator, at {place:#x} in {name}: {error}") from None
+        if self._cut or mu.reg_read(arm.UC_ARM_REG_PC) & ~1 != BACK:
+            raise PowerCut
+        found: int = mu.reg_read(arm.UC_ARM_REG_R0)
+        return found
+
+    def weights(self) -> NDArray[np.float32]:
+        """All of them, as they lie."""
+        return self.read("weights", self._contract.num_weights)
+
+    def read(self, name: str, num: int) -> NDArray[np.float32]:
+        """Numbers of a static array."""
+        raw = bytes(self._mu.mem_read(self._at(name), 4 * num))
+        return np.frombuffer(raw, "<f4").astype(np.float32)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Into a static array: inputs that `privet_predict` is asked of."""
+        self._mu.mem_write(self._at(name), content)
+
+    def place(self, name: str) -> int:
+        """Address of a static array or a function."""
+        return self._at(name)
+
+    @property
+    def stack_bytes(self) -> int:
+        """The deepest that the stack has been."""
+        painted = np.frombuffer(bytes(self._mu.mem_read(STACK, STACK_BYTES)), np.uint8)
+        return STACK_BYTES - int(np.argmax(painted != PAINT))
+
+    # ---- counting
+    def _count(self, mu: Any, address: int, size: int, _: object) -> None:
+        self._blocks[address, size] += 1
+
+    def counted(self) -> Counter[str]:
+        """Instructions executed since the last call, by function."""
+        code = sorted((s.address, s.name) for s in self.symbols.values() if s.address < LEDGER)
+        starts = [address for address, _ in code]
+        found: Counter[str] = Counter()
+        for (address, size), times in self._blocks.items():
+            inside = bytes(self._mu.mem_read(address, size))
+            found[code[bisect(starts, address) - 1][1]] += times * _instructions(inside)
+        self._blocks.clear()
+        return found
+
+    def _at(self, name: str) -> int:
+        return self.symbols[name].address
+
+
+def _instructions(code: bytes) -> int:
+    place = number = 0
+    while place < len(code):
+        (half,) = struct.unpack_from("<H", code, place)
+        place += 4 if half >> 11 in LONG_WORDS else 2
+        number += 1
+    return number
+
+
+def _segments(image: bytes) -> list[tuple[int, int, int, int, int]]:
+    (table,), (num,) = struct.unpack_from("<I", image, 28), struct.unpack_from("<H", image, 44)
+    return [struct.unpack_from("<5I", image, table + 32 * i) for i in range(num)]
+
+
+def _read_elf(image: bytes) -> tuple[dict[str, Symbol], int, int]:
+    """Symbols by name, bytes of code and constants, and of static memory."""
+    (table,), (num,) = struct.unpack_from("<I", image, 32), struct.unpack_from("<H", image, 48)
+    sections = [struct.unpack_from("<10I", image, table + 40 * i) for i in range(num)]
+    symbols: dict[str, Symbol] = {}
+    for _, kind, _, _, offset, size, link, *_ in sections:
+        if kind != 2:
+            continue
+        names = sections[link][4]
+        for at in range(offset, offset + size, 16):
+            name_at, value, length, info, _, where = struct.unpack_from("<IIIBBH", image, at)
+            if not where or info & 15 > 2:
+                continue
+            name = image[names + name_at : image.index(b"\0", names + name_at)].decode()
+            if name and not name.startswith("$"):
+                symbols[name] = Symbol(name, value & ~1 if info & 15 == 2 else value, length)
+    flash = sum(s[5] for s in sections if s[1] == 1 and s[2] & 2)
+    static = sum(s[5] for s in sections if s[1] == 8 and s[2] & 2)
+    return symbols, flash, static

@@ -1,0 +1,66 @@
+"""Does a private step fit into a chip? Bytes needed, bytes there, and what would fit."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from clients.firmware.net import Dense
+from privacy.errors import ModelError
+
+FIXED_RAM = 1024  # streams, keys, chains and a record's last words
+STACK = 1024  # measured: 520
+CODE = 24 << 10  # and tables; measured: 16 to 18 KiB with zig
+RECORD = 32
+
+
+class Room(NamedTuple):
+    """Bytes: RAM and flash of a chip, or what a step needs of them."""
+
+    ram: int
+    flash: int
+
+
+def needed(sizes: tuple[int, ...], steps: int) -> Room:
+    """What a private step needs: weights and sums of 4 bytes, inputs, units, stack; the ledger.
+
+    Args:
+        sizes: inputs, hidden units, classes.
+    """
+    weights = sum(_weights(sizes))
+    ram = 8 * weights + 6 * sizes[0] + 14 * sum(sizes[1:]) + FIXED_RAM + STACK
+    return Room(ram, 4 * weights + CODE + 2 * RECORD * (steps + 1))
+
+
+def require_fit(layers: tuple[Dense, ...], steps: int, chip: str, there: Room) -> Room:
+    """The room that a net needs.
+
+    Raises:
+        ModelError: more than the chip has: names the largest layer and hidden widths that fit.
+    """
+    sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    need = needed(sizes, steps)
+    if need.ram <= there.ram and need.flash <= there.flash:
+        return need
+    weights = _weights(sizes)
+    largest = weights.index(max(weights))
+    kind, wants, has = ("RAM", need.ram, there.ram)
+    if need.ram <= there.ram:
+        kind, wants, has = ("flash", need.flash, there.flash)
+    remedy = _remedy(sizes, steps, there)
+    raise ModelError(
+        f"--chip {chip}: layer {largest + 1}, {sizes[largest]} to {sizes[largest + 1]}: the "
+        f"private step needs {wants:,} bytes of {kind}, {has:,} are there; {remedy}"
+    )
+
+
+def _remedy(sizes: tuple[int, ...], steps: int, there: Room) -> str:
+    hidden = sizes[1:-1]
+    for share in range(len(hidden) and max(hidden), 0, -1):
+        less = tuple(max(1, h * share // max(hidden)) for h in hidden)
+        need = needed((sizes[0], *less, sizes[-1]), steps)
+        if need.ram <= there.ram and need.flash <= there.flash:
+            return f"train [model] hidden = {list(less)}"
+    return "no hidden width fits: take a larger chip, or [model] pool"
+
+
+def _weights(sizes: tuple[int, ...]) -> list[int]:
+    return [(i + 1) * o for i, o in pairwise(sizes)]

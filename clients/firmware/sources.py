@@ -1,0 +1,127 @@
+"""The C of a contract: sources as they stand in c/, and the headers that are made for it."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from clients.firmware.contract import FLAGS, Contract
+from clients.firmware.net import Dense
+from clients.firmware.tables import tables
+
+C = Path(__file__).parent / "c"
+FIXED = (
+    "port.h",
+    "port_board.c",
+    "noise.h",
+    "noise.c",
+    "ledger.h",
+    "ledger.c",
+    "step.h",
+    "step.c",
+    "main.c",
+    "CMakeLists.txt",
+)
+COMPILED = ("step.c", "noise.c", "ledger.c")
+
+
+def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
+    """Text of each file, by its name."""
+    made = {name: (C / name).read_text() for name in FIXED}
+    made["tables.h"] = _tables(contract)
+    made["contract.h"] = _contract(contract)
+    made["weights.h"] = _weights(layers)
+    made["Makefile"] = (C / "Makefile").read_text().replace("@FLAGS@", " ".join(FLAGS))
+    return made
+
+
+def _contract(c: Contract) -> str:
+    rows, at, unit = [], 0, 0
+    for (inputs, outputs), one, factor in zip(pairwise(c.sizes), c.ones, c.factors, strict=True):
+        rows.append(
+            f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {one}, {_float(factor)}, "
+            f"{_float(1 / (one * one))}}}"
+        )
+        at, unit = at + (inputs + 1) * outputs, unit + outputs
+    facts = {
+        "LAYERS": f"{len(c.sizes) - 1}u",
+        "INPUTS": f"{c.sizes[0]}u",
+        "CLASSES": f"{c.sizes[-1]}u",
+        "UNITS": f"{c.num_units}u",
+        "WEIGHTS": f"{c.num_weights}u",
+        "SCALE": f"{c.scale}u",
+        "INVERSE_SCALE": _float(1 / c.scale),
+        "SENSITIVITY": f"{c.sensitivity}u",
+        "CLIP": _float(c.clip),
+        "CLIP_SQUARED": _float(c.clip_squared),
+        "RATE": _float(c.rate),
+        "SAMPLE_RATE": f"{c.sample_rate}ull",
+        "MOST_STEPS": f"{c.most_steps}u",
+        "LEDGER_RECORDS": f"{c.most_steps + 1}u",
+        "LEDGER_BYTES": f"{c.ledger_bytes}u",
+    }
+    lines = [f"#define PRIVET_{name} {value}" for name, value in facts.items()]
+    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(rows))
+    words = _list(map(str, c.id))
+    lines.append(
+        f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
+    )
+    return _header("contract", "What was promised: contract.json in C.", lines)
+
+
+def _tables(contract: Contract) -> str:
+    t = tables()
+
+    def array(kind: str, name: str, values: Iterable[int], ending: str) -> str:
+        values = list(values)
+        body = _list(f"{value}{ending}" for value in values)
+        return f"static const {kind} {name}[{len(values)}] = {{{body}}};"
+
+    lines = [
+        f"#define NOISE_BITS {contract.noise_bits}u",
+        f"#define BRICKS {len(t.strip)}u",
+        "#ifdef PRIVET_FAST_TABLES",
+        array("uint8_t", "STRIP", t.strip.tolist(), "u"),
+        "#else",
+        f"#define RESIDUE_SHIFT {t.shift}u",
+        f"#define TAIL {t.tail}ull",
+        f"#define EXP_EIGHT {t.eight}ull",
+        array("uint64_t", "EXP_COARSE", t.coarse, "ull"),
+        array("uint64_t", "EXP_FINE", t.fine, "ull"),
+        array("uint64_t", "HEIGHT", t.height, "ull"),
+        array("uint32_t", "BOUND", t.bound, "u"),
+        "#endif",
+    ]
+    return _header("tables", "Of the noise: see clients/firmware/tables.py.", lines)
+
+
+def _weights(layers: tuple[Dense, ...]) -> str:
+    numbers = [
+        _float(value) for layer in layers for part in layer for value in part.ravel().tolist()
+    ]
+    line = f"static const float WEIGHTS[{len(numbers)}] = {{{_list(numbers)}}};"
+    return _header("weights", "As privet trained them.", [line])
+
+
+def _header(name: str, about: str, lines: list[str]) -> str:
+    guard = f"PRIVET_{name.upper()}_H"
+    text = "\n".join(lines)
+    return (
+        f"/* {name}.h - {about} Made by privet export. */\n#ifndef {guard}\n#define {guard}\n"
+        f"#include <stdint.h>\n\n{text}\n\n#endif\n"
+    )
+
+
+def _list(words: Iterable[str]) -> str:
+    lines, line = [], ""
+    for word in words:
+        if len(line) + len(word) > 96:
+            lines.append(line.rstrip())
+            line = ""
+        line += f"{word}, "
+    return "\n    " + "\n    ".join([*lines, line.rstrip(", ")]) + "\n"
+
+
+def _float(value: float | np.float32) -> str:
+    return f"{float(value).hex()}f"

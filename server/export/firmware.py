@@ -1,0 +1,234 @@
+"""C for a microcontroller: a run's perceptron, and its private step under the run's budget."""
+
+import hashlib
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.audit.claim import Check
+from clients.chip import load_chip
+from clients.chip.hardware import Chip
+from clients.data.encodings import Scaled
+from clients.firmware.check import STEPS, Found, Records, check
+from clients.firmware.compiling import missing
+from clients.firmware.contract import FLAGS, Contract, agree
+from clients.firmware.fitting import Room, needed, require_fit
+from clients.firmware.net import Dense, dense_layers
+from clients.firmware.simulation import Device
+from clients.firmware.sources import C, sources
+from clients.models import front_of
+from clients.training.net import build, fill
+from clients.training.records import Records as Held
+from clients.training.records import records as records_of
+from privacy.documents import to_json
+from privacy.errors import ModelError, RunError, SettingsError
+from server.export.heard import heard
+from server.run.directory import Run
+
+FINEST = 127  # of inputs that are not whole numbers already
+MOST_SCALE = 255
+VECTORS, VECTOR_STEPS = 64, 20
+ASKED = 1000
+
+
+@dataclass(frozen=True)
+class Board:
+    """A run, as a board is to have it.
+
+    Attributes:
+        records: of the run's first device: whole inputs and labels. `asked`: test inputs.
+    """
+
+    contract: Contract
+    layers: tuple[Dense, ...]
+    records: Records
+    asked: NDArray[np.int16]
+    chip: str
+    there: Room
+
+    def sources(self) -> dict[str, str]:
+        """The C."""
+        return sources(self.contract, self.layers)
+
+    def audit(self) -> list[Check]:
+        """Compile and run it before the auditor."""
+        longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
+        return heard(sources(longer, self.layers), longer, self.records)
+
+    def check(self) -> list[Found]:
+        """Compile, run and compare, on the run's own records; a shorter limit is lifted for it."""
+        longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
+        made = sources(longer, self.layers)
+        return check(made, longer, self.layers, self.records, self.asked[:ASKED])
+
+
+def board_of(run: Run, chip_name: str) -> Board:
+    """What is exported of a run, refused before anything is written.
+
+    Raises:
+        ModelError: a layer has no C, or the step does not fit into the chip.
+        SettingsError: the chip is no microcontroller, or the run has no promise to keep on one.
+        RunError: no round is done.
+    """
+    chip, experiment = load_chip(chip_name), run.experiment
+    there = _room(chip, chip_name)
+    budget, training = experiment.budget, experiment.training
+    if budget.unit != "record" or not budget.noise_multiplier:
+        raise SettingsError(
+            f"{run.path}: [budget] unit = {budget.unit!r}: a private step needs unit = 'record' "
+            "and noise; train with them"
+        )
+    for key, value, plain in (
+        ("optimizer", training.optimizer, "sgd"),
+        ("momentum", training.momentum, 0.0),
+        ("distortion", training.distortion, 0.0),
+    ):
+        if value != plain:
+            raise SettingsError(
+                f"{run.path}: [training] {key} = {value!r}: has no C; train with {key} = {plain!r}"
+            )
+    if experiment.data.task != "classes":
+        raise ModelError(f"{run.path}: [data] task = {experiment.data.task!r}: only classes have C")
+    if not (last := len(run.rounds)):
+        raise RunError(f"{run.path}: no round is done; go on with: privet resume {run.path.name}")
+    run.require_same_data()
+    train, test = records_of(experiment.data, experiment.model)
+    form = _form(run)
+    if front_of(experiment.model, form) is not None:
+        raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
+    model = build(experiment.model, form, experiment.arithmetic)
+    layers = dense_layers(model)
+    fill(model, run.weights(last))
+    layers = dense_layers(model)
+    steps = experiment.federation.rounds * training.local_steps
+    require_fit(layers, steps, chip_name, there)
+    mine = run.manifest.members(0)
+    contract = agree(
+        layers,
+        scale=_scale(train),
+        noise_multiplier=budget.noise_multiplier,
+        clip=budget.clip,
+        learning_rate=training.learning_rate,
+        sample_rate=training.sample_rate,
+        num_records=experiment.data.nominal_records or len(mine),
+        steps=steps,
+        epsilon=budget.epsilon,
+        delta=budget.delta,
+    )
+    inputs, labels = _whole(train, mine), train.y.numpy()[mine].astype(np.uint8)
+    asked = _whole(test, np.arange(min(ASKED, len(test))))
+    return Board(contract, layers, (inputs, labels), asked, chip_name, there)
+
+
+def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -> None:
+    """Write the export: whole, or not at all.
+
+    Args:
+        found, checks: by `board.check` and `board.audit`; empty if they were not made.
+
+    Raises:
+        RunError: the folder exists, or cannot be written.
+    """
+    if folder.exists():
+        raise RunError(f"{folder}: exists; name a new folder with -o")
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.part")
+    key, records = _public_records(board.contract)
+    vectors, hashes = _vectors(board, key, records)
+    contract = {
+        **board.contract.as_dict(),
+        "id": board.contract.id.hex(),
+        "flags": list(FLAGS),
+        "vectors": {"steps": VECTOR_STEPS, "records": VECTORS, "weights_sha256": hashes},
+    }
+    try:
+        part.mkdir(parents=True)
+        for name, text in board.sources().items():
+            (part / name).write_text(text)
+        (part / "README.md").write_text((C / "README.md").read_text())
+        (part / "contract.json").write_text(to_json(contract, indent=1) + "\n")
+        (part / "budget.json").write_text(to_json(_budget(board, found, checks), indent=1) + "\n")
+        (part / "vectors.bin").write_bytes(vectors)
+        part.rename(folder)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def require_tools() -> None:
+    """Raises SettingsError: the extra `firmware` is not installed."""
+    if lacking := missing():
+        raise SettingsError(
+            f"--check, --audit: need {' and '.join(lacking)}; pip install 'privet[firmware]', or "
+            "export without them"
+        )
+
+
+def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
+    need = needed(board.contract.sizes, board.contract.most_steps)
+    return {
+        "chip": board.chip,
+        "there": board.there._asdict(),
+        "planned": need._asdict(),
+        "verified": "on emulated targets" if found else "not verified on the target",
+        "measured": [one.as_dict() for one in found],
+        "audit": [asdict(one) for one in checks],
+    }
+
+
+def _room(chip: Chip, name: str) -> Room:
+    if chip.microcontroller is None:
+        raise SettingsError(
+            f"--chip {name}: no microcontroller; take stm32h743, stm32l4r5, or a file of yours "
+            "with dataflow = 'microcontroller'"
+        )
+    return Room(chip.memory.buffer_bytes, chip.memory.dram_bytes)
+
+
+def _form(run: Run) -> Any:
+    from clients.data.sets import load
+
+    return load(run.experiment.data).form
+
+
+def _scale(held: Held) -> int:
+    """What stands for 1: of whole numbers their own scale."""
+    encoding = held.encoding
+    if held.x.is_floating_point() or not isinstance(encoding, Scaled):
+        return FINEST
+    scale = int(encoding.scale)
+    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else FINEST
+
+
+def _whole(held: Held, indices: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Inputs of some records in units of 1 / scale, int16 [B, inputs]."""
+    import torch
+
+    inputs = held.inputs(torch.from_numpy(np.asarray(indices, np.int64))).flatten(1).numpy()
+    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * _scale(held))
+    return np.clip(near, -32767, 32767).astype(np.int16)
+
+
+def _public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
+    """A key and records for vectors.bin that are nobody's."""
+    dice = np.random.default_rng(int.from_bytes(contract.id[:8], "big"))
+    inputs = dice.integers(0, contract.scale + 1, (VECTORS, contract.sizes[0])).astype(np.int16)
+    labels = dice.integers(0, contract.sizes[-1], VECTORS).astype(np.uint8)
+    return dice.integers(0, 1 << 32, 8).astype(np.uint32), (inputs, labels)
+
+
+def _vectors(board: Board, key: NDArray[np.uint32], records: Records) -> tuple[bytes, list[str]]:
+    """Key, each record's inputs and label, weights after the last step; hashes after each."""
+    device, hashes = Device(board.contract, board.layers, key, records), []
+    parts = [key.astype("<u4").tobytes()]
+    parts += [x.astype("<i2").tobytes() + bytes([y]) for x, y in zip(*records, strict=True)]
+    for _ in range(min(VECTOR_STEPS, board.contract.most_steps)):
+        device.step()
+        parts.append(device.flat.astype("<f4").tobytes())
+        hashes.append(hashlib.sha256(parts[-1]).hexdigest())
+    return b"".join([*parts[: 1 + VECTORS], parts[-1]]), hashes
