@@ -19,7 +19,7 @@ from clients.seeds import digest
 from privacy.files import write_atomically
 
 BLOCK = 1000  # images transformed at a time
-TRANSFORM_VERSION = 2  # of all transforms: raise it when one changes, and caches are made anew
+TRANSFORM_VERSION = 3  # of all transforms: raise it when one changes, and caches are made anew
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ def load(path: str = "model.safetensors") -> nn.Module:
 HEAD = '"""A model that privet trained, in torch alone: `load()` gives it with its weights."""\n'
 
 # Of torch's own layers: what they are built from, in the order of their constructor's keywords.
-BUILT = {
+BUILT: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("in_features", "out_features", "bias"),
     nn.Conv1d: ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation",
                 "groups", "bias"),

@@ -76,7 +76,9 @@ def written_out(x, w):
         x = step(x, f"{at}_depthwise_conv", f"{at}_bn1", stride, x.shape[1])
         x = step(x, f"{at}_project_conv", f"{at}_bn2", active=False)
         x = x + before if stride == 1 and inputs == outputs else x
-    return step(x, "_conv_head", "_bn1").mean((2, 3))
+    tops, lefts = ([slice(0, -(-n // 2)), slice(n // 2, n)] for n in x.shape[2:])
+    quarters = [x[:, :, top, left].mean((2, 3)) for top in tops for left in lefts]
+    return torch.stack(quarters, -1).flatten(1)
 
 
 @pytest.mark.parametrize("size", [32, 45])
@@ -102,7 +104,9 @@ def test_pictures_are_brought_to_size_and_grey_to_colour(file):
 def test_steps_are_the_nets_products(file):
     steps = front_of(model_of(file, size=224), COLOUR).steps()
     products = [step.product for step in steps if step.product]
-    assert sum(p.groups * p.positions * p.depth * p.outputs for p in products) == 383_907_552
+    behind = 7 * 7 * 320 * 1280  # of the convolution that is left out
+    found = sum(p.groups * p.positions * p.depth * p.outputs for p in products)
+    assert found == 383_907_552 - behind
     assert sum(step.name == "add" for step in steps) == 9
     assert all(-1 <= at < place for place, step in enumerate(steps) for at in step.reads)
 
