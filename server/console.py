@@ -3,9 +3,11 @@
 Whatever is printed is text, and brackets in it are brackets: styles are given as `Text` or `style`.
 """
 
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleDimensions
@@ -17,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from privacy.documents import to_json
 
 if TYPE_CHECKING:  # they load torch, which a line on a terminal has no need of
     from server.run.directory import Run
@@ -62,15 +66,46 @@ def watched_by(observe: "Observe") -> Iterator[None]:
 
 
 @contextmanager
+def told_as_events(rounds: int) -> Iterator[None]:
+    """Within, each round is a line of JSON on stdout, and nothing is drawn.
+
+    Args:
+        rounds: of the whole run.
+    """
+    seconds: deque[float] = deque(maxlen=10)
+
+    def tell(record: "RoundRecord") -> None:
+        seconds.append(record.seconds)
+        told = {
+            "event": "round",
+            "round": record.round,
+            "of": rounds,
+            "seconds": record.seconds,
+            "left_s": (rounds - record.round) * median(seconds),
+            "accuracy": record.accuracy,
+            "loss": record.loss,
+            "figures": record.figures,
+            "epsilon": record.epsilon,
+            "failed": [{"client": c.client, "why": c.failure} for c in record.clients if c.failure],
+        }
+        with suppress(BrokenPipeError):  # a reader that went away stops no run
+            print(to_json(told), flush=True)
+
+    with watched_by(tell):
+        yield
+
+
+@contextmanager
 def observer(run: "Run") -> "Iterator[Observe]":
-    """A progress bar with accuracy, epsilon spent and time left; nothing where no one looks."""
+    """A line: a bar, accuracy, epsilon spent, rate and time left; nothing where no one looks."""
     if observe := _watcher.get():
         yield observe
         return
     if not err.is_terminal:
         yield lambda record: None
         return
-    total = run.experiment.federation.rounds
+    total, budget = run.experiment.federation.rounds, run.experiment.budget
+    of = f" of {budget.epsilon:g}" if budget.unit != "none" else ""
     columns = (
         TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=16),
@@ -88,9 +123,10 @@ def observer(run: "Run") -> "Iterator[Observe]":
             if record.accuracy is not None:
                 parts.append(f"accuracy {record.accuracy:.2%}")
             if record.epsilon is not None:
-                parts.append(f"epsilon {record.epsilon:.2f}")
+                parts.append(f"epsilon {record.epsilon:.2f}{of}")
             if failed := sum(c.failure is not None for c in record.clients):
                 parts.append(f"{failed} failed")
+            parts.append(f"{record.seconds:.2g} s a round")
             progress.update(task, completed=record.round, reached="  ".join(parts))
 
         yield observe

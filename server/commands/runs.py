@@ -1,6 +1,7 @@
 """`privet run`, `resume`, `show`, `list`."""
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +12,19 @@ from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
+    from server.experiment.experiment import Experiment
     from server.run.directory import Run
+
+Events = Annotated[
+    bool, typer.Option("--json", help="On stdout, a JSON object for each round and the end")
+]
 
 
 def run(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
     s: Settings = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run directory")] = "",
+    as_json: Events = False,
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
@@ -27,23 +34,26 @@ def run(
     from server.experiment.plans import gradients_of, norms_of
     from server.run.directory import runs_folder
 
-    finished = launch(load_experiment(experiment, s), runs_folder(runs), name)
+    asked = load_experiment(experiment, s)
+    with _telling(as_json, asked):
+        finished = launch(asked, runs_folder(runs), name)
     if finished.experiment.budget.unit == "record":
         way = gradients_of(finished.experiment)
         if way != "compiled":
             err.print(f"gradients: {way}", highlight=False, soft_wrap=True)
         if told := norms_of(finished.experiment):
             err.print(f"model: {told}", highlight=False, soft_wrap=True)
-    _tell(finished.path)
+    _tell(finished.path, as_json)
 
 
-def resume(run: RunName, runs: Runs = None, trust: Trust = False) -> None:
+def resume(run: RunName, as_json: Events = False, runs: Runs = None, trust: Trust = False) -> None:
     """Do what is left of a run that was interrupted."""
     from server.engines.launch import resume as resume_run
 
     found = open_run(run, runs, trust)
-    resume_run(found)
-    _tell(found.path)
+    with _telling(as_json, found.experiment):
+        resume_run(found)
+    _tell(found.path, as_json)
 
 
 def show(run: RunName, as_json: AsJson = False, runs: Runs = None) -> None:
@@ -128,8 +138,14 @@ def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     out.print(ready)
 
 
-def _tell(path: Path) -> None:
-    """The path for programs; one sentence for people."""
+def _telling(as_json: bool, experiment: "Experiment") -> AbstractContextManager[None]:
+    from server.console import told_as_events
+
+    return told_as_events(experiment.federation.rounds) if as_json else nullcontext()
+
+
+def _tell(path: Path, as_json: bool) -> None:
+    """The path for programs, or the last event; one sentence for people."""
     from server.console import err
     from server.run.directory import Run
     from server.run.summary import exposes, summarise
@@ -156,4 +172,4 @@ def _tell(path: Path) -> None:
     )
     for warning in facts.warnings:
         err.print(f"warning: {warning}", highlight=False, style="yellow", soft_wrap=True)
-    print(path)
+    print(to_json({"event": "end", **dataclasses.asdict(facts)}) if as_json else path)

@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pydantic_core
+
 from privacy.documents import BESIDE, from_json
 from privacy.foreign import open_foreign
 from privacy.text import shown
@@ -197,6 +199,10 @@ def _record(line: bytes) -> dict[str, Any]:
 
 
 def _plain(line: bytes) -> Any:
+    try:
+        return pydantic_core.from_json(line)
+    except ValueError:  # of half a surrogate, too, which a reason may quote and json reads
+        pass
     try:
         return json.loads(line)
     except RecursionError:
