@@ -173,7 +173,7 @@ def _epsilon_of(
     if not prvs:
         return bound
     try:
-        with _quiet():
+        with quiet():
             composed = compose_heterogeneous(prvs, [entry.steps for entry in entries])
             found = float(composed.compute_epsilon(delta, delta / 1000, error)[2])
             return max(0.0, min(bound, found))
@@ -218,7 +218,7 @@ def _discretise(
     if not 2 * reach / mesh < MOST_POINTS:
         raise OverflowError("hardly any noise")
     domain = Domain.create_aligned(-reach, reach, mesh)
-    with _quiet():
+    with quiet():
         return [
             discretize(
                 TruncatedPrivacyRandomVariable(
@@ -241,7 +241,7 @@ def _rdp_epsilon(entries: tuple[Spent, ...], delta: float) -> float:
     """Epsilon by Renyi DP: always a bound, often a loose one."""
     total: Any = sum(e.steps * _rdp_of_a_step(e.noise_multiplier, e.sample_rate) for e in entries)
     orders = [*LOW_NOISE_ORDERS, *RDP_ORDERS]
-    with _quiet():
+    with quiet():
         return max(0.0, float(get_privacy_spent(orders=orders, rdp=total, delta=delta)[0]))
 
 
@@ -254,14 +254,14 @@ def _rdp_of_a_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.fl
             compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
         )
 
-    with _quiet():
+    with quiet():
         low = rdp(LOW_NOISE_ORDERS) if noise_multiplier < 0.5 else np.full(5, np.inf)
         # what float64 takes for nothing in one step, a billion of them make something
         return np.maximum(np.concatenate([low, rdp(RDP_ORDERS)]), 0.0) + LOST
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Overflow in far tails, and "optimal order is the largest alpha", only loosen the bound."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

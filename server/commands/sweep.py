@@ -35,6 +35,12 @@ sign, may be nothing but settings, and may have a name:
 found again by its settings, in any sweep. The sweep's path goes to stdout; exit status 1 if a cell
 failed.
 
+With --charge, what the search costs is in the epsilon of its result: a random number of trials is
+drawn, each tries a point of the axes at random, and one run is told, the best on the test set. Do
+not look at other trials, nor tell how many there were.
+
+    privet sweep dp --over "training.learning_rate=1..8 log" --charge geometric=20
+
 With --search, axes may be ranges (0.05..1, 0.05..1 log, 5..20), and Optuna chooses what to try:
 
     privet sweep dp --over budget.clip=0.05..1 log --over model.name=scatter,perceptron
@@ -54,6 +60,10 @@ Schemes = Annotated[
 Limits = Annotated[
     list[str] | None,
     typer.Option("--limit", help="With --search: latency_s=0.5@stm32h743; may be repeated"),
+]
+Charges = Annotated[
+    str,
+    typer.Option("--charge", help="A random number of trials: geometric=20, poisson=20, ..."),
 ]
 MOST_RUNS = 10_000  # of a setting, or candidates: more are a slip of the hand
 IMAGES = 10  # that are asked for by `--infer SCHEME`
@@ -75,6 +85,7 @@ def sweep(
         int, typer.Option(min=1, max=MOST_RUNS, help="With --search: candidates to train")
     ] = 30,
     limit: Limits = None,
+    charge: Charges = "",
     name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
     as_json: AsJson = False,
     runs: Runs = None,
@@ -90,6 +101,8 @@ def sweep(
     from server.sweep.sweep import Sweep
 
     refuse_idle({"budget": "" if search else "a grid trains every cell; it is for --search"})
+    if charge:
+        _require_plain(search, seeds, attack=attack, audit=audit, cost=cost, infer=infer)
     axes = parse_axes(over or [])
     sought = _search(axes, search, budget, limit or [], cost or [], seeds)
     order = Order(
@@ -107,10 +120,13 @@ def sweep(
     limits = [str(x) for x in sought.limits] if sought else []
     folder = runs_folder(runs)
     asked = (document.fixed, [repr(axis) for axis in axes], seeds, search, limits)
+    more = (charge,) * bool(charge)
     if name:
         require_name("--name", name)
-    found = Sweep(folder / ((name or default_name(experiment, *asked)) + SUFFIX), document)
-    if sought:
+    found = Sweep(folder / ((name or default_name(experiment, *asked, *more)) + SUFFIX), document)
+    if charge:
+        _charge(found, charge, axes)
+    elif sought:
         with found.locked():
             recall(found, sought)
             with Board(found, budget * seeds) as board:
@@ -132,6 +148,43 @@ def sweep(
     print(found.document.to_json() if as_json else found.path)
     if failed:
         raise typer.Exit(1)
+
+
+def _require_plain(search: str, seeds: int, **ordered: object) -> None:
+    """Refuse what would show more of a charged search than the run that it chooses."""
+    if search:
+        raise SettingsError(
+            "--search: its next trial depends on what the last ones found in private records, and "
+            "no theorem charges that; leave it out: --charge tries points at random"
+        )
+    if seeds > 1:
+        raise SettingsError(f"--seeds {seeds}: with --charge each trial is one run; leave it out")
+    for name, value in ordered.items():
+        if value:
+            raise SettingsError(
+                f"--{name}: would look at every trial, and --charge is for the chosen alone; do it "
+                f"afterwards: privet {name} RUN"
+            )
+
+
+def _charge(found: "Sweep", law: str, axes: "Sequence[Axis]") -> None:
+    from server.sweep.board import Board
+    from server.sweep.charged import charged, draw, run_charged, tell
+
+    search = charged(found, law, axes)
+    with found.locked():
+        draw(found, search)
+        drawn = found.document.charge
+        assert drawn is not None
+        if not drawn.ended:
+            _say(
+                f"epsilon {drawn.epsilon:.3f} at delta {drawn.delta:g} of the run that will be "
+                f"chosen, search included; {drawn.epsilon_of_a_trial:.3f} of a trial. Look at no "
+                f"other: keep {found.path} to yourself until it is done, the number of trials too"
+            )
+        with Board(found, len(found.cells), closed=True) as board:
+            run_charged(found, search, board)
+    tell(found, _say)
 
 
 def _say(line: str) -> None:

@@ -1,5 +1,6 @@
 """What `privet show` and `privet list` tell of a run: what it reached, and what it spent."""
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -24,13 +25,17 @@ from server.run.divergence import diverged_in, remedy
 from server.run.rounds import RoundRecord, ledgers_after
 from server.run.spikes import dead_or_loud
 
+CHARGE = "charge.json"  # in a run that a charged search chose: what the search costs
+
 
 @dataclass(frozen=True)
 class Summary:
     """The facts of a run.
 
     Attributes:
-        epsilon: the maximum over clients of what their ledgers say.
+        epsilon: the maximum over clients of what their ledgers say; of a run that a charged search
+            chose, search included.
+        searched: of such a run, how; else empty.
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
@@ -67,6 +72,7 @@ class Summary:
     outside: tuple[str, ...]
     secure_aggregation: str
     single_updates_seen: int
+    searched: str = ""
 
 
 def summarise(run: Run) -> Summary:
@@ -86,6 +92,10 @@ def summarise(run: Run) -> Summary:
         steps = federation.rounds * experiment.steps_per_round
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
         full = experiment.epsilon_of(Ledger([always]))
+    charged, searched, target = _charged(run, budget.delta), "", budget.epsilon
+    if epsilon is not None and charged:
+        epsilon = target = max(epsilon, charged[0])
+        searched = charged[1]
     diverged = diverged_in(run, rounds)
     done = "finished" if len(rounds) == federation.rounds else "unfinished"
     accuracies = [r.accuracy for r in rounds if r.accuracy is not None]
@@ -104,7 +114,7 @@ def summarise(run: Run) -> Summary:
         seconds=round(sum(r.seconds for r in rounds), 2),
         unit=budget.unit,
         epsilon=epsilon,
-        epsilon_target=budget.epsilon if private else None,
+        epsilon_target=target if private else None,
         epsilon_full_participation=full,
         delta=budget.delta if private else None,
         noise_multiplier=budget.noise_multiplier if private else None,
@@ -121,6 +131,24 @@ def summarise(run: Run) -> Summary:
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
             for r in rounds
         ),
+        searched=searched,
+    )
+
+
+def _charged(run: Run, delta: float) -> tuple[float, str] | None:
+    """Epsilon of a run that a charged search chose, and how it came about; None of any other.
+
+    Raises:
+        RunError: what the search left in the run is damaged.
+    """
+    if not os.path.lexists(run.path / CHARGE):
+        return None
+    match run.kept(CHARGE):
+        case {"epsilon": float(epsilon), "delta": float(told), "said": str(said)}:
+            if epsilon >= 0 and told == delta:
+                return epsilon, said
+    raise RunError(
+        f"{run.path / CHARGE}: damaged: what the search that chose this run cost is not known"
     )
 
 

@@ -6,6 +6,7 @@ sweep        the folder of cells
 grid         the cells of a grid
 stages       what is done with each cell
 search       which cell comes next
+charged      a search that epsilon counts
 objectives   what a search looks at
 board        the table while it goes on
 """

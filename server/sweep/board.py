@@ -24,10 +24,11 @@ class Board:
 
     Args:
         planned: how many cells there will be; of a search, how many are trained.
+        closed: tell of no cell what it reached.
     """
 
-    def __init__(self, sweep: Sweep, planned: int) -> None:
-        self._sweep, self._planned = sweep, planned
+    def __init__(self, sweep: Sweep, planned: int, *, closed: bool = False) -> None:
+        self._sweep, self._planned, self._closed = sweep, planned, closed
         self._doing = ""
         self._seconds: dict[int, float] = {}
         self._reached: dict[int, tuple[str, str, str]] = {}
@@ -67,6 +68,7 @@ class Board:
             accuracy, epsilon, leakage = self._reached[key]
             number = self._sweep.cells.index(cell) + 1
             what = f"accuracy {accuracy}, epsilon {epsilon}, AUC {leakage}"
+            what = cell.status if self._closed else what
             said = what if cell.status == "done" else f"{cell.status}: {cell.error}"
             err.print(
                 f"[{number}/{self._planned}] {cell.name}: {said} ({self._seconds[key]:.0f} s)",
@@ -115,7 +117,7 @@ class Board:
         return cell.status if seconds is None else f"{cell.status}, {seconds:.0f} s"
 
     def _read(self, cell: Cell) -> tuple[str, str, str]:
-        if not cell.run:
+        if not cell.run or self._closed:
             return "-", "-", "-"
         run = self._sweep.run_of(cell)
         try:

@@ -8,6 +8,7 @@ from privacy.documents import from_json, to_json
 
 FILE = "sweep.json"
 SUFFIX = ".sweep"
+TRIALS = "trials"  # in a charged search's folder: its runs, at which nobody may look
 
 
 class _Part(BaseModel):
@@ -63,6 +64,29 @@ class Searched(_Part):
     front: list[str] = Field(default_factory=list)
 
 
+class Charge(_Part):
+    """What a charged search draws and costs.
+
+    While it goes on the cells are all that were drawn, and must not be told; when it has ended
+    they are the chosen one, if there is one.
+
+    Attributes:
+        law: of the number of trials.
+        question: SHA-256 of what the draw depends on.
+        epsilon: of the chosen run, search included, at `delta`.
+        epsilon_of_a_trial: the most that one may spend, by the accountant of runs.
+        said: of the chosen run, in a sentence.
+    """
+
+    law: str
+    question: str
+    delta: float
+    epsilon: float
+    epsilon_of_a_trial: float
+    ended: bool = False
+    said: str = ""
+
+
 class Document(_Part):
     """sweep.json."""
 
@@ -73,6 +97,7 @@ class Document(_Part):
     axes: dict[str, list[Any]]
     cells: list[Cell] = Field(default_factory=list)
     search: Searched | None = None
+    charge: Charge | None = None
 
     def to_json(self) -> str:
         """As `from_json` reads it."""

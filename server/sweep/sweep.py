@@ -25,7 +25,7 @@ from server.experiment.loading import load_experiment
 from server.run.directory import Run
 from server.run.rounds import RoundRecord
 from server.sweep.axes import Settings
-from server.sweep.document import FILE, Cell, Document, StageState
+from server.sweep.document import FILE, TRIALS, Cell, Document, StageState
 from server.sweep.stages import STAGES, Order, stages_of, train
 
 
@@ -79,16 +79,22 @@ class Sweep:
         return self.document.cells
 
     @property
+    def home(self) -> Path:
+        """The folder of its runs: of a charged search, a closed one until a run is chosen."""
+        charge = self.document.charge
+        return self.path / TRIALS if charge and not charge.ended else self.path.parent
+
+    @property
     def runs(self) -> list[Run]:
         """The run directories that are there, finished or not."""
         names = dict.fromkeys(cell.run for cell in self.cells if cell.run)
-        found = [Run(self.path.parent / name) for name in names if Path(name).name == name]
+        found = [Run(self.home / name) for name in names if Path(name).name == name]
         return [run for run in found if (run.path / "experiment.toml").is_file()]
 
     def run_of(self, cell: Cell) -> Run:
         """The run of a cell, which may not be there yet."""
         stem = Path(self.document.experiment).stem
-        return Run(self.path.parent / f"{stem}-{cell.digest}")
+        return Run(self.home / f"{stem}-{cell.digest}")
 
     def experiment_of(self, settings: Settings, seed: int | None = None) -> Experiment:
         """The experiment of a cell.

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from privacy.errors import RunError
 from privacy.files import is_file
 from server.report.facts.facts import Cell
 from server.run.directory import Run
@@ -13,6 +14,12 @@ from server.sweep.sweep import Sweep
 
 Stages = tuple[tuple[str, str], ...]
 
+FREE = (
+    "each epsilon is of one run alone: to choose among a sweep's runs by what they reached is not "
+    "charged to it (privet sweep --charge does); the test set by which one would choose is taken "
+    "as public"
+)
+
 
 @dataclass(frozen=True)
 class SweepFacts:
@@ -20,6 +27,7 @@ class SweepFacts:
 
     Attributes:
         runs: that are there, each with the stages that failed in it.
+        searched: what is to be said of whoever chooses one of several runs; empty of one.
         lost: names of runs that are said to be done and are not there.
     """
 
@@ -27,6 +35,7 @@ class SweepFacts:
     command: str
     cells: tuple[Cell, ...]
     runs: tuple[tuple[Run, Stages], ...]
+    searched: str
     lost: tuple[str, ...]
 
 
@@ -42,9 +51,14 @@ def read_sweep(folder: Path) -> SweepFacts:
     """Read `sweep.json`.
 
     Raises:
-        RunError: it is damaged.
+        RunError: it is damaged, or a charged search that goes on.
     """
     sweep = Sweep.open(folder)
+    if sweep.document.charge and not sweep.document.charge.ended:
+        raise RunError(
+            f"{folder}: a charged search that goes on: nothing of it may be told before one run is "
+            "chosen; finish it with the command that began it"
+        )
     runs = {run.path.name: run for run in sweep.runs}
     done = [cell.run for cell in sweep.cells if cell.run and cell.status == "done"]
     failed = {cell.run: _failed(cell) for cell in sweep.cells if cell.run}
@@ -53,6 +67,7 @@ def read_sweep(folder: Path) -> SweepFacts:
         command=shlex.join(sweep.document.command),
         cells=tuple(_cell(folder.name.removesuffix(SUFFIX), cell) for cell in sweep.cells),
         runs=tuple((run, failed[name]) for name, run in runs.items()),
+        searched=FREE * (len(runs) > 1),
         lost=tuple(name for name in done if name not in runs),
     )
 

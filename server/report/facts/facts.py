@@ -56,6 +56,7 @@ class RunFacts:
         group: its settings without the seed and what does not alter the result; its records by
             content, and the code that made it.
         outside: what leaves a device and is not inside the promise.
+        searched: how a search came to it, and whether epsilon counts that; empty of a single run.
         test_records: on which accuracy was measured; None if the run does not say.
         damaged: (file, what is wrong with it) of parts that are there but cannot be read.
         failed_stages: (stage, error) of a sweep's cell that ended in this run.
@@ -109,6 +110,7 @@ class RunFacts:
     scheme: str
     auditable: bool
     reached: Reached | None = None
+    searched: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
 

@@ -49,7 +49,7 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
     """
     cells: list[Cell] = []
     sweeps: list[tuple[str, str]] = []
-    stages: dict[Path, tuple[tuple[str, str], ...]] = {}
+    swept: dict[Path, tuple[tuple[tuple[str, str], ...], str]] = {}
     found: dict[Path, Run] = {}
     unreadable: list[tuple[str, str]] = []
     for name in names:
@@ -63,13 +63,13 @@ def gather(names: Sequence[str], runs: Path, command: str = "") -> Facts:
         cells += sweep.cells
         for run, failed in sweep.runs:
             found.setdefault(run.path.resolve(), run)
-            stages[run.path.resolve()] = failed
+            swept[run.path.resolve()] = failed, sweep.searched
         why = "the sweep names it, but its directory is not there"
         unreadable += [(lost, why) for lost in sweep.lost]
     read = []
     for path, run in found.items():
         try:
-            read.append(read_run(run, stages.get(path, ())))
+            read.append(read_run(run, *swept.get(path, ())))
         except PrivetError as error:
             unreadable.append((run.path.name, str(error)))
     if not read and not cells:
@@ -95,8 +95,14 @@ def is_there(name: str, runs: Path) -> bool:
         return False
 
 
-def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFacts:
+def read_run(
+    run: Run, failed_stages: tuple[tuple[str, str], ...] = (), searched: str = ""
+) -> RunFacts:
     """The facts of one run, not yet labelled.
+
+    Args:
+        failed_stages: of the sweep that it is of.
+        searched: what is to be said of a choice among that sweep's runs.
 
     Raises:
         PrivetError: its settings or its rounds are damaged.
@@ -174,6 +180,7 @@ def read_run(run: Run, failed_stages: tuple[tuple[str, str], ...] = ()) -> RunFa
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
         reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
+        searched=summary.searched or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
     )

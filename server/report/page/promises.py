@@ -60,6 +60,9 @@ def claimed(runs: Sequence[RunFacts]) -> Section:
     for caveat in sorted({run.caveat for run in private if run.caveat}):
         whose = _whose([run for run in private if run.caveat == caveat], private)
         blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
+    for searched in dict.fromkeys(run.searched for run in private if run.searched):
+        whose = _whose([run for run in private if run.searched == searched], private)
+        blocks.append(Prose(f"Of {whose}: {searched}.", "note"))
     for outside in dict.fromkeys(one for run in private for one in run.outside):
         whose = _whose([run for run in private if outside in run.outside], private)
         blocks.append(Prose(f"Outside the promise of {whose}: {outside}.", "note"))
