@@ -10,7 +10,6 @@ watch/        runs as they go, on a page
 sweep/        many experiments, one table
 adversary/    a finished run before the adversary and the auditor
 cost/         what a run costs on a chip
-export/       a trained run for use elsewhere
 inference/    a run's model as a service on encrypted inputs
 engines/      what carries messages to clients
 federation/   the rounds

@@ -21,13 +21,7 @@ from clients.data.sets import load
 from clients.training.job import MOST_SEED
 from privacy.cipher import Key
 from privacy.documents import to_json
-from privacy.dp.accounting.selection import (
-    LEAST_GAMMA,
-    Curve,
-    Trials,
-    curve_of,
-    epsilon_of_curve,
-)
+from privacy.dp.accounting.selection import LEAST_GAMMA, Curve, Trials, curve_of, epsilon_of_curve
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import PrivetError, SettingsError
 from server.experiment.experiment import Experiment
@@ -320,10 +314,7 @@ def settle(sweep: Sweep) -> None:
     shutil.rmtree(closed, ignore_errors=True)
 
 
-Say = Callable[[str], None]
-
-
-def tell(sweep: Sweep, say: Say) -> None:
+def tell(sweep: Sweep, say: Callable[[str], None]) -> None:
     """What came of a charged search, in a few lines."""
     charge = sweep.document.charge
     assert charge is not None

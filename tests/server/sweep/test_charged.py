@@ -74,7 +74,7 @@ def test_one_run_is_told_and_its_epsilon_counts_the_search(privet, runs, monkeyp
     assert status == 0, err
     ended = Sweep.open(out.strip())
     scores = [found for found in trained if found]
-    assert len(scores) == len(drawn.cells) >= 3
+    assert len(scores) == len(drawn.cells) >= 2
     best = max(scores, key=lambda found: found[0])[1]
     (cell,) = ended.cells
     assert (cell.run, cell.point) in [(best, drawn_cell.point) for drawn_cell in drawn.cells]
