@@ -32,7 +32,10 @@ function duration(s) {
   return h < 48 ? `${h} h ${m % 60} min` : `${Math.round(h / 24)} days`;
 }
 const now = () => Date.now() / 1000 + ahead;
-const ago = (t) => (t ? `${duration(Math.max(1, now() - t))} ago` : "");
+function ago(t) {
+  const s = Math.max(1, Math.round(now() - t));
+  return `${s < 60 ? `${s} s` : duration(s)} ago`;
+}
 const epsilonOf = (told) => (told.epsilon_is === "infinite" ? Infinity : told.epsilon);
 
 // ---- a row
