@@ -11,3 +11,19 @@ layers        layers that models are built of, and how the compiled step sees th
 protocol      what an arithmetic gives to a model
 seeds         randomness by purpose
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clients.node.mod import ledger_mod
+
+__all__ = ["ledger_mod"]
+
+
+def __getattr__(name: str) -> Any:
+    """`from clients import ledger_mod`, which loads Flower only then."""
+    if name != "ledger_mod":
+        raise AttributeError(name)
+    from clients.node.mod import ledger_mod
+
+    return ledger_mod
