@@ -36,7 +36,7 @@ class Effect(NamedTuple):
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
     "model.name", "model.front", "model.adapt",
-    "arithmetic.name", "compression.bits", "budget.unit",
+    "arithmetic.name", "compression.bits", "pruning.weight", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -233,10 +233,10 @@ EFFECTS: dict[str, Effect] = {
     "arithmetic.bits": Effect(
         lambda e: e.arithmetic.name == "fixed", "[arithmetic] name = 'fixed'", ("arithmetic.name",)
     ),
-    "arithmetic.activation_bits": _WORDS,
-    "arithmetic.gradient_bits": _WORDS,
-    "arithmetic.scaling": _WORDS,
-    "arithmetic.accumulator_bits": _WORDS,
+    **{
+        f"arithmetic.{key}": _WORDS
+        for key in ("activation_bits", "gradient_bits", "scaling", "accumulator_bits")
+    },
     "arithmetic.rounding": Effect(
         lambda e: (
             e.arithmetic.name == "fixed"
@@ -255,9 +255,7 @@ EFFECTS: dict[str, Effect] = {
         "[arithmetic] activation_bits = 1, and a model that reads pixels",
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),
-    "arithmetic.stream_length": _STREAMS,
-    "arithmetic.lfsr_bits": _STREAMS,
-    "arithmetic.counter_bits": _STREAMS,
+    **{f"arithmetic.{key}": _STREAMS for key in ("stream_length", "lfsr_bits", "counter_bits")},
     "arithmetic.gain": Effect(
         lambda e: _in_streams(e) or (_in_words(e) and e.arithmetic.scaling == "none"),
         "[arithmetic] name = 'stochastic', or scaling = 'none'",
@@ -291,6 +289,9 @@ EFFECTS: dict[str, Effect] = {
         "[budget] unit = 'record'",
         ("budget.unit",),
     ),
+    "pruning.gradual": Effect(
+        lambda e: e.pruning.weight > 0, "[pruning] weight above 0", ("pruning.weight",)
+    ),
     "compression.block": Effect(
         lambda e: e.compression.bits != 32,
         "[compression] bits of fewer than 32",
@@ -308,8 +309,7 @@ EFFECTS: dict[str, Effect] = {
         "[federation] engine = 'cohort'",
         ("federation.engine",),
     ),
-    "federation.address": _SUPERLINK,
-    "federation.root_certificates": _SUPERLINK,
+    **{f"federation.{key}": _SUPERLINK for key in ("address", "root_certificates")},
     "secure.survivors": _SUMMED,
     "secure.groups": _SUMMED,
     "secure.threshold": _MASKED,
