@@ -17,11 +17,14 @@ from clients.models.own import architecture_of
 from clients.models.scattering import BLOCK, scatter, scattering_steps
 from clients.models.settings import Model
 from clients.models.spectrum import spectrum
-from clients.models.transform import Step, Transform
+from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
 
 CHANNELS, GROUPS = 81, 27  # of a scattering transform of two scales and eight orientations
+# Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is than that
+# (JPEG's colour space, ITU-R BT.601).
+BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 
@@ -70,8 +73,8 @@ def form_behind(model: Model, form: Form) -> Form:
 
 
 def _scattering(form: Form) -> Transform:
-    """Scattering coefficients float16 [C * 81 * H/4 * W/4] of each channel by itself, normalised in
-    groups within each record."""
+    """Scattering coefficients float16 [C * 81 * H/4 * W/4], of colours those of brightness and of
+    two differences; normalised in groups within each record."""
     if form.kind != "picture" or len(form.shape) not in (2, 3):
         raise ModelError(
             "[model] front = 'scatter': reads pictures, and these records are a "
@@ -84,20 +87,25 @@ def _scattering(form: Form) -> Transform:
         raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
     size = channels * CHANNELS * (height // 4) * (width // 4)
     steps = partial(_scatter_steps, channels, height, width)
-    return Transform(partial(_scatter_features, channels), (size,), steps, BLOCK)
+    return Transform(_scatter_features, (size,), steps, BLOCK)
 
 
-def _scatter_features(channels: int, images: Tensor) -> Tensor:
-    coefficients = scatter(images.flatten(0, -3) if images.dim() > 3 else images)
-    each = F.group_norm(coefficients, GROUPS).flatten(1)
-    return each.view(len(images), -1).to(torch.float16)
+def _scatter_features(images: Tensor) -> Tensor:
+    if images.dim() == 4 and images.shape[1] == len(BRIGHTNESS):
+        images = torch.einsum("dc,nchw->ndhw", torch.tensor(BRIGHTNESS), images)
+    coefficients = scatter(images.reshape(-1, *images.shape[-2:]))
+    each = coefficients.view(len(images), -1, *coefficients.shape[2:])
+    return F.group_norm(each, GROUPS).flatten(1).to(torch.float16)
 
 
 def _scatter_steps(channels: int, height: int, width: int) -> list[Step]:
     """Those of one channel, and again of each further one, whose matrices are in memory then."""
     one = scattering_steps(height, width)
     plan: list[Step] = []
-    ends: list[int] = []
+    if channels == len(BRIGHTNESS):
+        mixing = Product(1, height * width, channels, channels)
+        plan.append(Step("brightness", (-1,), channels * height * width, mixing))
+    mixed, ends = len(plan) - 1, []
     for channel in range(channels):
         first = len(plan)
         for step in one:
@@ -105,7 +113,7 @@ def _scatter_steps(channels: int, height: int, width: int) -> list[Step]:
                 repeated=step.product.repeated or channel > 0
             )
             name = step.name if channels == 1 else f"{step.name} of channel {channel}"
-            reads = tuple(at if at < 0 else at + first for at in step.reads)
+            reads = tuple(mixed if at < 0 else at + first for at in step.reads)
             plan.append(Step(name, reads, step.size, product))
         ends.append(len(plan) - 1)
     return [*plan, Step("normalise", tuple(ends), sum(plan[at].size for at in ends))]

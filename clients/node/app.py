@@ -97,7 +97,8 @@ def train_round(message: Message, context: Context) -> Message:
             )
         else:
             key = round_key(job.seed, "compression", round_.number, round_.client)
-            sent = job.compression.pack(before, after, key)
+            after = job.pruning.squeeze(after, before)
+            sent = job.compression.pack(job.pruning.squeeze(before, before), after, key)
             metrics = MetricRecord({"num-examples": told})
             if loss is not None:
                 metrics["train_loss"] = loss

@@ -7,6 +7,7 @@ net           a model as a device holds it
 losses        what training makes small, by task
 optimizers    how a step's gradient moves the weights
 train         the local loop, evaluation
+pruning       [pruning]: weights that are zero and stay zero
 compression   [compression]: an update in few bits
 arrays        arrays in messages
 """

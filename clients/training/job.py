@@ -9,6 +9,7 @@ from clients.arithmetic import Arithmetic
 from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
+from clients.training.pruning import Pruning
 from privacy.dp.budget import Budget
 from privacy.settings import Range, Section, parse_json
 
@@ -56,6 +57,7 @@ class Job(Section):
     arithmetic: Arithmetic = Arithmetic()
     training: Training = Training()
     compression: Compression = Compression()
+    pruning: Pruning = Pruning()
     budget: Budget
 
     @model_validator(mode="after")
@@ -64,6 +66,20 @@ class Job(Section):
             raise ValueError(
                 f"[training] per_sample = 'hooks': Opacus has no rule for the layers of "
                 f"[arithmetic] name = {self.arithmetic.name!r}; use per_sample = 'onepass'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pruned_is_zero(self) -> "Job":
+        if self.pruning.weight and self.arithmetic.name not in ("float", "fixed"):
+            raise ValueError(
+                f"[pruning] weight = {self.pruning.weight:g}: [arithmetic] name = "
+                f"{self.arithmetic.name!r} does not keep a zero zero; use 'float' or 'fixed'"
+            )
+        if self.pruning.weight and self.model.adapt not in ("all", "head"):
+            raise ValueError(
+                f"[pruning] weight = {self.pruning.weight:g}: [model] adapt = "
+                f"{self.model.adapt!r} trains others than the layers' weights; use 'all' or 'head'"
             )
         return self
 

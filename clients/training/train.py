@@ -63,7 +63,7 @@ def train(
     key = _key(net, records, members, job, round_)
     net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
-    pull = _proximal_pull(net.parameters, round_.proximal)
+    shape = _shape(net, job, round_.proximal)
 
     def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
         chosen, dice = members[piece], key.derive("step", step)
@@ -80,7 +80,7 @@ def train(
         for step, batch in enumerate(batches):
             optimizer.zero_grad()
             total += _mean_gradient(net, *fetch(step, batch), LOSSES[job.data.task])
-            pull()
+            shape()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
             optimizer.step()
@@ -98,7 +98,7 @@ def train(
         sampling=key.derive("batches"),
         noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
-        before_update=pull if round_.proximal else None,
+        before_update=shape if round_.proximal or job.pruning.weight else None,
     )
     loss = LOSSES[job.data.task]
     try:
@@ -118,7 +118,10 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     """
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
-    no_shape = {"data": True, "training": {"per_sample"}, "budget": {"epsilon"}}
+    no_shape = {
+        "data": True, "training": {"per_sample"}, "budget": {"epsilon"},
+        "pruning": True,  # which the weights show
+    }  # fmt: skip
     settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
     weights = digest(net.state().values())
     return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
@@ -147,6 +150,27 @@ def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:
             order = torch.cat([order, torch.from_numpy(sampling.permutation(num))])
         batch, order = order[:size], order[size:]
         yield batch
+
+
+def _shape(net: Net, job: Job, proximal: float) -> Callable[[], None]:
+    """What is done to each gradient, with its noise, before an update; it knows no record.
+
+    Pruned weights, which are zero when a round begins, have neither gradient nor noise.
+    """
+    pull = _proximal_pull(net.parameters, proximal)
+    if net.program is None:
+        kept = job.pruning.kept(list(net.parameters))
+    else:
+        parts = job.pruning.kept(list(net.program.parameters))
+        kept = [torch.cat([part.flatten() for part in parts])] if parts else []
+
+    def shape() -> None:
+        pull()
+        for p, one in zip(net.parameters, kept, strict=False):
+            assert p.grad is not None
+            p.grad.mul_(one)
+
+    return shape
 
 
 def _proximal_pull(parameters: list[nn.Parameter], mu: float) -> Callable[[], None]:

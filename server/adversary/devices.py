@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from attacks.audit.claim import Asked, Device
 from clients.training.job import Job
+from clients.training.pruning import Pruning
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.grid import Grid
@@ -21,7 +22,8 @@ def step(clip: float, size: int) -> float:
 def device(job: Job, proximal: float = 0.0) -> Device:
     """`clients.training.train.train`, on whatever the auditor brings.
 
-    Adam is left out: it sees noisy gradients only, and what it makes of them cannot be undone.
+    Adam is left out: it sees noisy gradients only, and what it makes of them cannot be undone. So
+    is pruning, which takes noisy gradients away: the auditor's own weights are zero.
     """
 
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
@@ -44,6 +46,7 @@ def device(job: Job, proximal: float = 0.0) -> Device:
                 "data": job.data.model_copy(update={"nominal_records": nominal}),
                 "training": job.training.model_copy(update=training),
                 "budget": job.budget.model_copy(update=budget_of(job, asked)),
+                "pruning": Pruning(),
             }
         )
         number, client = asked.path

@@ -30,6 +30,7 @@ from clients.node.app import app
 from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.losses import LOSSES
+from clients.training.pruning import is_pruned
 from clients.training.records import records
 from privacy.dp.ledger import Ledger, Spent
 from privacy.files import write_atomically
@@ -37,6 +38,7 @@ from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
 from server.experiment.loading import MODEL
 from server.federation.grid import identify
+from server.federation.pruned import prune
 from server.run.origin import keep_model
 
 RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
@@ -88,7 +90,15 @@ class Node:
         budget = experiment.budget.model_copy(update={"epsilon": None})
         data = Data.model_validate(data.model_dump())
         self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
-        self._weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
+        weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
+        fixed = [n for n, p in model.named_parameters() if not p.requires_grad]
+        # As in the last rounds; of pruned weights no noise leaves, nor anything else.
+        self._weights = prune(experiment, weights, weights, experiment.federation.rounds, fixed)
+        if experiment.pruning.weight:
+            self._quiet = {
+                n: quiet & (self._weights[n] != 0) if is_pruned(self._weights[n]) else quiet
+                for n, quiet in self._quiet.items()
+            }
         if own:
             config |= {
                 "ledger": str(folder / "ledger.jsonl"),
@@ -122,9 +132,12 @@ class Node:
         reply = app(Message(content, dst_node_id=1, message_type="train"), self._context)
         if reply.has_error():
             return Answer(Ledger(), np.empty(0), np.empty(0), refused=str(reply.error.reason))
-        sent = self.job.compression.unpack(reply.content.array_records["arrays"], self._weights)
+        pruning, weights = self.job.pruning, self._weights
+        kept = pruning.squeeze(weights, weights)
+        arrays = self.job.compression.unpack(reply.content.array_records["arrays"], kept)
+        sent = pruning.spread({name: arrays[name].numpy() for name in kept}, weights)
         spent = str(reply.content.config_records["spent"]["ledger"])
-        taken = {n: self._weights[n].astype(np.float64) - sent[n].numpy() for n in self._quiet}
+        taken = {n: self._weights[n].astype(np.float64) - sent[n] for n in self._quiet}
         heard = np.concatenate([taken[n][quiet] for n, quiet in self._quiet.items()])
         whole = np.concatenate([array.ravel() for array in taken.values()])
         told = int(reply.content.metric_records["metrics"]["num-examples"])  # type: ignore[arg-type]

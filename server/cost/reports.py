@@ -8,6 +8,7 @@ import numpy as np
 from clients.chip import Chip, Cost, Precision, Workload, estimate, in_turn
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
 from clients.data.partitions import Partition, partition
+from clients.training.pruning import zeros_of
 from privacy.errors import RunError
 from server.cost.subjects import (
     Subject,
@@ -147,16 +148,20 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
         RunError: its data are not those it began with: shapes and records follow from them.
     """
     run.require_same_data()
-    return _cost(run.experiment, run.manifest, chip, run.path.name)
+    zeros = 0.0
+    if run.experiment.pruning.weight and (done := run.rounds):
+        zeros = zeros_of(run.weights(len(done)))
+    return _cost(run.experiment, run.manifest, chip, run.path.name, zeros)
 
 
 def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
     """What `cost_of_run` will say of a resolved experiment's run, before there is one."""
     split = partition(experiment.data, experiment.federation.clients, experiment.seed)
-    return _cost(experiment, split, chip, experiment.title)
+    return _cost(experiment, split, chip, experiment.title, experiment.pruning.weight)
 
 
-def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str) -> Report:
+def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str, zeros: float) -> Report:
+    """Of an inference with that share of weights at zero; training is priced without."""
     subject = subject_of(experiment)
     network, arithmetic = subject.network, arithmetic_of(experiment, chip)
     records = _most_records(split, experiment.data.nominal_records)
@@ -171,18 +176,32 @@ def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str) -> R
         subject=title,
         chip=chip.title,
         arithmetic=arithmetic,
-        inference=_inference(subject, chip, arithmetic),
+        inference=_inference(subject, chip, arithmetic, zeros),
         step=step.typical,
         round=estimate_round(network, chip, step, experiment.training.local_steps),
         transform=transform_arithmetic(chip) if subject.transform else None,
         preparation=_preparation(subject, chip, records),
-        notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic),
+        notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic)
+        + notes_on_zeros(chip, zeros),
     )
 
 
-def _inference(subject: Subject, chip: Chip, arithmetic: Precision) -> Cost:
-    """Of one record: the transform, which nobody did before, and the network."""
-    network = estimate(subject.network, chip, Workload(), arithmetic, 1)
+def notes_on_zeros(chip: Chip, zeros: float) -> tuple[str, ...]:
+    """What a chip makes of pruned weights."""
+    if not zeros:
+        return ()
+    skips = chip.array is not None and chip.array.skips in ("weights", "both")
+    does = "skips their products" if skips else "multiplies with them all the same"
+    return (f"{zeros:.1%} of the layers' weights are zero: of an inference this chip {does}",)
+
+
+def _inference(subject: Subject, chip: Chip, arithmetic: Precision, zeros: float = 0.0) -> Cost:
+    """Of one record: the transform, which nobody did before, and the network.
+
+    Args:
+        zeros: which share of the network's weights is zero.
+    """
+    network = estimate(subject.network, chip, Workload(weight_zeros=zeros), arithmetic, 1)
     if subject.transform is None:
         return network
     before = estimate(subject.transform, chip, Workload(), transform_arithmetic(chip), 1)

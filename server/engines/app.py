@@ -23,6 +23,7 @@ from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
 from server.experiment.prepared import prepare
 from server.federation.grid import CohortGrid
+from server.federation.pruned import prune
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
 from server.run.figures import Answers, Score, figures_of
@@ -65,6 +66,8 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     """
     made = prepare(experiment)
     weights: Weights = {k: v.numpy() for k, v in made.model.state_dict().items()}
+    frozen = [n for n, p in made.model.named_parameters() if not p.requires_grad]
+    weights = prune(made.experiment, weights, weights, 0, frozen)
     return Run.create(made.experiment, weights, runs, name)
 
 

@@ -36,7 +36,7 @@ class Effect(NamedTuple):
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
     "model.name", "model.front", "model.adapt",
-    "arithmetic.name", "compression.bits", "budget.unit",
+    "arithmetic.name", "compression.bits", "pruning.weight", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -291,6 +291,9 @@ EFFECTS: dict[str, Effect] = {
         "[budget] unit = 'record'",
         ("budget.unit",),
     ),
+    "pruning.gradual": Effect(
+        lambda e: e.pruning.weight > 0, "[pruning] weight above 0", ("pruning.weight",)
+    ),
     "compression.block": Effect(
         lambda e: e.compression.bits != 32,
         "[compression] bits of fewer than 32",
@@ -308,8 +311,7 @@ EFFECTS: dict[str, Effect] = {
         "[federation] engine = 'cohort'",
         ("federation.engine",),
     ),
-    "federation.address": _SUPERLINK,
-    "federation.root_certificates": _SUPERLINK,
+    **{f"federation.{key}": _SUPERLINK for key in ("address", "root_certificates")},
     "secure.survivors": _SUMMED,
     "secure.groups": _SUMMED,
     "secure.threshold": _MASKED,

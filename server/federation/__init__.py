@@ -3,6 +3,7 @@
 rounds        one after another, each recorded
 grid          the in-process grid, and the cohort of a round
 aggregation   what of a cohort's replies may be aggregated
+pruned        what is pruned of released weights
 strategies    Flower's strategies, built, remembered, resumed
 groups        a cohort's secure sums, of all or of groups, without liars
 secure        one sum behind secure aggregation

@@ -19,6 +19,7 @@ from clients.node.secure import flatten
 from clients.training.arrays import MOST_WEIGHT, decode, held, is_within
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
+from clients.training.pruning import Pruning
 from privacy.cipher import Key
 from privacy.dp.grid import Grid, Sum
 from privacy.dp.ledger import Ledger
@@ -38,11 +39,14 @@ class Update(NamedTuple):
     size_bytes: int
 
 
-def unpack(reply: Message, expected: Weights, compression: Compression) -> Update:
+def unpack(
+    reply: Message, expected: Weights, compression: Compression, pruning: Pruning | None = None
+) -> Update:
     """Check a reply, part by part, before anything is made of it.
 
     Args:
         expected: the global weights that it was trained from.
+        pruning: without one nothing is pruned.
 
     Raises:
         ValueError: why it may not be aggregated.
@@ -54,14 +58,17 @@ def unpack(reply: Message, expected: Weights, compression: Compression) -> Updat
         metrics = reply.content.metric_records["metrics"]
         examples = metrics["num-examples"]
         ledger = Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
-        arrays = compression.unpack(sent, expected)
+        pruning = pruning or Pruning()
+        kept = pruning.squeeze(expected, expected)
+        arrays = compression.unpack(sent, kept)
         if set(arrays) != set(expected):
             raise ValueError("other arrays than the model's")
         weights = {}
-        for name, old in expected.items():  # some of Flower's strategies pair arrays by position
+        for name, old in kept.items():  # some of Flower's strategies pair arrays by position
             weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
             if not is_within(value):
                 raise ValueError(f"{name} is not finite, or beyond {MOST_WEIGHT:g}")
+        weights = pruning.spread(weights, expected)
     except (KeyError, ValueError, TypeError, MemoryError) as error:
         raise ValueError(f"rejected: {error}") from None
     if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:

@@ -19,6 +19,7 @@ from clients.node.secure import task_of
 from clients.seeds import derive
 from clients.training.arrays import MOST_WEIGHT, held, is_within
 from clients.training.net import frozen
+from clients.training.pruning import zeros_of
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
@@ -33,6 +34,7 @@ from server.federation.aggregation import (
 )
 from server.federation.grid import Cohort
 from server.federation.groups import Sums
+from server.federation.pruned import MASKS, masks_of, prune
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
@@ -146,10 +148,12 @@ class _Rounds:
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
+        before = self.weights
         self.weights = {
             name: old if name in self.frozen else aggregated[name].numpy().astype(old.dtype)
             for name, old in self.weights.items()
         }
+        self.weights = prune(experiment, self.weights, before, number, self.frozen)
         if not all(is_within(array) for array in self.weights.values()):
             raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
         record = RoundRecord(
@@ -162,6 +166,10 @@ class _Rounds:
         )
         federation = experiment.federation
         last = number == federation.rounds
+        if experiment.pruning.weight:
+            record.zeros = zeros_of(self.weights)
+            if last:
+                self.run.keep_bytes(MASKS, masks_of(self.weights))
         if last or number % federation.evaluate_every == 0:
             score = self.evaluate(self.weights)
             record.loss, record.accuracy = score.loss, score.accuracy
@@ -199,7 +207,8 @@ class _Rounds:
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                update = unpack(reply, self.weights, self.experiment.compression)
+                job = self.experiment.job
+                update = unpack(reply, self.weights, job.compression, job.pruning)
             except ValueError as fault:
                 entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED

@@ -42,6 +42,7 @@ class RoundRecord:
         secure: under secure aggregation, what the server saw: see server.federation.secure.Seen.
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
         figures: others on it, by name: see `server.run.figures`.
+        zeros: share of the layers' weights that is pruned; None without [pruning].
     """
 
     __pydantic_config__ = EXACT
@@ -56,6 +57,7 @@ class RoundRecord:
     figures: dict[str, float] = field(default_factory=dict)
     client_metrics: dict[str, float] = field(default_factory=dict)
     secure: dict[str, Any] = field(default_factory=dict)
+    zeros: float | None = None
 
     def to_json(self) -> str:
         """One line."""

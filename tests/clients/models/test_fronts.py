@@ -121,15 +121,19 @@ def test_spectrum_of_any_window_has_the_size_it_says(shape):
     assert front(torch.zeros(1, *shape)).isfinite().all()
 
 
-def test_scatter_of_colour_is_that_of_each_channel():
+def test_scatter_of_colour_is_that_of_brightness_and_its_differences():
     images = torch.rand(4, *COLOUR.shape)
     front = front_of(Model(name="scatter"), COLOUR)
-    grey = front_of(Model(name="scatter"), COLOUR._replace(shape=COLOUR.shape[1:]))
+    red, green, blue = images.unbind(1)
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue
+    told = (bright, (blue - bright) / 1.772, (red - bright) / 1.402)
+    parts = torch.cat([scatter(channel) for channel in told], 1)
     made = front(images)
     assert made.shape == (4, *front.shape) == (4, 3 * 81 * 4 * 3)
-    parts = torch.cat([grey(images[:, channel]) for channel in range(3)], 1)
-    assert torch.equal(made, parts)
-    assert scatter(images[:, 0]).numel() * 3 == made.numel()
+    groups = parts.view(4, 27, -1)
+    mean, deviation = groups.mean(2, keepdim=True), groups.var(2, correction=0, keepdim=True).sqrt()
+    expected = (groups - mean) / (deviation**2 + 1e-5).sqrt()
+    assert torch.allclose(made.float(), expected.flatten(1), atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +164,9 @@ def test_more_channels_are_more_work_but_no_more_weights():
         return sum(p.groups * p.depth * p.outputs for p in products if p.repeated is repeated)
 
     grey = COLOUR._replace(shape=COLOUR.shape[1:])
-    assert weights(COLOUR, False) == weights(grey, False)
+    assert weights(COLOUR, False) == weights(grey, False) + 9  # how colours are mixed
     both = weights(grey, False) + weights(grey, True)
-    assert weights(COLOUR, True) + weights(COLOUR, False) == 3 * both
+    assert weights(COLOUR, True) + weights(COLOUR, False) == 3 * both + 9
 
 
 def test_sounds_have_a_front_of_their_own():

@@ -42,7 +42,7 @@ OTHER = {
     "secure.survivors": 0.8, "secure.threshold": 0.6, "secure.neighbours": 3, "secure.bits": 64,
     "secure.value_range": 2.0, "secure.most_examples": 500, "secure.dishonest": 1,
     "secure.groups": 3, "record.updates": True, "attack.shadows": 6, "attack.candidates": 90,
-    "attack.seed": 3, "attack.reconstruct": False,
+    "attack.seed": 3, "attack.reconstruct": False, "pruning.weight": 0.5, "pruning.gradual": True,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
@@ -57,6 +57,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
 KINDS = {
     "record": ["record.updates=true", "training.momentum=0.5"],
     "client": ["budget.unit=client"],
+    "pruned": ["budget.unit=none", "pruning.weight=0.5"],
     "open": ["budget.unit=none", "data.partition=dirichlet"],
     "shards": ["budget.unit=none", "data.partition=shards", "compression.bits=4"],
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
