@@ -22,7 +22,7 @@ from clients.protocol import Form
 from privacy.errors import ModelError
 
 CHANNELS, GROUPS = 81, 27  # of a scattering transform of two scales and eight orientations
-# Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is than that
+# Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is
 # (JPEG's colour space, ITU-R BT.601).
 BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
