@@ -21,7 +21,7 @@ from clients.data.sets import load
 from clients.training.job import MOST_SEED
 from privacy.cipher import Key
 from privacy.documents import to_json
-from privacy.dp.accounting.selection import LEAST_GAMMA, Curve, Trials, curve_of, epsilon_of_curve
+from privacy.dp.accounting.selection import Curve, Trials, curve_of, epsilon_of_curve
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import PrivetError, SettingsError
 from server.experiment.experiment import Experiment
@@ -31,14 +31,10 @@ from server.run.summary import CHARGE, summarise
 from server.sweep.axes import Axis, Point, Settings
 from server.sweep.document import FILE, TRIALS, Cell, Charge
 from server.sweep.grid import digest_of
+from server.sweep.law import parse_trials
 from server.sweep.stages import Order
 from server.sweep.sweep import Sweep, Watch
 
-SHAPES = {"geometric": 1.0, "logarithmic": 0.0, "poisson": math.inf}
-MOST_MEAN, LEAST_SHAPE, MOST_SHAPE = 10_000, -0.9, 100
-NUMBER = r"-?[0-9]{1,6}(?:\.[0-9]{1,12})?"
-FORM = re.compile(rf"([a-z-]+)=({NUMBER})(?:,({NUMBER}))?")
-FORMS = "geometric=20, logarithmic=20, negative-binomial=20,0.5 or poisson=20"
 PUBLIC = 1 << 53  # a range is dealt out in so many places
 # What decides what a trial spends: a range of it has no greatest cost that would be known.
 SPENDING = re.compile(
@@ -50,31 +46,6 @@ HELD = (
     "there were"
 )
 CHOSEN = "it was chosen by its {by} on the test set, whose records no epsilon covers"
-
-
-def parse_trials(text: str) -> Trials:
-    """Read `--charge`: how the number of trials is drawn.
-
-    Raises:
-        SettingsError: it is none of the distributions, or has no such mean.
-    """
-    found = FORM.fullmatch(text)
-    name, mean, shape = found.groups() if found else ("", "", None)
-    binomial = name == "negative-binomial"
-    if not (name in SHAPES or binomial) or (shape is None) == binomial:
-        raise SettingsError(f"--charge {text[:80]}: must be {FORMS}: a law and the mean of trials")
-    trials = Trials(float(mean), float(shape) if shape else SHAPES[name])
-    if not (trials.poisson or LEAST_SHAPE <= trials.shape <= MOST_SHAPE):
-        raise SettingsError(f"--charge {text}: the shape must be {LEAST_SHAPE} to {MOST_SHAPE}")
-    least = 1.0 if trials.poisson else 1.01
-    if not least <= trials.mean <= MOST_MEAN:
-        raise SettingsError(f"--charge {text}: the mean must be {least:g} to {MOST_MEAN}")
-    if not trials.poisson and trials.gamma < LEAST_GAMMA:
-        raise SettingsError(
-            f"--charge {text}: it may need millions of trials; give a smaller mean or a larger "
-            "shape"
-        )
-    return trials
 
 
 @dataclass(frozen=True)
@@ -314,15 +285,20 @@ def settle(sweep: Sweep) -> None:
     shutil.rmtree(closed, ignore_errors=True)
 
 
-def tell(sweep: Sweep, say: Callable[[str], None]) -> None:
+Say = Callable[[str], None]
+
+
+def tell(sweep: Sweep, say: Say) -> None:
     """What came of a charged search, in a few lines."""
     charge = sweep.document.charge
     assert charge is not None
     if not charge.ended:
         say("no trial succeeded: nothing is chosen; the same command tries again")
     elif not sweep.cells:
-        say("no trial was drawn, as happens under poisson: nothing is chosen, and a second draw "
-            "would cost its own epsilon")  # fmt: skip
+        say(
+            "no trial was drawn, as happens under poisson: nothing is chosen, and a second draw "
+            "would cost its own epsilon"
+        )
     else:
         run = sweep.run_of(sweep.cells[0])
         say(f"chosen: {run.path}: {charge.said}")
