@@ -117,10 +117,6 @@ def _in_streams(experiment: Experiment) -> bool:
     return experiment.arithmetic.name == "stochastic"
 
 
-def _spikes(experiment: Experiment) -> bool:
-    return experiment.arithmetic.name == "spiking"
-
-
 def _is_summed(experiment: Experiment) -> bool:
     return experiment.federation.secure_aggregation != "none"
 
@@ -136,7 +132,9 @@ def _either(names: Sequence[str]) -> str:
 _PROMISE = Effect(lambda e: e.budget.unit != "none", "a [budget] unit", ("budget.unit",))
 _WORDS = Effect(_in_words, f"[arithmetic] name = {_either(WORDS)}", ("arithmetic.name",))
 _STREAMS = Effect(_in_streams, "[arithmetic] name = 'stochastic'", ("arithmetic.name",))
-_SPIKES = Effect(_spikes, "[arithmetic] name = 'spiking'", ("arithmetic.name",))
+_SPIKES = Effect(
+    lambda e: e.arithmetic.name == "spiking", "[arithmetic] name = 'spiking'", ("arithmetic.name",)
+)
 _SUMMED = Effect(
     _is_summed,
     "[federation] secure_aggregation = 'masks' or 'ckks'",
@@ -249,7 +247,7 @@ EFFECTS: dict[str, Effect] = {
         ("arithmetic.name",),
     ),
     "arithmetic.threshold": Effect(
-        lambda e: _spikes(e) or (_in_words(e) and _one_bit(e) and _reads_pixels(e)),
+        lambda e: _SPIKES.when(e) or (_in_words(e) and _one_bit(e) and _reads_pixels(e)),
         "[arithmetic] name = 'spiking', or activation_bits = 1 and a model that reads pixels",
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),

@@ -16,7 +16,7 @@ def mine(privet, runs):
     ("command", "says"),
     [
         ("evaluate mine -s arithmetic.stream_length=16", "needs [arithmetic] name = 'stochastic'"),
-        ("evaluate mine -s arithmetic.fault_rate=0.1", "another [arithmetic] name than 'float'"),
+        ("evaluate mine -s arithmetic.fault_rate=0.1", "[arithmetic] in words or streams"),
         ("evaluate mine -s arithmetic.slope=3", "read in training only"),
         ("attack mine -s attack.candidates=50", "updates that the run kept"),
         ("infer mine --flood 5", "--flood: would change nothing: it is for --logits"),
