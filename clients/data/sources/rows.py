@@ -139,7 +139,7 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
     before = 0
     try:
         for batch in read(path, names, wanted):
-            columns = {name: _as_text(path, name, batch.column(name)) for name in wanted}
+            columns = {name: _as_text(path, name, batch.column(name), before) for name in wanted}
             yield Rows(path, pa.table(columns), before)
             before += len(batch)
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -155,14 +155,21 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
         raise DataError(f"{path}: a header and no row; give the records")
 
 
-def _as_text(path: Path, name: str, column: pa.Array) -> pa.Array:
+def _as_text(path: Path, name: str, column: pa.Array, before: int) -> pa.Array:
     try:
-        return pc.utf8_trim_whitespace(pc.cast(column, pa.string()).fill_null(""))
+        texts = pc.cast(column, pa.string()).fill_null("")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         raise DataError(
             f"{path}: column {name}: holds {column.type}, must be numbers or text; give a column "
             "to each of its values, or take it out of the schema"
         ) from None
+    try:
+        texts.validate(full=True)  # a binary format says what is text, and nobody has looked
+    except pa.ArrowInvalid as error:
+        at = re.search("index ([0-9]+)", str(error))
+        row = f"row {before + int(at[1]) + 2}" if at else f"a row from {before + 2} on"
+        raise DataError(f"{path}: {row}, column {name}: is not UTF-8; save it as UTF-8") from None
+    return pc.utf8_trim_whitespace(texts)
 
 
 def _no_such_column(path: Path, name: str, names: Sequence[str]) -> DataError:

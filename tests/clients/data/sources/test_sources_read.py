@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from clients.data.bounds import Column, Schema
+from clients.data.sources.rows import read_blocks
 from clients.data.sources.windows import Windows
 from privacy.errors import DataError
 
@@ -228,3 +229,11 @@ def test_arrays_of_any_shape(tmp_path, shape, dtype, kind, form):
         assert 0 <= inputs.min() <= inputs.max() <= 1
     else:
         assert np.allclose(inputs, x / 100 - 1, atol=1e-6)
+
+
+def test_text_of_a_binary_format_is_looked_at(tmp_path):
+    held = pa.array([b"a", b"b", b"\xc5x"])
+    texts = pa.Array.from_buffers(pa.string(), 3, held.buffers())
+    pyarrow.parquet.write_table(pa.table({"a": texts}), path := tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="row 4, column a: is not UTF-8"):
+        list(read_blocks(path, ["a"]))
