@@ -11,3 +11,5 @@ evasion           adversarial examples
 attributes        what a model adds to guessing a hidden column
 settings          [attack]
 """
+
+import privacy  # noqa: F401  before numpy: see privacy.processor
