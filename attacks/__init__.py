@@ -11,5 +11,3 @@ evasion           adversarial examples
 attributes        what a model adds to guessing a hidden column
 settings          [attack]
 """
-
-import privacy  # noqa: F401  before numpy: see privacy.processor

@@ -14,8 +14,6 @@ seeds         randomness by purpose
 
 from typing import TYPE_CHECKING, Any
 
-import privacy  # noqa: F401  before numpy: see privacy.processor
-
 if TYPE_CHECKING:
     from clients.node.mod import ledger_mod
 

@@ -7,7 +7,6 @@ dp/          differential privacy: the budget, the private step, the ledger, the
 sums/        sums that a server cannot open
 encrypted/   inference on encrypted inputs
 cipher       keys of 256 bits, and the words that ChaCha20 makes of them
-processor    which kernels multiply matrices
 errors       all that can go wrong, each with its exit status
 text         UTF-8, or refused by the name of what it is
 settings     TOML tables as frozen sections, with located errors
@@ -19,7 +18,3 @@ security     how hard the lattices are: tables, and an estimate
 seal         the door to SEAL: contexts, and its objects as bytes
 sealed       the envelope of SEAL's files, checked before SEAL sees it
 """
-
-from privacy import processor
-
-processor.ask()

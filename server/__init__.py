@@ -17,5 +17,3 @@ run/          the run directory
 experiment/   the experiment file
 console       what people see on their terminal
 """
-
-import privacy  # noqa: F401  before numpy: see privacy.processor

@@ -3,8 +3,6 @@
 import os
 import signal
 
-import privacy  # noqa: F401  before numpy: see privacy.processor
-
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
