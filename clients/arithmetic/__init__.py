@@ -13,7 +13,8 @@ rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
 spiking/      neurons that leak and fire, over time
-pbits/        invertible logic
+pbits/        invertible logic, and a Boltzmann machine of p-bits
+local         layers that learn by a rule of their own, from what they see
 dice          random draws, by step and by record
 faults        bits that flip
 export        a binarized net, for boolean FHE
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.fixed import FixedLayers
 from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
+from clients.arithmetic.pbits.layers import PbitLayers
 from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
 from clients.arithmetic.spiking.layers import SpikingLayers
@@ -45,6 +47,7 @@ ARITHMETICS |= {
         StochasticLayers, lambda a: Formats("stochastic", 1, 1, 2, a.stream_length)
     ),
     "spiking": Numbers(SpikingLayers, lambda _: Formats("spiking", 32, 1, 32)),
+    "p-bits": Numbers(PbitLayers, lambda _: Formats("p-bits", 32, 1, 32)),
 }
 
 
