@@ -46,8 +46,8 @@ class Effect(NamedTuple):
 
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
-    "model.name", "model.front", "model.adapt",
-    "arithmetic.name", "compression.bits", "pruning.weight", "budget.unit",
+    "model.name", "model.front", "model.adapt", "arithmetic.name", "compression.bits",
+    "pruning.weight", "pruning.structured", "pruning.activation", "budget.unit",
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -244,7 +244,7 @@ EFFECTS: dict[str, Effect] = {
         ("budget.unit",),
     ),
     "pruning.gradual": Effect(
-        lambda e: e.pruning.weight > 0, "[pruning] weight above 0", ("pruning.weight",)
+        lambda e: e.pruning.final > 0, "[pruning] weight above 0", ("pruning.weight",)
     ),
     "compression.block": Effect(
         lambda e: e.compression.bits != 32,

@@ -22,6 +22,7 @@ from clients.firmware.net import Dense, dense_layers
 from clients.firmware.simulation import Device
 from clients.firmware.sources import C, sources
 from clients.models import front_of
+from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
@@ -92,6 +93,11 @@ def board_of(run: Run, chip_name: str) -> Board:
             raise SettingsError(
                 f"{run.path}: [training] {key} = {value!r}: has no C; train with {key} = {plain!r}"
             )
+    if experiment.pruning.final and experiment.pruning.structured != "filters":
+        raise ModelError(
+            f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
+            "again; train with structured = 'filters', of which the C is that of a smaller net"
+        )
     if experiment.data.task != "classes":
         raise ModelError(f"{run.path}: [data] task = {experiment.data.task!r}: only classes have C")
     if not (last := len(run.rounds)):
@@ -101,10 +107,10 @@ def board_of(run: Run, chip_name: str) -> Board:
     form = _form(run)
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
-    model = build(experiment.model, form, experiment.arithmetic)
+    model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     layers = dense_layers(model)
     fill(model, run.weights(last))
-    layers = dense_layers(model)
+    layers = dense_layers(compact(model))
     steps = experiment.federation.rounds * training.local_steps
     require_fit(layers, steps, chip_name, there)
     mine = run.manifest.members(0)

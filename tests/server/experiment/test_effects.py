@@ -52,6 +52,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
+    "pruning.structured", "pruning.activation",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
