@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import begin_pass, constrain, dice_of
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm

@@ -7,14 +7,15 @@ adds no noise, since it takes the noisy sum as nothing there, and it sends nothi
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from privacy.settings import Range, Section
+
+if TYPE_CHECKING:  # a section of settings needs no torch
+    from torch import Tensor
 
 Weights = dict[str, NDArray]
 
@@ -89,10 +90,12 @@ class Pruning(Section):
                 whole[name][before[name] != 0] = array
         return whole
 
-    def kept(self, parameters: list[Tensor]) -> list[Tensor]:
+    def kept(self, parameters: "list[Tensor]") -> "list[Tensor]":
         """Like each, 1 where it is trained and 0 where it is pruned; empty without pruning."""
         if not self.weight:
             return []
+        import torch
+
         ones = [torch.ones_like(p.detach()) for p in parameters]
         return [
             one * (p.detach() != 0) if p.ndim > 1 else one

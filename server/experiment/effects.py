@@ -8,11 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clients.data.files import is_table
-from clients.data.sources.arrays import holds_arrays
-from clients.data.sources.hub import is_hub
-from clients.models import MODELS, architecture_of
-from clients.models.fronts import stands_on_backbone
+from clients.data.settings import holds_arrays, is_hub, is_table
+from clients.models.settings import MODELS, architecture_of, stands_on_backbone
 from clients.models.sources import is_own
 from server.experiment.experiment import Experiment
 
