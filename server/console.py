@@ -11,13 +11,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleDimensions
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from privacy.documents import to_json
@@ -104,6 +97,14 @@ def observer(run: "Run") -> "Iterator[Observe]":
     if not err.is_terminal:
         yield lambda record: None
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     total, budget = run.experiment.federation.rounds, run.experiment.budget
     of = f" of {budget.epsilon:g}" if budget.unit != "none" else ""
     columns = (

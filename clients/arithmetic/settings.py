@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import field_validator, model_validator
 
-from clients.arithmetic.streams.registers import TAPS
+from clients.arithmetic.streams.taps import TAPS
 from clients.protocol import Formats, Layers
 from privacy.settings import Range, Section, suggest
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from privacy.documents import to_json
-from privacy.errors import PrivetError
 from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
@@ -112,17 +111,11 @@ def _leaks(found: "Run") -> dict[str, str]:
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
     from server.console import Columns, out
-    from server.experiment.loading import ready_experiments
-    from server.run.directory import list_runs as find_runs
-    from server.run.directory import runs_folder
-    from server.run.summary import headline, summarise
+    from server.experiment.named import ready_experiments
+    from server.run.names import runs_folder
+    from server.watch.headlines import headlines
 
-    rows = []
-    for found in find_runs(runs_folder(runs)):
-        try:
-            rows.append(headline(summarise(found)))
-        except PrivetError as error:
-            rows.append({"run": found.path.name, "status": f"damaged: {error}"})
+    rows = headlines(runs_folder(runs))
     if as_json:
         print(to_json({"runs": rows, "experiments": ready_experiments()}, indent=1))
         return

@@ -9,7 +9,7 @@ import typer
 
 from privacy.errors import SettingsError
 from privacy.files import require_name
-from privacy.settings import suggest
+from privacy.text import suggest
 from server.commands.options import AsJson, Runs, Settings, refuse_idle
 
 if TYPE_CHECKING:

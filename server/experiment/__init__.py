@@ -5,6 +5,7 @@ strategy     [strategy]
 beginning    a first one, drafted for somebody's own records
 prepared     what a run of one begins with; refused here if it cannot be run
 plans        what one will promise and need, before it runs
+named        the ready ones by name
 loading      an experiment from its file
 conditions   what holds of an experiment
 effects      which settings have an effect, and when

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.data.files import is_table
-from clients.data.sources.arrays import holds_arrays
-from clients.data.sources.hub import is_hub
-from clients.models import architecture_of
+from clients.data.settings import holds_arrays, is_hub, is_table
+from clients.models.settings import architecture_of
 from server.experiment.experiment import Experiment
 
 Test = Callable[[Experiment], bool]

@@ -7,8 +7,7 @@ which refuses those that it does not take.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.models import MODELS
-from clients.models.fronts import stands_on_backbone
+from clients.models.settings import MODELS, stands_on_backbone
 from clients.models.sources import is_own
 from server.experiment.conditions import (
     WORDS,

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from clients.data.bounds import Schema
-from clients.data.settings import Data
-from clients.data.sources.hub import is_hub
+from clients.data.settings import Data, is_hub
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.dp.budget import Budget
@@ -13,9 +12,10 @@ from privacy.files import is_file, require_name
 from privacy.settings import Section, Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
 from server.experiment.idle import in_force, keys_of, require_effect
+from server.experiment.named import READY
+from server.experiment.named import ready_experiments as ready_experiments
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
-READY = Path(__file__).parent / "ready"
 MODEL = "model.py"  # as a run keeps it
 PLACES = "it is looked for beside the experiment's file and from the current folder"
 
@@ -212,11 +212,3 @@ def _place(file: str, folder: Path, here_first: bool) -> Path:
     if here_first:
         places.reverse()
     return next((place for place in places if is_file(place)), given)
-
-
-def ready_experiments() -> dict[str, str]:
-    """Name and first comment line of each experiment in `server/experiment/ready/`."""
-    return {
-        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(READY.glob("*.toml"))
-    }

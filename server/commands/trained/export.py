@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import SettingsError
-from privacy.settings import suggest
+from privacy.text import suggest
 from server.commands.options import RunName, Runs, Trust, open_run
 
 C = "c"

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, begin_pass, dice_of, projections
+from clients.arithmetic import Arithmetic, projections
 from clients.arithmetic.layers import (
     ArithmeticConv2d,
     ArithmeticLinear,
     Projection,
 )
+from clients.arithmetic.passes import begin_pass, dice_of
 from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build

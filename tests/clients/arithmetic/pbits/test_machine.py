@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, begin_pass
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import begin_pass
 from clients.arithmetic.pbits.machine import BoltzmannLinear
 from clients.models import Model
 from clients.protocol import Form

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, constrain
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import constrain
 from clients.arithmetic.spiking.plasticity import LEAST, PlasticLinear
 from clients.models import Model
 from clients.protocol import Form
