@@ -28,6 +28,7 @@ from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, Arithm
 from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
 from clients.arithmetic.spiking.layers import SpikingLayers
+from clients.arithmetic.spiking.plasticity import PlasticLinear
 from clients.arithmetic.streams.layers import StochasticLayers
 from clients.arithmetic.streams.stochastic import StochasticLinear
 from clients.protocol import Formats
@@ -66,3 +67,5 @@ def constrain(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, windowed):
             module.weight.clamp_(-1, 1)
+        elif isinstance(module, PlasticLinear):
+            module.constrain()
