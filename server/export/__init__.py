@@ -11,6 +11,7 @@ onnx      as ONNX, asked by onnxruntime
 torch     a Python file and safetensors
 card      a Hugging Face model card, with the facts of the statement
 firmware  C for a microcontroller: the model, and the private step that trained it
+words     a run's arithmetic as a board is to have it, and the run's own answers
 heard     the auditor before an emulated board
 """
 
