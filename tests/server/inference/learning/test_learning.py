@@ -12,6 +12,8 @@ from safetensors.numpy import load
 
 from clients.learning.desk import KEY, LETTER
 from clients.training.records import records
+from privacy.dp.grid import Grid
+from privacy.dp.noise import Noise
 from privacy.encrypted.wire import HEADER, Frame, _checksum, read_frame
 from privacy.errors import BudgetExhausted, CiphertextError, RunError
 
@@ -124,15 +126,26 @@ def test_broken_frames_leave_a_service_that_answers(tmp_path):
         assert http.post(f"{path}/steps/0", content=sound).status_code == 200
 
 
-def test_a_ledger_and_a_budget(tmp_path):
+def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
     """Each step is charged before its noise is drawn; what is drawn again is charged again."""
     budget = 'budget = { unit = "record", epsilon = 3 }\n'
     path = learnt.write_lesson(tmp_path, budget)
     with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
         owner = learnt.teach(path, tmp_path / "model", http)
         owner.upload()
+        assert np.linalg.norm(owner._prepared.inputs, axis=1).max() <= 1 + 1e-12
+        drawn, whole = [], Noise.integers
+        monkeypatch.setattr(
+            Noise, "integers", lambda self, d, size: drawn.append(d) or whole(self, d, size)
+        )
         state = owner.train()
         told = owner.finish(state)
+        # in steps of the grid, of the norm that one record's coming and the ciphertexts' error have
+        least = told["noise_multiplier"] * owner.descent.residual.sensitivity
+        grid = Grid.of(owner.descent.sensitivity(1), 4).step
+        assert len(drawn) == 4
+        assert min(drawn) * grid > least
+        assert np.linalg.norm(state.point) <= 24 * (1 + 1e-12)
         assert 2.9 < told["epsilon"] <= 3
         assert told["noise_multiplier"] > 1
         owner = learnt.teach(path, tmp_path / "again", http)
