@@ -43,7 +43,7 @@ def load_experiment(
         tables, origins = override(tables, given or [])
         layers.append(origins)
     tables.setdefault("title", path.stem)
-    tables = _of_file(tables, path)
+    tables = tables_of_file(tables, path)
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
@@ -94,12 +94,12 @@ def load_source(path: Path, schema: Path | None, assignments: list[str] | None =
     """
     given = {"path": str(path)} | ({} if schema is None else {"schema": str(schema)})
     tables, origins = override({"data": given}, assignments or [])
-    data = parse(_Own, _of_file(tables, path), str(path), origins).data
+    data = parse(_Own, tables_of_file(tables, path), str(path), origins).data
     require_effect(Experiment(data=data, budget=Budget(epsilon=1.0)), origins)
     return _absolute(data)
 
 
-def _of_file(tables: Tables, path: Path) -> Tables:
+def tables_of_file(tables: Tables, path: Path) -> Tables:
     """[data] with a path and no name is a file, and its schema is read where the setting points.
 
     Raises:
