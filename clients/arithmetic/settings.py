@@ -47,6 +47,10 @@ class Arithmetic(Section):
             larger, the faster hidden layers learn beside the last; of a spike's surrogate.
         time_steps: of a record under `spiking`, T.
         coding: of records under `spiking`: see `clients.arithmetic.spiking.coding`.
+        rate: at which an input of 1 fires under `coding = "rate"`, in spikes a step.
+        learning: how hidden layers learn under `spiking`: by the loss through a spike's surrogate,
+            or without labels by spike timing, `pair` or `triplet`: see
+            `clients.arithmetic.spiking.plasticity`.
         decay: share of its membrane that a neuron keeps from step to step; 1 does not leak.
         reset: of a membrane that has fired: less the threshold, or to zero.
         surrogate: of a spike's derivative: see `clients.arithmetic.spiking.neurons`.
@@ -70,6 +74,8 @@ class Arithmetic(Section):
     slope: Annotated[float, Range(1e-3, 1e3)] = 1.0
     time_steps: Annotated[int, Range(0, 1024)] = 8
     coding: Literal["current", "rate", "latency"] = "current"
+    rate: Annotated[float, Range(1e-3, 1)] = 1.0
+    learning: Literal["surrogate", "pair", "triplet"] = "surrogate"
     decay: Annotated[float, Range(1e-3, 1, or_zero=True)] = 0.9
     reset: Literal["subtract", "zero"] = "subtract"
     surrogate: Literal["fast-sigmoid", "arctan"] = "fast-sigmoid"

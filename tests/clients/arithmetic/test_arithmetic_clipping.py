@@ -76,7 +76,11 @@ def sensitivity(settings_, seed, model):
 STRIDED = Model(name="strided", channels=3, kernel=2, stride=1, hidden=(6,))
 
 
+PLASTIC = Arithmetic(
+    name="spiking", time_steps=9, coding="rate", rate=0.3, learning="triplet", threshold=0.1
+)
 CLIPPED = [
+    (PLASTIC, Model(hidden=(12,))),
     *((settings_, Model(hidden=(12,))) for settings_ in models()),
     (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
     (Arithmetic(name="fixed"), STRIDED),

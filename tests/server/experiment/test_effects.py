@@ -29,7 +29,8 @@ OTHER = {
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
     "arithmetic.counter_bits": 10, "arithmetic.gain": 2.0, "arithmetic.slope": 2.0,
     "arithmetic.time_steps": 3, "arithmetic.coding": "rate", "arithmetic.decay": 0.5,
-    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan",
+    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan", "arithmetic.rate": 0.5,
+    "arithmetic.learning": "triplet",
     "arithmetic.fault_rate": 0.1, "training.sample_rate": 0.2, "training.local_steps": 3,
     "training.learning_rate": 0.3, "training.schedule": "cosine", "training.momentum": 0.5,
     "training.optimizer": "adam", "training.distortion": 0.2, "training.gradient_norm": 1.0,
@@ -80,6 +81,13 @@ KINDS = {
     ],
     "streams": ["budget.unit=none", "arithmetic.name=stochastic"],
     "spiking": ["budget.unit=none", "arithmetic.name=spiking"],
+    "by rate": ["budget.unit=none", "arithmetic.name=spiking", "arithmetic.coding=rate"],
+    "by timing": [
+        "budget.unit=none",
+        "arithmetic.name=spiking",
+        "arithmetic.coding=rate",
+        "arithmetic.learning=pair",
+    ],
     "masks": ["federation.secure_aggregation=masks", "record.masked=true"],
     "shared": ["federation.secure_aggregation=masks", "budget.unit=client"],
 }  # fmt: skip
