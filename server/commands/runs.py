@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+from server.commands.options import AsEvents, AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
     from server.experiment.experiment import Experiment
     from server.run.directory import Run
-
-Events = Annotated[
-    bool, typer.Option("--json", help="On stdout, a JSON object for each round and the end")
-]
 
 
 def run(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
     s: Settings = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run directory")] = "",
-    as_json: Events = False,
+    as_json: AsEvents = False,
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
@@ -45,7 +41,9 @@ def run(
     _tell(finished.path, as_json)
 
 
-def resume(run: RunName, as_json: Events = False, runs: Runs = None, trust: Trust = False) -> None:
+def resume(
+    run: RunName, as_json: AsEvents = False, runs: Runs = None, trust: Trust = False
+) -> None:
     """Do what is left of a run that was interrupted."""
     from server.engines.launch import resume as resume_run
 
