@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from attacks.tape import Bools, Recipe, Tape
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.models import front_of
 from clients.node.app import identify, load_net
 from clients.training.job import Job
 from clients.training.net import build
@@ -72,6 +73,7 @@ def replay(run: Run) -> Tape:
     trained = {c.client for r in done for c in r.clients if not c.failure}
     everything, fresh = torch.arange(len(test)), builder(experiment)
     kept = Archive(run, fresh(0))
+    front = front_of(experiment.model, dataset.form)
     person, reference_person = persons_of(dataset, at)
     whole = held_whole(person, held_out)
     return Tape(
@@ -81,6 +83,7 @@ def replay(run: Run) -> Tape:
         member=~held_out & np.isin(owner, sorted(trained)),
         reference=sample_of(test, everything, dataset, dataset.test_x),
         nature=nature_of(dataset),
+        front=front and front.apply,
         person=person,
         reference_person=reference_person,
         whole=whole,
