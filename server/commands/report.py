@@ -49,7 +49,7 @@ def report(
     runs: Runs = None,
 ) -> None:
     """Tell what privacy cost, and whether it held: one file, made to be read by others."""
-    from server.report import FORMATS, gather, is_there, to_pdf
+    from server.report import gather, is_there, to_html, to_json, to_markdown, to_pdf
     from server.run.directory import runs_folder
 
     if pdf and form is not Form.html:
@@ -58,7 +58,8 @@ def report(
     absent = [name for name in subjects if complete and not is_there(name, folder)]
     there = [name for name in subjects if name not in absent] or subjects
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
-    page = FORMATS[form](facts, _since(before, facts, folder) if before else None)
+    forms = {Form.html: to_html, Form.md: to_markdown, Form.json: to_json}
+    page = forms[form](facts, _since(before, facts, folder) if before else None)
     told = to_pdf(page) if pdf else page.encode()
     target = output or ("report.pdf" if pdf else "report.html" if form is Form.html else "-")
     if target == "-":  # the same bytes as in a file, whatever the terminal's encoding
