@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.idx import read_idx
+from clients.data.settings import ARRAYS
 from clients.data.tables import Table, read_table
 from privacy.errors import DataError
 from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign, read_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
-ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 MAPPED = "save each array in a folder instead, as train_x.npy and train_y.npy, which are mapped"
 
 IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}

@@ -138,9 +138,13 @@ def membership_table(found: dict[str, Any]) -> "Table":
 
 
 FIGURES = {
-    "psnr_db": "PSNR in dB; pictures are in attack/",
+    "psnr_db": "PSNR in dB",
+    "ssim": "SSIM",
     "correlation": "correlation over time",
+    "samples": "share of samples recovered",
+    "spectrogram": "correlation of log spectrograms",
     "columns": "share of columns recovered",
+    "features": "correlation of features",
 }
 
 
@@ -148,22 +152,23 @@ def reconstruction_table(found: dict[str, Any]) -> "Table":
     """One line for each way to draw a victim's records: how near they come to whose."""
     from server.console import Columns
 
-    figure = found["inversion"].get("figure", "psnr_db")
-    table = Columns(
-        "by", "to the victim's", "to strangers'", "p", title=f"Reconstruction, {FIGURES[figure]}"
-    )
-    rows = {}
-    if "reconstruction" in (drawn := found["inversion"]):
-        near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
-        rows[f"{drawn['method']} inversion"] = (near, far, drawn["p_nearer_than_strangers"])
+    rows: dict[str, tuple[str, float, float, float]] = {}
+    for name in ("inversion", "inversion_of_features"):
+        if "reconstruction" in (drawn := found.get(name, {})):
+            figure = drawn["figure"]
+            near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
+            p_value = drawn["p_nearer_than_strangers"]
+            rows[f"{name}, {drawn['method']}"] = (figure, near, far, p_value)
     for name, one in found["generators"].items():
         if "psnr_db_to_victim" in one:
             likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
-            rows[f"generator, {name}"] = (*likeness, one["p_own_victim_nearer"])
-    digits = 1 if figure == "psnr_db" else 3
-    for name, (near, far, p_value) in rows.items():
+            rows[f"generator, {name}"] = ("psnr_db", *likeness, one["p_own_victim_nearer"])
+    columns = ("by", "how near", "to the victim's", "to strangers'", "p")
+    table = Columns(*columns, title="Reconstruction; pictures are in attack/")
+    for name, (figure, near, far, p_value) in rows.items():
+        digits = 1 if figure == "psnr_db" else 3
         figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", f"{p_value:.3f}")
-        table.add_row(name.replace("_", " "), *figures)
+        table.add_row(name.replace("_", " "), FIGURES[figure], *figures)
     return table
 
 

@@ -21,6 +21,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("-s", help="section.key=value, as often as needed")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+AsEvents = Annotated[
+    bool, typer.Option("--json", help="On stdout, a JSON object for each round and the end")
+]
 RunName = Annotated[str, typer.Argument(help="A run's name or path, or 'latest'")]
 Trust = Annotated[
     bool,
