@@ -14,13 +14,14 @@ STATES = {"passed": "green", "FAILED": "red"}
 def audit(
     run: RunName,
     step: Annotated[
-        str, typer.Argument(help="After the word step: FILE:FUNCTION, a training step of your own")
+        str,
+        typer.Argument(help="After step: FILE:FUNCTION, a step of your own; after lesson: FILE"),
     ] = "",
     as_json: AsJson = False,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Audit the DP of a run, of an experiment, or (step FILE:FUNCTION) of any training step.
+    """Audit the DP of a run, of an experiment, of any step (step FILE:FUNCTION) or lesson (FILE).
 
     Exit status 1 if it fails.
     """
@@ -73,15 +74,18 @@ def audit(
 
 
 def _audit_step(word: str, named: str, as_json: bool) -> None:
-    """A training step that is not privet's."""
+    """A training step that is not privet's, or a lesson's."""
     from attacks.audit.steps import audit_step
     from privacy.errors import SettingsError
+    from server.adversary.lessons import audit_lesson
     from server.adversary.strangers import load_step
     from server.console import Columns, out
+    from server.experiment.lessons import load_lesson
 
-    if word != "step":
+    if word not in ("step", "lesson"):
         raise SettingsError(f"{named}: one run at a time, or: privet audit step FILE:FUNCTION")
-    found = audit_step(*load_step(named))
+    is_step = word == "step"
+    found = audit_step(*load_step(named)) if is_step else audit_lesson(load_lesson(named))
     if as_json:
         print(to_json(found.to_dict(), indent=1))
     else:
