@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError, SettingsError
-from privacy.settings import BRIEF
+from privacy.text import BRIEF
 from server.commands import (
     attack,
     audit,
