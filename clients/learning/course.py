@@ -177,7 +177,7 @@ class Teaching:
         budget = self.lesson.budget
         told: dict[str, Any] = {
             "steps": state.step,
-            "records": len(self._prepared.inputs),
+            "records": self.descent.num_records,
             "accuracy": self.accuracy(state.weights) if len(self._test) else None,
             "epsilon": None if budget.unit == "none" else spent.epsilon(budget.delta),
             "delta": None if budget.unit == "none" else budget.delta,

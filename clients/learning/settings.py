@@ -72,7 +72,7 @@ class Lesson(Section):
     def _nothing_is_idle(self) -> "Lesson":
         for name, section, read in (
             ("data", self.data, set(Data.model_fields) - SPREAD),
-            ("model", self.model, {"name", "front"}),
+            ("model", self.model, {"name", "front", "weights", "weights_sha256", "size"}),
             ("budget", self.budget, set(Budget.model_fields) - {"clip"}),
         ):
             if idle := section.model_fields_set - read:
