@@ -45,7 +45,7 @@ __all__ = [
 
 MODELS |= {
     "perceptron": Architecture(build_perceptron, reads=("hidden", "activation")),
-    "convnet": Architecture(build_convnet, reads=("activation", "norm")),
+    "convnet": Architecture(build_convnet, reads=("activation", "norm", "width")),
     "scatter": Architecture(build_linear, "scatter", reads=()),
     "strided": Architecture(build_strided, reads=("hidden", "channels", "kernel", "stride")),
     "linear": Architecture(build_linear, reads=()),

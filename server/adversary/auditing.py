@@ -203,6 +203,8 @@ def not_examined(experiment: Experiment, run: Run | None) -> list[str]:
         f"[pruning] {experiment.pruning.told} in the step, which takes noise away "
         "with what it hides; nodes are examined with it": by_record
         and experiment.pruning.final > 0,
+        "the smaller nets of [supernet] under canaries in a net of the auditor's own": by_record
+        and experiment.supernet.trains,
         "[strategy] norm_bound: what is cut before the clip": experiment.strategy.norm_bound
         is not None,
         f"[federation] engine = {federation.engine!r}: the wire and the machines": federation.engine

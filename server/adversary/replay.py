@@ -129,7 +129,8 @@ def recipe(experiment: Experiment) -> Recipe:
         and budget.unit != "client"
         and training.optimizer == "sgd"
         and not training.distortion
-        and not experiment.pruning.final,
+        and not experiment.pruning.final
+        and not experiment.supernet.trains,
     )
 
 
