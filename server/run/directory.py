@@ -14,6 +14,7 @@ leakage.json              what the attacks found; attack/ keeps their stages and
 audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged
 origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
 model.py                  the file of the user's own model, if the run trains one
+extracted.json, whole.toml        of a net that was cut out of another run: how; its settings
 """
 
 import hashlib
