@@ -112,12 +112,12 @@ def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
     """
     try:
         with torch.device("meta"), _Shapes():
-            like = build(job.model, form, job.arithmetic).state_dict()
+            like = build(job.model, form, job.arithmetic, job.pruning).state_dict()
     except ModelError:
         if not is_own(job.model.name):
             raise
         # The owner's own code may look at a tensor's values, which `meta` has not.
-        like = build(job.model, form, job.arithmetic).state_dict()
+        like = build(job.model, form, job.arithmetic, job.pruning).state_dict()
     if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
         raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
     read_weights(arrays, like)

@@ -71,15 +71,24 @@ class Job(Section):
 
     @model_validator(mode="after")
     def _pruned_is_zero(self) -> "Job":
-        if self.pruning.weight and self.arithmetic.name not in ("float", "fixed"):
+        pruning, adapt = self.pruning, self.model.adapt
+        if pruning.activation != "none" and self.arithmetic.name != "float":
             raise ValueError(
-                f"[pruning] weight = {self.pruning.weight:g}: [arithmetic] name = "
-                f"{self.arithmetic.name!r} does not keep a zero zero; use 'float' or 'fixed'"
+                f"[pruning] activation = {pruning.activation!r}: [arithmetic] name = "
+                f"{self.arithmetic.name!r} has activations of its own; use name = 'float'"
             )
-        if self.pruning.weight and self.model.adapt not in ("all", "head"):
+        if not pruning.final:
+            return self
+        told = f"[pruning] {pruning.told}"
+        if self.arithmetic.name not in ("float", "fixed"):
             raise ValueError(
-                f"[pruning] weight = {self.pruning.weight:g}: [model] adapt = "
-                f"{self.model.adapt!r} trains others than the layers' weights; use 'all' or 'head'"
+                f"{told}: [arithmetic] name = {self.arithmetic.name!r} does not keep a zero zero; "
+                "use 'float' or 'fixed'"
+            )
+        if adapt not in ("all", "head") or (adapt == "head" and pruning.structured == "filters"):
+            raise ValueError(
+                f"{told}: [model] adapt = {adapt!r} trains others than what would be pruned; use "
+                "adapt = 'all'"
             )
         return self
 

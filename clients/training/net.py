@@ -6,30 +6,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import begin_pass, constrain, dice_of
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm
 from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
+from clients.training.activations import keep_of_activations
+from clients.training.pruning import Pruning
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
 
-FLOAT = Arithmetic()
+FLOAT, WHOLE = Arithmetic(), Pruning()
 
 
-def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module:
+def build(
+    model: Model, form: Form, arithmetic: Arithmetic = FLOAT, pruning: Pruning = WHOLE
+) -> nn.Module:
     """Build an untrained model; its initial weights come from torch's global generator.
 
     Args:
         form: of the records, before the model's fixed transform, if it has one.
         arithmetic: in which numbers it computes.
+        pruning: whether all that its activations give is kept.
 
     Raises:
         ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
+    net = _pooled(model, form, arithmetic)
+    return net if pruning.activation == "none" else keep_of_activations(net, pruning.activation)
+
+
+def _pooled(model: Model, form: Form, arithmetic: Arithmetic) -> nn.Module:
     layers = arithmetic.layers()
     if arithmetic.name != "float" and not takes_layers(model):
         raise ModelError(

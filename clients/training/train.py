@@ -98,7 +98,7 @@ def train(
         sampling=key.derive("batches"),
         noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
-        before_update=shape if round_.proximal or job.pruning.weight else None,
+        before_update=shape if round_.proximal or job.pruning.final else None,
     )
     loss = LOSSES[job.data.task]
     try:
@@ -120,7 +120,7 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
         return Key.secret()
     no_shape = {
         "data": True, "training": {"per_sample"}, "budget": {"epsilon"},
-        "pruning": True,  # which the weights show
+        "pruning": True,  # which the weights and the model show
     }  # fmt: skip
     settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
     weights = digest(net.state().values())
@@ -158,11 +158,11 @@ def _shape(net: Net, job: Job, proximal: float) -> Callable[[], None]:
     Pruned weights, which are zero when a round begins, have neither gradient nor noise.
     """
     pull = _proximal_pull(net.parameters, proximal)
-    if net.program is None:
-        kept = job.pruning.kept(list(net.parameters))
-    else:
-        parts = job.pruning.kept(list(net.program.parameters))
-        kept = [torch.cat([part.flatten() for part in parts])] if parts else []
+    names = {id(p): name for name, p in net.module.named_parameters()}
+    own = net.parameters if net.program is None else net.program.parameters
+    kept = job.pruning.kept({names[id(p)]: p for p in own})
+    if kept and net.program is not None:
+        kept = [torch.cat([part.flatten() for part in kept])]
 
     def shape() -> None:
         pull()

@@ -200,9 +200,9 @@ def not_examined(experiment: Experiment, run: Run | None) -> list[str]:
         and experiment.arithmetic.name == "stochastic",
         f"[federation] secure_aggregation = {federation.secure_aggregation!r}: the sum, which adds "
         "no noise": federation.secure_aggregation != "none",
-        f"[pruning] weight = {experiment.pruning.weight:g} in the step, which takes noise away "
+        f"[pruning] {experiment.pruning.told} in the step, which takes noise away "
         "with what it hides; nodes are examined with it": by_record
-        and experiment.pruning.weight > 0,
+        and experiment.pruning.final > 0,
         "[strategy] norm_bound: what is cut before the clip": experiment.strategy.norm_bound
         is not None,
         f"[federation] engine = {federation.engine!r}: the wire and the machines": federation.engine

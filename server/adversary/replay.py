@@ -29,7 +29,7 @@ from clients.data.sets import load
 from clients.models import front_of
 from clients.node.app import identify, load_net
 from clients.training.job import Job
-from clients.training.net import build, frozen
+from clients.training.net import build
 from clients.training.records import Records, records
 from clients.training.train import Round, train
 from privacy.documents import to_json
@@ -40,7 +40,7 @@ from server.adversary.pools import held_whole, nature_of, persons_of, sample_of
 from server.experiment.experiment import Experiment
 from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
-from server.federation.pruned import prune
+from server.federation.pruned import prune, spared_of
 from server.federation.strategies import bounded, build_strategy, configure
 from server.run.directory import Run, Weights
 
@@ -108,7 +108,7 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
     def fresh(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(experiment.model, dataset.form, experiment.arithmetic)
+            return build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
 
     return fresh
 
@@ -132,7 +132,7 @@ def recipe(experiment: Experiment) -> Recipe:
         and budget.unit != "client"
         and training.optimizer == "sgd"
         and not training.distortion
-        and not experiment.pruning.weight,
+        and not experiment.pruning.final,
     )
 
 
@@ -298,8 +298,8 @@ def simulate(
     job = experiment.job.model_copy(
         update={"budget": experiment.budget_of_sum, "training": seeded, "seed": seed}
     )
-    fixed = frozen(experiment.model, load(experiment.data).form, experiment.arithmetic)
-    weights = prune(experiment, start, start, 0, fixed)
+    spared = spared_of(experiment)
+    weights = prune(experiment, start, start, 0, spared)
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
@@ -323,5 +323,5 @@ def simulate(
         assert aggregated is not None
         before = weights
         weights = {k: aggregated[k].numpy().astype(w.dtype) for k, w in weights.items()}
-        weights = prune(experiment, weights, before, number, fixed)
+        weights = prune(experiment, weights, before, number, spared)
         yield number, weights

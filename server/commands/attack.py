@@ -1,23 +1,65 @@
-"""`privet attack`: what five adversaries learn from a run."""
+"""`privet attack`: what five adversaries learn from a run, and one from any finished model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from privacy.documents import to_json
+from privacy.errors import SettingsError
 from privacy.text import told_apart
-from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+from server.commands.options import (
+    AsJson,
+    Classes,
+    Members,
+    NonMembers,
+    References,
+    RunName,
+    Runs,
+    Settings,
+    Task,
+    Tasks,
+    Trust,
+    Weights,
+    finished,
+    open_run,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from server.adversary.strangers.finished import Subject
+
 
 def attack(
     run: RunName,
+    model: Annotated[
+        str, typer.Argument(help="After the word model: FILE.py:NAME or FILE.onnx of your own")
+    ] = "",
+    members: Members = None,
+    non_members: NonMembers = None,
+    weights: Weights = None,
+    reference: References = None,
+    task: Task = Tasks.CLASSES,
+    classes: Classes = None,
     as_json: AsJson = False,
     s: Settings = None,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Attack a finished run; write leakage.json into it. Can be interrupted, and goes on."""
+    """Attack a finished run, and write leakage.json into it; it can be interrupted, and goes on.
+
+    Or, as `attack model FILE`, a finished model that privet did not train.
+    """
+    if model:
+        if run != "model":
+            raise SettingsError(f"{model}: one run at a time, or: privet attack model {model}")
+        refuse_idle(dict.fromkeys(("runs", "trust"), "a model's files are your own"))
+        _attack_model(
+            finished(model, members, non_members, weights, reference, task, classes, s), as_json
+        )
+        return
+    refuse_idle(dict.fromkeys(MODELS_OWN, f"{run} is a run, which has its own; leave it out"))
     from server.adversary.adversaries import attack as attack_run
     from server.adversary.adversaries import settings_of
     from server.console import err, out
@@ -34,6 +76,34 @@ def attack(
         out.print(attribute_table(found["attributes"]))
     if "robustness" not in found["left_out"]:
         out.print(robustness_table(found["robustness"]))
+    for name, reason in found["left_out"].items():
+        err.print(f"left out: {name}: {reason}", highlight=False)
+
+
+MODELS_OWN = ("members", "non_members", "weights", "reference", "task", "classes")
+
+
+def _attack_model(subject: "Subject", as_json: bool) -> None:
+    """A finished model of the user's."""
+    from server.adversary.strangers.finished import attack_model
+    from server.console import Columns, err, out
+
+    found = attack_model(subject)
+    if as_json:
+        print(to_json(found, indent=1))
+        return
+    title = f"Membership, 95 % intervals: {found['members']} members, {found['non_members']} others"
+    table = Columns("attack", "AUC", "TPR at 1 % FPR", "epsilon is at least", title=title)
+    for name, one in found["attacks"].items():
+        figures = (_interval(one["auc"], 1, 3), _interval(one["tpr_at_1_percent"], 100, 1))
+        table.add_row(name, *figures, f"{one['epsilon']:.2f}")
+    if "auc" in (persons := found.get("persons", {})):
+        told = f"persons, {persons['members']} and {persons['non_members']}"
+        table.add_row(told, _interval(persons["auc"], 1, 3), "", "")
+    table.add_row("no model asked", _interval(found["without_model"]["auc"], 1, 3), "", "")
+    out.print(table)
+    for line in found["notes"]:
+        err.print(f"note: {line}", highlight=False)
     for name, reason in found["left_out"].items():
         err.print(f"left out: {name}: {reason}", highlight=False)
 

@@ -44,7 +44,7 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     dataset = load(experiment.data)
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.form, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
     if experiment.budget.unit == "record":
         require_private(model)
     require_floats(experiment, {k: v.numpy() for k, v in model.state_dict().items()})

@@ -67,7 +67,7 @@ def answers_of(run: Run) -> Answers:
     run.require_same_data()
     experiment = calm(run.experiment)
     form = load(experiment.data).form
-    net = build(experiment.model, form, experiment.arithmetic)
+    net = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     fill(net, run.weights(last))
     net.eval()
     shape = form_behind(experiment.model, form).shape

@@ -127,6 +127,11 @@ def _group_norm(layer: nn.Module) -> nn.Module:
     return made
 
 
+def _kept(layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, layers.Kept)
+    return parts.Kept(_plain(layer.activation), layer.top, layer.least)
+
+
 def _pool(layer: nn.Module) -> nn.Module:
     assert isinstance(layer, layers.MaxPool2d)
     return nn.MaxPool2d(layer.size, layer.stride)
@@ -145,6 +150,7 @@ PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     layers.Square: lambda _: parts.Square(),
     layers.MaxPool2d: _pool,
     nn.GroupNorm: _group_norm,
+    layers.Kept: _kept,
     layers.Residual: _residual,
     layers.Offset: _offset,
     tabular.Columns: _columns,

@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clients.data.partitions import Partition, partition
-from clients.data.sets import load, told_of_labels
+from clients.data.dataset import Partition
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
@@ -102,6 +101,9 @@ class Run:
         return run
 
     def _write_manifest(self, experiment: Experiment) -> None:
+        from clients.data.partitions import partition
+        from clients.data.sets import load, told_of_labels
+
         dataset = load(experiment.data)
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
@@ -154,6 +156,8 @@ class Run:
         Raises:
             RunError: the data set has changed since, or the manifest is damaged.
         """
+        from clients.data.sets import load
+
         path, began_with = self.path / "manifest.safetensors", self.data_told.get("sha256", "")
         dataset = load(self.experiment.data)
         if dataset.sha256 != began_with:

@@ -194,7 +194,8 @@ def _play(
     def fresh() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(experiment.model, Form(shape, fake + 1), experiment.arithmetic)
+            form = Form(shape, fake + 1)
+            return build(experiment.model, form, experiment.arithmetic, experiment.pruning)
 
     @app.train()
     def play(message: Message, context: Context) -> Message:

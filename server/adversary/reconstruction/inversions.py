@@ -18,7 +18,7 @@ from clients.data.dataset import Dataset
 from clients.data.sets import load
 from clients.layers import MaxPool2d
 from clients.models import name_front
-from clients.models.fronts import stands_on_backbone
+from clients.models.settings import stands_on_backbone
 from clients.training.job import Job
 from clients.training.net import fill
 from clients.training.records import Records

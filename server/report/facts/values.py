@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from privacy.settings import BRIEF
+from privacy.text import BRIEF
 from server.report.facts.findings import Interval
 
 MOST = 1e100  # of any unit: sums and products of what is below it are finite

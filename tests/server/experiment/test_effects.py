@@ -29,7 +29,8 @@ OTHER = {
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
     "arithmetic.counter_bits": 10, "arithmetic.gain": 2.0, "arithmetic.slope": 2.0,
     "arithmetic.time_steps": 3, "arithmetic.coding": "rate", "arithmetic.decay": 0.5,
-    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan",
+    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan", "arithmetic.rate": 0.5,
+    "arithmetic.learning": "triplet", "arithmetic.sweeps": 2,
     "arithmetic.fault_rate": 0.1, "training.sample_rate": 0.2, "training.local_steps": 3,
     "training.learning_rate": 0.3, "training.schedule": "cosine", "training.momentum": 0.5,
     "training.optimizer": "adam", "training.distortion": 0.2, "training.gradient_norm": 1.0,
@@ -51,6 +52,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
+    "pruning.structured", "pruning.activation",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
@@ -80,6 +82,14 @@ KINDS = {
     ],
     "streams": ["budget.unit=none", "arithmetic.name=stochastic"],
     "spiking": ["budget.unit=none", "arithmetic.name=spiking"],
+    "p-bits": ["budget.unit=none", "arithmetic.name=p-bits"],
+    "by rate": ["budget.unit=none", "arithmetic.name=spiking", "arithmetic.coding=rate"],
+    "by timing": [
+        "budget.unit=none",
+        "arithmetic.name=spiking",
+        "arithmetic.coding=rate",
+        "arithmetic.learning=pair",
+    ],
     "masks": ["federation.secure_aggregation=masks", "record.masked=true"],
     "shared": ["federation.secure_aggregation=masks", "budget.unit=client"],
 }  # fmt: skip
