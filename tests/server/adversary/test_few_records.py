@@ -72,7 +72,6 @@ def tape(labels, num_classes):
         reference=sample(np.tile([0, 1], 20).tolist()),
         front=None,
         nature=Nature("picture", (8, 8)),
-        front=None,
     )
 
 
