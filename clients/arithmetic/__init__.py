@@ -13,7 +13,8 @@ rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
 spiking/      neurons that leak and fire, over time
-pbits/        invertible logic
+pbits/        invertible logic, and a Boltzmann machine of p-bits
+local         layers that learn by a rule of their own, from what they see
 dice          random draws, by step and by record
 faults        bits that flip
 passes        what a model's arithmetic is told before and after a step
@@ -47,4 +48,5 @@ ARITHMETICS |= {
     "spiking": Numbers(
         _layers("spiking.layers:SpikingLayers"), lambda _: Formats("spiking", 32, 1, 32)
     ),
+    "p-bits": Numbers(_layers("pbits.layers:PbitLayers"), lambda _: Formats("p-bits", 32, 1, 32)),
 }

@@ -10,6 +10,7 @@ from server.experiment.experiment import Experiment
 Test = Callable[[Experiment], bool]
 
 WORDS = ("fixed", "ternary", "binary")
+TIMED = (("spiking", "pair"), ("spiking", "triplet"))
 
 
 def model_reads(key: str) -> Test:
@@ -65,9 +66,10 @@ def one_bit(experiment: Experiment) -> bool:
     return experiment.arithmetic.formats.activation_bits == 1
 
 
-def by_timing(experiment: Experiment) -> bool:
-    """Do hidden layers learn by spike timing?"""
-    return experiment.arithmetic.name == "spiking" and experiment.arithmetic.learning != "surrogate"
+def by_itself(experiment: Experiment) -> bool:
+    """Do hidden layers learn by a rule of their own?"""
+    numbers = experiment.arithmetic
+    return numbers.name == "p-bits" or (numbers.name, numbers.learning) in TIMED
 
 
 def in_streams(experiment: Experiment) -> bool:

@@ -12,6 +12,7 @@ torch     a Python file and safetensors
 curves    for TensorBoard and MLflow
 card      a Hugging Face model card, with the facts of the statement
 firmware  C for a microcontroller: the model, and the private step that trained it
+words     a run's arithmetic as a board is to have it, and the run's own answers
 heard     the auditor before an emulated board
 """
 

@@ -37,7 +37,7 @@ def spikes_of(experiment: Experiment, weights: Weights) -> Found:
         return {}
     with torch.random.fork_rng(devices=[]):
         form = load(experiment.data).form
-        model = build(experiment.model, form, experiment.arithmetic)
+        model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     fill(model, weights)
     return _told(model, test, experiment.data.task)
 

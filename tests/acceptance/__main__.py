@@ -20,6 +20,8 @@ TOGETHER = (
     "records_real",
     "fuzz",
     "strangers",
+    "ledger",
+    "exports",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)

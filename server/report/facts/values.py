@@ -118,6 +118,12 @@ def interval(value: object, least: float = 0.0) -> Interval:
     return Interval(number(about["value"], least, 1.0), *ends)
 
 
+def difference(value: object) -> Interval:
+    """{"value", "low", "high"} in any unit; raises KeyError, Misread."""
+    about = table(value)
+    return Interval(*(number(about[key]) for key in ("value", "low", "high")))
+
+
 def why(error: Exception) -> str:
     """What is wrong with a document, of one of `UNREADABLE`."""
     if isinstance(error, KeyError):

@@ -81,6 +81,7 @@ PLASTIC = Arithmetic(
 )
 CLIPPED = [
     (PLASTIC, Model(hidden=(12,))),
+    (Arithmetic(name="p-bits"), Model(hidden=(12,))),
     *((settings_, Model(hidden=(12,))) for settings_ in models()),
     (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
     (Arithmetic(name="fixed"), STRIDED),

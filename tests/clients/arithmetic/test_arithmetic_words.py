@@ -263,5 +263,6 @@ def test_every_arithmetic_tells_its_formats():
         "binary": ("binary", 1),
         "stochastic": ("stochastic", 1),
         "spiking": ("spiking", 32),
+        "p-bits": ("p-bits", 32),
     }
     assert kinds["stochastic"].stream_length == 64
