@@ -45,11 +45,13 @@ __all__ = [
 
 MODELS |= {
     "perceptron": Architecture(build_perceptron, reads=("hidden", "activation")),
-    "convnet": Architecture(build_convnet, reads=("activation", "norm")),
+    "convnet": Architecture(build_convnet, reads=("activation", "norm", "pooling")),
     "scatter": Architecture(build_linear, "scatter", reads=()),
     "strided": Architecture(build_strided, reads=("hidden", "channels", "kernel", "stride")),
     "linear": Architecture(build_linear, reads=()),
-    "cnn1d": Architecture(build_cnn1d, reads=("activation", "width", "depth", "kernel")),
+    "cnn1d": Architecture(
+        build_cnn1d, reads=("activation", "norm", "pooling", "width", "depth", "kernel")
+    ),
     "gru": Architecture(build_gru, reads=("width", "depth")),
     "lstm": Architecture(build_lstm, reads=("width", "depth")),
     "attention": Architecture(build_attention, reads=("width", "depth")),

@@ -10,6 +10,7 @@ from clients.protocol import Form, Layers
 from privacy.errors import ModelError
 
 NORMS = {
+    "auto": lambda channels: nn.Identity(),
     "none": lambda channels: nn.Identity(),
     "group": lambda channels: nn.GroupNorm(4, channels, affine=False),
     "batch": lambda channels: nn.BatchNorm2d(channels),
@@ -17,7 +18,7 @@ NORMS = {
 
 
 def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
-    """Two convolutions with overlapping max-pooling, then two dense layers.
+    """Two convolutions with overlapping pooling, then two dense layers.
 
     Raises:
         ModelError: no images, or smaller than 20x20: nothing is left after the second pooling.
@@ -30,6 +31,7 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
             f"{told(sides)}; use perceptron or scatter"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
+    pooling = MaxPool2d if model.pooling == "max" else nn.AvgPool2d
     return arithmetic.chain(
         [
             *entrance,
@@ -37,11 +39,11 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
             *arithmetic.conv2d(channels, 16, 8, stride=2, padding=3),
             norm(16),
             *arithmetic.activation(activation),
-            MaxPool2d(2, 1),
+            pooling(2, 1),
             *arithmetic.conv2d(16, 32, 4, stride=2),
             norm(32),
             *arithmetic.activation(activation),
-            MaxPool2d(2, 1),
+            pooling(2, 1),
             nn.Flatten(),
             *arithmetic.linear(32 * height * width, 32),
             *arithmetic.activation(activation),
