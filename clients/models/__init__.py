@@ -56,7 +56,7 @@ def _net(name: str) -> Callable[..., Any]:
 
 MODELS |= {
     "perceptron": Architecture(_net("perceptron:build_perceptron"), reads=("hidden", "activation")),
-    "convnet": Architecture(_net("convnet:build_convnet"), reads=("activation", "norm")),
+    "convnet": Architecture(_net("convnet:build_convnet"), reads=("activation", "norm", "width")),
     "scatter": Architecture(_net("linear:build_linear"), "scatter", reads=()),
     "strided": Architecture(
         _net("strided:build_strided"), reads=("hidden", "channels", "kernel", "stride")

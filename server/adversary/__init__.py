@@ -2,6 +2,7 @@
 
 archive           its weights, checked
 replay            a run as the adversaries see it
+signature         by what shadows are known
 pools             its records, what they are and whose
 shadows           shadow models kept beside the runs
 stages            what is done of an attack, kept

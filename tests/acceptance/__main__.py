@@ -21,6 +21,7 @@ TOGETHER = (
     "fuzz",
     "strangers",
     "ledger",
+    "exports",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "engines",
     "aggregation",
     "spikes",
+    "pruning",
 )
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ def tape(labels, num_classes):
         num_classes=num_classes,
         pool=sample(labels),
         reference=sample(np.tile([0, 1], 20).tolist()),
-        nature=Nature("picture", (8, 8)),
         front=None,
+        nature=Nature("picture", (8, 8)),
     )
 
 
