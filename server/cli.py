@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError, SettingsError
-from privacy.settings import BRIEF
+from privacy.text import BRIEF
 from server.commands import (
     attack,
     audit,
@@ -20,6 +20,7 @@ from server.commands import (
     data,
     deploy,
     invert,
+    learn,
     report,
     runs,
     sweep,
@@ -53,6 +54,8 @@ app.command()(attack.attack)
 app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
+app.command()(learn.learn)
+app.command("serve-learning")(learn.serve_learning)
 app.command()(report.report)
 app.command()(statement.statement)
 app.command()(export.export)

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from clients.firmware.compiling import TARGETS, build
 from clients.firmware.contract import FLAGS, Contract
+from clients.firmware.device import device_of
 from clients.firmware.emulator import Board, PowerCut
-from clients.firmware.net import Dense
-from clients.firmware.simulation import Device
+from clients.firmware.net import Dense, Records
 from privacy.errors import PrivetError
-
-Records = tuple[NDArray[np.int16], NDArray[np.uint8]]
 
 STEPS = 100
 CUTS = 50
 ASKED = 1000
 PRIVACY = ("clip", "noise_update", "noise_slow", "stream_block", "sample")
 LEDGER = ("digest", "link", "append", "ledger_spend", "memcpy", "stream_begin")
-LEARNING = ("forward", "backward", "accumulate")
+ROUNDING = ("project", "round_record", "round_hidden")  # to words
+LEARNING = ("forward", "products", "backward", "accumulate", *ROUNDING)
 # Cycles an instruction, least and most. M4: 1.21 to 1.33 by ARM's table of these mixes, of which
 # published programs were 4 to 8 % above: 15 % to be sure. M7: ARM tells no table; at best two at a
 # time, at worst one.
@@ -42,7 +41,8 @@ class Found:
         instructions: of one step, by phase. `batch`: records in it.
         cycles: of that step, least and most.
         ram_bytes: static and the deepest stack. `flash_bytes`: code, tables and initial weights.
-        answers: test records that board and simulation class alike, of `asked`.
+        answers: test records that board and simulation class alike, of `asked`; `own`: and the run
+            itself.
         cuts: power cuts after which no step number came twice.
     """
 
@@ -56,6 +56,7 @@ class Found:
     flash_bytes: int
     asked: int
     answers: int
+    own: int
     cuts: int
     flags: tuple[str, ...] = field(default=FLAGS)
 
@@ -81,6 +82,7 @@ def check(
     layers: tuple[Dense, ...],
     records: Records,
     asked: NDArray[np.int16],
+    own: NDArray[np.int64],
     *,
     steps: int = STEPS,
     cuts: int = CUTS,
@@ -91,15 +93,16 @@ def check(
 
     Args:
         sources: as `clients.firmware.sources` made them, or sabotaged.
-        records: the board's own. `asked`: inputs [N, inputs] that it is to class.
+        records: the board's own. `asked`: inputs [N, inputs] that it is to class; `own`: the
+            classes that the run itself gives them.
     """
     steps = min(steps, contract.most_steps)
-    device = Device(contract, layers, KEY, records)
+    device = device_of(contract, layers, KEY, records)
+    answers = device.predict(asked)
     batches, truth = [], []
     for _ in range(steps):
         batches.append(device.step())
-        truth.append(device.flat.view(np.uint32))
-    answers = device.predict(asked)
+        truth.append(device.raw)
     found = []
     for target in targets:
         with TemporaryDirectory(prefix="privet-firmware-") as scratch:
@@ -117,10 +120,11 @@ def check(
             board, differs = started(), 0
             for number in range(1, steps + 1):
                 _must(board.call("privet_step", len(records[1])), "privet_step")
-                if not np.array_equal(board.weights().view(np.uint32), truth[number - 1]):
+                if not np.array_equal(board.raw, truth[number - 1]):
                     differs = number
                     break
-            same = sum(_predict(board, x) == c for x, c in zip(asked, answers, strict=True))
+            fresh = started()
+            said = np.array([fresh.predict(x) for x in asked], np.int64)
             counted = started(counted=True)
             counted.counted()
             counted.call("privet_step", len(records[1]))
@@ -138,7 +142,8 @@ def check(
                     ram_bytes=board.static_bytes + board.stack_bytes,
                     flash_bytes=board.flash_bytes,
                     asked=len(asked),
-                    answers=int(same),
+                    answers=int((said == answers).sum()),
+                    own=int((said == own).sum()),
                     cuts=survived(program, target, contract, records, cuts),
                     flags=flags,
                 )
@@ -183,11 +188,6 @@ def survived(program: Path, target: str, contract: Contract, records: Records, c
 def _must(status: int, name: str) -> None:
     if status:
         raise PrivetError(f"{name} in the emulator: status {status}, see ledger.h")
-
-
-def _predict(board: Board, inputs: NDArray[np.int16]) -> int:
-    board.write("record", inputs.astype("<i2").tobytes())
-    return board.call("privet_predict", board.place("record"))
 
 
 def _phases(counted: Counter[str]) -> dict[str, int]:

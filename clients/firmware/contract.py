@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from clients.firmware.net import Dense
+from clients.firmware.net import Dense, Words
 from clients.firmware.tables import LEAST_BITS, MOST_BITS, distance
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import ModelError, SettingsError
 
-VERSION = 1
+VERSION = 2
 ACTIVATION_SCALE, MOST_ACTIVATION = 64, 4095
 MARGIN = 1 - 2.0**-10  # of a record's factors: what float32 may be off, so that few are left out
 MOST_SENSITIVITY = 1 << 23
@@ -38,6 +38,7 @@ class Contract:
         sample_rate: q in 2^-32. `expected_batch`: by which a sum is divided.
         most_steps: the owner's limit; `epsilon`, `delta`: what they cost at most.
         distance: total variation of all noise drawn, charged to delta.
+        numbers: of an arithmetic of words; None is float32.
     """
 
     sizes: tuple[int, ...]
@@ -53,6 +54,7 @@ class Contract:
     epsilon: float
     delta: float
     distance: float
+    numbers: Words | None = None
 
     @property
     def num_weights(self) -> int:
@@ -73,6 +75,16 @@ class Contract:
     def factors(self) -> tuple[np.float32, ...]:
         """From a unit's gradient to whole numbers, of each layer."""
         return tuple(f4(self.sensitivity / self.clip / one * MARGIN) for one in self.ones)
+
+    @property
+    def factor(self) -> np.float32:
+        """From a unit's gradient to grid units."""
+        return f4(self.sensitivity / self.clip * MARGIN)
+
+    @property
+    def one_weight(self) -> int:
+        """A weight of 1, in units of `rate`."""
+        return math.floor(1 / float(self.rate))
 
     @property
     def rate(self) -> np.float32:
@@ -111,6 +123,7 @@ def agree(
     steps: int,
     epsilon: float | None,
     delta: float,
+    numbers: Words | None = None,
 ) -> Contract:
     """The contract for a net, and a plan that was priced for a device's own records.
 
@@ -119,6 +132,7 @@ def agree(
         num_records: nominal, of one device.
         steps: that were planned; fewer are allowed if `epsilon` ends before.
         epsilon: the owner's limit; None takes what the planned steps cost.
+        numbers: of an arithmetic of words; None is float32.
 
     Raises:
         SettingsError: nothing is left after the noise's own distance.
@@ -128,7 +142,8 @@ def agree(
     num = sum(w.size + len(b) for w, b in layers)
     expected = sample_rate * num_records
     bits = MOST_BITS
-    while not _fits(bits, noise_multiplier, expected):
+    per_unit = clip * learning_rate / expected if numbers else math.inf
+    while not _fits(bits, noise_multiplier, expected, per_unit):
         bits -= 1
         if bits < LEAST_BITS:
             raise ModelError(
@@ -176,10 +191,14 @@ def agree(
         epsilon=spent,
         delta=delta,
         distance=off,
+        numbers=numbers,
     )
 
 
-def _fits(bits: int, noise_multiplier: float, expected: float) -> bool:
+def _fits(bits: int, noise_multiplier: float, expected: float, one: float) -> bool:
+    """Do sums fit into 31 bits, and with them a weight of 1, of which a clip moves `one`?"""
     sensitivity = math.floor(2**bits / noise_multiplier)
     most = (BATCHES * expected + 9 * math.sqrt(expected) + 20) * sensitivity + 12 * 2**bits
+    if one < math.inf:
+        return 1024 <= sensitivity < MOST_SENSITIVITY and max(most, sensitivity / one) < 2**30
     return 1024 <= sensitivity < MOST_SENSITIVITY and most < 2**31

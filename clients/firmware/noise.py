@@ -5,15 +5,15 @@ from numpy.typing import NDArray
 
 from clients.firmware.tables import tables
 
-NOISE, SLOW, BATCH = 0, 1, 2
+NOISE, SLOW, BATCH, ROUND = 0, 1, 2, 3
 BATCH_MORE = BATCH | 0x100
 AHEAD = 64  # blocks
 
-Words = NDArray[np.uint32]
+Words32 = NDArray[np.uint32]
 ALL = (1 << 64) - 1
 
 
-def chacha(key: Words, step: int, purpose: int, first: int, num: int) -> Words:
+def chacha(key: Words32, step: int, purpose: int, first: int, num: int) -> Words32:
     """Blocks `first` to `first + num - 1` of ChaCha20 (RFC 8439): nonce (step, purpose, 0).
 
     Args:
@@ -36,7 +36,7 @@ def chacha(key: Words, step: int, purpose: int, first: int, num: int) -> Words:
     return np.ascontiguousarray((np.concatenate([a, b, c, d]) + state).T).ravel()
 
 
-def _quarters(a: Words, b: Words, c: Words, d: Words) -> None:
+def _quarters(a: Words32, b: Words32, c: Words32, d: Words32) -> None:
     for left, other in ((16, 12), (8, 7)):
         a += b
         d ^= a
@@ -49,7 +49,7 @@ def _quarters(a: Words, b: Words, c: Words, d: Words) -> None:
 class Stream:
     """The words of a key, a step and a purpose, in order."""
 
-    def __init__(self, key: Words, step: int, purpose: int) -> None:
+    def __init__(self, key: Words32, step: int, purpose: int) -> None:
         self._of = (key, step, purpose)
         self._block = self._used = 0
         self._words: list[int] = []
@@ -69,7 +69,7 @@ class Stream:
         return high << 32 | self.word()
 
 
-def gaussian(key: Words, step: int, size: int, bits: int) -> NDArray[np.int64]:
+def gaussian(key: Words32, step: int, size: int, bits: int) -> NDArray[np.int64]:
     """floor(2^bits Z), int64 [size], of a step."""
     strip = tables().strip
     words = chacha(key, step, NOISE, 0, -(-size // 16))[:size].astype(np.int64)
@@ -128,7 +128,7 @@ def exponential(t: int) -> int:
     return x - (x * p >> 64)
 
 
-def poisson(key: Words, step: int, num: int, rate: int) -> NDArray[np.int64]:
+def poisson(key: Words32, step: int, num: int, rate: int) -> NDArray[np.int64]:
     """The records of a step's batch, in order: each with the probability rate / 2^32."""
     bytes_ = chacha(key, step, BATCH, 0, -(-num // 64)).astype("<u4").view(np.uint8)[:num]
     first, more = rate >> 24, Stream(key, step, BATCH_MORE)
@@ -136,3 +136,9 @@ def poisson(key: Words, step: int, num: int, rate: int) -> NDArray[np.int64]:
     for i in np.flatnonzero(bytes_ == first).tolist():
         chosen[i] = more.word() >> 8 < rate & 0xFFFFFF
     return np.flatnonzero(chosen)
+
+
+def round_word(key: Words32, step: int) -> int:
+    """64 bits of a step, by which gradients are rounded at random."""
+    high, low = chacha(key, step, ROUND, 0, 1)[:2].tolist()
+    return int(high) << 32 | int(low)

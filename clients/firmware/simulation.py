@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.firmware.contract import ACTIVATION_SCALE, MOST_ACTIVATION, Contract
-from clients.firmware.net import Dense
-from clients.firmware.noise import Words, gaussian, poisson
+from clients.firmware.net import Dense, Records
+from clients.firmware.noise import Words32, gaussian, poisson
 
 f4 = np.float32
 Floats = NDArray[np.float32]
@@ -64,14 +64,19 @@ class Device:
         self,
         contract: Contract,
         layers: tuple[Dense, ...],
-        key: Words,
-        records: tuple[NDArray[np.int16], NDArray[np.uint8]],
+        key: Words32,
+        records: Records,
     ) -> None:
         self.contract = contract
         self.layers = layers
         self._key = key
         self._inputs, self._labels = records
         self.step_number = 0
+
+    @property
+    def raw(self) -> NDArray[np.uint32]:
+        """All weights, bit by bit."""
+        return self.flat.view(np.uint32)
 
     @property
     def flat(self) -> Floats:
@@ -147,6 +152,16 @@ def exponential(d: Floats) -> Floats:
     return np.where(tiny, f4(0), raised)
 
 
+def softmax_gradient(z: Floats, labels: Whole) -> tuple[Floats, NDArray[np.bool_]]:
+    """Of logits [B, classes], and whether all of them are numbers that can be worked with."""
+    rows, taken = np.arange(len(z)), (np.abs(z) < FINITE).all(1)
+    z = np.where(taken[:, None], z, f4(0))
+    e = exponential(z - z.max(1, keepdims=True))
+    d = e / in_order(e)[:, None]
+    d[rows, labels] = d[rows, labels] - f4(1)
+    return d, taken
+
+
 def clipped(contract: Contract, layers: tuple[Dense, ...], x: Whole, labels: Whole) -> Gradients:
     """Whole factors of each record's gradient.
 
@@ -154,12 +169,7 @@ def clipped(contract: Contract, layers: tuple[Dense, ...], x: Whole, labels: Who
         x: int64 [B, inputs]. `labels`: int64 [B].
     """
     outputs = forward(contract, layers, x)
-    z, rows = outputs[-1], np.arange(len(x))
-    taken = (np.abs(z) < FINITE).all(1)
-    z = np.where(taken[:, None], z, f4(0))
-    e = exponential(z - z.max(1, keepdims=True))
-    d = e / _in_order(e)[:, None]
-    d[rows, labels] = d[rows, labels] - f4(1)
+    d, taken = softmax_gradient(outputs[-1], labels)
     deltas = [d]
     for (weights, biases), h in zip(layers[:0:-1], outputs[-2::-1], strict=True):
         s = np.zeros(h.shape, f4)
@@ -176,7 +186,7 @@ def clipped(contract: Contract, layers: tuple[Dense, ...], x: Whole, labels: Who
         sums.append(one * one + (a * a).sum(1))
         taken &= sums[-1] < 1 << 30
         inverse = f4(1 / (one * one))
-        squared = squared + _in_order(np.square(d)) * (sums[-1].astype(f4) * inverse)
+        squared = squared + in_order(np.square(d)) * (sums[-1].astype(f4) * inverse)
     big = squared > contract.clip_squared
     c = np.where(big, f4(contract.clip) / np.sqrt(np.where(big, squared, f4(1))), f4(1))
     factors, norms = [], [0] * len(x)
@@ -193,7 +203,8 @@ def clipped(contract: Contract, layers: tuple[Dense, ...], x: Whole, labels: Who
     return Gradients(tuple(factors), tuple(inputs), norms, taken)
 
 
-def _in_order(terms: Floats) -> Floats:
+def in_order(terms: Floats) -> Floats:
+    """Sums of rows [B, N], from the first on: float32 [B]."""
     total = np.zeros(len(terms), f4)
     for i in range(terms.shape[1]):
         total = total + terms[:, i]

@@ -5,10 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.net import Dense
 from clients.firmware.tables import tables
+from clients.firmware.words import begin, numbers_of
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -20,10 +22,12 @@ FIXED = (
     "ledger.c",
     "step.h",
     "step.c",
+    "net.h",
+    "numbers.h",
     "main.c",
     "CMakeLists.txt",
 )
-COMPILED = ("step.c", "noise.c", "ledger.c")
+COMPILED = ("step.c", "net.c", "noise.c", "ledger.c")
 
 
 def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
@@ -31,26 +35,25 @@ def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
     made = {name: (C / name).read_text() for name in FIXED}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract)
-    made["weights.h"] = _weights(layers)
+    if contract.numbers is None:
+        made["net.c"], made["weights.h"] = (C / "floats.c").read_text(), _weights(layers)
+    else:
+        made["net.c"] = (C / "words.c").read_text()
+        made["weights.h"] = _whole_weights(begin(contract, layers))
     made["Makefile"] = (C / "Makefile").read_text().replace("@FLAGS@", " ".join(FLAGS))
     return made
 
 
 def _contract(c: Contract) -> str:
-    rows, at, unit = [], 0, 0
-    for (inputs, outputs), one, factor in zip(pairwise(c.sizes), c.ones, c.factors, strict=True):
-        rows.append(
-            f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {one}, {_float(factor)}, "
-            f"{_float(1 / (one * one))}}}"
-        )
-        at, unit = at + (inputs + 1) * outputs, unit + outputs
+    told, table = (
+        (_floats(c), _float_table(c)) if c.numbers is None else (_words(c), _word_table(c))
+    )
     facts = {
         "LAYERS": f"{len(c.sizes) - 1}u",
         "INPUTS": f"{c.sizes[0]}u",
         "CLASSES": f"{c.sizes[-1]}u",
         "UNITS": f"{c.num_units}u",
         "WEIGHTS": f"{c.num_weights}u",
-        "SCALE": f"{c.scale}u",
         "INVERSE_SCALE": _float(1 / c.scale),
         "SENSITIVITY": f"{c.sensitivity}u",
         "CLIP": _float(c.clip),
@@ -60,14 +63,60 @@ def _contract(c: Contract) -> str:
         "MOST_STEPS": f"{c.most_steps}u",
         "LEDGER_RECORDS": f"{c.most_steps + 1}u",
         "LEDGER_BYTES": f"{c.ledger_bytes}u",
+        **told,
     }
-    lines = [f"#define PRIVET_{name} {value}" for name, value in facts.items()]
-    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(rows))
+    lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
+    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
     words = _list(map(str, c.id))
     lines.append(
         f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
     )
     return _header("contract", "What was promised: contract.json in C.", lines)
+
+
+def _floats(c: Contract) -> dict[str, str]:
+    return {"SCALE": f"{c.scale}u"}
+
+
+def _float_table(c: Contract) -> list[str]:
+    rows, at, unit = [], 0, 0
+    for (inputs, outputs), one, factor in zip(pairwise(c.sizes), c.ones, c.factors, strict=True):
+        rows.append(
+            f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {one}, {_float(factor)}, "
+            f"{_float(1 / (one * one))}}}"
+        )
+        at, unit = at + (inputs + 1) * outputs, unit + outputs
+    return rows
+
+
+def _words(c: Contract) -> dict[str, str]:
+    numbers, quads = numbers_of(c), [-(-size // 4) for size in c.sizes[:-1]]
+    signed, unsigned = numbers.most_inputs(np.array([True, False])).tolist()
+    rounded = numbers.gradient_bits < 32
+    return {
+        "WHOLE_WEIGHTS": "",
+        numbers.projection.upper(): "",
+        "CHANNELS": str(int(numbers.channels)),
+        "MOST_WEIGHT": str((1 << numbers.bits - 1) - 1),
+        "MOST_SIGNED": str(signed),
+        "MOST_UNSIGNED": str(unsigned),
+        "MOST_GRADIENT": str((1 << numbers.gradient_bits - 1) - 1 if rounded else 0),
+        "REACH": _float(np.float32(numbers.reach)),
+        "FACTOR": _float(c.factor),
+        "ONE": str(c.one_weight),
+        "QUADS": f"{sum(quads)}u",
+        "WORDS": f"{sum(q * o for q, o in zip(quads, c.sizes[1:], strict=True))}u",
+    }
+
+
+def _word_table(c: Contract) -> list[str]:
+    rows, at, unit, word, x = [], 0, 0, 0, 0
+    for inputs, outputs in pairwise(c.sizes):
+        quads = -(-inputs // 4)
+        rows.append(f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {word}u, {x}u, {quads}u}}")
+        at, unit = at + (inputs + 1) * outputs, unit + outputs
+        word, x = word + quads * outputs, x + quads
+    return rows
 
 
 def _tables(contract: Contract) -> str:
@@ -102,6 +151,11 @@ def _weights(layers: tuple[Dense, ...]) -> str:
     ]
     line = f"static const float WEIGHTS[{len(numbers)}] = {{{_list(numbers)}}};"
     return _header("weights", "As privet trained them.", [line])
+
+
+def _whole_weights(weights: NDArray[np.int64]) -> str:
+    line = f"static const int32_t WEIGHTS[{len(weights)}] = {{{_list(map(str, weights))}}};"
+    return _header("weights", "As privet trained them, in units of PRIVET_RATE.", [line])
 
 
 def _header(name: str, about: str, lines: list[str]) -> str:

@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import begin_pass, constrain, dice_of
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm
 from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
-from clients.training.pruning import Pruning, keep_of_activations
-from clients.training.supernet import Elastics
+from clients.training.activations import keep_of_activations
+from clients.training.pruning import Pruning
+from clients.training.smaller.cutting import Elastics
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError

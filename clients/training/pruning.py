@@ -8,25 +8,19 @@ No mask is drawn from a gradient. Activations are a record's own: none is seen o
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
-from clients.layers import Kept, Square
-from privacy.errors import ModelError
 from privacy.settings import Range, Section
+
+if TYPE_CHECKING:  # a section of settings needs no torch
+    from torch import Tensor
 
 Weights = dict[str, NDArray]
 Masks = dict[str, NDArray[np.bool_]]
-
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish),
-    *(nn.Tanh, nn.Sigmoid, Square),
-)
 
 BLOCKS = "[1-9][0-9]?:[1-9][0-9]?"
 SHARE = r"0?\.[0-9]{1,6}"
@@ -151,10 +145,12 @@ class Pruning(Section):
             whole[name][kept] = sent[name]
         return whole
 
-    def kept(self, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+    def kept(self, parameters: "Mapping[str, Tensor]") -> "list[Tensor]":
         """Like each, 1 where it is trained and 0 where it is pruned; empty without pruning."""
         if not self.final:
             return []
+        import torch
+
         masks = self.masks({name: p.detach().numpy() for name, p in parameters.items()})
         return [
             torch.from_numpy(masks[name]).to(p.dtype)
@@ -173,31 +169,6 @@ def zeros_of(weights: Mapping[str, NDArray]) -> float:
     """Which share of the layers' weights is zero."""
     layers = [array for array in weights.values() if is_pruned(array)]
     return sum(int((a == 0).sum()) for a in layers) / max(1, sum(a.size for a in layers))
-
-
-def keep_of_activations(net: nn.Module, how: str) -> nn.Module:
-    """The net with what its activations give pruned; its weights keep their names.
-
-    Args:
-        how: `[pruning] activation`.
-
-    Raises:
-        ModelError: it has none, or calls them as functions.
-    """
-    kind, _, value = how.partition(":")
-    given = {"top": float(value)} if kind == "top" else {"least": float(value)}
-    found = 0
-    for parent in list(net.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is not None and type(child) in ACTIVATIONS:
-                parent._modules[name] = Kept(child, **given)
-                found += 1
-    if not found:
-        raise ModelError(
-            f"[pruning] activation = {how!r}: the model has no activation that is a layer, such "
-            "as nn.ReLU(); leave it out"
-        )
-    return net
 
 
 # ---- which are least: of an array, those put to zero

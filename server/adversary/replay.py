@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from attacks.tape import Bools, Recipe, Tape
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.models import front_of
 from clients.node.app import identify, load_net
 from clients.training.job import Job
 from clients.training.net import build
 from clients.training.records import Records, records
-from clients.training.supernet import cut
+from clients.training.smaller.cutting import cut
 from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
@@ -66,6 +67,7 @@ def replay(run: Run) -> Tape:
     trained = {c.client for r in done for c in r.clients if not c.failure}
     everything, fresh = torch.arange(len(test)), builder(experiment)
     kept = Archive(run, fresh(0))
+    front = front_of(experiment.model, dataset.form)
     person, reference_person = persons_of(dataset, at)
     whole = held_whole(person, held_out)
     return Tape(
@@ -75,6 +77,7 @@ def replay(run: Run) -> Tape:
         member=~held_out & np.isin(owner, sorted(trained)),
         reference=sample_of(test, everything, dataset, dataset.test_x),
         nature=nature_of(dataset),
+        front=front and front.apply,
         person=person,
         reference_person=reference_person,
         whole=whole,

@@ -37,14 +37,14 @@ def report(
 ) -> None:
     """Tell what privacy cost, and whether it held: one file, made to be read by others."""
     from privacy.files import write_atomically
-    from server.report import FORMATS, gather, is_there
+    from server.report import gather, is_there, to_html, to_json, to_markdown
     from server.run.directory import runs_folder
 
     folder = runs_folder(runs)
     absent = [name for name in subjects if complete and not is_there(name, folder)]
     there = [name for name in subjects if name not in absent] or subjects
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
-    told = FORMATS[form](facts)
+    told = {"html": to_html, "md": to_markdown, "json": to_json}[form](facts)
     target = output or ("report.html" if form is Form.html else "-")
     if target == "-":  # the same bytes as in a file, whatever the terminal's encoding
         sys.stdout.flush()

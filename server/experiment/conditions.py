@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.data.files import is_table
-from clients.data.sources.arrays import holds_arrays
-from clients.data.sources.hub import is_hub
-from clients.models import architecture_of
+from clients.data.settings import holds_arrays, is_hub, is_table
+from clients.models.settings import architecture_of
 from server.experiment.experiment import Experiment
 
 Test = Callable[[Experiment], bool]
 
 WORDS = ("fixed", "ternary", "binary")
+TIMED = (("spiking", "pair"), ("spiking", "triplet"))
 
 
 def model_reads(key: str) -> Test:
@@ -67,9 +66,10 @@ def one_bit(experiment: Experiment) -> bool:
     return experiment.arithmetic.formats.activation_bits == 1
 
 
-def by_timing(experiment: Experiment) -> bool:
-    """Do hidden layers learn by spike timing?"""
-    return experiment.arithmetic.name == "spiking" and experiment.arithmetic.learning != "surrogate"
+def by_itself(experiment: Experiment) -> bool:
+    """Do hidden layers learn by a rule of their own?"""
+    numbers = experiment.arithmetic
+    return numbers.name == "p-bits" or (numbers.name, numbers.learning) in TIMED
 
 
 def in_streams(experiment: Experiment) -> bool:

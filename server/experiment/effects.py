@@ -7,13 +7,12 @@ which refuses those that it does not take.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.models import MODELS
-from clients.models.fronts import stands_on_backbone
+from clients.models.settings import MODELS, stands_on_backbone
 from clients.models.sources import is_own
 from server.experiment.conditions import (
     WORDS,
     Test,
-    by_timing,
+    by_itself,
     has_columns,
     has_hidden_layers,
     in_streams,
@@ -62,7 +61,8 @@ RESOLVED = frozenset(
 )
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = tuple(
-    f"arithmetic.{key}" for key in ("slope", "surrogate", "gradient_bits", "accumulator_bits")
+    f"arithmetic.{key}"
+    for key in ("slope", "surrogate", "sweeps", "gradient_bits", "accumulator_bits")
 )
 
 
@@ -86,7 +86,7 @@ def _either(names: Sequence[str]) -> str:
 _PROMISE = Effect(lambda e: e.budget.unit != "none", "a [budget] unit", ("budget.unit",))
 _WORDS, _STREAMS, _SPIKES = _numbers(*WORDS), _numbers("stochastic"), _numbers("spiking")
 _SURROGATES = Effect(
-    lambda e: _SPIKES.when(e) and not by_timing(e),
+    lambda e: _SPIKES.when(e) and not by_itself(e),
     "[arithmetic] name = 'spiking' and learning = 'surrogate'",
     ("arithmetic.name", "arithmetic.learning"),
 )
@@ -201,7 +201,9 @@ EFFECTS: dict[str, Effect] = {
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),
     **{f"arithmetic.{key}": _STREAMS for key in ("stream_length", "lfsr_bits", "counter_bits")},
-    **{f"arithmetic.{key}": _SPIKES for key in ("time_steps", "coding", "decay", "learning")},
+    **{f"arithmetic.{key}": _SPIKES for key in ("coding", "decay", "learning")},
+    "arithmetic.time_steps": _numbers("spiking", "p-bits"),
+    "arithmetic.sweeps": _numbers("p-bits"),
     **{f"arithmetic.{key}": _SURROGATES for key in ("reset", "surrogate")},
     "arithmetic.rate": Effect(
         lambda e: _SPIKES.when(e) and e.arithmetic.coding == "rate",
@@ -214,12 +216,12 @@ EFFECTS: dict[str, Effect] = {
         ("arithmetic.name", "arithmetic.scaling"),
     ),
     "arithmetic.slope": Effect(
-        lambda e: one_bit(e) and has_hidden_layers(e) and not by_timing(e),
+        lambda e: one_bit(e) and has_hidden_layers(e) and not by_itself(e),
         "hidden layers of one-bit activations, which learn by a surrogate",
         (*_SURROGATES.by, "arithmetic.activation_bits", "model.name", "model.hidden"),
     ),
     "arithmetic.fault_rate": Effect(
-        lambda e: e.arithmetic.name not in ("float", "spiking"),
+        lambda e: e.arithmetic.name not in ("float", "spiking", "p-bits"),
         "[arithmetic] in words or streams",
         ("arithmetic.name",),
     ),

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from clients.data.bounds import Schema
-from clients.data.settings import Data
-from clients.data.sources.hub import is_hub
+from clients.data.settings import Data, is_hub
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.dp.budget import Budget
@@ -13,9 +12,10 @@ from privacy.files import is_file, require_name
 from privacy.settings import Section, Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
 from server.experiment.idle import in_force, keys_of, require_effect
+from server.experiment.named import READY
+from server.experiment.named import ready_experiments as ready_experiments
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
-READY = Path(__file__).parent / "ready"
 MODEL = "model.py"  # as a run keeps it
 PLACES = "it is looked for beside the experiment's file and from the current folder"
 
@@ -43,7 +43,7 @@ def load_experiment(
         tables, origins = override(tables, given or [])
         layers.append(origins)
     tables.setdefault("title", path.stem)
-    tables = _of_file(tables, path)
+    tables = tables_of_file(tables, path)
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
@@ -94,12 +94,12 @@ def load_source(path: Path, schema: Path | None, assignments: list[str] | None =
     """
     given = {"path": str(path)} | ({} if schema is None else {"schema": str(schema)})
     tables, origins = override({"data": given}, assignments or [])
-    data = parse(_Own, _of_file(tables, path), str(path), origins).data
+    data = parse(_Own, tables_of_file(tables, path), str(path), origins).data
     require_effect(Experiment(data=data, budget=Budget(epsilon=1.0)), origins)
     return _absolute(data)
 
 
-def _of_file(tables: Tables, path: Path) -> Tables:
+def tables_of_file(tables: Tables, path: Path) -> Tables:
     """[data] with a path and no name is a file, and its schema is read where the setting points.
 
     Raises:
@@ -212,11 +212,3 @@ def _place(file: str, folder: Path, here_first: bool) -> Path:
     if here_first:
         places.reverse()
     return next((place for place in places if is_file(place)), given)
-
-
-def ready_experiments() -> dict[str, str]:
-    """Name and first comment line of each experiment in `server/experiment/ready/`."""
-    return {
-        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(READY.glob("*.toml"))
-    }

@@ -14,21 +14,23 @@ from attacks.audit.claim import Check
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
 from clients.data.encodings import Scaled
-from clients.firmware.check import STEPS, Found, Records, check
+from clients.firmware.check import STEPS, Found, check
 from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
+from clients.firmware.device import device_of
 from clients.firmware.fitting import Room, needed, require_fit
-from clients.firmware.net import Dense, dense_layers
-from clients.firmware.simulation import Device
+from clients.firmware.net import Dense, Records
 from clients.firmware.sources import C, sources
 from clients.models import front_of
-from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
+from clients.training.smaller.compact import compact
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
+from server.export.answers import calm
 from server.export.heard import heard
+from server.export.words import layers_of, own_answers, words_of
 from server.run.directory import Run
 
 FINEST = 127  # of inputs that are not whole numbers already
@@ -42,13 +44,15 @@ class Board:
     """A run, as a board is to have it.
 
     Attributes:
-        records: of the run's first device: whole inputs and labels. `asked`: test inputs.
+        records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
+            `own`, what the run itself says of them.
     """
 
     contract: Contract
     layers: tuple[Dense, ...]
     records: Records
     asked: NDArray[np.int16]
+    own: NDArray[np.int64]
     chip: str
     there: Room
 
@@ -65,7 +69,7 @@ class Board:
         """Compile, run and compare, on the run's own records; a shorter limit is lifted for it."""
         longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
         made = sources(longer, self.layers)
-        return check(made, longer, self.layers, self.records, self.asked[:ASKED])
+        return check(made, longer, self.layers, self.records, self.asked, self.own)
 
 
 def board_of(run: Run, chip_name: str) -> Board:
@@ -88,6 +92,7 @@ def board_of(run: Run, chip_name: str) -> Board:
         ("optimizer", training.optimizer, "sgd"),
         ("momentum", training.momentum, 0.0),
         ("distortion", training.distortion, 0.0),
+        ("schedule", training.schedule, "constant"),
     ):
         if value != plain:
             raise SettingsError(
@@ -107,12 +112,12 @@ def board_of(run: Run, chip_name: str) -> Board:
     form = _form(run)
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
-    model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
-    layers = dense_layers(model)
+    model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
+    numbers, _ = words_of(experiment.arithmetic), layers_of(model, experiment.arithmetic)
     fill(model, run.weights(last))
-    layers = dense_layers(compact(model))
+    layers = layers_of(compact(model), experiment.arithmetic)
     steps = experiment.federation.rounds * training.local_steps
-    require_fit(layers, steps, chip_name, there)
+    require_fit(layers, steps, chip_name, there, numbers)
     mine = run.manifest.members(0)
     contract = agree(
         layers,
@@ -125,10 +130,13 @@ def board_of(run: Run, chip_name: str) -> Board:
         steps=steps,
         epsilon=budget.epsilon,
         delta=budget.delta,
+        numbers=numbers,
     )
     inputs, labels = _whole(train, mine), train.y.numpy()[mine].astype(np.uint8)
-    asked = _whole(test, np.arange(min(ASKED, len(test))))
-    return Board(contract, layers, (inputs, labels), asked, chip_name, there)
+    num = min(ASKED, len(test))
+    asked = _whole(test, np.arange(num))
+    own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
+    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
 
 
 def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -> None:
@@ -176,7 +184,7 @@ def require_tools() -> None:
 
 
 def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
-    need = needed(board.contract.sizes, board.contract.most_steps)
+    need = needed(board.contract.sizes, board.contract.most_steps, board.contract.numbers)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
@@ -230,11 +238,11 @@ def _public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
 
 def _vectors(board: Board, key: NDArray[np.uint32], records: Records) -> tuple[bytes, list[str]]:
     """Key, each record's inputs and label, weights after the last step; hashes after each."""
-    device, hashes = Device(board.contract, board.layers, key, records), []
+    device, hashes = device_of(board.contract, board.layers, key, records), []
     parts = [key.astype("<u4").tobytes()]
     parts += [x.astype("<i2").tobytes() + bytes([y]) for x, y in zip(*records, strict=True)]
     for _ in range(min(VECTOR_STEPS, board.contract.most_steps)):
         device.step()
-        parts.append(device.flat.astype("<f4").tobytes())
+        parts.append(device.raw.astype("<u4").tobytes())
         hashes.append(hashlib.sha256(parts[-1]).hexdigest())
     return b"".join([*parts[: 1 + VECTORS], parts[-1]]), hashes

@@ -16,7 +16,8 @@ import torch
 from clients.chip import Chip
 from clients.data.sets import load
 from clients.training.net import build
-from clients.training.supernet import Supernet, cut
+from clients.training.smaller.cutting import cut
+from clients.training.smaller.supernet import Supernet
 from privacy.errors import RunError
 from server.engines.app import test_evaluator
 from server.experiment.experiment import Experiment

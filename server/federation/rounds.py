@@ -43,8 +43,8 @@ from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
 from server.run.rounds import ClientRecord, Observe, RoundRecord
-from server.run.spikes import NAME as SPIKES
 from server.run.spikes import spikes_of
+from server.run.summary import SPIKES
 
 log = logging.getLogger("privet")
 

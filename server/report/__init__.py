@@ -11,19 +11,20 @@ page/       its sections, and its forms
 statement/  on one run: what is promised, by which means, and with what evidence
 """
 
-from server.report import figures
-from server.report.facts.facts import Facts, RunFacts
-from server.report.facts.groups import groups_of
-from server.report.facts.reading import gather, is_there
-from server.report.page.data import to_json
-from server.report.page.html import to_html
-from server.report.page.markdown import to_markdown
-from server.report.words.verdict import verdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
+if TYPE_CHECKING:
+    from server.report import figures
+    from server.report.facts.facts import Facts, RunFacts
+    from server.report.facts.groups import groups_of
+    from server.report.facts.reading import gather, is_there
+    from server.report.page.data import to_json
+    from server.report.page.html import to_html
+    from server.report.page.markdown import to_markdown
+    from server.report.words.verdict import verdict
 
 __all__ = [
-    "FORMATS",
     "Facts",
     "RunFacts",
     "figures",
@@ -35,3 +36,22 @@ __all__ = [
     "to_markdown",
     "verdict",
 ]
+
+_PLACES = {
+    "Facts": "facts.facts",
+    "RunFacts": "facts.facts",
+    "groups_of": "facts.groups",
+    "gather": "facts.reading",
+    "is_there": "facts.reading",
+    "to_json": "page.data",
+    "to_html": "page.html",
+    "to_markdown": "page.markdown",
+    "verdict": "words.verdict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Each when it is asked for: `privet show` needs a few lines of a report, and no figures."""
+    if name not in _PLACES:
+        raise AttributeError(name)
+    return getattr(import_module(f"server.report.{_PLACES[name]}"), name)

@@ -15,13 +15,12 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from clients.data.sets import cache_folder
 from clients.data.settings import Data
-from clients.models import Model
+from clients.models.settings import Model
 from clients.models.sources import admit, expect, find, is_own
 from clients.training.backbones import recall
 from privacy.errors import ModelError, RunError
-from privacy.files import is_file, write_atomically
+from privacy.files import cache_folder, is_file, write_atomically
 from privacy.foreign import (
     MOST_ARRAYS_BYTES,
     MOST_DOCUMENT_BYTES,

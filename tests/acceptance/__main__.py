@@ -20,6 +20,7 @@ TOGETHER = (
     "records_real",
     "fuzz",
     "strangers",
+    "ledger",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)

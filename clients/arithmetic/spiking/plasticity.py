@@ -14,10 +14,6 @@ Neuroscience 2015, section 2.4), potentiation bounded softly; the triplets are P
 Gerstner's (J. Neuroscience 2006); the second their adaptive threshold, by which all neurons come
 to fire alike. Weights count by their share of the neuron's sum.
 
-What a record changes follows from it and the weights at the step's start alone. So the change, with
-its sign turned, takes the place of the record's gradient: it is clipped, summed, noised and charged
-like one, and the optimizer descends it.
-
 Shapes: B records, T steps, I inputs, O neurons.
 """
 
@@ -28,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.arithmetic.dice import compiled
+from clients.arithmetic.local import LocalLayer, by_itself
 from clients.arithmetic.settings import Arithmetic
 from privacy.dp.rules import RULES, Share
 
@@ -118,7 +115,7 @@ def _add(
                     weight[o, i] -= c[b] * (OF_WEIGHTS * change)
 
 
-class PlasticLinear(nn.Module):
+class PlasticLinear(LocalLayer):
     """Synapses and neurons in one: [B, T, I] of spikes -> [B, T, O] of spikes."""
 
     def __init__(self, inputs: int, outputs: int, settings: Arithmetic) -> None:
@@ -127,13 +124,8 @@ class PlasticLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(0.2, 0.8))
         self.threshold = nn.Parameter(torch.full((outputs,), settings.threshold))
 
-    def forward(self, spikes: Tensor) -> Tensor:
+    def answer(self, spikes: Tensor) -> Tensor:
         """At most one neuron a step fires."""
-        fired: Tensor = _Learning.apply(spikes, self.weight, self.threshold, self)
-        return fired
-
-    def fire(self, spikes: Tensor) -> Tensor:
-        """The same, without a way back."""
         w_OI = self._within()
         out = spikes.new_zeros(*spikes.shape[:2], len(w_OI))
         share = (w_OI / w_OI.sum(1, keepdim=True)).t().to(spikes.dtype).contiguous().numpy()
@@ -142,8 +134,8 @@ class PlasticLinear(nn.Module):
         return out
 
     def share(self, spikes: Tensor) -> Share:
-        """What each record changes, with its sign turned, as a gradient's share."""
-        x, fired = spikes.contiguous().numpy(), self.fire(spikes).numpy()
+        """Of weights and thresholds."""
+        x, fired = spikes.contiguous().numpy(), self.answer(spikes).numpy()
         told = x, fired, self._within().double().numpy(), self.decay, self.triplet
         squared = np.empty(len(x))
         _squares(*told, squared)
@@ -174,34 +166,4 @@ class PlasticLinear(nn.Module):
         return f"{inputs}, {outputs}, triplet={self.triplet}"
 
 
-class _Learning(torch.autograd.Function):
-    """Gradients of a mean loss over records are the mean of what they change, its sign turned.
-
-    Nothing of the loss comes farther back: zeros do, so that layers before learn, too.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, spikes: Tensor, weight: Tensor, threshold: Tensor, layer: PlasticLinear
-    ) -> Tensor:
-        ctx.save_for_backward(spikes)
-        ctx.layer = layer
-        return layer.fire(spikes.detach())
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        (spikes,) = ctx.saved_tensors
-        back = torch.zeros_like(spikes) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return back, None, None, None
-        mean = torch.full((len(spikes),), 1 / len(spikes), dtype=torch.float64)
-        weight, threshold = ctx.layer.share(spikes).weighted_sum(mean)
-        return back, weight.to(spikes.dtype), threshold.to(spikes.dtype), None
-
-
-def _plastic(layer: nn.Module, spikes: Tensor, _: Tensor) -> Share:
-    assert isinstance(layer, PlasticLinear)
-    return layer.share(spikes)
-
-
-RULES[PlasticLinear] = _plastic
+RULES[PlasticLinear] = by_itself

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from attacks.settings import Attack
 from attacks.tape import Tape
 from clients.data.sets import load
-from clients.models import name_front
 from privacy.files import is_file
 from server.adversary.reconstruction import generators
 from server.adversary.reconstruction.inversions import invert_updates
@@ -38,7 +37,7 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         found = {"inversion": {"left_out": SUMS_ONLY}, "server_generator": {"left_out": SUMS_ONLY}}
         adversaries = ADVERSARIES[:1]
     else:
-        found = {"inversion": invert_updates(run, tape, settings.seed)}
+        found = invert_updates(run, tape, settings.seed)
     if reason := generators.why_not(tape, settings.seed, names_of(load(experiment.data))):
         return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
@@ -63,9 +62,7 @@ def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None
 
 
 def why_no_gradient(experiment: Experiment) -> str | None:
-    """What keeps a gradient from the record, if anything does."""
-    if name_front(experiment.model, load(experiment.data).form) != "none":
-        return "the model reads fixed features, through which no gradient reaches the record"
+    """What keeps a gradient from what the model reads, if anything does."""
     if experiment.arithmetic.name == "stochastic":
         return "the model reads streams of bits, through which no gradient reaches the record"
     if experiment.arithmetic.name == "spiking" and experiment.arithmetic.coding != "current":

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, begin_pass, dice_of, projections
+from clients.arithmetic import Arithmetic, projections
 from clients.arithmetic.layers import (
     ArithmeticConv2d,
     ArithmeticLinear,
     Projection,
 )
+from clients.arithmetic.passes import begin_pass, dice_of
 from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build
@@ -80,6 +81,7 @@ PLASTIC = Arithmetic(
 )
 CLIPPED = [
     (PLASTIC, Model(hidden=(12,))),
+    (Arithmetic(name="p-bits"), Model(hidden=(12,))),
     *((settings_, Model(hidden=(12,))) for settings_ in models()),
     (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
     (Arithmetic(name="fixed"), STRIDED),

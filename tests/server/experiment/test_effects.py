@@ -30,7 +30,7 @@ OTHER = {
     "arithmetic.counter_bits": 10, "arithmetic.gain": 2.0, "arithmetic.slope": 2.0,
     "arithmetic.time_steps": 3, "arithmetic.coding": "rate", "arithmetic.decay": 0.5,
     "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan", "arithmetic.rate": 0.5,
-    "arithmetic.learning": "triplet",
+    "arithmetic.learning": "triplet", "arithmetic.sweeps": 2,
     "arithmetic.fault_rate": 0.1, "training.sample_rate": 0.2, "training.local_steps": 3,
     "training.learning_rate": 0.3, "training.schedule": "cosine", "training.momentum": 0.5,
     "training.optimizer": "adam", "training.distortion": 0.2, "training.gradient_norm": 1.0,
@@ -84,6 +84,7 @@ KINDS = {
     ],
     "streams": ["budget.unit=none", "arithmetic.name=stochastic"],
     "spiking": ["budget.unit=none", "arithmetic.name=spiking"],
+    "p-bits": ["budget.unit=none", "arithmetic.name=p-bits"],
     "by rate": ["budget.unit=none", "arithmetic.name=spiking", "arithmetic.coding=rate"],
     "by timing": [
         "budget.unit=none",

@@ -17,7 +17,8 @@ from server.experiment.promise import (
 from server.report.facts.reading import gather
 from server.report.page.promises import claimed
 from server.report.page.tiles import tiles_of
-from server.run.summary import headline, summarise
+from server.run.summary import summarise
+from server.watch.headlines import headlines
 
 PLANS = {
     "record": ("budget.unit=record",),
@@ -75,4 +76,4 @@ def test_it_stands_wherever_an_epsilon_of_a_seeded_run_is_shown(runs, monkeypatc
 
     secure = launch(load_experiment("tiny", ["federation.rounds=1", "training.noise=secure"]), runs)
     assert summarise(secure).caveat == ""
-    assert "simulation" not in headline(summarise(secure))["epsilon"]
+    assert "simulation" not in headlines(runs)[-1]["epsilon"]

@@ -65,7 +65,7 @@ def test_a_run_becomes_a_folder_of_c(privet, tmp_path):
     device = Device(board.contract, board.layers, key, (inputs, rows[:, -1]))
     for expected in told["vectors"]["weights_sha256"]:
         device.step()
-        assert hashlib.sha256(device.flat.astype("<f4").tobytes()).hexdigest() == expected
+        assert hashlib.sha256(device.raw.astype("<u4").tobytes()).hexdigest() == expected
     assert len(told["vectors"]["weights_sha256"]) == min(4, VECTOR_STEPS)
     last = np.frombuffer(vectors[32 + VECTORS * size :], "<f4").astype(np.float32)
     assert np.array_equal(last, device.flat)
@@ -100,13 +100,12 @@ def test_the_auditor_finds_two_boards_that_do_not_keep_their_contract():
     made = sources(CONTRACT, LAYERS)
     weak = {
         **made,
-        "step.c": made["step.c"].replace(
-            "sums[i] + noise", "sums[i] + (uint32_t)((int32_t)noise / 2)"
+        "net.c": made["net.c"].replace(
+            "sums[i] + noise_draw(stream, slow)",
+            "sums[i] + (uint32_t)((int32_t)noise_draw(stream, slow) / 2)",
         ),
     }
-    loud = {**made, "step.c": made["step.c"].replace("squared > PRIVET_CLIP_SQUARED", "0")}
-    loud["step.c"] = loud["step.c"].replace(
-        "if (s > left) { return 0; }", "if (s > left) { s = 0; }"
-    )
+    loud = {**made, "net.c": made["net.c"].replace("squared > PRIVET_CLIP_SQUARED", "0")}
+    loud["net.c"] = loud["net.c"].replace("if (s > left) { return 0; }", "if (s > left) { s = 0; }")
     failed = [{c.name for c in heard(m, CONTRACT, RECORDS) if not c.passed} for m in (weak, loud)]
     assert failed == [{"noise law"}, {"sensitivity"}]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, constrain
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import constrain
 from clients.arithmetic.spiking.plasticity import LEAST, PlasticLinear
 from clients.models import Model
 from clients.protocol import Form
@@ -33,7 +34,7 @@ def drawn(seed, learning):
 def test_spikes_and_changes_are_those_of_a_plain_loop(seed, learning):
     layer, spikes = drawn(seed, learning)
     w, theta = layer.weight.detach().numpy(), layer.threshold.detach().numpy()
-    fired = layer.fire(spikes)
+    fired = layer.answer(spikes)
     assert 0 < fired.sum() < RECORDS * STEPS
     share = layer.share(spikes)
     for b, (x, s) in enumerate(zip(spikes.numpy(), fired.numpy(), strict=True)):
