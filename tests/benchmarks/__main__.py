@@ -19,6 +19,7 @@ BENCHMARKS = (
     "aggregation",
     "spikes",
     "pruning",
+    "supernet",
 )
 
 if __name__ == "__main__":
