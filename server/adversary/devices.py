@@ -11,7 +11,7 @@ from clients.training.job import Job
 from clients.training.net import build
 from clients.training.pruning import Pruning
 from clients.training.records import Records
-from clients.training.supernet import Supernet
+from clients.training.smaller.supernet import Supernet
 from clients.training.train import Round, net_of, train
 from privacy.dp.grid import Grid
 from privacy.dp.noise import SECURE

@@ -22,10 +22,10 @@ from clients.firmware.fitting import Room, needed, require_fit
 from clients.firmware.net import Dense, Records
 from clients.firmware.sources import C, sources
 from clients.models import front_of
-from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
+from clients.training.smaller.compact import compact
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
 from server.export.answers import calm

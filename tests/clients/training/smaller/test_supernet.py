@@ -11,7 +11,8 @@ from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build, fill, without_memory
 from clients.training.records import records
-from clients.training.supernet import Elastics, Supernet, cut, loss_of, nets_of
+from clients.training.smaller.cutting import Elastics, cut, loss_of
+from clients.training.smaller.supernet import Supernet, nets_of
 from clients.training.train import Round, net_of, train
 from privacy.cipher import Key
 from privacy.dp.bookkeeping import OnePassOptimizer
