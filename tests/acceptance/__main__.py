@@ -19,6 +19,7 @@ TOGETHER = (
     "accuracy",
     "records_real",
     "fuzz",
+    "firmware",
     "strangers",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
