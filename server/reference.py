@@ -2,7 +2,7 @@
 their own docstrings."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +17,7 @@ BEHIND = {
     "show": ("server.run.directory:Run", "server.run.summary:summarise"),
     "list": ("server.run.directory:list_runs", "server.run.directory:find_run"),
     "evaluate": ("server.run.merit:merit_of",),
+    "extract": ("server.extract:extract",),
     "export": ("server.export.onnx:to_onnx", "server.export.torch:to_torch",
                "server.export.card:to_card", "server.export.firmware:board_of",
                "server.export.firmware:write"),
@@ -49,7 +50,7 @@ BEHIND = {
     "data split": ("clients.data.partitions:partition",),
     "keys new": ("privacy.authority:make_authority",),
 }  # fmt: skip
-# For code that is not privet's, and figures for notebooks.
+# For code that is not privet's, and figures for notebooks; * is all that a room gives.
 BESIDE = {
     "A training step of your own before the auditor": (
         "attacks.audit:Claims", "attacks.audit:Found", "attacks.audit.steps.engine:of_engine",
@@ -58,11 +59,7 @@ BESIDE = {
         "server.adversary.strangers.flower:claims_of",
     ),
     "A ledger in a ClientApp of your own": ("clients:ledger_mod",),
-    "Figures": tuple(
-        f"server.report.figures:{name}"
-        for name in ("pareto", "accuracy_by_epsilon", "spent_by_client", "claimed_and_audited",
-                     "roc", "latency_by_layer", "energy_by_layer", "confusion_matrix")
-    ),
+    "Figures": ("server.report.figures:*",),
 }  # fmt: skip
 
 
@@ -87,6 +84,13 @@ def commands_of(root: click.Group) -> dict[str, click.Command]:
     return found
 
 
+def every(paths: Iterable[str]) -> Iterator[str]:
+    """Names one by one."""
+    for path in paths:
+        room, _, name = path.partition(":")
+        yield from [f"{room}:{own}" for own in named(f"{room}:__all__")] if name == "*" else [path]
+
+
 def named(path: str) -> Any:
     """What is meant by `module:name`."""
     module, _, name = path.partition(":")
@@ -109,7 +113,7 @@ def _lines(root: click.Group) -> Iterator[str]:
 def _beside(parts: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     for title, paths in parts.items():
         yield f"\n### {title}"
-        for path in paths:
+        for path in every(paths):
             yield from _told(path)
 
 

@@ -18,8 +18,9 @@ from server.run.directory import Run
 ASKED = 256  # records
 FAR = 1e-4  # that an export may be from the run's own answers, as a share of the largest of them
 # Of how many records a sum may lie so near the middle of two words that it goes to the other, and
-# how far that takes an answer. Most, of every ready net (`tests/acceptance/exports.py`): 2.7 % of
-# the records of ResNet-8 in 8 bits, and 0.5 % of the largest answer; a wrong export is so of most.
+# how far that takes an answer. Measured on every ready net (`tests/acceptance/exports.py`): 2.7 %
+# of the records of ResNet-8 in 8 bits, and 0.5 % of the largest answer; a wrong export is so of
+# most.
 MOST_APART, MOST_FAR = 0.05, 0.02
 
 

@@ -43,7 +43,7 @@ def _plain(module: nn.Module) -> nn.Module:
         return change(module)
     if type(module).__module__.startswith("clients.arithmetic"):
         raise ModelError(
-            f"{type(module).__name__}: streams of bits and spikes over time are no numbers that "
+            f"{type(module).__name__}: bits, spikes and spins over time are no numbers that "
             "others can read; export a run of [arithmetic] name = 'float', 'fixed', 'ternary' or "
             "'binary', or the card"
         )

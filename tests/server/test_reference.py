@@ -6,9 +6,9 @@ from pathlib import Path
 import typer
 
 from server import cli
-from server.reference import BEHIND, BESIDE, commands_of, named
+from server.reference import BEHIND, BESIDE, commands_of, every, named
 
-EVERY = {path for paths in (*BEHIND.values(), *BESIDE.values()) for path in paths}
+EVERY = {path for paths in (*BEHIND.values(), *BESIDE.values()) for path in every(paths)}
 
 
 def test_every_command_has_its_functions_and_no_other_is_named():
