@@ -26,7 +26,7 @@ from server.commands import (
     sweep,
     watch,
 )
-from server.commands.trained import evaluate, export, infer, serve, statement
+from server.commands.trained import evaluate, export, extract, infer, serve, statement
 
 app = typer.Typer(
     name="privet",
@@ -46,6 +46,7 @@ app.command()(runs.run)
 app.command()(runs.resume)
 app.command()(runs.show)
 app.command()(evaluate.evaluate)
+app.command()(extract.extract)
 app.command()(export.export)
 app.command("list")(runs.list_runs)
 app.command()(cost.cost)

@@ -9,7 +9,7 @@ optimizers    how a step's gradient moves the weights
 train         the local loop, evaluation
 pruning       [pruning]: weights that are zero and stay zero
 activations   those of a net that are pruned
-compact       the smaller net that a net with pruned filters is
+smaller/      smaller nets out of a net, and a net that is trained to be cut
 compression   [compression]: an update in few bits
 arrays        arrays in messages
 """

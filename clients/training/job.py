@@ -10,6 +10,7 @@ from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from clients.training.pruning import Pruning
+from clients.training.smaller.supernet import Supernet
 from privacy.dp.budget import Budget
 from privacy.settings import Range, Section, parse_json
 
@@ -58,6 +59,7 @@ class Job(Section):
     training: Training = Training()
     compression: Compression = Compression()
     pruning: Pruning = Pruning()
+    supernet: Supernet = Supernet()
     budget: Budget
 
     @model_validator(mode="after")
@@ -89,6 +91,25 @@ class Job(Section):
             raise ValueError(
                 f"{told}: [model] adapt = {adapt!r} trains others than what would be pruned; use "
                 "adapt = 'all'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _supernet_is_plain(self) -> "Job":
+        if not self.supernet.trains:
+            return self
+        for key, said, plain in (
+            ("[arithmetic] name", self.arithmetic.name, "float"),
+            ("[model] adapt", self.model.adapt, "all"),
+            ("[data] task", self.data.task, "classes"),
+        ):
+            if said != plain:
+                raise ValueError(f"[supernet]: {key} = {said!r}: cannot be cut; use {plain!r}")
+        if self.training.per_sample == "hooks":
+            raise ValueError("[supernet]: Opacus has no hook for it; use per_sample = 'onepass'")
+        if self.pruning.final:
+            raise ValueError(
+                f"[supernet]: beside [pruning] {self.pruning.told}: cut a smaller net instead"
             )
         return self
 

@@ -1,10 +1,13 @@
 """Net: a model as a device holds it, compiled if every one of its layers has a kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from clients.arithmetic import Arithmetic
 from clients.arithmetic.passes import begin_pass, constrain, dice_of
@@ -16,11 +19,14 @@ from clients.models.sources import is_own
 from clients.protocol import Form, Layers
 from clients.training.activations import keep_of_activations
 from clients.training.pruning import Pruning
+from clients.training.smaller.cutting import Elastics
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
 
 FLOAT, WHOLE = Arithmetic(), Pruning()
+# What initial weights are made by, in torch's own layers and in ours.
+DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
 
 
 def build(
@@ -85,6 +91,24 @@ def frozen(model: Model, form: Form, arithmetic: Arithmetic) -> frozenset[str]:
     return frozenset(name for name, p in net.named_parameters() if not p.requires_grad)
 
 
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Models that are built have shapes and no weights: none is drawn, for which torch's `meta`
+    device would import its compiler."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
 def _sides(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
@@ -146,6 +170,8 @@ class Net:
 
     def begin_pass(self, step: Key, records: Tensor) -> None:
         """Before a pass over some records, by number, of a step: the arithmetic's randomness."""
+        if isinstance(self.module, Elastics):
+            self.module.choose(step)
         if self._dice:
             begin_pass(self._dice, step, records)
 

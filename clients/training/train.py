@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from clients.data.distort import distort
+from clients.models import Model
+from clients.protocol import Form
 from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
-from clients.training.net import Net
+from clients.training.net import Net, build, without_memory
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
+from clients.training.smaller.cutting import Elastics, loss_of
+from clients.training.smaller.supernet import nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
@@ -64,6 +68,7 @@ def train(
     net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
     shape = _shape(net, job, round_.proximal)
+    loss = loss_of(job.supernet) if job.supernet.trains else LOSSES[job.data.task]
 
     def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
         chosen, dice = members[piece], key.derive("step", step)
@@ -79,7 +84,7 @@ def train(
         batches = _shuffled(len(members), job, Stream(key.derive("batches")))
         for step, batch in enumerate(batches):
             optimizer.zero_grad()
-            total += _mean_gradient(net, *fetch(step, batch), LOSSES[job.data.task])
+            total += _mean_gradient(net, *fetch(step, batch), loss)
             shape()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
@@ -100,7 +105,6 @@ def train(
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
         before_update=shape if round_.proximal or job.pruning.final else None,
     )
-    loss = LOSSES[job.data.task]
     try:
         for step, batch in enumerate(private.batches(job.training.local_steps)):
             private.classify(partial(fetch, step), batch, loss)
@@ -136,8 +140,21 @@ def nominal_records(job: Job, own: int) -> int:
     return own if job.budget.unit == "none" else job.data.nominal_records or own
 
 
-def net_of(model: nn.Module, records: Records, job: Job) -> Net:
-    """The model as the job has it trained."""
+def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = None) -> Net:
+    """The model as the job has it trained.
+
+    Args:
+        form: of the records, by which smaller nets beside it are built.
+    """
+    if job.supernet.trains:
+        assert form is not None
+
+        @without_memory()
+        def smaller(settings: Model) -> nn.Module:
+            return build(settings, form, job.arithmetic, job.pruning)
+
+        nets = nets_of(job.supernet, job.model)
+        model = Elastics(model, nets, smaller, job.supernet.sampled)
     return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 

@@ -47,6 +47,7 @@ ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
     "model.name", "model.front", "model.adapt", "arithmetic.name", "compression.bits",
     "pruning.weight", "pruning.structured", "pruning.activation", "budget.unit",
+    "supernet.widths", "supernet.depths",  # which are refused where a model has none
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -168,7 +169,7 @@ EFFECTS: dict[str, Effect] = {
     **{
         f"model.{key}": _of_models(key)
         for key in (
-            *("hidden", "norm", "channels", "kernel", "stride"),
+            *("hidden", "norm", "pooling", "channels", "kernel", "stride"),
             *("width", "depth", "latent"),
         )
     },
@@ -242,6 +243,14 @@ EFFECTS: dict[str, Effect] = {
         "[budget] unit = 'record'",
         ("budget.unit",),
     ),
+    **{
+        f"supernet.{key}": Effect(
+            lambda e: e.supernet.trains,
+            "[supernet] widths or depths",
+            ("supernet.widths", "supernet.depths"),
+        )
+        for key in ("sampled", "distil")
+    },
     "pruning.gradual": Effect(
         lambda e: e.pruning.final > 0, "[pruning] weight above 0", ("pruning.weight",)
     ),

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from attacks.settings import Attack
 from attacks.tape import Tape
 from clients.data.sets import load
+from privacy.files import is_file
 from server.adversary.reconstruction import generators
 from server.adversary.reconstruction.inversions import invert_updates
 from server.adversary.reconstruction.victims import Found
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 from server.run.merit import names_of
+from server.run.origin import WHOLE
 
 ADVERSARIES: tuple[str, ...] = ("malicious_client", "server")
 SUMS_ONLY = "behind secure aggregation the server sees no single client's update"
@@ -26,7 +28,7 @@ Tell = Callable[[str], None]
 def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
     """Inversion by the server, generators by a client and by the server; pictures in the run."""
     experiment = run.experiment
-    reason = _why_not(experiment, tape, settings)
+    reason = _why_not(experiment, tape, settings) or _why_not_cut(run)
     if reason:
         return {"inversion": {"left_out": reason}, "generators": {"left_out": reason}}
     found: Found
@@ -41,6 +43,12 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")
     return found | {"generators": generators.play_generators(run, tape, adversaries, settings.seed)}
+
+
+def _why_not_cut(run: Run) -> str | None:
+    if not is_file(run.path / WHOLE):
+        return None
+    return "this net was cut out of one that was trained: attack that run, whose updates were sent"
 
 
 def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None:

@@ -21,7 +21,8 @@ OTHER = {
     "data.nominal_records": 250, "data.test_path": "more.csv", "data.target": "y",
     "data.person": "whose", "data.pattern": "{label}/x.png", "data.test_share": 0.3,
     "model.hidden": [7], "model.activation": "tanh",
-    "model.norm": "group", "model.pool": 2, "model.channels": 2, "model.kernel": 3,
+    "model.norm": "group", "model.pooling": "mean",
+    "model.pool": 2, "model.channels": 2, "model.kernel": 3,
     "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3, "model.size": 64,
     "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
@@ -44,6 +45,7 @@ OTHER = {
     "secure.value_range": 2.0, "secure.most_examples": 500, "secure.dishonest": 1,
     "secure.groups": 3, "record.updates": True, "attack.shadows": 6, "attack.candidates": 90,
     "attack.seed": 3, "attack.reconstruct": False, "pruning.weight": 0.5, "pruning.gradual": True,
+    "supernet.sampled": 2, "supernet.distil": False,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
@@ -52,7 +54,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
-    "pruning.structured", "pruning.activation",
+    "pruning.structured", "pruning.activation", "supernet.widths", "supernet.depths",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
@@ -60,6 +62,7 @@ KINDS = {
     "record": ["record.updates=true", "training.momentum=0.5"],
     "client": ["budget.unit=client"],
     "pruned": ["budget.unit=none", "pruning.weight=0.5"],
+    "supernet": ["budget.unit=none", "supernet.widths=[0.5]"],
     "open": ["budget.unit=none", "data.partition=dirichlet"],
     "shards": ["budget.unit=none", "data.partition=shards", "compression.bits=4"],
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
