@@ -175,6 +175,9 @@ def test_two_reports_are_compared_by_the_command(privet, folder, tmp_path):
     assert privet(*told)[0] == 0
     assert "Since old.html, 0 of 0 figures changed" in target.read_text()
     assert privet("report", "whole", "--since", "whole", "-o", str(target))[0] == 0
+    status, out, _ = privet("report", str(page), "--since", str(page))
+    assert (status, out.partition("\n")[0]) == (0, "# What changed")
+    assert "| within chance |" in out
     status, _, err = privet("report", "whole", "--since", str(folder / "whole/log.txt"))
     assert (status, err.count("\n")) == (2, 1)
     assert re.search("no figures of a report", err)
