@@ -12,49 +12,20 @@ the whole net's: cutting it out is post-processing, and spends nothing.
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
 from clients.models import Model, architecture_of
 from clients.training.elastic import CUT, Elastic, Narrow
+from clients.training.job import Supernet
 from clients.training.losses import Loss
 from privacy.cipher import Key, Stream
 from privacy.errors import ModelError
-from privacy.settings import Range, Section
 
-MOST_CHOICES = 16  # of widths, or of depths
 MOST_NETS = 1 << 16
-
-
-class Supernet(Section):
-    """Which nets can be cut out of the model.
-
-    Attributes:
-        widths: of each hidden layer of a perceptron by itself, or of all layers of a net that has a
-            `width`: shares of the model's own; none is no supernet.
-        depths: hidden layers or blocks, beside the model's own number.
-        sampled: nets that are trained in a step, beside the whole and the smallest.
-        distil: the smaller learn what the whole net answers, rather than the labels.
-    """
-
-    widths: tuple[Annotated[float, Range(0.01, 1.0)], ...] = Field(
-        default=(), strict=False, max_length=MOST_CHOICES
-    )
-    depths: tuple[Annotated[int, Range(1, 64)], ...] = Field(
-        default=(), strict=False, max_length=MOST_CHOICES
-    )
-    sampled: Annotated[int, Range(0, 8)] = 1
-    distil: bool = True
-
-    @property
-    def trains(self) -> bool:
-        """Is there more than one net?"""
-        return bool(self.widths or self.depths)
 
 
 def nets_of(supernet: Supernet, model: Model) -> list[Model]:

@@ -15,8 +15,9 @@ import torch
 
 from clients.chip import Chip
 from clients.data.sets import load
+from clients.training.job import Supernet
 from clients.training.net import build
-from clients.training.supernet import Supernet, cut
+from clients.training.supernet import cut
 from privacy.errors import RunError
 from server.engines.app import test_evaluator
 from server.experiment.experiment import Experiment
