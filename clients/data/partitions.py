@@ -1,65 +1,19 @@
 """Who holds which of a data set's training records."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.dataset import Partition as Partition
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
 from privacy.errors import DataError
 
 BLOCK = 8  # of overlapping windows, in their own number
-
-
-@dataclass(frozen=True, eq=False)
-class Partition:
-    """Which client owns which training record: the manifest of members and non-members.
-
-    Attributes:
-        owner: int32 [N], the client of each record, -1 for a record that nobody has, or of which
-            only a device knows.
-        held_out: bool [N], records which their owner never trains on.
-    """
-
-    owner: NDArray[np.int32]
-    held_out: NDArray[np.bool_]
-
-    def members(self, client: int) -> NDArray[np.int64]:
-        """Indices of the records that `client` trains on."""
-        mine = self._of(client)
-        return mine[~self.held_out[mine]]
-
-    def non_members(self, client: int) -> NDArray[np.int64]:
-        """Indices of the records that `client` keeps aside."""
-        mine = self._of(client)
-        return mine[self.held_out[mine]]
-
-    @property
-    def largest(self) -> int:
-        """Records of the client that trains on most; 0 where nobody has any."""
-        mine = self.owner[(self.owner >= 0) & ~self.held_out]
-        return int(np.bincount(mine).max()) if len(mine) else 0
-
-    def most_of(self, person: NDArray | None) -> int:
-        """Records of whoever has most of those that are trained on; 0 where nobody says whose."""
-        mine = (self.owner >= 0) & ~self.held_out
-        if person is None or not mine.any():
-            return 0
-        return int(np.unique(person[mine].astype(str), return_counts=True)[1].max())
-
-    def _of(self, client: int) -> NDArray[np.int64]:
-        order, starts = self._by_owner
-        return order[starts[client] : starts[client + 1]]
-
-    @cached_property
-    def _by_owner(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Records sorted by owner, and where each owner's begin: made once for all clients."""
-        order = np.argsort(self.owner, kind="stable")
-        return order, np.searchsorted(self.owner[order], np.arange(self.owner.max() + 2))
 
 
 @lru_cache(maxsize=4)
@@ -69,6 +23,11 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
     Raises:
         DataError: some client would have no record to train on.
     """
+    return _partition(data.spread, num_clients, seed)
+
+
+@lru_cache(maxsize=4)
+def _partition(data: Data, num_clients: int, seed: int) -> Partition:
     dataset = load(data)
     y = dataset.train_y
     if data.partition == "nodes":
@@ -90,16 +49,19 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
             owner[mine] = client
             held_out[_aside(data, dataset.train_person, mine, client, rng)] = True
         return Partition(owner, held_out)
-    for client, mine in enumerate(_SPREAD[data.partition](data, y, pool, num_clients, rng)):
-        aside = round(len(mine) * data.held_out)
-        if len(mine) <= aside:
-            raise DataError(
-                f"[data] partition = {data.partition!r}: client {client} has no record to train "
-                f"on, of {len(mine)}; ask for {_REMEDIES[data.partition]}"
-            )
-        mine = rng.permutation(mine)
-        owner[mine] = client
-        held_out[mine[:aside]] = True
+    pieces = _SPREAD[data.partition](data, y, pool, num_clients, rng)
+    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=num_clients)
+    asides = np.rint(sizes * data.held_out).astype(np.int64)
+    if len(without := np.flatnonzero(sizes <= asides)):
+        client = int(without[0])
+        raise DataError(
+            f"[data] partition = {data.partition!r}: client {client} has no record to train "
+            f"on, of {sizes[client]}; ask for {_REMEDIES[data.partition]}"
+        )
+    dealt = np.concatenate([rng.permutation(mine) if len(mine) > 1 else mine for mine in pieces])
+    owner[dealt] = np.repeat(np.arange(num_clients, dtype=np.int32), sizes)
+    place = np.arange(len(dealt)) - np.repeat(sizes.cumsum() - sizes, sizes)  # in one's own
+    held_out[dealt[place < np.repeat(asides, sizes)]] = True
     return Partition(owner, held_out)
 
 
@@ -158,7 +120,10 @@ def _aside(
 def _iid(
     data: Data, y: NDArray, pool: NDArray, num_clients: int, rng: np.random.Generator
 ) -> list[NDArray]:
-    return np.array_split(pool, num_clients)
+    """`np.array_split`, which is slow for a million clients."""
+    cuts = np.arange(num_clients + 1) * (len(pool) // num_clients)
+    cuts += np.minimum(np.arange(num_clients + 1), len(pool) % num_clients)
+    return [pool[start:end] for start, end in pairwise(cuts.tolist())]
 
 
 def _dirichlet(

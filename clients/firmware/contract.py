@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from clients.firmware.net import Dense
-from clients.firmware.tables import LEAST_BITS, MOST_BITS, distance
+from clients.firmware.net import Dense, Words
+from clients.firmware.numbers.tables import LEAST_BITS, MOST_BITS, distance
+from clients.firmware.plan import Plan
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import ModelError, SettingsError
 
-VERSION = 1
+VERSION = 2
 ACTIVATION_SCALE, MOST_ACTIVATION = 64, 4095
 MARGIN = 1 - 2.0**-10  # of a record's factors: what float32 may be off, so that few are left out
 MOST_SENSITIVITY = 1 << 23
@@ -38,6 +39,8 @@ class Contract:
         sample_rate: q in 2^-32. `expected_batch`: by which a sum is divided.
         most_steps: the owner's limit; `epsilon`, `delta`: what they cost at most.
         distance: total variation of all noise drawn, charged to delta.
+        numbers: of an arithmetic of words; None is float32.
+        plan: the layers of what is no perceptron; `sizes` are then its inputs and classes.
     """
 
     sizes: tuple[int, ...]
@@ -53,11 +56,22 @@ class Contract:
     epsilon: float
     delta: float
     distance: float
+    numbers: Words | None = None
+    plan: Plan | None = None
 
     @property
     def num_weights(self) -> int:
         """Biases included."""
+        if self.plan is not None:
+            return sum(layer.num_weights for layer in self.plan)
         return sum((i + 1) * o for i, o in pairwise(self.sizes))
+
+    @property
+    def num_products(self) -> int:
+        """Of a forward pass."""
+        if self.plan is not None:
+            return sum(layer.row * math.prod(layer.outputs) for layer in self.plan)
+        return sum(i * o for i, o in pairwise(self.sizes))
 
     @property
     def num_units(self) -> int:
@@ -73,6 +87,16 @@ class Contract:
     def factors(self) -> tuple[np.float32, ...]:
         """From a unit's gradient to whole numbers, of each layer."""
         return tuple(f4(self.sensitivity / self.clip / one * MARGIN) for one in self.ones)
+
+    @property
+    def factor(self) -> np.float32:
+        """From a unit's gradient to grid units."""
+        return f4(self.sensitivity / self.clip * MARGIN)
+
+    @property
+    def one_weight(self) -> int:
+        """A weight of 1, in units of `rate`."""
+        return math.floor(1 / float(self.rate))
 
     @property
     def rate(self) -> np.float32:
@@ -111,6 +135,8 @@ def agree(
     steps: int,
     epsilon: float | None,
     delta: float,
+    numbers: Words | None = None,
+    plan: Plan | None = None,
 ) -> Contract:
     """The contract for a net, and a plan that was priced for a device's own records.
 
@@ -119,16 +145,21 @@ def agree(
         num_records: nominal, of one device.
         steps: that were planned; fewer are allowed if `epsilon` ends before.
         epsilon: the owner's limit; None takes what the planned steps cost.
+        numbers: of an arithmetic of words; None is float32.
+        plan: the layers of what is no perceptron.
 
     Raises:
         SettingsError: nothing is left after the noise's own distance.
         ModelError: sums of so many clips do not fit into 32 bits.
     """
     sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    if plan is not None:
+        sizes = (math.prod(plan[0].inputs), plan[-1].outputs[0])
     num = sum(w.size + len(b) for w, b in layers)
     expected = sample_rate * num_records
     bits = MOST_BITS
-    while not _fits(bits, noise_multiplier, expected):
+    per_unit = clip * learning_rate / expected if numbers else math.inf
+    while not _fits(bits, noise_multiplier, expected, per_unit):
         bits -= 1
         if bits < LEAST_BITS:
             raise ModelError(
@@ -176,10 +207,15 @@ def agree(
         epsilon=spent,
         delta=delta,
         distance=off,
+        numbers=numbers,
+        plan=plan,
     )
 
 
-def _fits(bits: int, noise_multiplier: float, expected: float) -> bool:
+def _fits(bits: int, noise_multiplier: float, expected: float, one: float) -> bool:
+    """Do sums fit into 31 bits, and with them a weight of 1, of which a clip moves `one`?"""
     sensitivity = math.floor(2**bits / noise_multiplier)
     most = (BATCHES * expected + 9 * math.sqrt(expected) + 20) * sensitivity + 12 * 2**bits
+    if one < math.inf:
+        return 1024 <= sensitivity < MOST_SENSITIVITY and max(most, sensitivity / one) < 2**30
     return 1024 <= sensitivity < MOST_SENSITIVITY and most < 2**31

@@ -20,6 +20,7 @@ from privacy.errors import PrivetError
 CODE, RAM, LEDGER, STACK = 0x08000000, 0x24000000, 0x08200000, 0x20000000
 STACK_BYTES, PAINT = 1 << 16, 0xA5
 BACK = 0x08FFF000  # where the last return goes
+ASKED = RAM + (1 << 20)  # where inputs lie that the board is asked of
 AREA = 1 << 22
 RECORD = 32
 LONG_WORDS = (29, 30, 31)  # Thumb: the first five bits of an instruction of four bytes
@@ -177,22 +178,34 @@ class Board:
         found: int = mu.reg_read(arm.UC_ARM_REG_R0)
         return found
 
+    @property
+    def raw(self) -> NDArray[np.uint32]:
+        """All weights, bit by bit."""
+        held = bytes(self._mu.mem_read(self._at("weights"), 4 * self._contract.num_weights))
+        return np.frombuffer(held, "<u4").astype(np.uint32)
+
+    @property
     def weights(self) -> NDArray[np.float32]:
-        """All of them, as they lie."""
-        return self.read("weights", self._contract.num_weights)
+        """What may leave: real numbers."""
+        if self._contract.numbers is None:
+            return self.raw.view(np.float32)
+        return self.raw.view(np.int32).astype(np.float32) * self._contract.rate
 
-    def read(self, name: str, num: int) -> NDArray[np.float32]:
-        """Numbers of a static array."""
-        raw = bytes(self._mu.mem_read(self._at(name), 4 * num))
-        return np.frombuffer(raw, "<f4").astype(np.float32)
+    @weights.setter
+    def weights(self, values: NDArray[np.float32]) -> None:
+        held = values.astype("<f4")
+        if self._contract.numbers is not None:
+            most = float(self._contract.one_weight)
+            units = np.rint(values.astype(np.float64) / float(self._contract.rate))
+            held = np.clip(units, -most, most).astype("<i4")
+        self._mu.mem_write(self._at("weights"), held.tobytes())
+        if self._contract.numbers is not None:
+            self.call("project")
 
-    def write(self, name: str, content: bytes) -> None:
-        """Into a static array: inputs that `privet_predict` is asked of."""
-        self._mu.mem_write(self._at(name), content)
-
-    def place(self, name: str) -> int:
-        """Address of a static array or a function."""
-        return self._at(name)
+    def predict(self, inputs: NDArray[np.int16]) -> int:
+        """The class of a record's inputs."""
+        self._mu.mem_write(ASKED, inputs.astype("<i2").tobytes())
+        return self.call("privet_predict", ASKED)
 
     @property
     def stack_bytes(self) -> int:

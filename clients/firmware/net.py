@@ -1,5 +1,6 @@
 """The net that a microcontroller trains, out of a torch model: dense layers and ReLU."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,19 +20,60 @@ class Dense(NamedTuple):
     biases: NDArray[np.float32]
 
 
-def dense_layers(model: nn.Module) -> tuple[Dense, ...]:
+Records = tuple[NDArray[np.int16], NDArray[np.uint8]]  # inputs [N, inputs], labels [N]
+
+# The largest word in root mean squares of a normal variable, of least squared error: privet's own.
+REACH = {2: 1.22, 3: 1.95, 4: 2.47, 5: 2.90, 6: 3.27, 7: 3.61, 8: 3.92}
+
+
+@dataclass(frozen=True)
+class Words:
+    """An arithmetic of words of few bits.
+
+    Attributes:
+        projection: fixed, ternary or binary: see `clients.firmware.numbers.words`.
+        bits: of a weight. `activation_bits`: of an input, 2 to 8. `gradient_bits`: of a gradient,
+            2 to 8; 32 leaves it in float.
+        channels: a scale for each output, or one for the layer.
+    """
+
+    projection: str
+    bits: int
+    activation_bits: int
+    gradient_bits: int
+    channels: bool
+
+    @property
+    def reach(self) -> float:
+        """In root mean squares, what the largest word of inputs stands for."""
+        return REACH[self.activation_bits]
+
+    def most_inputs(self, signed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The largest word of inputs, where some are negative and where none is."""
+        bits = self.activation_bits
+        return np.where(signed, (1 << bits - 1) - 1, (1 << bits) - 1).astype(np.int64)
+
+
+def dense_layers(
+    model: nn.Module, linear: type[nn.Linear] = nn.Linear, rounding: tuple[type, ...] = ()
+) -> tuple[Dense, ...]:
     """The layers of a perceptron: Flatten, then dense layers with a ReLU between any two.
+
+    Args:
+        linear: the dense layer of the model's arithmetic. `rounding`: what stands before and behind
+            one, and is told by `Words`.
 
     Raises:
         ModelError: names the first layer that has no C.
     """
-    steps = [step for step in _steps(model) if type(step) is not nn.Flatten]
+    told = (nn.Flatten, *rounding)
+    steps = [step for step in _steps(model) if type(step) not in told]
     for place, step in enumerate(steps):
-        expected = nn.ReLU if place % 2 else nn.Linear
+        expected = nn.ReLU if place % 2 else linear
         if type(step) is not expected or (place % 2 and place == len(steps) - 1):
             raise ModelError(
                 f"--to c: layer {place + 1}, {type(step).__name__}: has no C yet; train [model] "
-                "name = 'perceptron' with activation = 'relu' in [arithmetic] name = 'float'"
+                "name = 'perceptron' with activation = 'relu'"
             )
     if not steps:
         raise ModelError("--to c: a model without layers; train [model] name = 'perceptron'")

@@ -1,14 +1,18 @@
 """The C of a contract: sources as they stand in c/, and the headers that are made for it."""
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.net import Dense
-from clients.firmware.tables import tables
+from clients.firmware.numbers.tables import tables
+from clients.firmware.numbers.words import begin, numbers_of
+from clients.firmware.plan import Plan
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -20,10 +24,12 @@ FIXED = (
     "ledger.c",
     "step.h",
     "step.c",
+    "net.h",
+    "numbers.h",
     "main.c",
     "CMakeLists.txt",
 )
-COMPILED = ("step.c", "noise.c", "ledger.c")
+COMPILED = ("step.c", "net.c", "noise.c", "ledger.c")
 
 
 def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
@@ -31,26 +37,28 @@ def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
     made = {name: (C / name).read_text() for name in FIXED}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract)
-    made["weights.h"] = _weights(layers)
+    kind = "words" if contract.numbers else "layers" if contract.plan else "floats"
+    made["net.c"] = (C / f"{kind}.c").read_text()
+    made["weights.h"] = (
+        _whole_weights(begin(contract, layers)) if contract.numbers else _weights(layers)
+    )
     made["Makefile"] = (C / "Makefile").read_text().replace("@FLAGS@", " ".join(FLAGS))
     return made
 
 
 def _contract(c: Contract) -> str:
-    rows, at, unit = [], 0, 0
-    for (inputs, outputs), one, factor in zip(pairwise(c.sizes), c.ones, c.factors, strict=True):
-        rows.append(
-            f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {one}, {_float(factor)}, "
-            f"{_float(1 / (one * one))}}}"
-        )
-        at, unit = at + (inputs + 1) * outputs, unit + outputs
+    if c.plan is not None:
+        told, table = _plan(c, c.plan)
+    elif c.numbers is not None:
+        told, table = _words(c), _word_table(c)
+    else:
+        told, table = {"SCALE": f"{c.scale}u"}, _float_table(c)
     facts = {
-        "LAYERS": f"{len(c.sizes) - 1}u",
+        "LAYERS": f"{len(table)}u",
         "INPUTS": f"{c.sizes[0]}u",
         "CLASSES": f"{c.sizes[-1]}u",
         "UNITS": f"{c.num_units}u",
         "WEIGHTS": f"{c.num_weights}u",
-        "SCALE": f"{c.scale}u",
         "INVERSE_SCALE": _float(1 / c.scale),
         "SENSITIVITY": f"{c.sensitivity}u",
         "CLIP": _float(c.clip),
@@ -60,14 +68,73 @@ def _contract(c: Contract) -> str:
         "MOST_STEPS": f"{c.most_steps}u",
         "LEDGER_RECORDS": f"{c.most_steps + 1}u",
         "LEDGER_BYTES": f"{c.ledger_bytes}u",
+        **told,
     }
-    lines = [f"#define PRIVET_{name} {value}" for name, value in facts.items()]
-    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(rows))
+    lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
+    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
     words = _list(map(str, c.id))
     lines.append(
         f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
     )
     return _header("contract", "What was promised: contract.json in C.", lines)
+
+
+def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
+    """Facts and table of layers.c; values lie one after another, the record first."""
+    starts = list(accumulate((prod(layer.outputs) for layer in plan), initial=c.sizes[0]))
+    begin_at = [0, *starts]
+    rows, at = [], 0
+    for layer, value in zip(plan, starts, strict=False):
+        numbers = [
+            int(layer.rectified), begin_at[layer.source + 1], begin_at[layer.other + 1], value,
+            *layer.inputs, *layer.outputs, *layer.kernel, *layer.stride, *layer.padding,
+            layer.groups, at,
+        ]  # fmt: skip
+        words = [layer.kind.upper(), *(f"{n}u" for n in numbers), _float(np.float32(layer.eps))]
+        rows.append("{" + ", ".join(words) + "}")
+        at += layer.num_weights
+    return {"VALUES": f"{starts[-1]}u", "FACTOR": _float(c.factor)}, rows
+
+
+def _float_table(c: Contract) -> list[str]:
+    rows, at, unit = [], 0, 0
+    for (inputs, outputs), one, factor in zip(pairwise(c.sizes), c.ones, c.factors, strict=True):
+        rows.append(
+            f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {one}, {_float(factor)}, "
+            f"{_float(1 / (one * one))}}}"
+        )
+        at, unit = at + (inputs + 1) * outputs, unit + outputs
+    return rows
+
+
+def _words(c: Contract) -> dict[str, str]:
+    numbers, quads = numbers_of(c), [-(-size // 4) for size in c.sizes[:-1]]
+    signed, unsigned = numbers.most_inputs(np.array([True, False])).tolist()
+    rounded = numbers.gradient_bits < 32
+    return {
+        "WHOLE_WEIGHTS": "",
+        numbers.projection.upper(): "",
+        "CHANNELS": str(int(numbers.channels)),
+        "MOST_WEIGHT": str((1 << numbers.bits - 1) - 1),
+        "MOST_SIGNED": str(signed),
+        "MOST_UNSIGNED": str(unsigned),
+        "MOST_GRADIENT": str((1 << numbers.gradient_bits - 1) - 1 if rounded else 0),
+        "REACH": _float(np.float32(numbers.reach)),
+        "FACTOR": _float(c.factor),
+        "ONE": str(c.one_weight),
+        "QUADS": f"{sum(quads)}u",
+        "WORDS": f"{sum(q * o for q, o in zip(quads, c.sizes[1:], strict=True))}u",
+    }
+
+
+def _word_table(c: Contract) -> list[str]:
+    rows, at, unit, word, x = [], 0, 0, 0, 0
+    for inputs, outputs in pairwise(c.sizes):
+        quads = -(-inputs // 4)
+        rows.append(f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {word}u, {x}u, {quads}u}}")
+        at, unit = at + (inputs + 1) * outputs, unit + outputs
+        word, x = word + quads * outputs, x + quads
+    return rows
 
 
 def _tables(contract: Contract) -> str:
@@ -93,7 +160,7 @@ def _tables(contract: Contract) -> str:
         array("uint32_t", "BOUND", t.bound, "u"),
         "#endif",
     ]
-    return _header("tables", "Of the noise: see clients/firmware/tables.py.", lines)
+    return _header("tables", "Of the noise: see clients/firmware/numbers/tables.py.", lines)
 
 
 def _weights(layers: tuple[Dense, ...]) -> str:
@@ -102,6 +169,11 @@ def _weights(layers: tuple[Dense, ...]) -> str:
     ]
     line = f"static const float WEIGHTS[{len(numbers)}] = {{{_list(numbers)}}};"
     return _header("weights", "As privet trained them.", [line])
+
+
+def _whole_weights(weights: NDArray[np.int64]) -> str:
+    line = f"static const int32_t WEIGHTS[{len(weights)}] = {{{_list(map(str, weights))}}};"
+    return _header("weights", "As privet trained them, in units of PRIVET_RATE.", [line])
 
 
 def _header(name: str, about: str, lines: list[str]) -> str:

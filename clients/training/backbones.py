@@ -6,10 +6,9 @@ this machine; what has that SHA-256 was put there by the user.
 
 from pathlib import Path
 
-from clients.data.sets import cache_folder
-from clients.models import Model
+from clients.models.settings import Model
 from clients.models.weights import digest, expect
-from privacy.files import write_atomically
+from privacy.files import cache_folder, write_atomically
 
 
 def keep(path: Path) -> str:
@@ -30,8 +29,10 @@ def keep(path: Path) -> str:
 
 def recall(model: Model) -> bool:
     """Have a model's backbone read from the cache; is it there?"""
+    if not model.weights_sha256:
+        return False
     kept = _place(model.weights_sha256)
-    if not model.weights_sha256 or not kept.is_file():
+    if not kept.is_file():
         return False
     expect(model.weights_sha256, kept)
     return True

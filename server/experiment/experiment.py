@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -10,10 +11,8 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from attacks.settings import Attack
-from clients.seeds import derive
 from clients.training.job import Job
 from privacy.dp.budget import MOST_OF_NOMINAL, Budget
-from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.dp.ledger import Ledger
 from privacy.errors import SettingsError
 from privacy.settings import Range, Section
@@ -150,6 +149,8 @@ class Experiment(Job):
         Raises:
             SettingsError: no noise is enough, or none fits the bits of a masked number.
         """
+        from privacy.dp.discrete import deviation_of_each, solve_sum
+
         steps = self.federation.rounds_per_client * self.steps_per_round
         budget = self.budget
         if self.shares_noise and budget.noise_multiplier is None and budget.epsilon is not None:
@@ -211,6 +212,8 @@ class Experiment(Job):
     def epsilon_of(self, ledger: Ledger) -> float:
         """What a ledger's entries have spent, by the accountant of this experiment's noise."""
         if self.shares_noise:
+            from privacy.dp.discrete import epsilon_of_sum
+
             return epsilon_of_sum(ledger.entries, self.budget.delta)
         return ledger.epsilon(self.budget.delta)
 
@@ -221,22 +224,21 @@ class Experiment(Job):
         Clients are dealt from one shuffled deck after another, so that no client is ever more
         than one round ahead of another, and `rounds_per_client` is exact.
         """
-        decks = random.Random(derive(self.seed, "cohorts"))
-        deck: list[int] = []
+        from clients.seeds import derive
+
+        dealt = _deal(random.Random(derive(self.seed, "cohorts")), self.federation.clients)
+        again: list[int] = []
         cohorts = []
         for _ in range(self.federation.rounds):
             chosen: dict[int, None] = {}
             twice = []
             while len(chosen) < self.federation.cohort_size:
-                if not deck:
-                    deck = decks.sample(range(self.federation.clients), self.federation.clients)
-                    deck.reverse()
-                client = deck.pop()
+                client = again.pop() if again else next(dealt)
                 if client in chosen:
                     twice.append(client)
                 else:
                     chosen[client] = None
-            deck += reversed(twice)
+            again += reversed(twice)
             cohorts.append(sorted(chosen))
         return cohorts
 
@@ -253,3 +255,14 @@ class Experiment(Job):
     def to_toml(self) -> str:
         """Every setting, as a file that `load_experiment` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _deal(rng: random.Random, num: int) -> Iterator[int]:
+    """`rng.sample(range(num), num)` again and again, a card at a time: what was dealt is kept, and
+    not what is still to come."""
+    while True:
+        moved: dict[int, int] = {}
+        for left in range(num, 0, -1):
+            place = rng.randrange(left)
+            yield moved.get(place, place)
+            moved[place] = moved.pop(left - 1, left - 1)

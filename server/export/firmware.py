@@ -3,7 +3,9 @@
 import hashlib
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,36 @@ from attacks.audit.claim import Check
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
 from clients.data.encodings import Scaled
-from clients.firmware.check import STEPS, Found, Records, check
+from clients.firmware.check import STEPS, Found, check
 from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
-from clients.firmware.fitting import Room, needed, require_fit
-from clients.firmware.net import Dense, dense_layers
-from clients.firmware.simulation import Device
+from clients.firmware.fitting import (
+    Room,
+    needed,
+    needed_plan,
+    require_fit,
+    require_plan_fit,
+)
+from clients.firmware.net import Dense, Records
+from clients.firmware.numbers.device import device_of
+from clients.firmware.plan import Plan
 from clients.firmware.sources import C, sources
 from clients.models import front_of
+from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
+from clients.training.smaller.compact import compact
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
+from server.experiment.experiment import Experiment
+from server.export.answers import calm
 from server.export.heard import heard
+from server.export.words import net_of, own_answers, words_of
 from server.run.directory import Run
 
 FINEST = 127  # of inputs that are not whole numbers already
+FINER = 4096  # where gradients read floats
 MOST_SCALE = 255
 VECTORS, VECTOR_STEPS = 64, 20
 ASKED = 1000
@@ -41,13 +56,15 @@ class Board:
     """A run, as a board is to have it.
 
     Attributes:
-        records: of the run's first device: whole inputs and labels. `asked`: test inputs.
+        records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
+            `own`, what the run itself says of them.
     """
 
     contract: Contract
     layers: tuple[Dense, ...]
     records: Records
     asked: NDArray[np.int16]
+    own: NDArray[np.int64]
     chip: str
     there: Room
 
@@ -64,7 +81,7 @@ class Board:
         """Compile, run and compare, on the run's own records; a shorter limit is lifted for it."""
         longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
         made = sources(longer, self.layers)
-        return check(made, longer, self.layers, self.records, self.asked[:ASKED])
+        return check(made, longer, self.layers, self.records, self.asked, self.own)
 
 
 def board_of(run: Run, chip_name: str) -> Board:
@@ -87,11 +104,17 @@ def board_of(run: Run, chip_name: str) -> Board:
         ("optimizer", training.optimizer, "sgd"),
         ("momentum", training.momentum, 0.0),
         ("distortion", training.distortion, 0.0),
+        ("schedule", training.schedule, "constant"),
     ):
         if value != plain:
             raise SettingsError(
                 f"{run.path}: [training] {key} = {value!r}: has no C; train with {key} = {plain!r}"
             )
+    if experiment.pruning.final and experiment.pruning.structured != "filters":
+        raise ModelError(
+            f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
+            "again; train with structured = 'filters', of which the C is that of a smaller net"
+        )
     if experiment.data.task != "classes":
         raise ModelError(f"{run.path}: [data] task = {experiment.data.task!r}: only classes have C")
     if not (last := len(run.rounds)):
@@ -101,16 +124,21 @@ def board_of(run: Run, chip_name: str) -> Board:
     form = _form(run)
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
-    model = build(experiment.model, form, experiment.arithmetic)
-    layers = dense_layers(model)
+    model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
+    numbers = words_of(experiment.arithmetic)
+    net_of(model, experiment.arithmetic, form.shape)
     fill(model, run.weights(last))
-    layers = dense_layers(model)
+    plan, layers = net_of(compact(model), experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps
-    require_fit(layers, steps, chip_name, there)
+    if plan is None:
+        require_fit(layers, steps, chip_name, there, numbers)
+    else:
+        require_plan_fit(plan, steps, chip_name, there, partial(_narrower, experiment, form))
+    scale = _scale(train, FINEST if plan is None else FINER)
     mine = run.manifest.members(0)
     contract = agree(
         layers,
-        scale=_scale(train),
+        scale=scale,
         noise_multiplier=budget.noise_multiplier,
         clip=budget.clip,
         learning_rate=training.learning_rate,
@@ -119,10 +147,14 @@ def board_of(run: Run, chip_name: str) -> Board:
         steps=steps,
         epsilon=budget.epsilon,
         delta=budget.delta,
+        numbers=numbers,
+        plan=plan,
     )
-    inputs, labels = _whole(train, mine), train.y.numpy()[mine].astype(np.uint8)
-    asked = _whole(test, np.arange(min(ASKED, len(test))))
-    return Board(contract, layers, (inputs, labels), asked, chip_name, there)
+    inputs, labels = _whole(train, mine, scale), train.y.numpy()[mine].astype(np.uint8)
+    num = min(ASKED, len(test))
+    asked = _whole(test, np.arange(num), scale)
+    own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
+    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
 
 
 def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -> None:
@@ -170,7 +202,10 @@ def require_tools() -> None:
 
 
 def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
-    need = needed(board.contract.sizes, board.contract.most_steps)
+    contract, steps = board.contract, board.contract.most_steps
+    need = needed(contract.sizes, steps, contract.numbers)
+    if contract.plan is not None:
+        need = needed_plan(contract.plan, steps)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
@@ -196,21 +231,35 @@ def _form(run: Run) -> Any:
     return load(run.experiment.data).form
 
 
-def _scale(held: Held) -> int:
+def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
+    """The widest net of the run's kind that fits."""
+    arithmetic = experiment.arithmetic
+    for width in range((experiment.model.width or WIDTH) - 1, 0, -1):
+        model = experiment.model.model_copy(update={"width": width})
+        try:
+            plan, _ = net_of(build(model, form, arithmetic), arithmetic, form.shape)
+        except ModelError:
+            continue
+        if plan is not None and fits(plan):
+            return f"train [model] width = {width}"
+    return "no width fits: take a larger chip"
+
+
+def _scale(held: Held, finest: int) -> int:
     """What stands for 1: of whole numbers their own scale."""
     encoding = held.encoding
     if held.x.is_floating_point() or not isinstance(encoding, Scaled):
-        return FINEST
+        return finest
     scale = int(encoding.scale)
-    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else FINEST
+    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else finest
 
 
-def _whole(held: Held, indices: NDArray[np.int64]) -> NDArray[np.int16]:
+def _whole(held: Held, indices: NDArray[np.int64], scale: int) -> NDArray[np.int16]:
     """Inputs of some records in units of 1 / scale, int16 [B, inputs]."""
     import torch
 
     inputs = held.inputs(torch.from_numpy(np.asarray(indices, np.int64))).flatten(1).numpy()
-    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * _scale(held))
+    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * scale)
     return np.clip(near, -32767, 32767).astype(np.int16)
 
 
@@ -224,11 +273,11 @@ def _public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
 
 def _vectors(board: Board, key: NDArray[np.uint32], records: Records) -> tuple[bytes, list[str]]:
     """Key, each record's inputs and label, weights after the last step; hashes after each."""
-    device, hashes = Device(board.contract, board.layers, key, records), []
+    device, hashes = device_of(board.contract, board.layers, key, records), []
     parts = [key.astype("<u4").tobytes()]
     parts += [x.astype("<i2").tobytes() + bytes([y]) for x, y in zip(*records, strict=True)]
     for _ in range(min(VECTOR_STEPS, board.contract.most_steps)):
         device.step()
-        parts.append(device.flat.astype("<f4").tobytes())
+        parts.append(device.raw.astype("<u4").tobytes())
         hashes.append(hashlib.sha256(parts[-1]).hexdigest())
     return b"".join([*parts[: 1 + VECTORS], parts[-1]]), hashes

@@ -17,13 +17,18 @@ from scipy.stats import binom, chi2, norm
 
 from attacks.audit.claim import LEVEL, Check
 from attacks.audit.noise import misfits
-from clients.firmware.check import KEY, Records
+from clients.firmware.check import KEY
 from clients.firmware.compiling import build
 from clients.firmware.contract import Contract
 from clients.firmware.emulator import Board
+from clients.firmware.net import Records
+from clients.firmware.numbers.noise import poisson
 
 SILENT, DRAWN, TWINS = 6, 20, 24
 DEVIATES = 60_000
+MOST_BATCH = 8  # records beside the one that is heard
+NOBODY = 255  # a label that is none: such a record is read, and adds nothing
+MOST_EMPTY = 20  # steps without a record, before one that is heard
 TARGET = "m7"
 
 
@@ -45,11 +50,12 @@ def heard(sources: dict[str, str], contract: Contract, records: Records) -> list
             board.call("privet_open", 0)
             return board
 
+        nobodys = np.full_like(records[1], NOBODY)
         silent = _silent(started(records), contract)
         return [
             _law(silent, contract),
             _repetition(silent),
-            _sampling(started(records), contract, len(records[1])),
+            _sampling(started((records[0], nobodys)), contract, len(records[1])),
             _sensitivity(started, contract, records),
         ]
 
@@ -59,9 +65,9 @@ def _silent(board: Board, contract: Contract) -> list[NDArray[np.float64]]:
     unit = float(contract.rate) * contract.sensitivity * contract.noise_multiplier
     rows = []
     for _ in range(SILENT):
-        board.write("weights", bytes(4 * contract.num_weights))
+        board.weights = np.zeros(contract.num_weights, np.float32)
         board.call("privet_step", 0)
-        rows.append(-board.weights().astype(np.float64) / unit)
+        rows.append(-board.weights.astype(np.float64) / unit)
     return rows
 
 
@@ -114,21 +120,24 @@ def _sampling(board: Board, contract: Contract, num: int) -> Check:
 def _sensitivity(
     started: Callable[[Records], Board], contract: Contract, records: Records
 ) -> Check:
-    """Twins with a last record more: the rest of a batch is the same, and so is the noise."""
+    """Twins with a last record more, which is drawn; the rest of the batch is the same."""
     inputs, labels = records
+    before, drawn = _drawn(contract, len(labels))
     ulp = float(np.spacing(np.float32(1)))
     longest, told = 0.0, 0
-    for twin in range(TWINS):
-        num = 1 + twin * 7 % max(len(labels) - 1, 1)
+    for twin in range(TWINS if len(drawn) else 0):
+        num = 1 + int(drawn[twin * 7 % min(len(drawn), MOST_BATCH)])
         loud = np.full_like(inputs[:1], contract.scale) if twin % 2 else inputs[num - 1 : num]
         held = (np.concatenate([inputs[: num - 1], loud]), labels[:num])
         released = []
         for count in (num - 1, num):
             board = started(held)
-            start = board.weights() * np.float32(30 if twin % 3 == 2 else 1)
-            board.write("weights", start.astype("<f4").tobytes())
+            for _ in range(before):
+                board.call("privet_step", 0)
+            board.weights = board.weights * np.float32(30 if twin % 3 == 2 else 1)
+            start = board.weights
             board.call("privet_step", count)
-            released.append(board.weights().astype(np.float64))
+            released.append(board.weights.astype(np.float64))
             rounding = float(np.abs(start).max()) * ulp * 2
         apart = float(np.linalg.norm(released[1] - released[0])) / float(contract.rate)
         slack = rounding * math.sqrt(contract.num_weights) / float(contract.rate)
@@ -136,8 +145,17 @@ def _sensitivity(
         longest = max(longest, (apart - slack) / contract.sensitivity)
     return Check(
         "sensitivity",
-        longest <= 1,
+        longest <= 1 and told > 0,
         f"{longest:.4f} of S, the most that one record moved a release, of {told} that did",
         "1 or less",
         "a record's gradient is not clipped, or not to what the noise was made for",
     )
+
+
+def _drawn(contract: Contract, num: int) -> tuple[int, NDArray[np.int64]]:
+    """The first step that draws records, after how many steps it comes, and which it draws."""
+    for before in range(min(contract.most_steps, MOST_EMPTY)):
+        drawn = poisson(KEY, before + 1, num, contract.sample_rate)
+        if len(drawn):
+            return before, drawn
+    return 0, np.zeros(0, np.int64)

@@ -32,9 +32,9 @@ from server.federation.aggregation import (
     gather,
     unpack,
 )
-from server.federation.grid import Cohort
+from server.federation.grid import Cohort, Nodes
 from server.federation.groups import Sums
-from server.federation.pruned import MASKS, masks_of, prune
+from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
@@ -43,17 +43,15 @@ from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
 from server.run.rounds import ClientRecord, Observe, RoundRecord
-from server.run.spikes import NAME as SPIKES
 from server.run.spikes import spikes_of
+from server.run.summary import SPIKES
 
 log = logging.getLogger("privet")
 
 Evaluate = Callable[[Weights], Score]
 
 
-def federate(
-    run: Run, grid: Grid, nodes: dict[int, int], evaluate: Evaluate, observe: Observe
-) -> None:
+def federate(run: Run, grid: Grid, nodes: Nodes, evaluate: Evaluate, observe: Observe) -> None:
     """Run what is left of a run's rounds, one after another.
 
     Args:
@@ -95,7 +93,7 @@ class _Rounds:
         self,
         run: Run,
         grid: Grid,
-        nodes: dict[int, int],
+        nodes: Nodes,
         evaluate: Evaluate,
         done: list[RoundRecord],
     ) -> None:
@@ -111,6 +109,7 @@ class _Rounds:
         self.job = self.experiment.message
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
+        self.spared = spared_of(self.experiment)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -153,7 +152,7 @@ class _Rounds:
             name: old if name in self.frozen else aggregated[name].numpy().astype(old.dtype)
             for name, old in self.weights.items()
         }
-        self.weights = prune(experiment, self.weights, before, number, self.frozen)
+        self.weights = prune(experiment, self.weights, before, number, self.spared)
         if not all(is_within(array) for array in self.weights.values()):
             raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
         record = RoundRecord(
@@ -161,15 +160,15 @@ class _Rounds:
             learning_rate=learning_rate,
             seconds=0.0,
             clients=list(entries.values()),
-            epsilon=self.spending.epsilon(),
+            epsilon=self.spending.epsilon(entries),
             secure=seen,
         )
         federation = experiment.federation
         last = number == federation.rounds
-        if experiment.pruning.weight:
+        if experiment.pruning.final:
             record.zeros = zeros_of(self.weights)
             if last:
-                self.run.keep_bytes(MASKS, masks_of(self.weights))
+                self.run.keep_bytes(MASKS, masks_of(self.weights, experiment.pruning))
         if last or number % federation.evaluate_every == 0:
             score = self.evaluate(self.weights)
             record.loss, record.accuracy = score.loss, score.accuracy
@@ -183,7 +182,8 @@ class _Rounds:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
         self.run.append(record, self.weights, memory(self.strategy))
-        self.run.save_ledgers(self.spending.ledgers)
+        if last:
+            self.run.save_ledgers(self.spending.ledgers)
         return record
 
     def _with_ledger(self, message: Message, cohort: Cohort) -> Message:

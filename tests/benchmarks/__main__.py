@@ -15,9 +15,12 @@ BENCHMARKS = (
     "arithmetic",
     "encrypted",
     "extraction",
+    "learning",
     "engines",
     "aggregation",
     "spikes",
+    "pruning",
+    "supernet",
 )
 
 if __name__ == "__main__":

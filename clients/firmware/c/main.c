@@ -4,7 +4,7 @@
 
 /* How many records the board has, and what becomes of weights that may leave: of your board. */
 uint32_t board_records(void);
-void board_release(const float *weights, int32_t why_it_ended);
+void board_release(const privet_weight_t *weights, int32_t why_it_ended);
 
 int main(void) {
     int32_t found = privet_open(0);

@@ -20,7 +20,7 @@ typedef struct {
     uint32_t used;
 } stream_t;
 
-enum { STREAM_NOISE = 0, STREAM_SLOW = 1, STREAM_BATCH = 2 };
+enum { STREAM_NOISE = 0, STREAM_SLOW = 1, STREAM_BATCH = 2, STREAM_ROUND = 3 };
 
 void stream_begin(stream_t *stream, const uint32_t key[8], uint32_t step, uint32_t purpose);
 void stream_block(stream_t *stream);

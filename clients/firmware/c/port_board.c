@@ -1,9 +1,10 @@
 /* port_board.c - the skeleton of a port. Nothing in it is real: each function stops the board until
    it is written, so that no step is ever taken without the chip's own random numbers. */
 #include "port.h"
+#include "step.h"
 
 uint32_t board_records(void);
-void board_release(const float *weights, int32_t why_it_ended);
+void board_release(const privet_weight_t *weights, int32_t why_it_ended);
 
 static void write_this_function(void) {
     for (;;) {}
@@ -38,7 +39,7 @@ uint32_t board_records(void) {
     return 0;
 }
 
-void board_release(const float *weights, int32_t why_it_ended) {
+void board_release(const privet_weight_t *weights, int32_t why_it_ended) {
     (void)weights;
     (void)why_it_ended;
     write_this_function();

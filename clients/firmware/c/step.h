@@ -3,7 +3,14 @@
 #define PRIVET_STEP_H
 #include <stdint.h>
 
+#include "contract.h"
 #include "ledger.h"
+
+#if defined(PRIVET_WHOLE_WEIGHTS)
+typedef int32_t privet_weight_t; /* in units of PRIVET_RATE */
+#else
+typedef float privet_weight_t;
+#endif
 
 /* Once in a board's life, with both areas of the ledger erased. */
 int32_t privet_begin(void);
@@ -16,7 +23,7 @@ int32_t privet_open(uint32_t at_least);
 int32_t privet_step(uint32_t num_records);
 
 /* The weights, layer by layer: [outputs][inputs], then [outputs] biases. They may leave. */
-const float *privet_weights(void);
+const privet_weight_t *privet_weights(void);
 
 /* The class of a record's inputs. What is asked of private records must not leave. */
 uint32_t privet_predict(const int16_t *inputs);

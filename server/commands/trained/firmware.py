@@ -48,7 +48,8 @@ def told(found: "Found") -> str:
     total = sum(found.instructions.values())
     low, high = found.cycles
     return (
-        f"{found.target}: {bits}; {found.answers} of {found.asked} test records answered alike; "
+        f"{found.target}: {bits}; {found.answers} of {found.asked} test records answered alike, "
+        f"{found.own} as the run itself answers; "
         f"{found.cuts} power cuts, no step number twice\n"
         f"    a step of {found.batch} records: {total:,} instructions, {low:,} to {high:,} cycles, "
         f"{found.privacy_share:.1%} for privacy; RAM {found.ram_bytes:,} bytes, flash "
