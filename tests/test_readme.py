@@ -24,8 +24,10 @@ TABLE = [
 ]
 # test_learning.py, test_inference.py, test_deployment.py, test_own_data.py, test_watch_browser.py,
 # test_extract.py
-ELSEWHERE = {"learn", "serve-learning", "serve", "link", "node", "ledger", "new", "plan", "watch"}
-ELSEWHERE |= {"extract"}
+ELSEWHERE = {
+    *("learn", "serve-learning", "serve", "link", "node", "ledger", "new", "plan", "watch"),
+    "extract",
+}
 SMALL = ["-s", "data.name=digits", "-s", "federation.rounds=1"]
 
 

@@ -29,8 +29,10 @@ def keep(path: Path) -> str:
 
 def recall(model: Model) -> bool:
     """Have a model's backbone read from the cache; is it there?"""
+    if not model.weights_sha256:
+        return False
     kept = _place(model.weights_sha256)
-    if not model.weights_sha256 or not kept.is_file():
+    if not kept.is_file():
         return False
     expect(model.weights_sha256, kept)
     return True

@@ -164,7 +164,8 @@ def reconstruction_table(found: dict[str, Any]) -> "Table":
             likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
             rows[f"generator, {name}"] = ("psnr_db", *likeness, one["p_own_victim_nearer"])
     columns = ("by", "how near", "to the victim's", "to strangers'", "p")
-    table = Columns(*columns, title="Reconstruction; pictures are in attack/")
+    drawn = any(figure in ("psnr_db", "ssim") for figure, *_ in rows.values())
+    table = Columns(*columns, title="Reconstruction" + "; pictures are in attack/" * drawn)
     for name, (figure, near, far, p_value) in rows.items():
         digits = 1 if figure == "psnr_db" else 3
         figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", f"{p_value:.3f}")

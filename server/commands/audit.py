@@ -39,8 +39,9 @@ def audit(
     own: Annotated[
         str,
         typer.Argument(
-            help="After the word step: FILE:FUNCTION, a training step of your own; after the word "
-            "model: FILE.py:NAME or FILE.onnx, a finished one"
+            help="After the word step: FILE:FUNCTION, a training step of your own; after draft: "
+            "FILE.py, to be written with one; after model: FILE.py:NAME or FILE.onnx, a finished "
+            "model; after lesson: its FILE"
         ),
     ] = "",
     epsilon: Annotated[
@@ -61,8 +62,9 @@ def audit(
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Audit the DP of a run or of an experiment; of any training step (step FILE:FUNCTION); or of a
-    finished model (model FILE), of records that a coin each put into its training or left out.
+    """Audit the DP of a run or an experiment; of any training step (step FILE:FUNCTION) or lesson
+    (lesson FILE); or of a finished model (model FILE), of records that a coin each put into its
+    training or left out.
 
     Exit status 1 if it fails.
     """
@@ -72,6 +74,14 @@ def audit(
         _audit_model(model, epsilon, delta, as_json)
         return
     refuse_idle(dict.fromkeys(MODELS_OWN, "it is of: privet audit model FILE; leave it out"))
+    if own and run == "draft":
+        from pathlib import Path
+
+        from server.adversary.strangers.steps import draft_step
+
+        draft_step(Path(own))
+        print(own)
+        return
     if own:
         _audit_step(run, own, as_json)
         return
@@ -148,15 +158,18 @@ def _audit_model(subject: "Subject", epsilon: float | None, delta: float, as_jso
 
 
 def _audit_step(word: str, named: str, as_json: bool) -> None:
-    """A training step that is not privet's."""
+    """A training step that is not privet's, or a lesson's."""
     from attacks.audit.steps import audit_step
     from privacy.errors import SettingsError
+    from server.adversary.lessons import audit_lesson
     from server.adversary.strangers.steps import load_step
     from server.console import Columns, out
+    from server.experiment.lessons import load_lesson
 
-    if word != "step":
+    if word not in ("step", "lesson"):
         raise SettingsError(f"{named}: one run at a time, or: privet audit step FILE:FUNCTION")
-    found = audit_step(*load_step(named))
+    is_step = word == "step"
+    found = audit_step(*load_step(named)) if is_step else audit_lesson(load_lesson(named))
     if as_json:
         print(to_json(found.to_dict(), indent=1))
     else:

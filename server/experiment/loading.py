@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clients.data.bounds import Schema
 from clients.data.settings import Data, is_hub
+from clients.models.settings import Model
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.dp.budget import Budget
@@ -49,7 +50,8 @@ def load_experiment(
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
     origins = layers[1] | layers[2]
     experiment = _with_own_model(experiment, path.parent, origins, path.name)
-    experiment = _with_weights(experiment, path.parent, origins, path.name)
+    model = with_weights(experiment.model, path.parent, origins, path.name)
+    experiment = experiment.model_copy(update={"model": model})
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -96,7 +98,7 @@ def load_source(path: Path, schema: Path | None, assignments: list[str] | None =
     tables, origins = override({"data": given}, assignments or [])
     data = parse(_Own, tables_of_file(tables, path), str(path), origins).data
     require_effect(Experiment(data=data, budget=Budget(epsilon=1.0)), origins)
-    return _absolute(data)
+    return absolute(data)
 
 
 def tables_of_file(tables: Tables, path: Path) -> Tables:
@@ -143,10 +145,11 @@ def _schemas_of(path: Path) -> list[Path]:
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:
     """A run is looked at from other folders than it was begun in: its data's path is absolute."""
-    return experiment.model_copy(update={"data": _absolute(experiment.data)})
+    return experiment.model_copy(update={"data": absolute(experiment.data)})
 
 
-def _absolute(data: Data) -> Data:
+def absolute(data: Data) -> Data:
+    """Where its files lie, from wherever it is looked at."""
     paths = {
         key: value if is_hub(value) else str(Path(value).expanduser().absolute())
         for key in ("path", "test_path")
@@ -179,16 +182,20 @@ def _with_own_model(
     return experiment.model_copy(update={"model": model.model_copy(update=named)})
 
 
-def _with_weights(
-    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
-) -> Experiment:
-    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy."""
-    model = experiment.model
+def with_weights(model: Model, folder: Path, origins: dict[str, str], source: str) -> Model:
+    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy.
+
+    Args:
+        folder: of the settings' file, source: its name. origins: what the command line set.
+
+    Raises:
+        SettingsError: they are not there, or other than they should be.
+    """
     if not model.weights:
-        return experiment
+        return model
     path = _place(model.weights, folder, "model.weights" in origins)
     if not is_file(path) and recall(model):
-        return experiment
+        return model
     where = f"{origins.get('model.weights', source)}: [model] weights"
     try:
         sha256 = keep(path)
@@ -200,8 +207,7 @@ def _with_weights(
             f"{where}: {path} has SHA-256 {sha256[:12]}..., not that of weights_sha256; bring that "
             "file, or leave weights_sha256 out"
         )
-    named = {"weights": path.name, "weights_sha256": sha256}
-    return experiment.model_copy(update={"model": model.model_copy(update=named)})
+    return model.model_copy(update={"weights": path.name, "weights_sha256": sha256})
 
 
 def _place(file: str, folder: Path, here_first: bool) -> Path:

@@ -16,7 +16,7 @@ from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
-from server.experiment.prepared import prepare
+from server.experiment.prepared import Prepared, prepare
 from server.experiment.promise import covered_by, large_delta
 
 FLOAT_BYTES = 4
@@ -38,7 +38,12 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    asked, dataset, parts, model = prepare(experiment)
+    return plan_of(prepare(experiment))
+
+
+def plan_of(ready: Prepared) -> Plan:
+    """What an experiment that can be run promises, and what is doubtful."""
+    asked, dataset, parts, model = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
     sizes = np.array([len(members) for members in mine] or [asked.data.nominal_records])

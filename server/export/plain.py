@@ -43,8 +43,9 @@ def _plain(module: nn.Module) -> nn.Module:
         return change(module)
     if type(module).__module__.startswith("clients.arithmetic"):
         raise ModelError(
-            f"{type(module).__name__}: streams of bits are no numbers that others can read; export "
-            "a run of [arithmetic] name = 'float', 'fixed', 'ternary' or 'binary', or the card"
+            f"{type(module).__name__}: bits, spikes and spins over time are no numbers that "
+            "others can read; export a run of [arithmetic] name = 'float', 'fixed', 'ternary' or "
+            "'binary', or the card"
         )
     same = copy.copy(module)
     same._modules = {

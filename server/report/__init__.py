@@ -2,12 +2,13 @@
 
 facts = gather(["mine.sweep"], Path("runs"))
 Path("report.html").write_text(to_html(facts))
-figures.pareto(facts.runs).show()  # in a notebook
+figures.pareto(facts.runs)  # in a notebook
 
 facts/      what it tells, read from runs
 words/      how it speaks
 figures/    what it draws
-page/       its sections, and its forms
+page/       what a page tells
+forms/      HTML, PDF, Markdown, JSON
 statement/  on one run: what is promised, by which means, and with what evidence
 """
 
@@ -19,21 +20,28 @@ if TYPE_CHECKING:
     from server.report.facts.facts import Facts, RunFacts
     from server.report.facts.groups import groups_of
     from server.report.facts.reading import gather, is_there
-    from server.report.page.data import to_json
-    from server.report.page.html import to_html
-    from server.report.page.markdown import to_markdown
+    from server.report.facts.since import Since, marks_of, read_marks, since
+    from server.report.forms.data import to_json
+    from server.report.forms.html import to_html
+    from server.report.forms.markdown import to_markdown
+    from server.report.forms.pdf import to_pdf
     from server.report.words.verdict import verdict
 
 __all__ = [
     "Facts",
     "RunFacts",
+    "Since",
     "figures",
     "gather",
     "groups_of",
     "is_there",
+    "marks_of",
+    "read_marks",
+    "since",
     "to_html",
     "to_json",
     "to_markdown",
+    "to_pdf",
     "verdict",
 ]
 
@@ -43,9 +51,14 @@ _PLACES = {
     "groups_of": "facts.groups",
     "gather": "facts.reading",
     "is_there": "facts.reading",
-    "to_json": "page.data",
-    "to_html": "page.html",
-    "to_markdown": "page.markdown",
+    "Since": "facts.since",
+    "marks_of": "facts.since",
+    "read_marks": "facts.since",
+    "since": "facts.since",
+    "to_json": "forms.data",
+    "to_html": "forms.html",
+    "to_markdown": "forms.markdown",
+    "to_pdf": "forms.pdf",
     "verdict": "words.verdict",
 }
 

@@ -3,8 +3,7 @@
 experiment.toml           every setting, resolved; the first file. environment.json: the machine
 manifest.safetensors      owner of each training record, and whether it was held out
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
-rounds/000.safetensors    initial weights
-rounds/NNN.safetensors    global weights after round NNN
+rounds/NNN.safetensors    global weights after round NNN; 000: initial ones
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)

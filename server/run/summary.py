@@ -1,5 +1,6 @@
 """What `privet show` and `privet list` tell of a run: what it reached, and what it spent."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -221,12 +222,27 @@ def _vouching(rounds: list[RoundRecord]) -> str:
     return "; who is in a sum is the server's word, for members signed no keys"
 
 
+def weights_sha256(run: Run) -> str:
+    """SHA-256 of the weights after the last round: their names, shapes and numbers; empty if they
+    are not there, or damaged."""
+    try:
+        weights = run.weights(len(run.rounds))
+    except RunError:
+        return ""
+    total = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        total.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
 def measured(run: Run, scheme: str) -> dict[str, Any]:
-    """What `privet infer` measured under one scheme; empty before, or if it is damaged."""
+    """What `privet infer` measured of these weights under one scheme; empty before, if it is of
+    other weights, or if it is damaged."""
     found = run.inference.get(scheme)
     if not isinstance(found, dict) or type(found.get("images")) is not int:
         return {}
-    return found
+    return found if found.get("weights") == (weights_sha256(run) or None) else {}
 
 
 def exposes(summary: Summary) -> bool:

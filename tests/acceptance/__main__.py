@@ -19,8 +19,10 @@ TOGETHER = (
     "accuracy",
     "records_real",
     "fuzz",
+    "firmware",
     "strangers",
     "ledger",
+    "exports",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)

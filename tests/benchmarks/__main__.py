@@ -15,6 +15,7 @@ BENCHMARKS = (
     "arithmetic",
     "encrypted",
     "extraction",
+    "learning",
     "engines",
     "aggregation",
     "spikes",

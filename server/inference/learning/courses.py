@@ -8,6 +8,7 @@ NAME/last.answer      that answer, encrypted
 """
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from privacy.files import write_atomically
 from server.inference.gate.refusal import Refusal
 from server.inference.gate.stores import Room
 
-MOST_EACH = 4  # courses of one identity
+MOST_EACH = 16  # courses of one identity
+FORGOTTEN_S = 7 * 86400.0  # since a course was last used: it gives way to another of its owner's
 COURSE, OWNER, LAST, ANSWER = "course.frame", "owner", "last.json", "last.answer"
 
 
@@ -63,6 +65,11 @@ class Kept:
         """To that step."""
         return (self.folder / ANSWER).read_bytes()
 
+    @property
+    def idle_s(self) -> float:
+        """Since something of it was written."""
+        return time.time() - self.folder.stat().st_mtime
+
     def note(self, step: int, weights: str, answer: bytes) -> None:
         """Keep an answer before it leaves. The step is answered once last.json says so."""
         for name, content in (
@@ -82,15 +89,18 @@ class Courses:
         for left in folder.glob(".*.part"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
 
-    def find(self, name: str, who: str) -> Kept:
+    def find(self, name: str, who: str, others: bool = False) -> Kept:
         """A course of this identity's.
+
+        Args:
+            others: who know its name may use it as well.
 
         Raises:
             WireError: 404, there is none of that name, or it is another's.
         """
         plain = len(name) == 64 and all(c in "0123456789abcdef" for c in name)
         kept = Kept(self.folder / name)
-        if not plain or not (kept.folder / COURSE).exists() or kept.owner != who:
+        if not plain or not (kept.folder / COURSE).exists() or (kept.owner != who and not others):
             raise WireError("no such course here; begin it: PUT its keys", 404)
         return kept
 
@@ -102,7 +112,10 @@ class Courses:
         """
         if (self.folder / name).exists():
             return
-        mine = [f for f in self.folder.glob("*/owner") if f.read_text() == who]
+        mine = [Kept(f.parent) for f in self.folder.glob("*/owner") if f.read_text() == who]
+        for kept in [k for k in mine if k.idle_s > FORGOTTEN_S]:
+            self.end(kept)
+            mine.remove(kept)
         if len(mine) >= MOST_EACH:
             raise Refusal(f"{MOST_EACH} courses of yours are here; end one: DELETE it", 429)
         self._room.require(arrived.stat().st_size)

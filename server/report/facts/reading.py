@@ -17,14 +17,14 @@ from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
 from server.report.facts import evidence, leaks, reached
 from server.report.facts.cells import read_sweep, sweep_folder
-from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
+from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts, Turn
 from server.report.facts.gaps import missing_of
 from server.report.facts.values import UNREADABLE, why
 from server.report.words.labels import labelled
 from server.run import merit
 from server.run.directory import Run, find_run
 from server.run.rounds import RoundRecord, ledgers_after
-from server.run.summary import summarise
+from server.run.summary import summarise, weights_sha256
 
 Found = TypeVar("Found")
 
@@ -33,6 +33,9 @@ BESIDES = (
     "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
 )  # fmt: skip
 BESIDES_TABLES = ("record.", "attack.")
+# models that are affine between their activations; and those that are with such norms
+AFFINE = ("linear", "scatter", "backbone", "perceptron", "tabular", "strided")
+OF_MEANS = {"convnet": ("auto", "none", "batch"), "cnn1d": ("none", "batch")}
 NOT_WHOLE = "it is not a whole JSON document"
 
 
@@ -124,7 +127,9 @@ def read_run(
     about = _data_told(run)
     inference = part(
         "inference.json",
-        lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
+        lambda found: tuple(
+            evidence.encrypted(scheme, v, weights_sha256(run)) for scheme, v in found.items()
+        ),
         run.kept("inference.json"),
     )
     costs = part("cost.json", lambda found: tuple(map(evidence.cost, found)), run.costs)
@@ -184,6 +189,7 @@ def read_run(
         or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
+        course=tuple(_turn(record) for record in rounds),
     )
 
 
@@ -244,9 +250,9 @@ def scheme_of(experiment: Experiment) -> str:
     model, numbers = experiment.model, experiment.arithmetic.formats
     if numbers.activation_bits == 1:
         return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
-    squares = model.name == "perceptron" and model.activation == "square"
-    whole = numbers.activation_bits == 32
-    return "ckks" if whole and (squares or model.name == "strided") else ""
+    means = model.pooling == "mean" and model.norm in OF_MEANS.get(model.name, ())
+    whole = numbers.activation_bits == 32 and numbers.kind != "spiking"
+    return "ckks" if whole and (means or model.name in AFFINE) else ""
 
 
 def _partition(experiment: Experiment) -> str:
@@ -290,6 +296,11 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
             epsilon=experiment.epsilon_of(ledger) if ledger and private else None,
             steps=sum(entry.steps for entry in ledger.entries) if ledger else 0,
         )
+
+
+def _turn(r: RoundRecord) -> Turn:
+    failed = sum(bool(c.failure) for c in r.clients)
+    return Turn(r.round, r.accuracy, r.loss, r.epsilon, r.seconds, failed)
 
 
 def _failures(rounds: list[RoundRecord]) -> Iterator[Failure]:

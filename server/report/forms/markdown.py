@@ -1,25 +1,40 @@
 """The report as Markdown: the same facts, figures as their tables, pictures as their paths."""
 
+from collections.abc import Iterable, Iterator
+
 from server.report.facts.facts import Facts
-from server.report.page.blocks import Block, Commands, Panel, Picture, Prose, Table
+from server.report.facts.since import Since
+from server.report.page.blocks import Block, Commands, Panel, Picture, Prose, Section, Table
+from server.report.page.matrix import as_table
 from server.report.page.story import tell
+from server.report.words.shared import common_of
 from server.report.words.units import text
 from server.report.words.verdict import verdict
 
 SIGNS = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!~"} | {"\n": " ", "\r": " "})
 
 
-def to_markdown(facts: Facts) -> str:
-    """The whole report."""
-    said = verdict(facts)
-    lines = ["# Privacy, utility and cost", "", f"**{escape(said.sentence)}**", ""]
+def to_markdown(facts: Facts, before: Since | None = None) -> str:
+    """The whole report, and what changed since another."""
+    said, story = verdict(facts), tell(facts, before)
+    lines = ["# Privacy, utility and cost", "", escape(common_of(facts)), ""]
+    lines += [f"**{escape(said.sentence)}**", ""]
     lines += [f"- {escape(reason)}" for reason in said.reasons]
-    for section in tell(facts):
-        lines += ["", f"## {escape(section.title)}"]
-        for block in section.blocks:
-            lines += ["", *_block(block)]
+    lines += ["", *_table(as_table(story.matrix))]
+    lines += _sections(story.sections, "##")
+    for dossier in story.dossiers:
+        lines += ["", f"## Evidence: {escape(dossier.title)}", "", escape(dossier.about)]
+        lines += _sections(dossier.parts, "###")
+    lines += _sections(story.tables, "##")
     made = f"Made by privet {facts.version} at {facts.created}."
     return "\n".join([*lines, "", escape(made), ""])
+
+
+def _sections(sections: Iterable[Section], mark: str) -> Iterator[str]:
+    for section in sections:
+        yield from ("", f"{mark} {escape(section.title)}")
+        for block in section.blocks:
+            yield from ("", *_block(block))
 
 
 def escape(words: str) -> str:
@@ -33,11 +48,11 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Panel):
-        return [f"### {escape(block.title)}", "", escape(block.caption), "", *_rows(block.table)]
+        return [f"#### {escape(block.title)}", "", escape(block.caption), "", *_rows(block.table)]
     if isinstance(block, Picture):
         rows = "; ".join(block.rows)
         return [
-            f"### {escape(block.title)}",
+            f"#### {escape(block.title)}",
             "",
             f"{escape(block.caption)} {escape(block.path)} (rows: {escape(rows)})",
             "",
@@ -47,7 +62,7 @@ def _block(block: Block) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    return [f"### {escape(table.title)}", "", *_rows(table)]
+    return [f"#### {escape(table.title)}", "", *_rows(table)]
 
 
 def _rows(table: Table) -> list[str]:

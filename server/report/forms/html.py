@@ -1,7 +1,8 @@
-"""The report as one HTML file: no network, every script in it named by its hash.
+"""The report as one HTML file: no network, its one script named by its hash.
 
-Text of a run is escaped by Jinja; what figures need is JSON in which `<` and `&` are escapes. The
-page's policy allows its own two scripts and no others, and no connection to anywhere.
+Text of a run is escaped by Jinja, in figures by `server.report.figures.panel`, and in the scores
+that the page carries, which are JSON, by `ESCAPES`. The page's policy allows its own script and no
+others, and no connection to anywhere.
 """
 
 import base64
@@ -11,50 +12,41 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
+from privacy import documents
 from server.report.facts.facts import Facts
-from server.report.page.blocks import Panel, Section
+from server.report.facts.since import Since, as_data, marks_of
+from server.report.figures.panel import STYLE
 from server.report.page.story import tell
-from server.report.page.tiles import subject_of, tiles_of
 from server.report.words.glossary import GLOSSARY
+from server.report.words.shared import common_of
 from server.report.words.units import Num
 from server.report.words.verdict import verdict
 
 ESCAPES = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
-def to_html(facts: Facts) -> str:
-    """The whole page."""
-    sections = tell(facts)
-    plotly, script, style = get_plotlyjs(), _read("page.js"), _read("page.css")
+def to_html(facts: Facts, before: Since | None = None) -> str:
+    """The whole page, and what changed since another."""
+    script = _read("page.js")
+    carried = documents.to_json(as_data(marks_of(facts.runs))).translate(ESCAPES)
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             facts=facts,
             verdict=verdict(facts),
-            tiles=tiles_of(facts),
-            subject=subject_of(facts.runs),
-            sections=sections,
+            common=common_of(facts),
+            caveats=sorted({run.caveat for run in facts.runs if run.private and run.caveat}),
+            story=tell(facts, before),
+            before=before,
+            scores=Markup(carried),
             glossary=GLOSSARY,
-            plotly=Markup(plotly),
             script=Markup(script),
-            style=Markup(style),
-            policy=_policy(plotly, script),
-            figures={p.key: Markup(_data(p)) for s in sections for p in _panels(s)},
+            style=Markup(STYLE + _read("page.css")),
+            policy=_policy(script),
         )
     )
-
-
-def _panels(section: Section) -> list[Panel]:
-    return [block for block in section.blocks if isinstance(block, Panel)]
-
-
-def _data(panel: Panel) -> str:
-    """A figure's data and layout as JSON that cannot end its script."""
-    text: str = panel.figure.to_json(validate=False)
-    return text.translate(ESCAPES)
 
 
 def _policy(*scripts: str) -> str:
@@ -71,7 +63,7 @@ def _policy(*scripts: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("server.report.page"),
+        loader=PackageLoader("server.report.forms"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

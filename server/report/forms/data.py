@@ -6,12 +6,19 @@ from typing import Any
 
 from privacy import documents
 from server.report.facts.facts import Facts
+from server.report.facts.since import Since, as_data, marks_of
 from server.report.words.verdict import verdict
 
 
-def to_json(facts: Facts) -> str:
-    """The whole report. Pictures are their paths; of what is infinite see privacy.documents."""
-    found = {"format": 1, "verdict": _plain(verdict(facts)), **_plain(facts)}
+def to_json(facts: Facts, before: Since | None = None) -> str:
+    """The whole report, and what changed since another. Pictures are their paths; of what is
+    infinite see privacy.documents."""
+    said = verdict(facts)
+    told = {**_plain(said), "sentence": said.sentence}
+    found = {"format": 1, "verdict": told, "scores": as_data(marks_of(facts.runs))}
+    if before:
+        found["since"] = {**_plain(before), "sentence": before.sentence}
+    found |= _plain(facts)
     return documents.to_json(found, indent=1, ascii_only=False) + "\n"
 
 
