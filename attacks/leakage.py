@@ -206,6 +206,19 @@ def _percentiles(value: float, draws: NDArray) -> Figure:
     return Figure(value, float(low), float(high))
 
 
+def gap(inside: NDArray, outside: NDArray, of: str) -> dict[str, Any]:
+    """How much better members are answered for: by accuracy, or by a loss that is less."""
+    worse = inside.mean() - outside.mean()
+    value = worse if of == "accuracy" else -worse
+    half = 1.96 * np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
+    found = {"value": float(value), "low": float(value - half), "high": float(value + half)}
+    return {
+        f"train_{of}": float(inside.mean()),
+        f"test_{of}": float(outside.mean()),
+        "gap" if of == "accuracy" else "gap_of_loss": found,
+    }
+
+
 def clopper_pearson(hits: int, of: int, level: float = LEVEL) -> tuple[float, float]:
     """The exact interval of a share; each side fails with chance (1 - level) / 2."""
     tail = (1 - level) / 2

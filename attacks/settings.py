@@ -12,8 +12,7 @@ class Attack(Section):
         shadows: models trained on random halves of the pool; even, since they come in pairs.
         candidates: records whose gradients are held against each update; more is slower, by the
             cube.
-        reconstruct: also invert updates, train generators and draw pictures, where the model
-            reads pixels.
+        reconstruct: also invert updates and, where the model reads pixels, train generators.
         seed: of all that the adversary draws.
     """
 

@@ -45,9 +45,11 @@ class Nature:
     """What a record is: public.
 
     Attributes:
-        kind: picture [H, W] or [C, H, W], window [C, L], sound [L] or table [F].
+        kind: picture [H, W] or [C, H, W], window [C, L], sound [L], table [F], or features of such.
         low, high: between which its numbers lie.
         columns: of a table.
+        behind: it is known by its features alone, which tell no phases of a window or sound, and
+            little of a picture's brightness and contrast.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class Nature:
     low: float = 0.0
     high: float = 1.0
     columns: tuple[Column, ...] = ()
+    behind: bool = False
 
     def settled(self, x: Tensor) -> Tensor:
         """Records [B, ...] of which each number's knots say what the number itself does.
@@ -157,6 +160,7 @@ class Tape:
         member: bool [N], was it trained on? What the attacks are judged by; none may read it.
         reference: records of the same kind that no client has.
         nature: what a record is.
+        front: the fixed transform that makes of records what the model reads; None: it reads them.
         person: int64 [N], whose each candidate is; None where nobody says.
         reference_person: the same of `reference`.
         whole: whole persons were held out, so shadows too have or lack whole ones.
@@ -187,6 +191,7 @@ class Tape:
     epsilon: float | None
     delta: float
     nature: Nature
+    front: Callable[[Tensor], Tensor] | None = None
     sums_only: bool = False
     person: NDArray[np.int64] | None = None
     reference_person: NDArray[np.int64] | None = None

@@ -5,6 +5,7 @@ models/       the nets that it can train
 arithmetic/   the numbers in which it computes
 training/     the local loop
 node/         the device in a federation: from a message to a reply
+learning/     an owner of records, whose model is trained on their ciphertexts
 firmware/     C for a microcontroller
 chip/         the accelerator model: what it all costs
 layers        layers that models are built of, and how the compiled step sees them

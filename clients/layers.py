@@ -32,6 +32,28 @@ class Square(nn.Module):
         return torch.square(x)
 
 
+class Kept(nn.Module):
+    """What an activation gives, but that the small of each record is zero.
+
+    Args:
+        top: the share that is kept of a record's values, those of greatest magnitude.
+        least: or the magnitude from which on a value is kept.
+    """
+
+    def __init__(self, activation: nn.Module, top: float = 0.0, least: float = 0.0) -> None:
+        super().__init__()
+        self.activation, self.top, self.least = activation, top, least
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] -> the same; of equals at the edge of the top, all are kept."""
+        x = self.activation(x)
+        rows, least = x.flatten(1), torch.tensor(self.least)
+        if self.top:
+            num = max(1, round(self.top * rows.shape[1]))
+            least = rows.detach().abs().topk(num, dim=1).values[:, -1:]
+        return torch.where(rows.abs() >= least, rows, 0.0).view_as(x)
+
+
 class Residual(nn.Module):
     """body(x) + shortcut(x), of the same shape (He et al. 2016, eq. 1 and 2).
 

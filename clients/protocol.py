@@ -1,9 +1,16 @@
 """What passes between the rooms of a device: the form of a record, layers, and number formats."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from torch import nn
+if TYPE_CHECKING:  # settings stand on this file, and need no torch
+    from torch import nn
+
+
+def later(name: str) -> Callable[..., Any]:
+    """The function or class `module:name`, whose module is loaded when it is first called."""
+    return lambda *given: resolve_name(name)(*given)
 
 
 class Form(NamedTuple):
@@ -30,7 +37,7 @@ class Formats(NamedTuple):
     """Numbers as the device holds them.
 
     Attributes:
-        kind: float, fixed, ternary, binary, stochastic or spiking.
+        kind: float, fixed, ternary, binary, stochastic, spiking or p-bits.
         weight_bits, activation_bits, gradient_bits: of one word.
         stream_length: clock cycles of one product; 1 where numbers are not streams.
     """
@@ -53,10 +60,10 @@ class Layers(Protocol):
     that what `privacy.dp.bookkeeping` taps is what the device has in its words.
     """
 
-    def entrance(self) -> list[nn.Module]:
+    def entrance(self) -> "list[nn.Module]":
         """What comes between a flat input in [0, 1] and the first layer."""
 
-    def linear(self, inputs: int, outputs: int) -> list[nn.Module]:
+    def linear(self, inputs: int, outputs: int) -> "list[nn.Module]":
         """A dense layer."""
 
     def conv2d(
@@ -68,19 +75,19 @@ class Layers(Protocol):
         stride: Size = 1,
         padding: Size = 0,
         groups: int = 1,
-    ) -> list[nn.Module]:
+    ) -> "list[nn.Module]":
         """A convolution of groups of channels; raises ModelError where there is none."""
 
     def conv1d(
         self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
-    ) -> list[nn.Module]:
+    ) -> "list[nn.Module]":
         """A convolution over time; raises ModelError where the arithmetic has none."""
 
-    def float_only(self, layer: nn.Module, name: str) -> list[nn.Module]:
+    def float_only(self, layer: "nn.Module", name: str) -> "list[nn.Module]":
         """A layer of 32-bit floats alone; raises ModelError, with its name, in other numbers."""
 
-    def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
+    def activation(self, chosen: "Callable[[], nn.Module]") -> "list[nn.Module]":
         """The activation chosen by the model, or the one that the arithmetic dictates."""
 
-    def chain(self, layers: list[nn.Module]) -> nn.Module:
+    def chain(self, layers: "list[nn.Module]") -> "nn.Module":
         """The whole model."""

@@ -51,6 +51,18 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             part.unlink()
 
 
+def write_at(file: BinaryIO, content: memoryview, place: int) -> None:
+    """Write all of `content` at a place of a file, in bytes; several threads may.
+
+    Raises:
+        OSError: it does not go there.
+    """
+    rest = content.cast("B")
+    while rest:
+        written = os.pwrite(file.fileno(), rest, place)
+        rest, place = rest[written:], place + written
+
+
 @contextmanager
 def held(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder for writing, until the block or the process ends.

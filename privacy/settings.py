@@ -3,7 +3,6 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -12,12 +11,12 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from privacy.errors import SettingsError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
-from privacy.text import decode, unseen
+from privacy.text import BRIEF, decode, unseen
+from privacy.text import suggest as suggest
 
 Tables = dict[str, Any]
 
 MOST_NESTED = 2  # a table in a section: [data.windows]
-BRIEF = 100  # characters of a wrong value that an error repeats
 
 
 @dataclass(frozen=True)
@@ -165,13 +164,6 @@ def _explained(
 ) -> SettingsError:
     lines = [_explain(kind, e, source, origins) for e in error.errors()]
     return SettingsError("\n".join(lines))
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for a near miss, else `; known: ...`."""
-    names = list(known)
-    close = get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
 
 
 def _fields_of(kind: type[BaseModel], location: Iterable[str]) -> Iterable[str]:

@@ -3,7 +3,8 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from privacy.errors import UserError
@@ -15,6 +16,7 @@ MARKS = {  # the first bytes of other encodings; the longer ones begin as the sh
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 
+BRIEF = 100  # characters of a wrong value that an error repeats
 MOST_SHOWN = 40  # characters of a name in a table or a figure
 NOT_SHOWN = "\ufffd"
 JOINERS = "\u200c\u200d"  # parts of words in some scripts
@@ -78,3 +80,10 @@ def told_apart(names: Sequence[str], most: int = MOST_SHOWN) -> list[str]:
     if len(set(told)) == len(told):
         return told
     return [f"{name} ({n})" for n, name in enumerate(short)]  # one is called as another is numbered
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for a near miss, else `; known: ...`."""
+    names = list(known)
+    close = get_close_matches(word, names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"

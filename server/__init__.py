@@ -5,6 +5,7 @@ Each room sees only those below it:
 cli           `privet`: exit status and error lines
 commands/     its commands
 export/       a run's model, as others read it
+extract/      nets cut out of a run, for a device each
 report/       runs -> one page
 watch/        runs as they go, on a page
 sweep/        many experiments, one table

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import PrivetError, SettingsError
-from privacy.settings import BRIEF
+from privacy.text import BRIEF
 from server.commands import (
     attack,
     audit,
@@ -20,12 +20,13 @@ from server.commands import (
     data,
     deploy,
     invert,
+    learn,
     report,
     runs,
     sweep,
     watch,
 )
-from server.commands.trained import evaluate, export, infer, serve, statement
+from server.commands.trained import evaluate, export, extract, infer, serve, statement
 
 app = typer.Typer(
     name="privet",
@@ -45,6 +46,7 @@ app.command()(runs.run)
 app.command()(runs.resume)
 app.command()(runs.show)
 app.command()(evaluate.evaluate)
+app.command()(extract.extract)
 app.command()(export.export)
 app.command("list")(runs.list_runs)
 app.command()(cost.cost)
@@ -52,6 +54,8 @@ app.command()(attack.attack)
 app.command()(audit.audit)
 app.command()(infer.infer)
 app.command()(serve.serve)
+app.command()(learn.learn)
+app.command("serve-learning")(learn.serve_learning)
 app.command()(report.report)
 app.command()(statement.statement)
 app.command()(export.export)

@@ -4,20 +4,13 @@ Whatever is printed is text, and brackets in it are brackets: styles are given a
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleDimensions
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from privacy.documents import to_json
@@ -65,18 +58,17 @@ def watched_by(observe: "Observe") -> Iterator[None]:
         _watcher.reset(token)
 
 
-@contextmanager
-def told_as_events(rounds: int) -> Iterator[None]:
-    """Within, each round is a line of JSON on stdout, and nothing is drawn.
+def events_of(rounds: int) -> "Callable[[RoundRecord], dict[str, Any]]":
+    """What tells each round as an event, with the time left by the median of the last.
 
     Args:
         rounds: of the whole run.
     """
     seconds: deque[float] = deque(maxlen=10)
 
-    def tell(record: "RoundRecord") -> None:
+    def event(record: "RoundRecord") -> dict[str, Any]:
         seconds.append(record.seconds)
-        told = {
+        return {
             "event": "round",
             "round": record.round,
             "of": rounds,
@@ -88,10 +80,25 @@ def told_as_events(rounds: int) -> Iterator[None]:
             "epsilon": record.epsilon,
             "failed": [{"client": c.client, "why": c.failure} for c in record.clients if c.failure],
         }
-        with suppress(BrokenPipeError):  # a reader that went away stops no run
-            print(to_json(told), flush=True)
 
-    with watched_by(tell):
+    return event
+
+
+def tell_event(told: dict[str, Any]) -> None:
+    """A line of JSON on stdout; a reader that went away stops no run."""
+    with suppress(BrokenPipeError):
+        print(to_json(told), flush=True)
+
+
+@contextmanager
+def told_as_events(rounds: int) -> Iterator[None]:
+    """Within, each round is a line of JSON on stdout, and nothing is drawn.
+
+    Args:
+        rounds: of the whole run.
+    """
+    event = events_of(rounds)
+    with watched_by(lambda record: tell_event(event(record))):
         yield
 
 
@@ -104,6 +111,14 @@ def observer(run: "Run") -> "Iterator[Observe]":
     if not err.is_terminal:
         yield lambda record: None
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     total, budget = run.experiment.federation.rounds, run.experiment.budget
     of = f" of {budget.epsilon:g}" if budget.unit != "none" else ""
     columns = (

@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from privacy.dp.accounting import memo
+
 torch.set_num_threads(1)
 
 # CI repeats its examples; HYPOTHESIS_PROFILE=default draws new ones.
@@ -22,6 +24,12 @@ def _interruptible():
     """Ctrl-C is Python's own in each test and what it starts: a job that a shell starts in the
     background ignores it, and a node's or Flower's handler may be left from the test before."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _unremembered(monkeypatch):
+    """Each epsilon is the accountant's own: a test may have sabotaged what another recalls."""
+    monkeypatch.setattr(memo, "MOST", 0)
 
 
 @pytest.fixture

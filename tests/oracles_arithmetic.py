@@ -55,3 +55,30 @@ def counters(sums, bound):
 def nearest_word(x, step, words):
     """The multiple of `step`, at most `words` of them from zero, nearest to x."""
     return min((abs(x - k * step), k * step) for k in range(-words, words + 1))[1]
+
+
+def compete(spikes, w, theta, decay):
+    """Neurons of which one fires a step: spikes [T, I], w [O, I] -> [T, O]."""
+    membranes, fired = np.zeros(len(w)), np.zeros((len(spikes), len(w)))
+    for t, step in enumerate(spikes):
+        membranes = decay * membranes + (w / w.sum(1, keepdims=True)) @ step
+        if (membranes > theta).any():
+            fired[t, np.argmax(membranes - theta)] = 1
+            membranes = np.zeros(len(w))
+    return fired
+
+
+def by_timing(spikes, fired, w, kept, *, triplet):
+    """What a record changes: spikes [T, I], fired [T, O] -> of weights [O, I], of thresholds [O].
+
+    Potentiation looks back over all earlier pairs of spikes, one by one.
+    """
+    change = np.zeros(w.shape)
+    slowly = 1 - (1 - kept) / 2
+    for t, o in zip(*np.nonzero(fired), strict=True):
+        earlier = [slowly ** (t - 1 - s) for s in range(t) if fired[s, o]]
+        rise = 1 + sum(earlier) if triplet else 1
+        for i in range(w.shape[1]):
+            seen = sum((1 - kept) * kept ** (t - s) for s in range(t + 1) if spikes[s, i])
+            change[o, i] += rise * seen * (1 - w[o, i]) - 0.02 * w[o, i]
+    return 0.2 * change, (fired.mean(0) - 0.2 / len(w)) / 15

@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import graphlib
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+from watched import begin, grow
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("privacy", "clients", "server", "attacks")
@@ -88,8 +90,29 @@ def test_every_package_is_installed_with_the_project():
     assert listed == found
 
 
-def test_the_server_starts_without_loading_what_it_does_not_need():
-    """`privet list` answers fast: torch is not imported to print a table of nothing."""
-    code = "import sys, server.cli; print([m for m in ('torch', 'flwr') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+HEAVY = ("torch", "flwr", "ray", "sklearn", "scipy", "plotly", "numba", "opacus", "pandas")
+LOADED = f"""
+import sys
+from server.cli import main
+try:
+    main()
+finally:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def loaded_by(*command, **environment):
+    asked = [sys.executable, "-c", LOADED, *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
+    return done.stderr.splitlines()[-1]
+
+
+def test_looking_loads_nothing_heavy(tmp_path):
+    """`privet list` answers at once; so does `show`, of what the accountant told before."""
+    grow(begin(tmp_path / "runs", "one"), 2)
+    here = {"PRIVET_DATA": str(tmp_path), "PRIVET_RUNS": str(tmp_path / "runs")}
+    assert loaded_by("--help", **here) == "[]"
+    assert loaded_by("list", **here) == "[]"
+    assert "opacus" in loaded_by("show", "one", **here)
+    assert loaded_by("show", "one", **here) == "[]"

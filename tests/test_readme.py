@@ -22,8 +22,12 @@ COMMANDS = [shlex.split(line) for line in LINES]
 TABLE = [
     shlex.split(command) for command in re.findall(r"^\| `(privet .*?)`", README, re.MULTILINE)
 ]
-# test_inference.py, test_deployment.py, test_own_data.py, test_watch_browser.py
-ELSEWHERE = {"serve", "link", "node", "ledger", "new", "plan", "watch"}
+# test_learning.py, test_inference.py, test_deployment.py, test_own_data.py, test_watch_browser.py,
+# test_extract.py
+ELSEWHERE = {
+    *("learn", "serve-learning", "serve", "link", "node", "ledger", "new", "plan", "watch"),
+    "extract",
+}
 SMALL = ["-s", "data.name=digits", "-s", "federation.rounds=1"]
 
 

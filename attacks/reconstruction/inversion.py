@@ -19,11 +19,11 @@ STEPS, RESTARTS, RATE = 400, 2, 0.1
 
 
 def first_dense(model: nn.Module) -> tuple[str, nn.Linear] | None:
-    """The first trained layer and its name, if it is dense and has a bias."""
+    """The first layer and its name, if it is dense, has a bias, and both are trained."""
     for name, layer in model.named_modules():
-        if list(layer.parameters(recurse=False)):
+        if own := list(layer.parameters(recurse=False)):
             dense = isinstance(layer, nn.Linear) and layer.bias is not None
-            return (name, layer) if dense else None
+            return (name, layer) if dense and all(p.requires_grad for p in own) else None
     return None
 
 
@@ -82,7 +82,7 @@ def invert(
 def total_variation(x: Tensor, kind: str = "picture") -> Tensor:
     """Mean absolute difference of neighbours in records [B, ...]: pixels, or samples in time.
 
-    Columns of a table have none.
+    Columns of a table, and features, have none.
     """
-    axes = {"picture": (-2, -1), "table": ()}.get(kind, (-1,))
+    axes = {"picture": (-2, -1), "table": (), "features": ()}.get(kind, (-1,))
     return torch.stack([x.new_zeros(()), *(x.diff(dim=axis).abs().mean() for axis in axes)]).sum()

@@ -5,6 +5,7 @@ class? Shapes: N images of H x W, grey or [N, C, H, W]; F features, or inputs of
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from attacks.tape import Nature
 
 NEAR = 0.05  # of a column's public range: such a number counts as recovered
 WINDOW, DEVIATION = 11, 1.5  # of SSIM's Gaussian window
+FRAME = 256  # samples of a spectrogram's
 
 
 def psnr(a_NHW: Tensor, b_NHW: Tensor) -> Tensor:
@@ -78,20 +80,65 @@ def columns_recovered(a_NF: Tensor, b_NF: Tensor, nature: Nature) -> Tensor:
     return torch.stack(alike).double().mean(0)
 
 
-# The figure by which a record of each kind is held against another.
-FIGURES = {
-    "picture": "psnr_db",
-    "window": "correlation",
-    "sound": "correlation",
-    "table": "columns",
+def samples_recovered(a_NCL: Tensor, b_NCL: Tensor, nature: Nature) -> Tensor:
+    """The share of samples that are within `NEAR` of the public range of another's [N]."""
+    near = (a_NCL - b_NCL).abs() <= NEAR * (nature.high - nature.low) + 1e-6
+    return near.double().flatten(1).mean(1)
+
+
+def spectral_correlation(a_NL: Tensor, b_NL: Tensor) -> Tensor:
+    """Pearson's of sounds' log power spectra over time and frequency [N].
+
+    It asks neither for the loudness nor for the phase. Of frames of `FRAME` samples under Hann's
+    window, every half; powers under 1e-5 of a sound's mean are as silent as any.
+    """
+    frame = min(FRAME, a_NL.shape[-1])
+    window = torch.hann_window(frame, dtype=torch.float64)
+
+    def heard(x: Tensor) -> Tensor:
+        waves = torch.stft(x.double(), frame, max(1, frame // 2), window=window, center=False,
+                           return_complex=True)  # fmt: skip
+        power = waves.abs().square().flatten(1)
+        return (power / power.mean(1, keepdim=True).clamp(min=1e-30) + 1e-5).log()
+
+    return correlation(heard(a_NL), heard(b_NL))
+
+
+# How near pairs of records are [N]; greater is nearer.
+MEASURES: dict[str, Callable[[Tensor, Tensor, Nature], Tensor]] = {
+    "psnr_db": lambda a, b, _: psnr(a, b),
+    "ssim": lambda a, b, _: ssim(a, b),
+    "correlation": lambda a, b, _: correlation(a, b),
+    "samples": samples_recovered,
+    "spectrogram": lambda a, b, _: spectral_correlation(a, b),
+    "columns": columns_recovered,
+    "features": lambda a, b, _: correlation(a.flatten(1), b.flatten(1)),
+}
+# Of which a record of each kind is held against another by the first.
+OF_KIND = {
+    "picture": ("psnr_db", "ssim"),
+    "window": ("correlation", "samples"),
+    "sound": ("correlation",),
+    "table": ("columns",),
+    "features": ("features",),
+}
+BEHIND = {
+    "picture": ("ssim", "psnr_db"),
+    "window": ("samples", "correlation"),
+    "sound": ("spectrogram",),
 }
 
 
+def measures_of(nature: Nature) -> tuple[str, ...]:
+    """Those of `MEASURES` that tell of records of a kind; the first decides."""
+    named = (BEHIND if nature.behind else OF_KIND)[nature.kind]
+    small = nature.kind == "picture" and min(nature.shape[-2:]) < WINDOW
+    return ("psnr_db",) if small else named
+
+
 def alike(a: Tensor, b: Tensor, nature: Nature) -> Tensor:
-    """`FIGURES` of pairs of records [N]; greater is nearer."""
-    if nature.kind == "table":
-        return columns_recovered(a, b, nature)
-    return psnr(a, b) if nature.kind == "picture" else correlation(a, b)
+    """How near pairs of records are [N], by the measure that decides; greater is nearer."""
+    return MEASURES[measures_of(nature)[0]](a, b, nature)
 
 
 def typical(records: Tensor, nature: Nature) -> Tensor:
@@ -141,5 +188,5 @@ def sign_flip_p(differences: NDArray, seed: int = 0) -> float:
 
 
 def mean_finite(values: Tensor, most: float = 100.0) -> float:
-    """Mean of PSNRs, infinite ones counted as `most` dB."""
+    """Mean of a measure, infinite PSNRs counted as `most` dB."""
     return float(values.clamp(max=most).mean()) if len(values) else math.nan

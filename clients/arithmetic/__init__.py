@@ -13,56 +13,40 @@ rounding      of activations and gradients
 straight      straight-through estimators
 streams/      stochastic computing
 spiking/      neurons that leak and fire, over time
-pbits/        invertible logic
+pbits/        invertible logic, and a Boltzmann machine of p-bits
+local         layers that learn by a rule of their own, from what they see
 dice          random draws, by step and by record
 faults        bits that flip
+passes        what a model's arithmetic is told before and after a step
 export        a binarized net, for boolean FHE
 """
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Callable
+from typing import Any
 
-from clients.arithmetic.dice import Dice
-from clients.arithmetic.fixed import FixedLayers
-from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
-from clients.arithmetic.plain import FloatLayers
 from clients.arithmetic.settings import ARITHMETICS, Arithmetic, Numbers
-from clients.arithmetic.spiking.layers import SpikingLayers
-from clients.arithmetic.streams.layers import StochasticLayers
-from clients.arithmetic.streams.stochastic import StochasticLinear
-from clients.protocol import Formats
-from privacy.cipher import Key, Stream
+from clients.protocol import Formats, later
 
-__all__ = ["ARITHMETICS", "Arithmetic", "Numbers", "begin_pass", "constrain", "dice_of"]
+__all__ = ["ARITHMETICS", "Arithmetic", "Numbers"]
+
+
+def _layers(name: str) -> Callable[..., Any]:
+    return later(f"clients.arithmetic.{name}")
+
 
 ARITHMETICS |= {
-    "float": Numbers(lambda _: FloatLayers(), lambda _: Formats("float", 32, 32, 32)),
-    "fixed": Numbers(FixedLayers, lambda a: a.words("fixed", a.bits)),
-    "ternary": Numbers(FixedLayers, lambda a: a.words("ternary", 2)),
-    "binary": Numbers(FixedLayers, lambda a: a.words("binary", 1)),
-    "stochastic": Numbers(
-        StochasticLayers, lambda a: Formats("stochastic", 1, 1, 2, a.stream_length)
+    "float": Numbers(
+        lambda _: _layers("plain:FloatLayers")(), lambda _: Formats("float", 32, 32, 32)
     ),
-    "spiking": Numbers(SpikingLayers, lambda _: Formats("spiking", 32, 1, 32)),
+    "fixed": Numbers(_layers("fixed:FixedLayers"), lambda a: a.words("fixed", a.bits)),
+    "ternary": Numbers(_layers("fixed:FixedLayers"), lambda a: a.words("ternary", 2)),
+    "binary": Numbers(_layers("fixed:FixedLayers"), lambda a: a.words("binary", 1)),
+    "stochastic": Numbers(
+        _layers("streams.layers:StochasticLayers"),
+        lambda a: Formats("stochastic", 1, 1, 2, a.stream_length),
+    ),
+    "spiking": Numbers(
+        _layers("spiking.layers:SpikingLayers"), lambda _: Formats("spiking", 32, 1, 32)
+    ),
+    "p-bits": Numbers(_layers("pbits.layers:PbitLayers"), lambda _: Formats("p-bits", 32, 1, 32)),
 }
-
-
-def dice_of(model: nn.Module) -> list[Dice]:
-    """All that the model's arithmetic throws."""
-    found = (getattr(module, "dice", None) for module in model.modules())
-    return [dice for dice in found if isinstance(dice, Dice)]
-
-
-def begin_pass(dice: list[Dice], step: Key, records: Tensor) -> None:
-    """Before a pass over some records, int64 [B], of a step's batch."""
-    for one, word in zip(dice, Stream(step).words(len(dice)).tolist(), strict=True):
-        one.begin(word, records.numpy())
-
-
-@torch.no_grad()
-def constrain(model: nn.Module) -> None:
-    """After an update: keep weights in the [-1, 1] of their straight-through window."""
-    windowed = (ArithmeticLinear, ArithmeticConv1d, ArithmeticConv2d, StochasticLinear)
-    for module in model.modules():
-        if isinstance(module, windowed):
-            module.weight.clamp_(-1, 1)

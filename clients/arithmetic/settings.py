@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import field_validator, model_validator
 
-from clients.arithmetic.streams.registers import TAPS
+from clients.arithmetic.streams.taps import TAPS
 from clients.protocol import Formats, Layers
 from privacy.settings import Range, Section, suggest
 
@@ -45,8 +45,13 @@ class Arithmetic(Section):
             `stochastic` and under `scaling = "none"`.
         slope: of the straight line that stands for the derivative of a sign or a counter: the
             larger, the faster hidden layers learn beside the last; of a spike's surrogate.
-        time_steps: of a record under `spiking`, T.
+        time_steps: of a record under `spiking`, T; reads of each p-bit under `p-bits`.
+        sweeps: of a p-bit machine's chain, from a record to what it is told apart from.
         coding: of records under `spiking`: see `clients.arithmetic.spiking.coding`.
+        rate: at which an input of 1 fires under `coding = "rate"`, in spikes a step.
+        learning: how hidden layers learn under `spiking`: by the loss through a spike's surrogate,
+            or without labels by spike timing, `pair` or `triplet`: see
+            `clients.arithmetic.spiking.plasticity`.
         decay: share of its membrane that a neuron keeps from step to step; 1 does not leak.
         reset: of a membrane that has fired: less the threshold, or to zero.
         surrogate: of a spike's derivative: see `clients.arithmetic.spiking.neurons`.
@@ -69,7 +74,10 @@ class Arithmetic(Section):
     gain: Annotated[float, Range(1e-3, 1e3)] = 3.0
     slope: Annotated[float, Range(1e-3, 1e3)] = 1.0
     time_steps: Annotated[int, Range(0, 1024)] = 8
+    sweeps: Annotated[int, Range(1, 1024)] = 1
     coding: Literal["current", "rate", "latency"] = "current"
+    rate: Annotated[float, Range(1e-3, 1)] = 1.0
+    learning: Literal["surrogate", "pair", "triplet"] = "surrogate"
     decay: Annotated[float, Range(1e-3, 1, or_zero=True)] = 0.9
     reset: Literal["subtract", "zero"] = "subtract"
     surrogate: Literal["fast-sigmoid", "arctan"] = "fast-sigmoid"

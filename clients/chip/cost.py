@@ -202,8 +202,8 @@ def _estimate(
 
 
 def _cost(task: Task, chip: Chip, workload: Workload, precision: Precision) -> PhaseCost:
+    repeat, workload = task.repeat, workload.of(task.layer)
     done = _execute(task.nest, chip, workload, precision) if task.nest else Execution(0, 0, 0, 0)
-    repeat = task.repeat
     if task.nest and task.stays and stay(task.nest, chip, precision):
         done = with_weights_kept(done, repeat)
     passes = passes_for(chip, precision)

@@ -1,7 +1,7 @@
 """The data on a device.
 
 settings    [data]
-dataset     a data set in memory
+dataset     a data set in memory, and who holds it
 encodings   what a model reads of records that lie there compactly
 sets        the data sets by name
 files       a file or folder of somebody's own, as a data set

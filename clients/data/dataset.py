@@ -1,7 +1,9 @@
-"""A data set in memory: records in a compact type, and what they are."""
+"""A data set in memory: records in a compact type, what they are, and who holds them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.encodings import PIXELS, Encoding, Scaled
@@ -56,3 +58,50 @@ class Dataset:
     def form(self) -> Form:
         """What a model reads of a record, and gives."""
         return Form(self.shape, self.num_classes, self.kind, self.columns, self.rate_hz)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Which client owns which training record: the manifest of members and non-members.
+
+    Attributes:
+        owner: int32 [N], the client of each record, -1 for a record that nobody has, or of which
+            only a device knows.
+        held_out: bool [N], records which their owner never trains on.
+    """
+
+    owner: NDArray[np.int32]
+    held_out: NDArray[np.bool_]
+
+    def members(self, client: int) -> NDArray[np.int64]:
+        """Indices of the records that `client` trains on."""
+        mine = self._of(client)
+        return mine[~self.held_out[mine]]
+
+    def non_members(self, client: int) -> NDArray[np.int64]:
+        """Indices of the records that `client` keeps aside."""
+        mine = self._of(client)
+        return mine[self.held_out[mine]]
+
+    @property
+    def largest(self) -> int:
+        """Records of the client that trains on most; 0 where nobody has any."""
+        mine = self.owner[(self.owner >= 0) & ~self.held_out]
+        return int(np.bincount(mine).max()) if len(mine) else 0
+
+    def most_of(self, person: NDArray | None) -> int:
+        """Records of whoever has most of those that are trained on; 0 where nobody says whose."""
+        mine = (self.owner >= 0) & ~self.held_out
+        if person is None or not mine.any():
+            return 0
+        return int(np.unique(person[mine].astype(str), return_counts=True)[1].max())
+
+    def _of(self, client: int) -> NDArray[np.int64]:
+        order, starts = self._by_owner
+        return order[starts[client] : starts[client + 1]]
+
+    @cached_property
+    def _by_owner(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Records sorted by owner, and where each owner's begin: made once for all clients."""
+        order = np.argsort(self.owner, kind="stable")
+        return order, np.searchsorted(self.owner[order], np.arange(self.owner.max() + 2))

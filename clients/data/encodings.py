@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from clients.data.bounds import Schema
+
+if TYPE_CHECKING:  # what records are is told without torch
+    from torch import Tensor
 
 
 class Encoding(Protocol):
     """Of one data set."""
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: "Tensor") -> "Tensor":
         """Records in their compact type [B, ...] -> inputs float32 [B, *form.shape]."""
 
 
@@ -23,7 +23,7 @@ class Scaled:
 
     scale: float = 1.0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: "Tensor") -> "Tensor":
         """[B, ...] -> float32 [B, ...]"""
         inputs = x.float()
         return inputs.div_(self.scale) if self.scale != 1 else inputs
@@ -44,7 +44,9 @@ class Columns:
     schema: Schema
 
     @cached_property
-    def _plan(self) -> tuple[Tensor, Tensor, list[tuple[int, int, bool, bool, int]]]:
+    def _plan(self) -> "tuple[Tensor, Tensor, list[tuple[int, int, bool, bool, int]]]":
+        import torch
+
         starts = torch.tensor([0, *self.schema.widths]).cumsum(0)
         columns = list(self.schema.columns.values())
         categories = torch.tensor([i for i, c in enumerate(columns) if c.values], dtype=torch.long)
@@ -55,8 +57,10 @@ class Columns:
         ]
         return categories, starts, numbers
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: "Tensor") -> "Tensor":
         """[B, K] -> [B, F]"""
+        import torch
+
         categories, starts, numbers = self._plan
         out = torch.zeros(len(x), int(starts[-1]) + 1)  # the last place takes what has none
         if len(categories):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clients.data.bounds import Schema
 from clients.data.dataset import Dataset
-from clients.data.settings import Data
-from clients.data.sources import arrays, hub, members, pictures, rows, sounds, tables, windows
+from clients.data.settings import Data, holds_arrays, is_hub, is_table
+from clients.data.sources import arrays, hub, members, pictures, sounds, tables, windows
 from clients.data.sources.members import Member
 from clients.data.sources.raw import Raw
 from clients.data.tasks import classes_of, flags_of, numbers_of
@@ -24,22 +24,17 @@ KINDS = {"pictures": pictures.ENDS, "sounds": sounds.ENDS}
 SAID = "said"  # what a model is to say, in `Raw.targets`
 
 
-def is_table(path: Path | str) -> bool:
-    """Is it called one?"""
-    return str(path).lower().endswith(rows.ENDS)
-
-
 def kind_of(path: Path) -> str:
     """What lies there: `table`, `arrays`, `pictures` or `sounds`.
 
     Raises:
         DataError: nothing, or nothing that can be read.
     """
-    if hub.is_hub(path):
+    if is_hub(path):
         return hub.kind_of(path)
     if is_table(path):
         return "table"
-    if path.suffix.lower() == ".npz" or arrays.holds_arrays(path):
+    if path.suffix.lower() == ".npz" or holds_arrays(path):
         return "arrays"
     if not path.exists():
         raise DataError(f"{path}: not there; give the file or folder of the records")
@@ -57,7 +52,7 @@ def kind_of(path: Path) -> str:
 
 def files_of(path: Path, kind: str, pattern: str, target: Sequence[str]) -> Iterator[Member]:
     """Pictures or sounds, each with what its path tells, or its row."""
-    if hub.is_hub(path):
+    if is_hub(path):
         return hub.members(path, target)
     return members.members(path, KINDS[kind], pattern)
 
@@ -71,7 +66,7 @@ def read_file(path: Path, data: Data) -> tuple[Raw, Raw | None]:
     schema = data.schema or Schema()
     fields = list(dict.fromkeys([name for name in (data.person, *data.test) if name]))
     kind = kind_of(path)
-    if hub.is_hub(path):
+    if is_hub(path):
         tests = hub.tests_of(path)
         train = _read_as(kind, path, data, fields)
         return train, None if tests is None else _read_as(kind, tests, data, fields)

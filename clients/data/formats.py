@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.idx import read_idx
+from clients.data.settings import ARRAYS
 from clients.data.tables import Table, read_table
 from privacy.errors import DataError
 from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign, read_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
-ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+MAPPED = "save each array in a folder instead, as train_x.npy and train_y.npy, which are mapped"
 
 IDX_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
@@ -239,8 +240,16 @@ def read_npz(path: Path) -> Arrays:
     return arrays
 
 
-def read_archive(path: Path) -> dict[str, NDArray]:
-    """Read numpy's archive of `train_x`, `train_y` and, if they are there, `test_x`, `test_y`.
+def read_archive(
+    path: Path,
+    names: Sequence[str] = ARRAYS,
+    needed: Sequence[str] = ARRAYS[:2],
+    smaller: str = MAPPED,
+) -> dict[str, NDArray]:
+    """Read numpy's archive of some arrays, of which `needed` must be there.
+
+    Args:
+        smaller: what else to do with more than is read at once.
 
     Raises:
         DataError: not such an archive, or more than 2 GiB unpacked. Pickles are not read.
@@ -248,10 +257,7 @@ def read_archive(path: Path) -> dict[str, NDArray]:
     try:
         with open_foreign(path, MOST_ARRAYS_BYTES) as file, zipfile.ZipFile(file) as members:
             if sum(member.file_size for member in members.infolist()) > MOST_ARRAYS_BYTES:
-                raise DataError(
-                    f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked; save each array in a "
-                    "folder instead, as train_x.npy and train_y.npy, which are mapped"
-                )
+                raise DataError(f"{path}: more than {MOST_ARRAYS_BYTES} bytes unpacked; {smaller}")
             for member in members.infolist():
                 _require_promise(members, member)
         with (
@@ -259,7 +265,7 @@ def read_archive(path: Path) -> dict[str, NDArray]:
             np.load(file, allow_pickle=False) as archive,
         ):
             held = list(archive.files)
-            arrays = {name: archive[name] for name in ARRAYS if name in held}
+            arrays = {name: archive[name] for name in names if name in held}
     except DataError:
         raise
     except Exception as error:  # zip, zlib, numpy and the file system each have their own
@@ -267,13 +273,13 @@ def read_archive(path: Path) -> dict[str, NDArray]:
         if "allow_pickle" in reason:
             reason = "it holds Python objects, which are not read; save numbers or text"
         raise DataError(f"{path}: cannot be read: {reason}") from None
-    if not {"train_x", "train_y"} <= set(arrays):
+    if not set(needed) <= set(arrays):
         raise DataError(
-            f"{path}: has no train_x and train_y; it has {', '.join(sorted(held)) or 'nothing'}"
+            f"{path}: has no {' and '.join(needed)}; it has {', '.join(sorted(held)) or 'nothing'}"
         )
-    if unread := sorted(set(held) - set(ARRAYS)):
+    if unread := sorted(set(held) - set(names)):
         raise DataError(
-            f"{path}: {_some(unread)}: not read; take it out, or name it one of {', '.join(ARRAYS)}"
+            f"{path}: {_some(unread)}: not read; take it out, or name it one of {', '.join(names)}"
         )
     return arrays
 

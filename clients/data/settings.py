@@ -1,20 +1,42 @@
 """[data]: what is trained on, and how it is spread over clients."""
 
 import warnings
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from clients.data.bounds import Schema
-from clients.data.sources.windows import MOST_SAMPLES, Windows
 from privacy.settings import Range, Section
 
+HUB = "hub:"  # before the name of a data set of the Hugging Face Hub
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
+ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 MOST_RECORDS = (1 << 31) - 1
+MOST_SAMPLES = 1 << 20  # of a window
 MOST_SIDE = 1 << 14  # pixels
 MOST_CLASSES = 65_536
 
 # pydantic's old name for a JSON schema; nobody calls it here.
 warnings.filterwarnings("ignore", message='Field name "schema" in "Data" shadows')
+
+
+class Windows(Section):
+    """[data.windows]: how recordings are cut.
+
+    Attributes:
+        length: samples of a window; 0 cuts nothing: a row is a record.
+        step: from one window's start to the next one's; less than `length` and windows share
+            samples.
+        within: columns that part recordings; a change in one of them begins another.
+        majority: share of a window's samples that must have one label, which is the window's then;
+            at 1 windows begin anew where the label changes, and none is mixed.
+    """
+
+    length: Annotated[int, Range(0, MOST_SAMPLES)] = 0
+    step: Annotated[int, Range(1, MOST_SAMPLES)] = 1
+    within: tuple[str, ...] = Field(default=(), strict=False, max_length=16)
+    majority: Annotated[float, Range(0.5, 1.0)] = 1.0
 
 
 class Data(Section):
@@ -134,3 +156,18 @@ class Data(Section):
     def __hash__(self) -> int:
         """Of its text: it holds tables."""
         return hash(self.model_dump_json())
+
+
+def is_hub(path: Path | str) -> bool:
+    """Is it the name of a data set of the Hugging Face Hub?"""
+    return str(path).startswith(HUB)
+
+
+def is_table(path: Path | str) -> bool:
+    """Is it called one?"""
+    return str(path).lower().endswith(TABLES)
+
+
+def holds_arrays(folder: Path) -> bool:
+    """Is it a folder of train_x.npy and its like?"""
+    return (folder / f"{ARRAYS[0]}.npy").is_file()

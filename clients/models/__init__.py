@@ -20,17 +20,14 @@ backbone     features of pictures by frozen public weights
 weights      such weights: files known by their SHA-256
 """
 
-from clients.models.fronts import FRONTS, form_behind, front_of, name_front
-from clients.models.nets.autoencoder import build_autoencoder
-from clients.models.nets.convnet import build_convnet
-from clients.models.nets.linear import build_linear
-from clients.models.nets.perceptron import build_perceptron
-from clients.models.nets.sequences import build_attention, build_cnn1d, build_gru, build_lstm
-from clients.models.nets.strided import build_strided
-from clients.models.nets.tabular import build_tabular
-from clients.models.nets.tiny import build_ds_cnn, build_mobilenet, build_resnet8
-from clients.models.own import architecture_of
-from clients.models.settings import MODELS, Architecture, Model
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clients.models.settings import MODELS, Architecture, Model, architecture_of
+from clients.protocol import later
+
+if TYPE_CHECKING:
+    from clients.models.fronts import FRONTS, form_behind, front_of, name_front
 
 __all__ = [
     "FRONTS",
@@ -43,22 +40,40 @@ __all__ = [
     "name_front",
 ]
 
+
+def __getattr__(name: str) -> Any:
+    """What loads torch, which settings have no need of, when it is asked for."""
+    if name not in ("FRONTS", "form_behind", "front_of", "name_front"):
+        raise AttributeError(name)
+    from clients.models import fronts
+
+    return getattr(fronts, name)
+
+
+def _net(name: str) -> Callable[..., Any]:
+    return later(f"clients.models.nets.{name}")
+
+
 MODELS |= {
-    "perceptron": Architecture(build_perceptron, reads=("hidden", "activation")),
-    "convnet": Architecture(build_convnet, reads=("activation", "norm")),
-    "scatter": Architecture(build_linear, "scatter", reads=()),
-    "strided": Architecture(build_strided, reads=("hidden", "channels", "kernel", "stride")),
-    "linear": Architecture(build_linear, reads=()),
-    "cnn1d": Architecture(build_cnn1d, reads=("activation", "width", "depth", "kernel")),
-    "gru": Architecture(build_gru, reads=("width", "depth")),
-    "lstm": Architecture(build_lstm, reads=("width", "depth")),
-    "attention": Architecture(build_attention, reads=("width", "depth")),
-    "tabular": Architecture(build_tabular, reads=("hidden", "activation")),
-    "ds-cnn": Architecture(build_ds_cnn, reads=("activation", "width", "depth")),
-    "resnet8": Architecture(build_resnet8, reads=("activation", "width")),
-    "mobilenet": Architecture(build_mobilenet, reads=("activation", "width")),
-    "backbone": Architecture(build_linear, "backbone", reads=()),
+    "perceptron": Architecture(_net("perceptron:build_perceptron"), reads=("hidden", "activation")),
+    "convnet": Architecture(_net("convnet:build_convnet"), reads=("activation", "norm", "width")),
+    "scatter": Architecture(_net("linear:build_linear"), "scatter", reads=()),
+    "strided": Architecture(
+        _net("strided:build_strided"), reads=("hidden", "channels", "kernel", "stride")
+    ),
+    "linear": Architecture(_net("linear:build_linear"), reads=()),
+    "cnn1d": Architecture(
+        _net("sequences:build_cnn1d"), reads=("activation", "width", "depth", "kernel")
+    ),
+    "gru": Architecture(_net("sequences:build_gru"), reads=("width", "depth")),
+    "lstm": Architecture(_net("sequences:build_lstm"), reads=("width", "depth")),
+    "attention": Architecture(_net("sequences:build_attention"), reads=("width", "depth")),
+    "tabular": Architecture(_net("tabular:build_tabular"), reads=("hidden", "activation")),
+    "ds-cnn": Architecture(_net("tiny:build_ds_cnn"), reads=("activation", "width", "depth")),
+    "resnet8": Architecture(_net("tiny:build_resnet8"), reads=("activation", "width")),
+    "mobilenet": Architecture(_net("tiny:build_mobilenet"), reads=("activation", "width")),
+    "backbone": Architecture(_net("linear:build_linear"), "backbone", reads=()),
     "autoencoder": Architecture(
-        build_autoencoder, reads=("activation", "width", "depth", "latent")
+        _net("autoencoder:build_autoencoder"), reads=("activation", "width", "depth", "latent")
     ),
 }

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from clients.models.backbone import backbone
 from clients.models.log_mel import log_mel
-from clients.models.own import architecture_of
 from clients.models.scattering import BLOCK, scatter, scattering_steps
-from clients.models.settings import Model
+from clients.models.settings import Model, chosen_front
 from clients.models.spectrum import spectrum
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
@@ -25,28 +24,15 @@ CHANNELS, GROUPS = 81, 27  # of a scattering transform of two scales and eight o
 # Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is
 # (JPEG's colour space, ITU-R BT.601).
 BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 
 def name_front(model: Model, form: Form) -> str:
     """Which transform a model reads of such records, as what it gives is kept: a key of `FRONTS`,
     or `none`; of a backbone with its weights and the size of its pictures."""
-    name = _chosen(model, form)
+    name = chosen_front(model, form)
     if name == "backbone":
         return f"{name}-{model.weights_sha256[:16]}-{model.size}"
     return name
-
-
-def stands_on_backbone(model: Model) -> bool:
-    """Does it read the features of a backbone?"""
-    return "backbone" in (model.front, model.front == "auto" and architecture_of(model).front)
-
-
-def _chosen(model: Model, form: Form) -> str:
-    if model.front != "auto":
-        return model.front
-    own = architecture_of(model).front
-    return OF_KIND.get(form.kind, "none") if own == "none" else own
 
 
 def front_of(model: Model, form: Form) -> Transform | None:
@@ -55,7 +41,7 @@ def front_of(model: Model, form: Form) -> Transform | None:
     Raises:
         ModelError: there is no such transform of them.
     """
-    name = _chosen(model, form)
+    name = chosen_front(model, form)
     if name == "backbone":
         return backbone(form, model.weights, model.weights_sha256, model.size)
     return FRONTS[name](form) if name != "none" else None

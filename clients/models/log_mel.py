@@ -80,7 +80,7 @@ def _apply(sounds: Tensor, bank: Bank) -> Tensor:
     sounds = sounds / (sounds.square().mean(1, keepdim=True).sqrt() + QUIET)
     frames = sounds.unfold(1, len(bank.waves), bank.hop)  # [N, T, frame]
     real, imaginary = (frames @ bank.waves).chunk(2, 2)
-    power = real.square_().add_(imaginary.square_())
+    power = real.square().add_(imaginary.square())
     bands = (power @ bank.bands + FLOOR).log_()
     mean, deviation = bands.mean((1, 2), keepdim=True), bands.std((1, 2), keepdim=True)
     return ((bands - mean) / (deviation + 1e-3)).transpose(1, 2).to(torch.float16)

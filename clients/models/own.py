@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from clients.models.settings import MODELS, Architecture, Model
+from clients.models.settings import Model
 from clients.models.sources import Source, find, is_own, parts
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError, PrivetError
@@ -34,11 +34,6 @@ BRIEF = 200  # characters of an exception that an error repeats
 OUTPUTS = ("classes", "num_classes", "outputs")
 
 _importing = threading.RLock()
-
-
-def architecture_of(model: Model) -> Architecture:
-    """How a model is built, and what it reads."""
-    return OWN if is_own(model.name) else MODELS[model.name]
 
 
 def takes_layers(model: Model) -> bool:
@@ -279,6 +274,3 @@ def _place(source: Source, target: Any) -> str:
     if _is_in(source, function):
         return f"{source.path}, line {function.__code__.co_firstlineno}"
     return source.path
-
-
-OWN = Architecture(build_own, reads=("options", "sha256"))

@@ -51,10 +51,9 @@ def scatter(
     channels = 1 + scales * orientations + orientations**2 * scales * (scales - 1) // 2
     out = torch.empty(count, channels, height // step, width // step)
     bank = _bank(height, width, scales, orientations)
-    with torch.no_grad():
-        for start in range(0, count, block):
-            maps = images[start : start + block].float().transpose(0, 1).contiguous()
-            _scatter_block(maps, bank, scales, orientations, out[start : start + block])
+    for start in range(0, count, block):
+        maps = images[start : start + block].float().transpose(0, 1).contiguous()
+        _scatter_block(maps, bank, scales, orientations, out[start : start + block])
     return out
 
 
@@ -95,11 +94,10 @@ class _Wavelets:
         q = len(self.filter)
         waves = (maps @ self.analyse).view(p, n, -1, q, 2).permute(3, 1, 0, 2, 4)
         waves = waves.reshape(q, n, -1)
-        filtered = torch.empty(q, 2, n, self.filter.shape[3])
-        for part in range(2):  # (a broadcast `waves @ filter` would copy the waves)
-            torch.bmm(waves, self.filter[:, part], out=filtered[:, part])
+        # (a broadcast `waves @ filter` would copy the waves)
+        filtered = torch.stack([torch.bmm(waves, self.filter[:, part]) for part in range(2)], 1)
         real, imag = (self.synthesise @ filtered.view(2 * q, -1)).chunk(2)
-        return real.square_().add_(imag.square_()).sqrt_().view(q, -1, self.samples)
+        return real.square().add_(imag.square()).sqrt_().view(q, -1, self.samples)
 
 
 @dataclass(frozen=True)

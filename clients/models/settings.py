@@ -1,20 +1,23 @@
 """[model]: which net, and its shape."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_serializer, field_validator
-from torch import nn
 
 from clients.models.sources import is_own
-from clients.protocol import Form, Layers
+from clients.protocol import Form, Layers, later
 from privacy.settings import Range, Section, suggest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Architecture(NamedTuple):
     """How to build a model, and what it reads.
 
     Attributes:
+        build: of torch, which is loaded then.
         front: the transform that it reads instead of records, a key of `fronts.FRONTS`.
         reads: keys of `Model` beside its name; None if nobody says, and then all are taken.
     """
@@ -104,3 +107,26 @@ class Model(Section):
     @field_serializer("options")
     def _as_table(self, options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in options}
+
+
+OWN = Architecture(later("clients.models.own:build_own"), reads=("options", "sha256"))
+OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
+
+
+def architecture_of(model: Model) -> Architecture:
+    """How a model is built, and what it reads."""
+    return OWN if is_own(model.name) else MODELS[model.name]
+
+
+def chosen_front(model: Model, form: Form) -> str:
+    """Which transform a model reads of such records: a key of `fronts.FRONTS`, `backbone` or
+    `none`."""
+    if model.front != "auto":
+        return model.front
+    own = architecture_of(model).front
+    return OF_KIND.get(form.kind, "none") if own == "none" else own
+
+
+def stands_on_backbone(model: Model) -> bool:
+    """Does it read the features of a backbone?"""
+    return "backbone" in (model.front, model.front == "auto" and architecture_of(model).front)

@@ -94,7 +94,7 @@ def _apply(windows: Tensor, waves: Tensor) -> Tensor:
     centred = windows - mean
     deviation = centred.square().mean(2, keepdim=True).sqrt()
     real, imaginary = (centred @ waves).chunk(2, 2)
-    power = real.square_() + imaginary.square_()
+    power = real.square() + imaginary.square()
     limits = edges(length // 2)
     widths = [end - start for start, end in itertools.pairwise(limits)]
     bands = torch.stack([band.sum(2) for band in power.split(widths, 2)], 2).sqrt_()

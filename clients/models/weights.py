@@ -6,14 +6,13 @@ what is read is what the user put here under it (`clients.training.backbones`).
 
 import hashlib
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from privacy.errors import ModelError
 from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CODE = (".pth", ".pt", ".ckpt", ".bin")
 
@@ -48,12 +47,16 @@ def expect(sha256: str, path: Path) -> None:
     _PLACES.setdefault(sha256, path)
 
 
-def find(name: str, sha256: str) -> dict[str, Tensor]:
+def find(name: str, sha256: str) -> "dict[str, Tensor]":
     """The tensors of an admitted file, by name.
 
     Raises:
         ModelError: there is none of that SHA-256, or it holds what is no weight.
     """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     path = _PLACES.get(sha256)
     if path is None or not path.is_file():
         told = f"{sha256[:12]}..." if sha256 else "none"

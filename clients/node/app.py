@@ -205,12 +205,12 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
     Raises:
         SettingsError: the weights are not the model's, or no numbers that a device computes with.
     """
-    key = (data, job.model, job.arithmetic, job.training.per_sample)
+    key = (data, job.model, job.arithmetic, job.pruning, job.supernet, job.training.per_sample)
     if _mine.key != key:
         dataset = load(data)
         training, _ = records(data, job.model)
-        model = build(job.model, dataset.form, job.arithmetic)
-        _mine.net, _mine.key = net_of(model, training, job), key
+        model = build(job.model, dataset.form, job.arithmetic, job.pruning)
+        _mine.net, _mine.key = net_of(model, training, job, dataset.form), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
         _mine.state, _mine.arrays = read_weights(arrays, _mine.net.state()), arrays

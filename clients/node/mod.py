@@ -7,7 +7,8 @@ It wraps Flower's LocalDpMod, which clips and adds noise; its clipping mods, whe
 the noise; or an app that states its mechanism in a record `mechanism` of its reply
 (`noise-multiplier`, `sample-rate`, `steps`). On a SuperNode whose config names a `ledger`, that
 file's journal is charged, by the owner's `epsilon-limit` and `delta`, whatever the app says;
-elsewhere the ledger is kept in Flower's context, by the app's own limit.
+elsewhere the ledger is kept in Flower's context, by the app's own limit: that is of one run, and
+the next begins anew.
 
 What a mod enforces: that nothing leaves in answer to a message before it was charged, and nothing
 past the limit, errors and answers without a mechanism among it. What it takes on trust: that the

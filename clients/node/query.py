@@ -202,6 +202,20 @@ def connect(
         SettingsError: the URL is none.
         KeysError: others may read a file of secrets, or one is not what it should be.
     """
+    http = http_client(url, authority, token_file)
+    if key_file is None:
+        return Client(http)
+    if key_file.exists():
+        return Client(http, load_secret(key_file))
+    client = Client(http)
+    save_secret(key_file, client.keys.secret_bytes())
+    return client
+
+
+def http_client(
+    url: str, authority: Path | None = None, token_file: Path | None = None
+) -> httpx.Client:
+    """An HTTP client of the service at `url`; arguments and errors as of `connect`."""
     headers, base = {}, _base(url)
     if token_file is not None:
         if not _is_private(base):
@@ -214,14 +228,7 @@ def connect(
         context = ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
         raise KeysError(f"{authority}: not an authority's PEM file: {error}") from None
-    http = httpx.Client(base_url=base, timeout=TIMEOUT_S, headers=headers, verify=context)
-    if key_file is None:
-        return Client(http)
-    if key_file.exists():
-        return Client(http, load_secret(key_file))
-    client = Client(http)
-    save_secret(key_file, client.keys.secret_bytes())
-    return client
+    return httpx.Client(base_url=base, timeout=TIMEOUT_S, headers=headers, verify=context)
 
 
 def _base(url: str) -> httpx.URL:

@@ -8,13 +8,12 @@ import torch
 from flwr.app import ArrayRecord
 from pydantic import Field
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from clients.models.sources import is_own
 from clients.protocol import Form
 from clients.training.arrays import MOST_WEIGHT, decode, is_within
 from clients.training.job import MOST_WEIGHTS, Job
-from clients.training.net import Net, build
+from clients.training.net import Net, build, without_memory
 from clients.training.records import Records
 from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger
@@ -22,9 +21,6 @@ from privacy.errors import ModelError, SettingsError
 from privacy.settings import Range, Section, parse
 
 State = dict[str, Tensor]
-
-# What initial weights are made by, in torch's own layers and in ours.
-DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
 
 
 class Request(Section):
@@ -87,19 +83,6 @@ def read_weights(arrays: ArrayRecord, like: Mapping[str, Tensor]) -> State:
     return state
 
 
-class _Shapes(TorchFunctionMode):
-    """Models without memory: initial weights are not drawn, for which torch's `meta` device would
-    import its compiler."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in DRAWN:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
     """Refuse a model that cannot be, or other weights, before memory is given to a model.
 
@@ -111,13 +94,13 @@ def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
         SettingsError: the weights are not that model's.
     """
     try:
-        with torch.device("meta"), _Shapes():
-            like = build(job.model, form, job.arithmetic).state_dict()
+        with without_memory():
+            like = build(job.model, form, job.arithmetic, job.pruning).state_dict()
     except ModelError:
         if not is_own(job.model.name):
             raise
         # The owner's own code may look at a tensor's values, which `meta` has not.
-        like = build(job.model, form, job.arithmetic).state_dict()
+        like = build(job.model, form, job.arithmetic, job.pruning).state_dict()
     if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
         raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
     read_weights(arrays, like)

@@ -6,10 +6,9 @@ this machine; what has that SHA-256 was put there by the user.
 
 from pathlib import Path
 
-from clients.data.sets import cache_folder
-from clients.models import Model
+from clients.models.settings import Model
 from clients.models.weights import digest, expect
-from privacy.files import write_atomically
+from privacy.files import cache_folder, write_atomically
 
 
 def keep(path: Path) -> str:

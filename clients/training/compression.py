@@ -5,15 +5,17 @@ Under record-level DP it comes after the noise, so it costs no epsilon and promi
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from clients.training.arrays import HeldArray, decode, held
-from privacy.cipher import Key, Stream
 from privacy.settings import Range, Section
+
+if TYPE_CHECKING:  # a section of settings needs no Flower, and no compiler
+    from flwr.app import ArrayRecord
+
+    from privacy.cipher import Key
 
 Weights = Mapping[str, NDArray]
 CODES, SCALES = "codes", "scales"
@@ -34,12 +36,15 @@ class Compression(Section):
     bits: Literal[1, 2, 4, 8, 32] = 32
     block: Annotated[int, Range(8, 1 << 20)] = 256
 
-    def pack(self, before: Weights, after: Weights, key: Key) -> ArrayRecord:
+    def pack(self, before: Weights, after: Weights, key: "Key") -> "ArrayRecord":
         """What to send of the weights `after`, trained from `before`.
 
         Args:
             key: of the round; another update is rounded by other draws.
         """
+        from clients.training.arrays import held
+        from privacy.cipher import Stream
+
         if self.bits == 32:
             return held({name: np.array(w) for name, w in after.items()})
         update = np.concatenate([(after[n] - before[n]).ravel() for n in _floats(before)])
@@ -55,12 +60,16 @@ class Compression(Section):
         whole = {n: np.array(w) for n, w in after.items() if n not in _floats(before)}
         return held(sent | whole)
 
-    def unpack(self, sent: ArrayRecord, before: Weights) -> ArrayRecord:
+    def unpack(self, sent: "ArrayRecord", before: Weights) -> "ArrayRecord":
         """The weights that a client had, as far as they can be known.
 
         Raises:
             ValueError: not what `pack` sends for such weights.
         """
+        from flwr.app import ArrayRecord
+
+        from clients.training.arrays import HeldArray, decode
+
         if self.bits == 32:
             return sent
         size = sum(before[name].size for name in _floats(before))
@@ -91,7 +100,7 @@ class Compression(Section):
         return (1 << self.bits) - 1
 
 
-def size_bytes(sent: ArrayRecord) -> int:
+def size_bytes(sent: "ArrayRecord") -> int:
     """Of all arrays, without Flower's envelope."""
     return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in sent.values())
 

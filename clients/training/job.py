@@ -10,6 +10,7 @@ from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from clients.training.pruning import Pruning
+from clients.training.supernet import Supernet
 from privacy.dp.budget import Budget
 from privacy.settings import Range, Section, parse_json
 
@@ -58,6 +59,7 @@ class Job(Section):
     training: Training = Training()
     compression: Compression = Compression()
     pruning: Pruning = Pruning()
+    supernet: Supernet = Supernet()
     budget: Budget
 
     @model_validator(mode="after")
@@ -71,15 +73,43 @@ class Job(Section):
 
     @model_validator(mode="after")
     def _pruned_is_zero(self) -> "Job":
-        if self.pruning.weight and self.arithmetic.name not in ("float", "fixed"):
+        pruning, adapt = self.pruning, self.model.adapt
+        if pruning.activation != "none" and self.arithmetic.name != "float":
             raise ValueError(
-                f"[pruning] weight = {self.pruning.weight:g}: [arithmetic] name = "
-                f"{self.arithmetic.name!r} does not keep a zero zero; use 'float' or 'fixed'"
+                f"[pruning] activation = {pruning.activation!r}: [arithmetic] name = "
+                f"{self.arithmetic.name!r} has activations of its own; use name = 'float'"
             )
-        if self.pruning.weight and self.model.adapt not in ("all", "head"):
+        if not pruning.final:
+            return self
+        told = f"[pruning] {pruning.told}"
+        if self.arithmetic.name not in ("float", "fixed"):
             raise ValueError(
-                f"[pruning] weight = {self.pruning.weight:g}: [model] adapt = "
-                f"{self.model.adapt!r} trains others than the layers' weights; use 'all' or 'head'"
+                f"{told}: [arithmetic] name = {self.arithmetic.name!r} does not keep a zero zero; "
+                "use 'float' or 'fixed'"
+            )
+        if adapt not in ("all", "head") or (adapt == "head" and pruning.structured == "filters"):
+            raise ValueError(
+                f"{told}: [model] adapt = {adapt!r} trains others than what would be pruned; use "
+                "adapt = 'all'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _supernet_is_plain(self) -> "Job":
+        if not self.supernet.trains:
+            return self
+        for key, said, plain in (
+            ("[arithmetic] name", self.arithmetic.name, "float"),
+            ("[model] adapt", self.model.adapt, "all"),
+            ("[data] task", self.data.task, "classes"),
+        ):
+            if said != plain:
+                raise ValueError(f"[supernet]: {key} = {said!r}: cannot be cut; use {plain!r}")
+        if self.training.per_sample == "hooks":
+            raise ValueError("[supernet]: Opacus has no hook for it; use per_sample = 'onepass'")
+        if self.pruning.final:
+            raise ValueError(
+                f"[supernet]: beside [pruning] {self.pruning.told}: cut a smaller net instead"
             )
         return self
 

@@ -1,35 +1,52 @@
 """Net: a model as a device holds it, compiled if every one of its layers has a kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from clients.arithmetic import Arithmetic, begin_pass, constrain, dice_of
+from clients.arithmetic import Arithmetic
+from clients.arithmetic.passes import begin_pass, constrain, dice_of
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm
 from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
+from clients.training.activations import keep_of_activations
+from clients.training.pruning import Pruning
+from clients.training.supernet import Elastics
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError
 
-FLOAT = Arithmetic()
+FLOAT, WHOLE = Arithmetic(), Pruning()
+# What initial weights are made by, in torch's own layers and in ours.
+DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
 
 
-def build(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> nn.Module:
+def build(
+    model: Model, form: Form, arithmetic: Arithmetic = FLOAT, pruning: Pruning = WHOLE
+) -> nn.Module:
     """Build an untrained model; its initial weights come from torch's global generator.
 
     Args:
         form: of the records, before the model's fixed transform, if it has one.
         arithmetic: in which numbers it computes.
+        pruning: whether all that its activations give is kept.
 
     Raises:
         ModelError: the model cannot take such images, or the arithmetic has not all of its layers.
     """
+    net = _pooled(model, form, arithmetic)
+    return net if pruning.activation == "none" else keep_of_activations(net, pruning.activation)
+
+
+def _pooled(model: Model, form: Form, arithmetic: Arithmetic) -> nn.Module:
     layers = arithmetic.layers()
     if arithmetic.name != "float" and not takes_layers(model):
         raise ModelError(
@@ -72,6 +89,24 @@ def frozen(model: Model, form: Form, arithmetic: Arithmetic) -> frozenset[str]:
     with torch.random.fork_rng(devices=[]):
         net = build(model, form, arithmetic)
     return frozenset(name for name, p in net.named_parameters() if not p.requires_grad)
+
+
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Models that are built have shapes and no weights: none is drawn, for which torch's `meta`
+    device would import its compiler."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 def _sides(shape: tuple[int, ...]) -> str:
@@ -135,6 +170,8 @@ class Net:
 
     def begin_pass(self, step: Key, records: Tensor) -> None:
         """Before a pass over some records, by number, of a step: the arithmetic's randomness."""
+        if isinstance(self.module, Elastics):
+            self.module.choose(step)
         if self._dice:
             begin_pass(self._dice, step, records)
 

@@ -1,9 +1,13 @@
 """Records as a model reads them: pixels, or a fixed transform of them, cached for each data set."""
 
+import math
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +20,10 @@ from clients.data.settings import Data
 from clients.models import Model, front_of, name_front
 from clients.models.transform import Transform
 from clients.seeds import digest
-from privacy.files import write_atomically
+from privacy.files import write_at, write_atomically
 
-BLOCK = 1000  # images transformed at a time
+BLOCK = 1000  # records transformed, or read, at a time
+FEATURES = np.dtype(np.float16)  # of all transforms
 TRANSFORM_VERSION = 3  # of all transforms: raise it when one changes, and caches are made anew
 
 
@@ -43,7 +48,8 @@ class Records:
         """SHA-256 of some records, in their order."""
         key = digest([indices])
         if key not in self._digests:
-            self._digests[key] = digest([self.x[indices], self.y[indices]])
+            parts = (part[some] for part in (self.x, self.y) for some in indices.split(BLOCK))
+            self._digests[key] = digest(parts)
         return self._digests[key]
 
     @cached_property
@@ -80,27 +86,45 @@ def _records(data: Data, model: Model) -> tuple[Records, Records]:
 
 
 def _features(dataset: Dataset, name: str, front: Transform) -> Tensor:
-    """The transform of all images, training then test: a memory map of the cached file."""
-    file = cache_folder() / f"{name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
-    parts = [torch.from_numpy(part) for part in (dataset.train_x, dataset.test_x)]
-    num = len(parts[0]) + len(parts[1])
-    try:
-        cached = np.load(file, mmap_mode="c", allow_pickle=False)
-        if cached.shape == (num, *front.shape):
-            return torch.from_numpy(cached)
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or not whole: it is only a cache
-    compact = torch.cat(parts)
+    """The transform of all records, training then test: a map of the cached file.
 
-    def block(start: int) -> Tensor:
-        return front(dataset.encoding(compact[start : start + BLOCK]))
+    It is written block by block: neither the records nor their features are ever whole in memory.
+    """
+    file = cache_folder() / f"{name}-{dataset.sha256[:16]}-{TRANSFORM_VERSION}.npy"
+    train, test = (torch.from_numpy(part) for part in (dataset.train_x, dataset.test_x))
+    num = len(train) + len(test)
+    shape = (num, *front.shape)
+    with suppress(OSError, ValueError, EOFError):  # not there, or not whole: it is only a cache
+        cached = _mapped(file)
+        if cached.shape == shape:
+            return cached
+    row_bytes = math.prod(front.shape) * FEATURES.itemsize
+
+    def write(start: int) -> None:
+        stop, behind = start + BLOCK, max(0, start - len(train))
+        block = torch.cat([train[start:stop], test[behind : max(0, stop - len(train))]])
+        made = np.ascontiguousarray(front(dataset.encoding(block)), FEATURES)
+        write_at(out, made.data, first + start * row_bytes)
 
     # One torch thread to a core: faster than many threads in one product, and steady on a busy
     # machine, where those wait for one another.
-    with ThreadPoolExecutor(
-        os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        features = torch.cat(list(pool.map(block, range(0, num, BLOCK))))
-    with write_atomically(file) as out:
-        np.save(out, features.numpy())
-    return features
+    with (
+        write_atomically(file) as out,
+        ThreadPoolExecutor(
+            os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        header = {"descr": FEATURES.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        out.flush()
+        first = out.tell()
+        for _ in pool.map(write, range(0, num, BLOCK)):
+            pass
+    return _mapped(file)
+
+
+def _mapped(file: Path) -> Tensor:
+    """An array file that is read where it is asked, and never written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.load(file, mmap_mode="r", allow_pickle=False))

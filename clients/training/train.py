@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from clients.data.distort import distort
+from clients.models import Model
+from clients.protocol import Form
 from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
-from clients.training.net import Net
+from clients.training.net import Net, build, without_memory
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
+from clients.training.supernet import Elastics, loss_of, nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
@@ -64,6 +67,7 @@ def train(
     net.begin_round()
     optimizer = optimizer_of(net, job, round_.learning_rate)
     shape = _shape(net, job, round_.proximal)
+    loss = loss_of(job.supernet) if job.supernet.trains else LOSSES[job.data.task]
 
     def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
         chosen, dice = members[piece], key.derive("step", step)
@@ -79,7 +83,7 @@ def train(
         batches = _shuffled(len(members), job, Stream(key.derive("batches")))
         for step, batch in enumerate(batches):
             optimizer.zero_grad()
-            total += _mean_gradient(net, *fetch(step, batch), LOSSES[job.data.task])
+            total += _mean_gradient(net, *fetch(step, batch), loss)
             shape()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
@@ -98,9 +102,8 @@ def train(
         sampling=key.derive("batches"),
         noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
-        before_update=shape if round_.proximal or job.pruning.weight else None,
+        before_update=shape if round_.proximal or job.pruning.final else None,
     )
-    loss = LOSSES[job.data.task]
     try:
         for step, batch in enumerate(private.batches(job.training.local_steps)):
             private.classify(partial(fetch, step), batch, loss)
@@ -120,7 +123,7 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
         return Key.secret()
     no_shape = {
         "data": True, "training": {"per_sample"}, "budget": {"epsilon"},
-        "pruning": True,  # which the weights show
+        "pruning": True,  # which the weights and the model show
     }  # fmt: skip
     settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
     weights = digest(net.state().values())
@@ -136,8 +139,21 @@ def nominal_records(job: Job, own: int) -> int:
     return own if job.budget.unit == "none" else job.data.nominal_records or own
 
 
-def net_of(model: nn.Module, records: Records, job: Job) -> Net:
-    """The model as the job has it trained."""
+def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = None) -> Net:
+    """The model as the job has it trained.
+
+    Args:
+        form: of the records, by which smaller nets beside it are built.
+    """
+    if job.supernet.trains:
+        assert form is not None
+
+        @without_memory()
+        def smaller(settings: Model) -> nn.Module:
+            return build(settings, form, job.arithmetic, job.pruning)
+
+        nets = nets_of(job.supernet, job.model)
+        model = Elastics(model, nets, smaller, job.supernet.sampled)
     return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 
@@ -158,11 +174,11 @@ def _shape(net: Net, job: Job, proximal: float) -> Callable[[], None]:
     Pruned weights, which are zero when a round begins, have neither gradient nor noise.
     """
     pull = _proximal_pull(net.parameters, proximal)
-    if net.program is None:
-        kept = job.pruning.kept(list(net.parameters))
-    else:
-        parts = job.pruning.kept(list(net.program.parameters))
-        kept = [torch.cat([part.flatten() for part in parts])] if parts else []
+    names = {id(p): name for name, p in net.module.named_parameters()}
+    own = net.parameters if net.program is None else net.program.parameters
+    kept = job.pruning.kept({names[id(p)]: p for p in own})
+    if kept and net.program is not None:
+        kept = [torch.cat([part.flatten() for part in kept])]
 
     def shape() -> None:
         pull()

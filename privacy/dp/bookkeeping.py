@@ -19,9 +19,19 @@ from torch import Tensor, nn
 from privacy.dp.compiled import Program
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
-from privacy.dp.rules import RULES, Loss, Share, materialised, rule_of, softmax_cross_entropy
+from privacy.dp.rules import (
+    RULES,
+    SEVERAL,
+    Loss,
+    Share,
+    materialised,
+    rule_of,
+    softmax_cross_entropy,
+)
 from privacy.dp.taps import Record, Taps
 from privacy.errors import ModelError
+
+Calls = list[tuple[Tensor, Tensor]]  # inputs [B, ...] and gradients of outputs [B, ...]
 
 
 class Use(NamedTuple):
@@ -59,6 +69,30 @@ def _share(
     gradients = [found[name] for name in names]
     require_row_a_record(len(gradients[0]), num_records or len(gradients[0]))
     return materialised(*(t if kept_B is None else _only(kept_B, t) for t in gradients))
+
+
+def _together(records: list[Record]) -> tuple[list[tuple[nn.Module, Calls]], list[Record]]:
+    """The calls of each layer that has a rule for all of them together; and the other records."""
+    found: dict[int, tuple[nn.Module, Calls]] = {}
+    others: list[Record] = []
+    for record in records:
+        if type(record.layer) not in SEVERAL:
+            others.append(record)
+            continue
+        calls = found.setdefault(id(record.layer), (record.layer, []))[1]
+        calls.append((record.call.inputs[0], record.g[0]))
+    return list(found.values()), others
+
+
+def _share_of_all(
+    layer: nn.Module, calls: Calls, num_records: int | None, kept_B: Tensor | None
+) -> Share:
+    """As `_share`, of all calls of a layer together."""
+    for _, g in calls:
+        require_row_a_record(len(g), num_records or len(g))
+    if kept_B is not None:
+        calls = [(_only(kept_B, x), _only(kept_B, g)) for x, g in calls]
+    return SEVERAL[type(layer)](layer, calls)
 
 
 class OnePassOptimizer(GridOptimizer):
@@ -148,9 +182,16 @@ class OnePassOptimizer(GridOptimizer):
     ) -> tuple[list[Use], Tensor]:
         """Each parameter's share, and the norm of each sample's whole gradient [B]."""
         assert self._taps is not None
+        calls, records = _together(records)
         owned = [self._taps.owned[id(record.layer)] for record in records]
-        counts = Counter(id(p) for parameters in owned for p in parameters.values())
-        uses: list[Use] = []
+        whole = [self._taps.owned[id(layer)] for layer, _ in calls]
+        counts = Counter(id(p) for parameters in owned + whole for p in parameters.values())
+        uses = [
+            Use(list(named.values()), _share_of_all(layer, rows, num_records, kept_B))
+            for (layer, rows), named in zip(calls, whole, strict=True)
+        ]
+        if any(counts[id(p)] > 1 for named in whole for p in named.values()):
+            raise ModelError("a layer that is cut shares its weights with another")
         added: dict[int, tuple[nn.Parameter, Tensor]] = {}
         for record, named in zip(records, owned, strict=True):
             with self._taps.resting():

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.settings import Range, Section
 
 LEAST_NOISE, MOST_NOISE = 1e-3, 1e6  # over `clip`; less is as good as none
@@ -48,5 +47,7 @@ class Budget(Section):
         """
         if self.unit == "none" or self.noise_multiplier is not None or self.epsilon is None:
             return self
+        from privacy.dp.accounting.solving import solve_noise_multiplier  # the accountant's torch
+
         sigma = solve_noise_multiplier(self.epsilon, self.delta, sample_rate, steps)
         return self.model_copy(update={"noise_multiplier": max(sigma, LEAST_NOISE)})

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from privacy.cipher import WORDS, Key, Words, compiled, stream
-from privacy.dp.ledger import LEAST_NOISE, Spent
+from privacy.dp.accounting.spent import LEAST_NOISE, Spent
 from privacy.errors import SettingsError
 
 LEAST, MOST = 16, 1 << 20  # deviations: for the bound on tau, and for 64-bit integers

@@ -28,10 +28,6 @@ SHORT = 2.0**-20  # a radius is recomputed if its uniform number is so near 0 or
 MOST_DEVIATION = 2.0**40  # beyond it nearly all would be recomputed
 MORE_BYTES = 24  # of a pair that is computed again, for each of its two words
 
-# Total variation between a draw and the rounded Gaussian: the last bit of 256, at most 2^48 to one
-# (the density in units of the radius, over all that it can be).
-TOTAL_VARIATION = 2.0**-200
-
 # Products and sums may be fused, and a division is not guarded: both keep loops out of vectors.
 vectorised: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 

@@ -1,4 +1,4 @@
-"""Inference on encrypted inputs.
+"""Inference on encrypted inputs, and learning on encrypted records.
 
 net            the layers that can be computed on ciphertexts
 recipes        CKKS parameters that fit one another
@@ -13,4 +13,5 @@ trial          PUBLIC: what foreign keys are held against before they are kept
 wire           frames and offers between client and service
 keys           SECRET: CKKS
 boolean_keys   SECRET: boolean FHE
+learning/      a training's steps on encrypted records
 """

@@ -28,13 +28,13 @@ from privacy.errors import WireError
 from privacy.settings import Section
 
 MAGIC, VERSION = b"PRVT", 1
-KINDS = {"keys": 1, "image": 2, "answer": 3, "batch": 4}
+KINDS = {"keys": 1, "image": 2, "answer": 3, "batch": 4, "block": 5, "weights": 6, "gradient": 7}
 HEADER = struct.Struct("<4sBBH16s16s32s")
 CHECKSUM_BYTES = 16
 MOST_PARTS = 4096
 NO_KEYS = bytes(32)
 
-Kind = Literal["keys", "image", "answer", "batch"]
+Kind = Literal["keys", "image", "answer", "batch", "block", "weights", "gradient"]
 
 
 @dataclass(frozen=True)

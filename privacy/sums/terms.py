@@ -11,7 +11,6 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field
-from scipy.stats import hypergeom
 
 from privacy.errors import SecureSumFailed
 from privacy.settings import Range, Section
@@ -84,6 +83,8 @@ def degree_for(members: int, threshold: float) -> int:
     """
     if members <= FEW:
         return members - 1
+    from scipy.stats import hypergeom  # a second, for large cohorts alone
+
     lost = math.floor(LOSS * members)
     for degree in range(4, members - 1, 2):
         needed = parts_needed(degree + 1, threshold)

@@ -2,6 +2,7 @@
 
 archive           its weights, checked
 replay            a run as the adversaries see it
+signature         by what shadows are known
 pools             its records, what they are and whose
 shadows           shadow models kept beside the runs
 stages            what is done of an attack, kept
@@ -12,5 +13,6 @@ auditing          a run's mechanism before the auditor
 devices           its device's training, as the auditor calls it
 servers           its server's release and strategy, too
 nodes             the node's own process, from message to reply
-strangers         a training step of the user's own, for the auditor
+lessons           the step of an owner whose records are learnt encrypted, for the auditor
+strangers/        what privet did not make: a training step, a finished model
 """

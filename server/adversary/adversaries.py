@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 from torch import nn
 
-from attacks.leakage import Leakage, delong, measure
+from attacks.leakage import Leakage, delong, gap, measure
 from attacks.membership import federated
 from attacks.membership.persons import measure_persons
 from attacks.membership.scores import Portfolio
@@ -111,10 +111,10 @@ def on_models(tape: Tape, shadows: Shadows, settings: Attack, names: Sequence[st
         found["final_model"]["persons"] = _persons(tape, portfolios["final_model"], phi, model)
     if tape.pool.task == "classes":
         right = [(predict(model, x).argmax(1) == x.y).numpy() for x in (tape.pool, tape.reference)]
-        found["train_test_gap"] = _gap(right[0][tape.member], right[1], "accuracy")
+        found["train_test_gap"] = gap(right[0][tape.member], right[1], "accuracy")
     else:
         errors = [losses(model, x) for x in (tape.reference, tape.pool)]
-        found["train_test_gap"] = _gap(errors[1][tape.member], errors[0], "loss")
+        found["train_test_gap"] = gap(errors[1][tape.member], errors[0], "loss")
     return found
 
 
@@ -180,19 +180,6 @@ def _classes(tape: Tape, scores: NDArray, names: Sequence[str]) -> list[Found]:
         if min(counts.values()) >= LEAST:
             rows.append({"class": names[c], **vars(delong(scores[y == c], member)), **counts})
     return sorted(rows, key=lambda row: -row["value"])[:MOST_CLASSES]
-
-
-def _gap(inside: NDArray, outside: NDArray, of: str) -> Found:
-    """How much better members are answered for: by accuracy, or by a loss that is less."""
-    worse = inside.mean() - outside.mean()
-    value = worse if of == "accuracy" else -worse
-    half = 1.96 * np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
-    gap = {"value": float(value), "low": float(value - half), "high": float(value + half)}
-    return {
-        f"train_{of}": float(inside.mean()),
-        f"test_{of}": float(outside.mean()),
-        "gap" if of == "accuracy" else "gap_of_loss": gap,
-    }
 
 
 # ---- the adversary who sees updates

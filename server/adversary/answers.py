@@ -22,7 +22,7 @@ def on_attributes(tape: Tape, settings: Attack) -> Found:
     """What the last model adds to guessing a hidden column of a table; of others nothing."""
     if tape.nature.kind != "table":
         return {}
-    if tape.pool.inputs(torch.arange(1)).shape[1:] != tape.nature.shape:
+    if tape.front:
         return {"attributes": {"left_out": "the model reads fixed features, and no columns"}}
     model = load(tape.build(0), tape.weights(tape.recipe.rounds))
     found = infer_attributes(
@@ -56,6 +56,8 @@ def _why_not(run: Run, tape: Tape, *, has_twin: bool) -> str | None:
     columns = tape.nature.columns
     if columns and all(column.values for column in columns):
         return "every column is a category: a little of another has no meaning"
+    if tape.front:
+        return "the model reads fixed features: records are not altered through them"
     return None if has_twin else why_no_gradient(run.experiment)
 
 

@@ -28,6 +28,7 @@ from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
 from server.run.directory import Run, find_run
 from server.run.logs import silence
+from server.run.origin import trained_as
 
 RECORDS = 200  # of the data set, that the auditor trains on
 CANARIES = {"record": 1000, "client": 400}  # that it makes up in a linear model, by unit
@@ -47,7 +48,7 @@ def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
             return load_experiment(name).resolve(), None
         except SettingsError as no_experiment:
             raise RunError(f"{no_run}; nor an experiment: {no_experiment}") from None
-    return run.experiment, run
+    return trained_as(run.path, run.experiment), run
 
 
 LEAST_AUDITED = 0.05  # of noise over clip: with less, losses are beyond what float64 tells apart
@@ -200,9 +201,11 @@ def not_examined(experiment: Experiment, run: Run | None) -> list[str]:
         and experiment.arithmetic.name == "stochastic",
         f"[federation] secure_aggregation = {federation.secure_aggregation!r}: the sum, which adds "
         "no noise": federation.secure_aggregation != "none",
-        f"[pruning] weight = {experiment.pruning.weight:g} in the step, which takes noise away "
+        f"[pruning] {experiment.pruning.told} in the step, which takes noise away "
         "with what it hides; nodes are examined with it": by_record
-        and experiment.pruning.weight > 0,
+        and experiment.pruning.final > 0,
+        "the smaller nets of [supernet] under canaries in a net of the auditor's own": by_record
+        and experiment.supernet.trains,
         "[strategy] norm_bound: what is cut before the clip": experiment.strategy.norm_bound
         is not None,
         f"[federation] engine = {federation.engine!r}: the wire and the machines": federation.engine

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from attacks.audit.claim import Asked, Device
+from clients.data.sets import load
 from clients.training.job import Job
+from clients.training.net import build
 from clients.training.pruning import Pruning
 from clients.training.records import Records
+from clients.training.supernet import Supernet
 from clients.training.train import Round, net_of, train
 from privacy.dp.grid import Grid
 from privacy.dp.noise import SECURE
@@ -23,8 +26,12 @@ def device(job: Job, proximal: float = 0.0) -> Device:
     """`clients.training.train.train`, on whatever the auditor brings.
 
     Adam is left out: it sees noisy gradients only, and what it makes of them cannot be undone. So
-    is pruning, which takes noisy gradients away: the auditor's own weights are zero.
+    is pruning, which takes noisy gradients away: the auditor's own weights are zero. A net of the
+    auditor's own has no smaller ones beside it.
     """
+
+    form = load(job.data).form
+    like = shapes_of(build(job.model, form, job.arithmetic)) if job.supernet.trains else {}
 
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
         training: dict[str, Any] = {
@@ -47,14 +54,20 @@ def device(job: Job, proximal: float = 0.0) -> Device:
                 "training": job.training.model_copy(update=training),
                 "budget": job.budget.model_copy(update=budget_of(job, asked)),
                 "pruning": Pruning(),
+                "supernet": job.supernet if shapes_of(model) == like else Supernet(),
             }
         )
         number, client = asked.path
         round_ = Round(number, client, asked.learning_rate, proximal)
         mine = Records(x, y)
-        train(net_of(model, mine, twin), mine, members, twin, round_, asked.ledger)
+        train(net_of(model, mine, twin, form), mine, members, twin, round_, asked.ledger)
 
     return one_round
+
+
+def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
+    """Of all weights, by name."""
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def variants(job: Job) -> dict[str, Job]:

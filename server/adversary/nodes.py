@@ -30,7 +30,6 @@ from clients.node.app import app
 from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.losses import LOSSES
-from clients.training.pruning import is_pruned
 from clients.training.records import records
 from privacy.dp.ledger import Ledger, Spent
 from privacy.files import write_atomically
@@ -38,7 +37,7 @@ from server.adversary.replay import builder
 from server.experiment.experiment import Experiment
 from server.experiment.loading import MODEL
 from server.federation.grid import identify
-from server.federation.pruned import prune
+from server.federation.pruned import prune, spared_of
 from server.run.origin import keep_model
 
 RECORDS, NOMINAL = 16, 20  # on the auditor's device, and said to be on it
@@ -91,14 +90,11 @@ class Node:
         data = Data.model_validate(data.model_dump())
         self.job = experiment.job.model_copy(update={"data": data, "budget": budget})
         weights = {n: t.numpy().copy() for n, t in model.state_dict().items()}
-        fixed = [n for n, p in model.named_parameters() if not p.requires_grad]
         # As in the last rounds; of pruned weights no noise leaves, nor anything else.
-        self._weights = prune(experiment, weights, weights, experiment.federation.rounds, fixed)
-        if experiment.pruning.weight:
-            self._quiet = {
-                n: quiet & (self._weights[n] != 0) if is_pruned(self._weights[n]) else quiet
-                for n, quiet in self._quiet.items()
-            }
+        rounds, spared = experiment.federation.rounds, spared_of(experiment)
+        self._weights = prune(experiment, weights, weights, rounds, spared)
+        masks = experiment.pruning.masks(self._weights)
+        self._quiet = {n: quiet & masks.get(n, True) for n, quiet in self._quiet.items()}
         if own:
             config |= {
                 "ledger": str(folder / "ledger.jsonl"),

@@ -3,7 +3,6 @@
 The one place that knows both the devices' training and the attacks, which do not know each other.
 """
 
-import hashlib
 import logging
 import os
 import signal
@@ -26,30 +25,25 @@ from torch import Tensor, nn
 from attacks.tape import Bools, Recipe, Tape
 from clients.data.partitions import partition
 from clients.data.sets import load
+from clients.models import front_of
 from clients.node.app import identify, load_net
 from clients.training.job import Job
-from clients.training.net import build, frozen
+from clients.training.net import build
 from clients.training.records import Records, records
+from clients.training.supernet import cut
 from clients.training.train import Round, train
-from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
 from server.adversary.archive import Archive
 from server.adversary.pools import held_whole, nature_of, persons_of, sample_of
+from server.adversary.signature import shares_of, signature
 from server.experiment.experiment import Experiment
 from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
-from server.federation.pruned import prune
+from server.federation.pruned import prune, spared_of
 from server.federation.strategies import bounded, build_strategy, configure
 from server.run.directory import Run, Weights
-
-# What does not shape the weights, and so does not part shadows from one another.
-SHAPELESS = {
-    "federation": ("workers", "timeout_s", "evaluate_every", "client_evaluation"),
-    "training": ("per_sample",),
-    "budget": ("epsilon", "delta"),
-    "data": ("held_out", "nominal_records"),
-}
+from server.run.origin import trained_as
 
 
 def replay(run: Run) -> Tape:
@@ -59,6 +53,7 @@ def replay(run: Run) -> Tape:
         RunError: not finished, or of other data than are here.
     """
     experiment, done = run.experiment, run.rounds
+    trained_by = trained_as(run.path, experiment)
     if len(done) < experiment.federation.rounds:
         raise RunError(
             f"{run.path}: {len(done)} of {experiment.federation.rounds} rounds are done; go on "
@@ -72,15 +67,17 @@ def replay(run: Run) -> Tape:
     trained = {c.client for r in done for c in r.clients if not c.failure}
     everything, fresh = torch.arange(len(test)), builder(experiment)
     kept = Archive(run, fresh(0))
+    front = front_of(experiment.model, dataset.form)
     person, reference_person = persons_of(dataset, at)
     whole = held_whole(person, held_out)
     return Tape(
         pool=sample_of(training, pool, dataset, dataset.train_x),
         owner=owner,
-        shares=_shares(experiment, owner),
+        shares=shares_of(experiment, owner),
         member=~held_out & np.isin(owner, sorted(trained)),
         reference=sample_of(test, everything, dataset, dataset.test_x),
         nature=nature_of(dataset),
+        front=front and front.apply,
         person=person,
         reference_person=reference_person,
         whole=whole,
@@ -90,9 +87,9 @@ def replay(run: Run) -> Tape:
         update=kept.update if experiment.record.updates or experiment.record.masked else None,
         sums_only=experiment.federation.secure_aggregation != "none",
         released=frozenset((r.round, c.client) for r in done for c in r.clients if not c.failure),
-        recipe=recipe(experiment),
+        recipe=recipe(trained_by),
         fit=_Fit(run.path, pool.numpy()),
-        signature=signature(experiment, owner, dataset.sha256, whole),
+        signature=signature(experiment, owner, dataset.sha256, whole, trained_by),
         epsilon=done[-1].epsilon,
         delta=experiment.budget.delta,
     )
@@ -105,7 +102,7 @@ def builder(experiment: Experiment) -> Callable[[int], nn.Module]:
     def fresh(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(experiment.model, dataset.form, experiment.arithmetic)
+            return build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
 
     return fresh
 
@@ -129,35 +126,9 @@ def recipe(experiment: Experiment) -> Recipe:
         and budget.unit != "client"
         and training.optimizer == "sgd"
         and not training.distortion
-        and not experiment.pruning.weight,
+        and not experiment.pruning.final
+        and not experiment.supernet.trains,
     )
-
-
-def signature(experiment: Experiment, owner: NDArray, sha256: str, whole: bool = False) -> str:
-    """Hash of all settings that shape a shadow: of model, data, budget and arithmetic.
-
-    Two runs that differ in seed alone share shadows, where the seed chose neither the records
-    nor the cohorts.
-    """
-    sections = experiment.model_dump(mode="json", exclude={"title", "seed", "record", "attack"})
-    for section, names in SHAPELESS.items():
-        for name in names:
-            sections[section].pop(name, None)
-    if not experiment.shares_noise:  # the sum is the same, whoever may read its parts
-        sections.pop("secure")
-        sections["federation"].pop("secure_aggregation")
-    chosen = hashlib.sha256(_shares(experiment, owner).tobytes()).hexdigest()
-    federation = experiment.federation
-    drawn = experiment.seed if federation.cohort_size < federation.clients else None
-    text = to_json([sections, sha256, chosen, drawn, *["whole"] * whole], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _shares(experiment: Experiment, owner: NDArray) -> NDArray[np.int32]:
-    """The run's own split; where all records are in it, one that does not depend on the seed."""
-    if experiment.data.limit:
-        return owner
-    return partition(experiment.data, experiment.federation.clients, 0).owner
 
 
 # ---- the run's own code, on other records
@@ -175,7 +146,8 @@ class _Fit:
     def __call__(
         self, member: Bools, seeds: Sequence[int], rounds: Sequence[int]
     ) -> list[list[Weights]]:
-        experiment = Run.open(self._path).experiment
+        run = Run.open(self._path)
+        experiment = trained_as(run.path, run.experiment)
         fresh = builder(experiment)  # here, one after another: torch has one generator
         states = ({k: v.numpy() for k, v in fresh(seed).state_dict().items()} for seed in seeds)
         tasks = [
@@ -226,7 +198,8 @@ def fit_one(
 ) -> list[Weights]:
     """Weights after each of `rounds` of the run at `path`, trained on the records `chosen`."""
     torch.set_num_threads(1)
-    experiment = Run.open(path).experiment
+    run = Run.open(path)
+    experiment = trained_as(run.path, run.experiment)
     in_it = np.zeros(len(load(experiment.data).train_y), dtype=bool)
     in_it[chosen] = True
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
@@ -249,7 +222,14 @@ def fit_one(
         return train_as_asked(message, job, client, training, mine)
 
     seen = dict(simulate(experiment, app, start, seed))
-    return [seen[number] for number in rounds]
+    return [_as_in(run, experiment, seen[number]) for number in rounds]
+
+
+def _as_in(run: Run, trained: Experiment, weights: Weights) -> Weights:
+    """Weights of the net that a run has, out of those of the net that was trained."""
+    if trained is run.experiment:
+        return weights
+    return cut(weights, builder(trained)(0), builder(run.experiment)(0))
 
 
 def _split_seed(experiment: Experiment) -> int:
@@ -295,8 +275,8 @@ def simulate(
     job = experiment.job.model_copy(
         update={"budget": experiment.budget_of_sum, "training": seeded, "seed": seed}
     )
-    fixed = frozen(experiment.model, load(experiment.data).form, experiment.arithmetic)
-    weights = prune(experiment, start, start, 0, fixed)
+    spared = spared_of(experiment)
+    weights = prune(experiment, start, start, 0, spared)
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
@@ -320,5 +300,5 @@ def simulate(
         assert aggregated is not None
         before = weights
         weights = {k: aggregated[k].numpy().astype(w.dtype) for k, w in weights.items()}
-        weights = prune(experiment, weights, before, number, fixed)
+        weights = prune(experiment, weights, before, number, spared)
         yield number, weights

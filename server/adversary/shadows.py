@@ -1,6 +1,6 @@
 """Shadow models of a run's training signature: trained once, kept beside the runs.
 
-Runs that differ in seed alone share them: `server.adversary.replay.signature` says what else parts
+Runs that differ in seed alone share them: `server.adversary.signature` says what else parts
 runs.
 """
 

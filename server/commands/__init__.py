@@ -12,6 +12,7 @@ report     report
 watch      watch
 data       data
 invert     invert
+learn      learn, serve-learning
 deploy     link, node, keys
 trained/   evaluate, export, infer, serve, statement
 options    what several of them take

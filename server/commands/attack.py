@@ -1,23 +1,65 @@
-"""`privet attack`: what five adversaries learn from a run."""
+"""`privet attack`: what five adversaries learn from a run, and one from any finished model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from privacy.documents import to_json
+from privacy.errors import SettingsError
 from privacy.text import told_apart
-from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+from server.commands.options import (
+    AsJson,
+    Classes,
+    Members,
+    NonMembers,
+    References,
+    RunName,
+    Runs,
+    Settings,
+    Task,
+    Tasks,
+    Trust,
+    Weights,
+    finished,
+    open_run,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from server.adversary.strangers.finished import Subject
+
 
 def attack(
     run: RunName,
+    model: Annotated[
+        str, typer.Argument(help="After the word model: FILE.py:NAME or FILE.onnx of your own")
+    ] = "",
+    members: Members = None,
+    non_members: NonMembers = None,
+    weights: Weights = None,
+    reference: References = None,
+    task: Task = Tasks.CLASSES,
+    classes: Classes = None,
     as_json: AsJson = False,
     s: Settings = None,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Attack a finished run; write leakage.json into it. Can be interrupted, and goes on."""
+    """Attack a finished run, and write leakage.json into it; it can be interrupted, and goes on.
+
+    Or, as `attack model FILE`, a finished model that privet did not train.
+    """
+    if model:
+        if run != "model":
+            raise SettingsError(f"{model}: one run at a time, or: privet attack model {model}")
+        refuse_idle(dict.fromkeys(("runs", "trust"), "a model's files are your own"))
+        _attack_model(
+            finished(model, members, non_members, weights, reference, task, classes, s), as_json
+        )
+        return
+    refuse_idle(dict.fromkeys(MODELS_OWN, f"{run} is a run, which has its own; leave it out"))
     from server.adversary.adversaries import attack as attack_run
     from server.adversary.adversaries import settings_of
     from server.console import err, out
@@ -34,6 +76,34 @@ def attack(
         out.print(attribute_table(found["attributes"]))
     if "robustness" not in found["left_out"]:
         out.print(robustness_table(found["robustness"]))
+    for name, reason in found["left_out"].items():
+        err.print(f"left out: {name}: {reason}", highlight=False)
+
+
+MODELS_OWN = ("members", "non_members", "weights", "reference", "task", "classes")
+
+
+def _attack_model(subject: "Subject", as_json: bool) -> None:
+    """A finished model of the user's."""
+    from server.adversary.strangers.finished import attack_model
+    from server.console import Columns, err, out
+
+    found = attack_model(subject)
+    if as_json:
+        print(to_json(found, indent=1))
+        return
+    title = f"Membership, 95 % intervals: {found['members']} members, {found['non_members']} others"
+    table = Columns("attack", "AUC", "TPR at 1 % FPR", "epsilon is at least", title=title)
+    for name, one in found["attacks"].items():
+        figures = (_interval(one["auc"], 1, 3), _interval(one["tpr_at_1_percent"], 100, 1))
+        table.add_row(name, *figures, f"{one['epsilon']:.2f}")
+    if "auc" in (persons := found.get("persons", {})):
+        told = f"persons, {persons['members']} and {persons['non_members']}"
+        table.add_row(told, _interval(persons["auc"], 1, 3), "", "")
+    table.add_row("no model asked", _interval(found["without_model"]["auc"], 1, 3), "", "")
+    out.print(table)
+    for line in found["notes"]:
+        err.print(f"note: {line}", highlight=False)
     for name, reason in found["left_out"].items():
         err.print(f"left out: {name}: {reason}", highlight=False)
 
@@ -68,9 +138,13 @@ def membership_table(found: dict[str, Any]) -> "Table":
 
 
 FIGURES = {
-    "psnr_db": "PSNR in dB; pictures are in attack/",
+    "psnr_db": "PSNR in dB",
+    "ssim": "SSIM",
     "correlation": "correlation over time",
+    "samples": "share of samples recovered",
+    "spectrogram": "correlation of log spectrograms",
     "columns": "share of columns recovered",
+    "features": "correlation of features",
 }
 
 
@@ -78,22 +152,24 @@ def reconstruction_table(found: dict[str, Any]) -> "Table":
     """One line for each way to draw a victim's records: how near they come to whose."""
     from server.console import Columns
 
-    figure = found["inversion"].get("figure", "psnr_db")
-    table = Columns(
-        "by", "to the victim's", "to strangers'", "p", title=f"Reconstruction, {FIGURES[figure]}"
-    )
-    rows = {}
-    if "reconstruction" in (drawn := found["inversion"]):
-        near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
-        rows[f"{drawn['method']} inversion"] = (near, far, drawn["p_nearer_than_strangers"])
+    rows: dict[str, tuple[str, float, float, float]] = {}
+    for name in ("inversion", "inversion_of_features"):
+        if "reconstruction" in (drawn := found.get(name, {})):
+            figure = drawn["figure"]
+            near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
+            p_value = drawn["p_nearer_than_strangers"]
+            rows[f"{name}, {drawn['method']}"] = (figure, near, far, p_value)
     for name, one in found["generators"].items():
         if "psnr_db_to_victim" in one:
             likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
-            rows[f"generator, {name}"] = (*likeness, one["p_own_victim_nearer"])
-    digits = 1 if figure == "psnr_db" else 3
-    for name, (near, far, p_value) in rows.items():
+            rows[f"generator, {name}"] = ("psnr_db", *likeness, one["p_own_victim_nearer"])
+    columns = ("by", "how near", "to the victim's", "to strangers'", "p")
+    drawn = any(figure in ("psnr_db", "ssim") for figure, *_ in rows.values())
+    table = Columns(*columns, title="Reconstruction" + "; pictures are in attack/" * drawn)
+    for name, (figure, near, far, p_value) in rows.items():
+        digits = 1 if figure == "psnr_db" else 3
         figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", f"{p_value:.3f}")
-        table.add_row(name.replace("_", " "), *figures)
+        table.add_row(name.replace("_", " "), FIGURES[figure], *figures)
     return table
 
 

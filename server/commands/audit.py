@@ -1,31 +1,80 @@
 """`privet audit`: does the mechanism do what it claims?"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, RunName, Runs, Trust
+from server.commands.options import (
+    AsJson,
+    Classes,
+    Members,
+    NonMembers,
+    References,
+    RunName,
+    Runs,
+    Settings,
+    Task,
+    Tasks,
+    Trust,
+    Weights,
+    finished,
+    finite,
+    refuse_idle,
+)
+
+if TYPE_CHECKING:
+    from server.adversary.strangers.finished import Subject
 
 STATES = {"passed": "green", "FAILED": "red"}
+MODELS_OWN = (
+    "epsilon", "delta", "members", "non_members", "weights", "reference", "task", "classes", "s",
+)  # fmt: skip
+COIN = "each record was put in, or left out, by the toss of a coin of its own"
 
 
 def audit(
     run: RunName,
-    step: Annotated[
-        str, typer.Argument(help="After the word step: FILE:FUNCTION, a training step of your own")
+    own: Annotated[
+        str,
+        typer.Argument(
+            help="After the word step: FILE:FUNCTION, a training step of your own; after the word "
+            "model: FILE.py:NAME or FILE.onnx, a finished one; after the word lesson: its FILE"
+        ),
     ] = "",
+    epsilon: Annotated[
+        float | None,
+        typer.Option("--epsilon", min=1e-3, max=50, callback=finite, help="Claimed of a model"),
+    ] = None,
+    delta: Annotated[
+        float, typer.Option("--delta", min=1e-12, max=0.5, callback=finite, help="At which")
+    ] = 1e-5,
+    members: Members = None,
+    non_members: NonMembers = None,
+    weights: Weights = None,
+    reference: References = None,
+    task: Task = Tasks.CLASSES,
+    classes: Classes = None,
+    s: Settings = None,
     as_json: AsJson = False,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Audit the DP of a run, of an experiment, or (step FILE:FUNCTION) of any training step.
+    """Audit the DP of a run or an experiment; of any training step (step FILE:FUNCTION) or lesson
+    (lesson FILE); or of a finished model (model FILE), of records that a coin each put into its
+    training or left out.
 
     Exit status 1 if it fails.
     """
-    if step:
-        _audit_step(run, step, as_json)
+    if own and run == "model":
+        refuse_idle(dict.fromkeys(("runs", "trust"), "a model's files are your own"))
+        model = finished(own, members, non_members, weights, reference, task, classes, s)
+        _audit_model(model, epsilon, delta, as_json)
+        return
+    refuse_idle(dict.fromkeys(MODELS_OWN, "it is of: privet audit model FILE; leave it out"))
+    if own:
+        _audit_step(run, own, as_json)
         return
     from server.adversary.auditing import audit_of, subject
     from server.console import Columns, out
@@ -72,16 +121,46 @@ def audit(
         raise typer.Exit(1)
 
 
-def _audit_step(word: str, named: str, as_json: bool) -> None:
-    """A training step that is not privet's."""
-    from attacks.audit.steps import audit_step
+def _audit_model(subject: "Subject", epsilon: float | None, delta: float, as_json: bool) -> None:
+    """A finished model that privet did not train."""
+    from dataclasses import asdict
+
     from privacy.errors import SettingsError
-    from server.adversary.strangers import load_step
+    from server.adversary.strangers.finished import audit_model
     from server.console import Columns, out
 
-    if word != "step":
+    if epsilon is None:
+        raise SettingsError(f"{subject.model}: say what it claims: --epsilon 8 --delta 1e-5")
+    bounds, check = audit_model(subject, epsilon, delta)
+    passed = check.state == "passed"
+    if as_json:
+        told = {"passed": passed, "epsilon": epsilon, "delta": delta, "assumes": COIN}
+        lines = [asdict(bound) for bound in bounds]
+        print(to_json(told | {"bounds": lines, "checks": [asdict(check)]}, indent=1))
+    else:
+        table = Columns("lower bound", "epsilon", "assumes")
+        for bound in bounds:
+            table.add_row(bound.name, f"{bound.epsilon:.2f}", bound.assumes)
+        table.add_row("claimed", f"{epsilon:.2f}", COIN)
+        out.print(table)
+        out.print(Text.assemble((check.state, STATES[check.state]), f": {check.measured}"))
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _audit_step(word: str, named: str, as_json: bool) -> None:
+    """A training step that is not privet's, or a lesson's."""
+    from attacks.audit.steps import audit_step
+    from privacy.errors import SettingsError
+    from server.adversary.lessons import audit_lesson
+    from server.adversary.strangers.steps import load_step
+    from server.console import Columns, out
+    from server.experiment.lessons import load_lesson
+
+    if word not in ("step", "lesson"):
         raise SettingsError(f"{named}: one run at a time, or: privet audit step FILE:FUNCTION")
-    found = audit_step(*load_step(named))
+    is_step = word == "step"
+    found = audit_step(*load_step(named)) if is_step else audit_lesson(load_lesson(named))
     if as_json:
         print(to_json(found.to_dict(), indent=1))
     else:

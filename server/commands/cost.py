@@ -7,7 +7,16 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Runs, Settings, Trust, finite, open_run, refuse_idle
+from server.commands.options import (
+    AsJson,
+    Classes,
+    Runs,
+    Settings,
+    Trust,
+    finite,
+    open_run,
+    refuse_idle,
+)
 
 BATCH, MOST_RECORDS = 32, 1_000_000_000
 
@@ -24,10 +33,6 @@ Batch = Annotated[
 ]
 Shape = Annotated[
     str, typer.Option("--shape", help="Of a model's record, such as 6x128; 28x28 if not given")
-]
-Classes = Annotated[
-    int | None,
-    typer.Option("--classes", min=1, max=65_536, help="Outputs of a model: 10 if not given"),
 ]
 Kind = Annotated[
     str, typer.Option("--kind", help="Of record: picture, window, sound or table; see --shape")

@@ -58,7 +58,7 @@ def check(
 
 def has_schema(path: Path, named: Path | None) -> bool:
     """Are these records read by a schema, or a folder of grey pictures that needs none?"""
-    from clients.data.sources.hub import is_hub
+    from clients.data.settings import is_hub
 
     told = named is not None or is_hub(path)
     return told or path.is_file() or (path / "schema.toml").is_file()

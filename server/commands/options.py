@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from privacy.errors import SettingsError
 
 if TYPE_CHECKING:
+    from server.adversary.strangers.finished import Subject
     from server.run.directory import Run
 
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs [$PRIVET_RUNS, runs]")]
@@ -20,6 +21,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("-s", help="section.key=value, as often as needed")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+AsEvents = Annotated[
+    bool, typer.Option("--json", help="On stdout, a JSON object for each round and the end")
+]
 RunName = Annotated[str, typer.Argument(help="A run's name or path, or 'latest'")]
 Trust = Annotated[
     bool,
@@ -33,6 +37,24 @@ class Tasks(StrEnum):
     CLASSES, LABELS, NUMBER, ITSELF = "classes", "labels", "number", "itself"
 
 
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", min=1, max=65_536, help="Outputs of a model; 10 of cost"),
+]
+Members = Annotated[
+    Path | None,
+    typer.Option("--members", help="Of attack or audit model: npz of x, y: was trained on"),
+]
+NonMembers = Annotated[
+    Path | None, typer.Option("--non-members", help="The same of records that it never saw")
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Of FILE.py:NAME: FILE.safetensors")
+]
+References = Annotated[
+    list[Path] | None,
+    typer.Option("--reference", help="The same of a model that saw none of them; may be repeated"),
+]
 Task = Annotated[Tasks, typer.Option("--task", help="What a model is to say of a record")]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
 
@@ -51,6 +73,31 @@ def open_run(name: str, runs: Path | None, trust: bool) -> "Run":
     require_trust(found.path, found.experiment.data, trust)
     admit_model(found.path, found.experiment.model, trust)
     return found
+
+
+def finished(
+    model: str,
+    members: Path | None,
+    non_members: Path | None,
+    weights: Path | None,
+    references: list[Path] | None,
+    task: Tasks,
+    classes: int | None,
+    settings: list[str] | None,
+) -> "Subject":
+    """A finished model that privet did not train, and records for it.
+
+    Raises:
+        SettingsError: the records are not named.
+    """
+    from server.adversary.strangers.finished import Subject
+
+    if members is None or non_members is None:
+        lacking = "--members" if members is None else "--non-members"
+        raise SettingsError(f"{model}: say {lacking} FILE.npz, with x and y of such records")
+    return Subject(
+        model, members, non_members, weights, references or (), task.value, classes, settings or ()
+    )
 
 
 def finite(value: float | None) -> float | None:

@@ -4,12 +4,16 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy.errors import PrivetError
+from privacy.errors import PrivetError, SettingsError
+from privacy.files import is_file, write_atomically
 from server.commands.options import Runs
+
+if TYPE_CHECKING:
+    from server.report import Facts, Since
 
 
 class Form(StrEnum):
@@ -27,33 +31,54 @@ class Incomplete(PrivetError):
 def report(
     subjects: Annotated[list[str], typer.Argument(help="Runs, sweeps, or 'latest'")],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="File; - is stdout [report.html, or stdout]")
+        str,
+        typer.Option(
+            "--output", "-o", help="File; - is stdout [report.html, report.pdf, or stdout]"
+        ),
     ] = "",
     form: Annotated[Form, typer.Option("--format", help="html, md or json")] = Form.html,
     complete: Annotated[
         bool, typer.Option("--complete", help="Exit status 1 if a cell failed or is not there")
     ] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the page, by the Chromium that is installed")
+    ] = False,
+    before: Annotated[
+        str, typer.Option("--since", help="A report (.html, .json) or a run to compare with")
+    ] = "",
     runs: Runs = None,
 ) -> None:
     """Tell what privacy cost, and whether it held: one file, made to be read by others."""
-    from privacy.files import write_atomically
-    from server.report import FORMATS, gather, is_there
+    from server.report import gather, is_there, to_html, to_json, to_markdown, to_pdf
     from server.run.directory import runs_folder
 
+    if pdf and form is not Form.html:
+        raise SettingsError(f"--pdf prints the page: leave out --format {form.value}")
     folder = runs_folder(runs)
     absent = [name for name in subjects if complete and not is_there(name, folder)]
     there = [name for name in subjects if name not in absent] or subjects
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
-    told = FORMATS[form](facts)
-    target = output or ("report.html" if form is Form.html else "-")
+    forms = {Form.html: to_html, Form.md: to_markdown, Form.json: to_json}
+    page = forms[form](facts, _since(before, facts, folder) if before else None)
+    told = to_pdf(page) if pdf else page.encode()
+    target = output or ("report.pdf" if pdf else "report.html" if form is Form.html else "-")
     if target == "-":  # the same bytes as in a file, whatever the terminal's encoding
         sys.stdout.flush()
-        sys.stdout.buffer.write(told.encode())
+        sys.stdout.buffer.write(told)
         sys.stdout.flush()
     else:
         with write_atomically(Path(target)) as file:
-            file.write(told.encode())
+            file.write(told)
         print(Path(target), flush=True)
     failed = [*facts.unfinished, *(f"{name} (is not there)" for name in absent)]
     if complete and failed:
         raise Incomplete(f"not complete: {'; '.join(failed)}")
+
+
+def _since(name: str, facts: "Facts", folder: Path) -> "Since":
+    """What changed since the report, or the run, of that name."""
+    from server.report import gather, marks_of, read_marks, since
+
+    path = Path(name)
+    before = read_marks(path) if is_file(path) else marks_of(gather([name], folder).runs)
+    return since(path.name, before, marks_of(facts.runs))

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from privacy.documents import to_json
-from privacy.errors import PrivetError
-from server.commands.options import AsJson, RunName, Runs, Settings, Trust, open_run
+from server.commands.options import AsEvents, AsJson, RunName, Runs, Settings, Trust, open_run
 
 if TYPE_CHECKING:
     from server.experiment.experiment import Experiment
     from server.run.directory import Run
-
-Events = Annotated[
-    bool, typer.Option("--json", help="On stdout, a JSON object for each round and the end")
-]
 
 
 def run(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
     s: Settings = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run directory")] = "",
-    as_json: Events = False,
+    as_json: AsEvents = False,
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
@@ -46,7 +41,9 @@ def run(
     _tell(finished.path, as_json)
 
 
-def resume(run: RunName, as_json: Events = False, runs: Runs = None, trust: Trust = False) -> None:
+def resume(
+    run: RunName, as_json: AsEvents = False, runs: Runs = None, trust: Trust = False
+) -> None:
     """Do what is left of a run that was interrupted."""
     from server.engines.launch import resume as resume_run
 
@@ -112,17 +109,11 @@ def _leaks(found: "Run") -> dict[str, str]:
 def list_runs(as_json: AsJson = False, runs: Runs = None) -> None:
     """Runs, and the ready experiments."""
     from server.console import Columns, out
-    from server.experiment.loading import ready_experiments
-    from server.run.directory import list_runs as find_runs
-    from server.run.directory import runs_folder
-    from server.run.summary import headline, summarise
+    from server.experiment.named import ready_experiments
+    from server.run.names import runs_folder
+    from server.watch.headlines import headlines
 
-    rows = []
-    for found in find_runs(runs_folder(runs)):
-        try:
-            rows.append(headline(summarise(found)))
-        except PrivetError as error:
-            rows.append({"run": found.path.name, "status": f"damaged: {error}"})
+    rows = headlines(runs_folder(runs))
     if as_json:
         print(to_json({"runs": rows, "experiments": ready_experiments()}, indent=1))
         return

@@ -9,13 +9,15 @@ import typer
 
 from privacy.errors import SettingsError
 from privacy.files import require_name
-from privacy.settings import suggest
-from server.commands.options import AsJson, Runs, Settings, refuse_idle
+from privacy.text import suggest
+from server.commands.options import AsEvents, Runs, Settings, refuse_idle
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from server.sweep.axes import Axis
+    from server.sweep.board import Board
+    from server.sweep.events import Events
     from server.sweep.search import Search
     from server.sweep.sweep import Sweep
 
@@ -87,14 +89,15 @@ def sweep(
     limit: Limits = None,
     charge: Charges = "",
     name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
-    as_json: AsJson = False,
+    as_json: AsEvents = False,
     runs: Runs = None,
 ) -> None:
-    from server.console import err
+    from server.console import err, tell_event
     from server.run.directory import runs_folder
     from server.sweep.axes import parse_axes
     from server.sweep.board import Board
     from server.sweep.document import SUFFIX, Document
+    from server.sweep.events import Events
     from server.sweep.grid import default_name, lay_out, left_out
     from server.sweep.search import recall, run_search
     from server.sweep.stages import Order, require_possible
@@ -124,18 +127,19 @@ def sweep(
     if name:
         require_name("--name", name)
     found = Sweep(folder / ((name or default_name(experiment, *asked, *more)) + SUFFIX), document)
+    looking_on: type[Board | Events] = Events if as_json else Board
     if charge:
-        _charge(found, charge, axes)
+        _charge(found, charge, axes, looking_on)
     elif sought:
         with found.locked():
             recall(found, sought)
-            with Board(found, budget * seeds) as board:
+            with looking_on(found, budget * seeds) as board:
                 run_search(found, sought, order, board)
         err.print(_front(found, sought))
     else:
         experiments = lay_out(found, axes, seeds)
         require_possible([each for each in experiments if each], order)
-        with found.locked(), Board(found, len(found.cells)) as board:
+        with found.locked(), looking_on(found, len(found.cells)) as board:
             found.save()
             for cell, each in zip(found.cells, experiments, strict=True):
                 if each:
@@ -145,7 +149,10 @@ def sweep(
     failed = [cell for cell in found.cells if cell.status == "failed"]
     for cell in failed:
         _say(f"failed: {cell.name}: {cell.error}")
-    print(found.document.to_json() if as_json else found.path)
+    if as_json:
+        tell_event({"event": "end", "sweep": str(found.path), **found.document.model_dump()})
+    else:
+        print(found.path)
     if failed:
         raise typer.Exit(1)
 
@@ -167,8 +174,9 @@ def _require_plain(search: str, seeds: int, **ordered: object) -> None:
             )
 
 
-def _charge(found: "Sweep", law: str, axes: "Sequence[Axis]") -> None:
-    from server.sweep.board import Board
+def _charge(
+    found: "Sweep", law: str, axes: "Sequence[Axis]", looking_on: "type[Board | Events]"
+) -> None:
     from server.sweep.charged import charged, draw, run_charged, tell
 
     search = charged(found, law, axes)
@@ -182,7 +190,7 @@ def _charge(found: "Sweep", law: str, axes: "Sequence[Axis]") -> None:
                 f"chosen, search included; {drawn.epsilon_of_a_trial:.3f} of a trial. Look at no "
                 f"other: keep {found.path} to yourself until it is done, the number of trials too"
             )
-        with Board(found, len(found.cells), closed=True) as board:
+        with looking_on(found, len(found.cells), closed=True) as board:
             run_charged(found, search, board)
     tell(found, _say)
 

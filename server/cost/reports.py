@@ -8,7 +8,6 @@ import numpy as np
 from clients.chip import Chip, Cost, Precision, Workload, estimate, in_turn
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
 from clients.data.partitions import Partition, partition
-from clients.training.pruning import zeros_of
 from privacy.errors import RunError
 from server.cost.subjects import (
     Subject,
@@ -19,6 +18,7 @@ from server.cost.subjects import (
     subject_of,
     transform_arithmetic,
 )
+from server.cost.zeros import Left, left_of_plan, left_of_run, notes_on_zeros
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 
@@ -131,7 +131,7 @@ def cost_of_model(
         subject=name,
         chip=chip.title,
         arithmetic=arithmetic,
-        inference=_inference(subject, chip, arithmetic),
+        inference=_inference(subject, chip, arithmetic, Left(subject.network)),
         step=estimate(subject.network, chip, workload, arithmetic, batch),
         transform=transform_arithmetic(chip) if subject.transform else None,
         notes=notes_on(subject, chip, "", arithmetic),
@@ -148,21 +148,27 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
         RunError: its data are not those it began with: shapes and records follow from them.
     """
     run.require_same_data()
-    zeros = 0.0
-    if run.experiment.pruning.weight and (done := run.rounds):
-        zeros = zeros_of(run.weights(len(done)))
-    return _cost(run.experiment, run.manifest, chip, run.path.name, zeros)
+    subject = subject_of(run.experiment)
+    left = left_of_run(run, subject.network)
+    return _cost(run.experiment, run.manifest, chip, run.path.name, subject, left)
 
 
 def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
-    """What `cost_of_run` will say of a resolved experiment's run, before there is one."""
+    """What `cost_of_run` will say of a resolved experiment's run, before there is one.
+
+    But for zeros among activations, which nobody knows before: a chip that skips them, or saves
+    their energy, will need less.
+    """
     split = partition(experiment.data, experiment.federation.clients, experiment.seed)
-    return _cost(experiment, split, chip, experiment.title, experiment.pruning.weight)
-
-
-def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str, zeros: float) -> Report:
-    """Of an inference with that share of weights at zero; training is priced without."""
     subject = subject_of(experiment)
+    left = left_of_plan(experiment, subject.network)
+    return _cost(experiment, split, chip, experiment.title, subject, left)
+
+
+def _cost(
+    experiment: Experiment, split: Partition, chip: Chip, title: str, subject: Subject, left: Left
+) -> Report:
+    """Of an inference of what is left; training is priced as of the whole net."""
     network, arithmetic = subject.network, arithmetic_of(experiment, chip)
     records = _most_records(split, experiment.data.nominal_records)
     rate = experiment.training.sample_rate
@@ -176,32 +182,19 @@ def _cost(experiment: Experiment, split: Partition, chip: Chip, title: str, zero
         subject=title,
         chip=chip.title,
         arithmetic=arithmetic,
-        inference=_inference(subject, chip, arithmetic, zeros),
+        inference=_inference(subject, chip, arithmetic, left),
         step=step.typical,
         round=estimate_round(network, chip, step, experiment.training.local_steps),
         transform=transform_arithmetic(chip) if subject.transform else None,
         preparation=_preparation(subject, chip, records),
         notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic)
-        + notes_on_zeros(chip, zeros),
+        + notes_on_zeros(chip, left),
     )
 
 
-def notes_on_zeros(chip: Chip, zeros: float) -> tuple[str, ...]:
-    """What a chip makes of pruned weights."""
-    if not zeros:
-        return ()
-    skips = chip.array is not None and chip.array.skips in ("weights", "both")
-    does = "skips their products" if skips else "multiplies with them all the same"
-    return (f"{zeros:.1%} of the layers' weights are zero: of an inference this chip {does}",)
-
-
-def _inference(subject: Subject, chip: Chip, arithmetic: Precision, zeros: float = 0.0) -> Cost:
-    """Of one record: the transform, which nobody did before, and the network.
-
-    Args:
-        zeros: which share of the network's weights is zero.
-    """
-    network = estimate(subject.network, chip, Workload(weight_zeros=zeros), arithmetic, 1)
+def _inference(subject: Subject, chip: Chip, arithmetic: Precision, left: Left) -> Cost:
+    """Of one record: the transform, which nobody did before, and what is left of the network."""
+    network = estimate(left.network, chip, Workload(zeros=left.zeros), arithmetic, 1)
     if subject.transform is None:
         return network
     before = estimate(subject.transform, chip, Workload(), transform_arithmetic(chip), 1)

@@ -23,7 +23,7 @@ from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
 from server.experiment.prepared import prepare
 from server.federation.grid import CohortGrid
-from server.federation.pruned import prune
+from server.federation.pruned import prune, spared_of
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
 from server.run.figures import Answers, Score, figures_of
@@ -66,8 +66,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     """
     made = prepare(experiment)
     weights: Weights = {k: v.numpy() for k, v in made.model.state_dict().items()}
-    frozen = [n for n, p in made.model.named_parameters() if not p.requires_grad]
-    weights = prune(made.experiment, weights, weights, 0, frozen)
+    weights = prune(made.experiment, weights, weights, 0, spared_of(made.experiment))
     return Run.create(made.experiment, weights, runs, name)
 
 
@@ -110,7 +109,7 @@ def test_evaluator(experiment: Experiment) -> Evaluate:
     Where there is no test set, it is empty.
     """
     dataset = load(experiment.data)
-    model = build(experiment.model, dataset.form, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
     _, test = records(experiment.data, experiment.model)
     task = experiment.data.task
     net = Net(model, test.shape)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from clients.data.files import KINDS, files_of, kind_of
+from clients.data.settings import is_hub
 from clients.data.sources import drafts
 from clients.data.sources.arrays import are_pictures, open_arrays
-from clients.data.sources.hub import is_hub, tests_of
+from clients.data.sources.hub import tests_of
 from clients.data.sources.members import has_parts
 from clients.data.sources.rows import names_in_table
 from privacy.documents import to_json

@@ -4,19 +4,29 @@ Every setting of an experiment is in `ALWAYS`, in `EFFECTS`, or among the option
 which refuses those that it does not take.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.data.files import is_table
-from clients.data.sources.arrays import holds_arrays
-from clients.data.sources.hub import is_hub
-from clients.models import MODELS, architecture_of
-from clients.models.fronts import stands_on_backbone
+from clients.models.settings import MODELS, stands_on_backbone
 from clients.models.sources import is_own
-from server.experiment.experiment import Experiment
-
-Test = Callable[[Experiment], bool]
+from server.experiment.conditions import (
+    WORDS,
+    Test,
+    by_itself,
+    has_columns,
+    has_hidden_layers,
+    in_streams,
+    in_words,
+    is_file,
+    is_masked,
+    is_summed,
+    is_tabular,
+    model_reads,
+    of_split,
+    one_bit,
+    reads_pixels,
+    simulates,
+)
 
 
 class Effect(NamedTuple):
@@ -35,8 +45,9 @@ class Effect(NamedTuple):
 
 ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
-    "model.name", "model.front", "model.adapt",
-    "arithmetic.name", "compression.bits", "pruning.weight", "budget.unit",
+    "model.name", "model.front", "model.adapt", "arithmetic.name", "compression.bits",
+    "pruning.weight", "pruning.structured", "pruning.activation", "budget.unit",
+    "supernet.widths", "supernet.depths",  # which are refused where a model has none
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -44,85 +55,28 @@ ALWAYS = frozenset({
     "attack.shadows", "attack.seed", "attack.reconstruct",
 })  # fmt: skip
 
-WORDS = ("fixed", "ternary", "binary")
 # A run's own file has these filled in, whether they are read or not.
 RESOLVED = frozenset(
     ("training.noise", "data.nominal_records", "data.shape", "model.sha256", "model.weights_sha256")
 )
 # Of the arithmetic, what is read on the way back only.
 BACKWARD = tuple(
-    f"arithmetic.{key}" for key in ("slope", "surrogate", "gradient_bits", "accumulator_bits")
+    f"arithmetic.{key}"
+    for key in ("slope", "surrogate", "sweeps", "gradient_bits", "accumulator_bits")
 )
-
-
-def _model_reads(key: str) -> Test:
-    def reads(experiment: Experiment) -> bool:
-        known = architecture_of(experiment.model).reads
-        return known is None or key in known
-
-    return reads
 
 
 def _of_models(key: str) -> Effect:
     those = [name for name, model in MODELS.items() if key in (model.reads or ())]
-    return Effect(_model_reads(key), f"[model] name = {_either(those)}", ("model.name",))
+    return Effect(model_reads(key), f"[model] name = {_either(those)}", ("model.name",))
 
 
-def _has_hidden_layers(experiment: Experiment) -> bool:
-    reads = architecture_of(experiment.model).reads
-    if reads is None or "hidden" not in reads:
-        return reads != ()
-    return bool(experiment.model.hidden) or "kernel" in reads  # a convolution comes before
-
-
-def _reads_pixels(experiment: Experiment) -> bool:
-    chosen = experiment.model
-    own = architecture_of(chosen).front
-    return chosen.front == "none" or (chosen.front, own) == ("auto", "none")
-
-
-def _is_file(experiment: Experiment) -> bool:
-    return experiment.data.name == "file"
-
-
-def _is_table(experiment: Experiment) -> bool:
-    path = experiment.data.path or experiment.data.test_path
-    return is_table(path) or is_hub(path)
-
-
-def _has_columns(experiment: Experiment) -> bool:
-    path = experiment.data.path or experiment.data.test_path
-    return _is_table(experiment) or path.lower().endswith(".npz") or holds_arrays(Path(path))
-
-
-def _simulates(experiment: Experiment) -> bool:
-    return experiment.federation.engine != "superlink" and experiment.data.partition != "nodes"
-
-
-def _of_split(experiment: Experiment) -> bool:
-    """Is it read where records are dealt out, or where their nominal number is?"""
-    told = experiment.budget.unit != "none" and not experiment.data.nominal_records
-    return _simulates(experiment) or told
-
-
-def _in_words(experiment: Experiment) -> bool:
-    return experiment.arithmetic.name in WORDS
-
-
-def _one_bit(experiment: Experiment) -> bool:
-    return experiment.arithmetic.formats.activation_bits == 1
-
-
-def _in_streams(experiment: Experiment) -> bool:
-    return experiment.arithmetic.name == "stochastic"
-
-
-def _is_summed(experiment: Experiment) -> bool:
-    return experiment.federation.secure_aggregation != "none"
-
-
-def _is_masked(experiment: Experiment) -> bool:
-    return experiment.federation.secure_aggregation == "masks"
+def _numbers(*names: str) -> Effect:
+    return Effect(
+        lambda e: e.arithmetic.name in names,
+        f"[arithmetic] name = {_either(names)}",
+        ("arithmetic.name",),
+    )
 
 
 def _either(names: Sequence[str]) -> str:
@@ -130,19 +84,20 @@ def _either(names: Sequence[str]) -> str:
 
 
 _PROMISE = Effect(lambda e: e.budget.unit != "none", "a [budget] unit", ("budget.unit",))
-_WORDS = Effect(_in_words, f"[arithmetic] name = {_either(WORDS)}", ("arithmetic.name",))
-_STREAMS = Effect(_in_streams, "[arithmetic] name = 'stochastic'", ("arithmetic.name",))
-_SPIKES = Effect(
-    lambda e: e.arithmetic.name == "spiking", "[arithmetic] name = 'spiking'", ("arithmetic.name",)
+_WORDS, _STREAMS, _SPIKES = _numbers(*WORDS), _numbers("stochastic"), _numbers("spiking")
+_SURROGATES = Effect(
+    lambda e: _SPIKES.when(e) and not by_itself(e),
+    "[arithmetic] name = 'spiking' and learning = 'surrogate'",
+    ("arithmetic.name", "arithmetic.learning"),
 )
 _SUMMED = Effect(
-    _is_summed,
+    is_summed,
     "[federation] secure_aggregation = 'masks' or 'ckks'",
     ("federation.secure_aggregation",),
 )
-_MASKED = Effect(_is_masked, "[federation] secure_aggregation = 'masks'", _SUMMED.by)
+_MASKED = Effect(is_masked, "[federation] secure_aggregation = 'masks'", _SUMMED.by)
 _WEIGHTED = Effect(
-    lambda e: _is_summed(e) and e.budget.unit != "client",
+    lambda e: is_summed(e) and e.budget.unit != "client",
     "[federation] secure_aggregation, and another [budget] unit than 'client'",
     ("federation.secure_aggregation", "budget.unit"),
 )
@@ -164,14 +119,14 @@ _SUPERLINK = Effect(
 )
 _SIMULATED = ("federation.engine", "data.partition")
 
-_FILE = Effect(_is_file, "[data] name = 'file'", ("data.name",))
+_FILE = Effect(is_file, "[data] name = 'file'", ("data.name",))
 _PIXELS = Effect(lambda e: e.data.name != "file", "pictures of [data] name = 'idx'", ("data.name",))
 
 _BY_PATH = ("data.name", "data.path")
-_TABLE = Effect(lambda e: _is_file(e) and _is_table(e), "a table at path", _BY_PATH)
-_NAMED = Effect(lambda e: _is_file(e) and _has_columns(e), "a table, or arrays, at path", _BY_PATH)
+_TABLE = Effect(lambda e: is_file(e) and is_tabular(e), "a table at path", _BY_PATH)
+_NAMED = Effect(lambda e: is_file(e) and has_columns(e), "a table, or arrays, at path", _BY_PATH)
 _FILES = Effect(
-    lambda e: _is_file(e) and not _is_table(e),
+    lambda e: is_file(e) and not is_tabular(e),
     "a folder, tar or zip of pictures or sounds at path",
     _BY_PATH,
 )
@@ -179,7 +134,7 @@ _FILES = Effect(
 EFFECTS: dict[str, Effect] = {
     **{f"data.{key}": _FILE for key in ("schema", "test_path", "test", "person")},
     "data.test_share": Effect(
-        lambda e: _is_file(e) and not (e.data.test or e.data.test_path),
+        lambda e: is_file(e) and not (e.data.test or e.data.test_path),
         "a file, and neither [data] test nor test_path",
         ("data.name", "data.test", "data.test_path"),
     ),
@@ -188,25 +143,25 @@ EFFECTS: dict[str, Effect] = {
     "data.pattern": _FILES,
     "data.crop": _PIXELS,
     "data.classes": _PIXELS,
-    "data.limit": Effect(_of_split, "records that are dealt out here", _SIMULATED),
-    "data.held_out": Effect(_of_split, "records that are dealt out here", _SIMULATED),
+    "data.limit": Effect(of_split, "records that are dealt out here", _SIMULATED),
+    "data.held_out": Effect(of_split, "records that are dealt out here", _SIMULATED),
     "data.partition": Effect(
         lambda e: e.federation.engine != "superlink" or e.data.partition == "nodes",
         "a simulation: devices of their own have their own records",
         ("federation.engine",),
     ),
     "data.alpha": Effect(
-        lambda e: e.data.partition == "dirichlet" and _simulates(e),
+        lambda e: e.data.partition == "dirichlet" and simulates(e),
         "[data] partition = 'dirichlet'",
         _SIMULATED,
     ),
     "data.shards": Effect(
-        lambda e: e.data.partition == "shards" and _simulates(e),
+        lambda e: e.data.partition == "shards" and simulates(e),
         "[data] partition = 'shards'",
         _SIMULATED,
     ),
     "data.shape": Effect(
-        lambda e: _is_file(e) and not _simulates(e),
+        lambda e: is_file(e) and not simulates(e),
         "a file, on devices of their own",
         ("data.name", *_SIMULATED),
     ),
@@ -220,15 +175,13 @@ EFFECTS: dict[str, Effect] = {
     },
     **{f"model.{key}": _OWN for key in ("options", "sha256")},
     **{f"model.{key}": _BACKBONE for key in ("weights", "weights_sha256", "size")},
-    "model.pool": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
+    "model.pool": Effect(reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
-        lambda e: _model_reads("activation")(e) and not _one_bit(e) and _has_hidden_layers(e),
+        lambda e: model_reads("activation")(e) and not one_bit(e) and has_hidden_layers(e),
         "hidden layers of a model that does not choose its own activation, of more than one bit",
         ("model.name", "model.hidden", "arithmetic.name", "arithmetic.activation_bits"),
     ),
-    "arithmetic.bits": Effect(
-        lambda e: e.arithmetic.name == "fixed", "[arithmetic] name = 'fixed'", ("arithmetic.name",)
-    ),
+    "arithmetic.bits": _numbers("fixed"),
     **{
         f"arithmetic.{key}": _WORDS
         for key in ("activation_bits", "gradient_bits", "scaling", "accumulator_bits")
@@ -236,38 +189,39 @@ EFFECTS: dict[str, Effect] = {
     "arithmetic.rounding": Effect(
         lambda e: (
             e.arithmetic.name == "fixed"
-            or (_in_words(e) and 1 < e.arithmetic.formats.activation_bits < 32)
+            or (in_words(e) and 1 < e.arithmetic.formats.activation_bits < 32)
         ),
         "words of 2 to 8 bits",
         ("arithmetic.name", "arithmetic.activation_bits"),
     ),
-    "arithmetic.projection": Effect(
-        lambda e: e.arithmetic.name in ("fixed", "ternary"),
-        "[arithmetic] name = 'fixed' or 'ternary'",
-        ("arithmetic.name",),
-    ),
+    "arithmetic.projection": _numbers("fixed", "ternary"),
     "arithmetic.threshold": Effect(
-        lambda e: _SPIKES.when(e) or (_in_words(e) and _one_bit(e) and _reads_pixels(e)),
+        lambda e: _SPIKES.when(e) or (in_words(e) and one_bit(e) and reads_pixels(e)),
         "[arithmetic] name = 'spiking', or activation_bits = 1 and a model that reads pixels",
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),
     **{f"arithmetic.{key}": _STREAMS for key in ("stream_length", "lfsr_bits", "counter_bits")},
-    **{
-        f"arithmetic.{key}": _SPIKES
-        for key in ("time_steps", "coding", "decay", "reset", "surrogate")
-    },
+    **{f"arithmetic.{key}": _SPIKES for key in ("coding", "decay", "learning")},
+    "arithmetic.time_steps": _numbers("spiking", "p-bits"),
+    "arithmetic.sweeps": _numbers("p-bits"),
+    **{f"arithmetic.{key}": _SURROGATES for key in ("reset", "surrogate")},
+    "arithmetic.rate": Effect(
+        lambda e: _SPIKES.when(e) and e.arithmetic.coding == "rate",
+        "[arithmetic] name = 'spiking' and coding = 'rate'",
+        ("arithmetic.name", "arithmetic.coding"),
+    ),
     "arithmetic.gain": Effect(
-        lambda e: _in_streams(e) or (_in_words(e) and e.arithmetic.scaling == "none"),
+        lambda e: in_streams(e) or (in_words(e) and e.arithmetic.scaling == "none"),
         "[arithmetic] name = 'stochastic', or scaling = 'none'",
         ("arithmetic.name", "arithmetic.scaling"),
     ),
     "arithmetic.slope": Effect(
-        lambda e: _one_bit(e) and _has_hidden_layers(e),
-        "hidden layers of one-bit activations",
-        ("arithmetic.name", "arithmetic.activation_bits", "model.name", "model.hidden"),
+        lambda e: one_bit(e) and has_hidden_layers(e) and not by_itself(e),
+        "hidden layers of one-bit activations, which learn by a surrogate",
+        (*_SURROGATES.by, "arithmetic.activation_bits", "model.name", "model.hidden"),
     ),
     "arithmetic.fault_rate": Effect(
-        lambda e: e.arithmetic.name not in ("float", "spiking"),
+        lambda e: e.arithmetic.name not in ("float", "spiking", "p-bits"),
         "[arithmetic] in words or streams",
         ("arithmetic.name",),
     ),
@@ -277,7 +231,7 @@ EFFECTS: dict[str, Effect] = {
         "[training] optimizer = 'sgd', and more than one of local_steps",
         ("training.optimizer", "training.local_steps"),
     ),
-    "training.distortion": Effect(_reads_pixels, "a model that reads pixels", ("model.name",)),
+    "training.distortion": Effect(reads_pixels, "a model that reads pixels", ("model.name",)),
     "training.gradient_norm": Effect(
         lambda e: e.budget.unit != "record",
         "another [budget] unit than 'record', whose clip it would be",
@@ -289,8 +243,16 @@ EFFECTS: dict[str, Effect] = {
         "[budget] unit = 'record'",
         ("budget.unit",),
     ),
+    **{
+        f"supernet.{key}": Effect(
+            lambda e: e.supernet.trains,
+            "[supernet] widths or depths",
+            ("supernet.widths", "supernet.depths"),
+        )
+        for key in ("sampled", "distil")
+    },
     "pruning.gradual": Effect(
-        lambda e: e.pruning.weight > 0, "[pruning] weight above 0", ("pruning.weight",)
+        lambda e: e.pruning.final > 0, "[pruning] weight above 0", ("pruning.weight",)
     ),
     "compression.block": Effect(
         lambda e: e.compression.bits != 32,

@@ -10,10 +10,8 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from attacks.settings import Attack
-from clients.seeds import derive
 from clients.training.job import Job
 from privacy.dp.budget import MOST_OF_NOMINAL, Budget
-from privacy.dp.discrete import deviation_of_each, epsilon_of_sum, solve_sum
 from privacy.dp.ledger import Ledger
 from privacy.errors import SettingsError
 from privacy.settings import Range, Section
@@ -150,6 +148,8 @@ class Experiment(Job):
         Raises:
             SettingsError: no noise is enough, or none fits the bits of a masked number.
         """
+        from privacy.dp.discrete import deviation_of_each, solve_sum
+
         steps = self.federation.rounds_per_client * self.steps_per_round
         budget = self.budget
         if self.shares_noise and budget.noise_multiplier is None and budget.epsilon is not None:
@@ -211,6 +211,8 @@ class Experiment(Job):
     def epsilon_of(self, ledger: Ledger) -> float:
         """What a ledger's entries have spent, by the accountant of this experiment's noise."""
         if self.shares_noise:
+            from privacy.dp.discrete import epsilon_of_sum
+
             return epsilon_of_sum(ledger.entries, self.budget.delta)
         return ledger.epsilon(self.budget.delta)
 
@@ -221,6 +223,8 @@ class Experiment(Job):
         Clients are dealt from one shuffled deck after another, so that no client is ever more
         than one round ahead of another, and `rounds_per_client` is exact.
         """
+        from clients.seeds import derive
+
         decks = random.Random(derive(self.seed, "cohorts"))
         deck: list[int] = []
         cohorts = []

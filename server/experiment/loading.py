@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from clients.data.bounds import Schema
-from clients.data.settings import Data
-from clients.data.sources.hub import is_hub
+from clients.data.settings import Data, is_hub
+from clients.models.settings import Model
 from clients.models.sources import admit, is_own, parts
 from clients.training.backbones import keep, recall
 from privacy.dp.budget import Budget
@@ -13,9 +13,10 @@ from privacy.files import is_file, require_name
 from privacy.settings import Section, Tables, override, parse, read_toml, suggest
 from server.experiment.experiment import Experiment
 from server.experiment.idle import in_force, keys_of, require_effect
+from server.experiment.named import READY
+from server.experiment.named import ready_experiments as ready_experiments
 from server.experiment.secrecy import OF_THE_MEAN, require_sums_only
 
-READY = Path(__file__).parent / "ready"
 MODEL = "model.py"  # as a run keeps it
 PLACES = "it is looked for beside the experiment's file and from the current folder"
 
@@ -43,13 +44,14 @@ def load_experiment(
         tables, origins = override(tables, given or [])
         layers.append(origins)
     tables.setdefault("title", path.stem)
-    tables = _of_file(tables, path)
+    tables = tables_of_file(tables, path)
     experiment: Experiment = parse(Experiment, tables, path.name, layers[1] | layers[2])
     require_name(f"{(layers[1] | layers[2]).get('title', path.name)}: title", experiment.title)
     experiment = in_force(_found_from_anywhere(experiment), layers, path.name)
     origins = layers[1] | layers[2]
     experiment = _with_own_model(experiment, path.parent, origins, path.name)
-    experiment = _with_weights(experiment, path.parent, origins, path.name)
+    model = with_weights(experiment.model, path.parent, origins, path.name)
+    experiment = experiment.model_copy(update={"model": model})
     if experiment.budget.unit == "client" and experiment.strategy.name not in OF_THE_MEAN:
         raise SettingsError(
             f"{path.name}: [strategy] name = {experiment.strategy.name!r}: it compares single "
@@ -94,12 +96,12 @@ def load_source(path: Path, schema: Path | None, assignments: list[str] | None =
     """
     given = {"path": str(path)} | ({} if schema is None else {"schema": str(schema)})
     tables, origins = override({"data": given}, assignments or [])
-    data = parse(_Own, _of_file(tables, path), str(path), origins).data
+    data = parse(_Own, tables_of_file(tables, path), str(path), origins).data
     require_effect(Experiment(data=data, budget=Budget(epsilon=1.0)), origins)
-    return _absolute(data)
+    return absolute(data)
 
 
-def _of_file(tables: Tables, path: Path) -> Tables:
+def tables_of_file(tables: Tables, path: Path) -> Tables:
     """[data] with a path and no name is a file, and its schema is read where the setting points.
 
     Raises:
@@ -143,10 +145,11 @@ def _schemas_of(path: Path) -> list[Path]:
 
 def _found_from_anywhere(experiment: Experiment) -> Experiment:
     """A run is looked at from other folders than it was begun in: its data's path is absolute."""
-    return experiment.model_copy(update={"data": _absolute(experiment.data)})
+    return experiment.model_copy(update={"data": absolute(experiment.data)})
 
 
-def _absolute(data: Data) -> Data:
+def absolute(data: Data) -> Data:
+    """Where its files lie, from wherever it is looked at."""
     paths = {
         key: value if is_hub(value) else str(Path(value).expanduser().absolute())
         for key in ("path", "test_path")
@@ -179,16 +182,20 @@ def _with_own_model(
     return experiment.model_copy(update={"model": model.model_copy(update=named)})
 
 
-def _with_weights(
-    experiment: Experiment, folder: Path, origins: dict[str, str], source: str
-) -> Experiment:
-    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy."""
-    model = experiment.model
+def with_weights(model: Model, folder: Path, origins: dict[str, str], source: str) -> Model:
+    """A backbone's weights by their file's bare name and SHA-256; the cache keeps a copy.
+
+    Args:
+        folder: of the settings' file, source: its name. origins: what the command line set.
+
+    Raises:
+        SettingsError: they are not there, or other than they should be.
+    """
     if not model.weights:
-        return experiment
+        return model
     path = _place(model.weights, folder, "model.weights" in origins)
     if not is_file(path) and recall(model):
-        return experiment
+        return model
     where = f"{origins.get('model.weights', source)}: [model] weights"
     try:
         sha256 = keep(path)
@@ -200,8 +207,7 @@ def _with_weights(
             f"{where}: {path} has SHA-256 {sha256[:12]}..., not that of weights_sha256; bring that "
             "file, or leave weights_sha256 out"
         )
-    named = {"weights": path.name, "weights_sha256": sha256}
-    return experiment.model_copy(update={"model": model.model_copy(update=named)})
+    return model.model_copy(update={"weights": path.name, "weights_sha256": sha256})
 
 
 def _place(file: str, folder: Path, here_first: bool) -> Path:
@@ -212,11 +218,3 @@ def _place(file: str, folder: Path, here_first: bool) -> Path:
     if here_first:
         places.reverse()
     return next((place for place in places if is_file(place)), given)
-
-
-def ready_experiments() -> dict[str, str]:
-    """Name and first comment line of each experiment in `server/experiment/ready/`."""
-    return {
-        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(READY.glob("*.toml"))
-    }

@@ -110,7 +110,7 @@ def gradients_of(experiment: Experiment) -> str:
         return f"{asked}, as [training] per_sample says"
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
-        model = build(experiment.model, form, experiment.arithmetic)
+        model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     why = lacking(model, form_behind(experiment.model, form).shape)
     return f"onepass, not compiled: {why}" if why else "compiled"
 
@@ -119,7 +119,9 @@ def norms_of(experiment: Experiment) -> str:
     """Which layers of the user's own model are not what was written; empty if all are."""
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
-        return told_of_norms(build(experiment.model, form, experiment.arithmetic))
+        return told_of_norms(
+            build(experiment.model, form, experiment.arithmetic, experiment.pruning)
+        )
 
 
 def _add_promise(

@@ -14,6 +14,7 @@ from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
 from clients.training.net import build
+from clients.training.supernet import nets_of, pairs_of
 from privacy.dp.ledger import Ledger, Spent
 from privacy.dp.training import require_private
 from privacy.errors import SettingsError
@@ -44,7 +45,11 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     dataset = load(experiment.data)
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.form, experiment.arithmetic)
+    model = build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
+    if experiment.supernet.trains:
+        nets = nets_of(experiment.supernet, experiment.model)
+        smallest = build(nets[-1], dataset.form, experiment.arithmetic, experiment.pruning)
+        pairs_of(model, smallest)
     if experiment.budget.unit == "record":
         require_private(model)
     require_floats(experiment, {k: v.numpy() for k, v in model.state_dict().items()})

@@ -1,7 +1,7 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
 from clients.data.told.coverage import covered
-from privacy.dp.noise import TOTAL_VARIATION
+from privacy.dp.accounting.spent import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
 
 SIMULATION = (

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from numpy.typing import NDArray
 
-from privacy.dp.discrete import deviation_of_each
 from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.sums.fixed_point import most_of, weighted_scale
 from privacy.sums.terms import FEWEST, Terms, degree_for, parts_needed
@@ -132,6 +131,8 @@ def terms_of(
     if budget.unit == "client":
         clip = value_range = budget.clip
     if clip and (z := budget.noise_multiplier):
+        from privacy.dp.discrete import deviation_of_each
+
         honest = secure.honest(num)
         deviation = deviation_of_each(secure.bits, num, honest, z)
         scale = deviation * honest**0.5 / (z * clip)

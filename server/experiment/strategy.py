@@ -2,17 +2,16 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from flwr.serverapp import strategy as flower
 from pydantic import Field, field_validator, model_validator
 
 from privacy.settings import Range, Section, suggest
 
 
 class Known(NamedTuple):
-    """A Flower strategy, those of our settings that it takes, and whether all it uses of a cohort
-    is the weighted mean of its updates."""
+    """A Flower strategy by the name of its class, those of our settings that it takes, and whether
+    all it uses of a cohort is the weighted mean of its updates."""
 
-    kind: type[flower.FedAvg]
+    kind: str
     options: tuple[str, ...] = ()
     linear: bool = True
 
@@ -20,18 +19,18 @@ class Known(NamedTuple):
 _ADAPTIVE = ("eta", "eta_l", "tau")
 
 STRATEGIES: dict[str, Known] = {
-    "fedavg": Known(flower.FedAvg),
-    "fedavgm": Known(flower.FedAvgM, ("server_learning_rate", "server_momentum")),
-    "fedprox": Known(flower.FedProx, ("proximal_mu",)),
-    "fedadam": Known(flower.FedAdam, (*_ADAPTIVE, "beta_1", "beta_2")),
-    "fedyogi": Known(flower.FedYogi, (*_ADAPTIVE, "beta_1", "beta_2")),
-    "fedadagrad": Known(flower.FedAdagrad, _ADAPTIVE),
-    "fedmedian": Known(flower.FedMedian, (), False),
-    "fedtrimmedavg": Known(flower.FedTrimmedAvg, ("beta",), False),
-    "krum": Known(flower.Krum, ("num_malicious_nodes",), False),
-    "multikrum": Known(flower.MultiKrum, ("num_malicious_nodes", "num_nodes_to_select"), False),
-    "bulyan": Known(flower.Bulyan, ("num_malicious_nodes",), False),
-    "qfedavg": Known(flower.QFedAvg, ("client_learning_rate", "q"), False),
+    "fedavg": Known("FedAvg"),
+    "fedavgm": Known("FedAvgM", ("server_learning_rate", "server_momentum")),
+    "fedprox": Known("FedProx", ("proximal_mu",)),
+    "fedadam": Known("FedAdam", (*_ADAPTIVE, "beta_1", "beta_2")),
+    "fedyogi": Known("FedYogi", (*_ADAPTIVE, "beta_1", "beta_2")),
+    "fedadagrad": Known("FedAdagrad", _ADAPTIVE),
+    "fedmedian": Known("FedMedian", (), False),
+    "fedtrimmedavg": Known("FedTrimmedAvg", ("beta",), False),
+    "krum": Known("Krum", ("num_malicious_nodes",), False),
+    "multikrum": Known("MultiKrum", ("num_malicious_nodes", "num_nodes_to_select"), False),
+    "bulyan": Known("Bulyan", ("num_malicious_nodes",), False),
+    "qfedavg": Known("QFedAvg", ("client_learning_rate", "q"), False),
 }
 
 

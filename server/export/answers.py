@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clients.arithmetic.layers import Sign, Threshold
+from clients.arithmetic.rounding import RoundInput
 from clients.data.sets import load
 from clients.models import form_behind, name_front
 from clients.training.net import Net, build, fill
@@ -15,6 +17,11 @@ from server.run.directory import Run
 
 ASKED = 256  # records
 FAR = 1e-4  # that an export may be from the run's own answers, as a share of the largest of them
+# Of how many records a sum may lie so near the middle of two words that it goes to the other, and
+# how far that takes an answer. Measured on every ready net (`tests/acceptance/exports.py`): 2.7 %
+# of the records of ResNet-8 in 8 bits, and 0.5 % of the largest answer; a wrong export is so of
+# most.
+MOST_APART, MOST_FAR = 0.05, 0.02
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,17 @@ class Answers:
     outputs: Tensor
     front: str
 
-    def distance(self, others: Tensor) -> float:
-        """The farthest that other answers [N, K] are from these, as a share of the largest."""
+    def distances(self, others: Tensor) -> Tensor:
+        """How far each record's other answers [N, K] are from these, as a share of the largest of
+        all [N]."""
         most = max(1.0, float(self.outputs.abs().max()))
-        return float((self.outputs - others).abs().max()) / most
+        return (self.outputs - others).abs().amax(1) / most
+
+    @property
+    def rounds(self) -> bool:
+        """Are activations words? A sum that lies between two may then go to either, by the order in
+        which it was added up."""
+        return any(isinstance(m, RoundInput | Sign | Threshold) for m in self.net.modules())
 
     def require(self, others: Tensor, what: str) -> str:
         """In words, how far they are.
@@ -44,15 +58,21 @@ class Answers:
         Raises:
             RunError: farther than rounding explains.
         """
-        far = self.distance(others)
-        told = f"{len(self.x)} records answered as the run answers them, within {far:.1e}"
-        if not far <= FAR:
-            said = float((self.outputs.argmax(1) == others.argmax(1)).double().mean())
-            raise RunError(
-                f"{what}: differs from the run's own answers by {far:.1e} of the largest, and says "
-                f"the same first answer of {said:.2%} of the records; nothing was written"
-            )
-        return told
+        each = self.distances(others)
+        near = each <= FAR  # which no NaN is
+        told = f"{int(near.sum())} of {len(each)} records answered as the run answers them, within "
+        told += f"{float(each[near].max()) if near.any() else 0:.1e} of the largest answer"
+        apart = int((~near).sum())
+        if not apart:
+            return told
+        far = float(each.max())
+        if self.rounds and far <= MOST_FAR and apart <= max(1, MOST_APART * len(each)):
+            return f"{told}; of {apart} a sum between two words went to the other one: {far:.1e}"
+        said = float((self.outputs.argmax(1) == others.argmax(1)).double().mean())
+        raise RunError(
+            f"{what}: differs from the run's own answers by {far:.1e} of the largest, and says "
+            f"the same first answer of {said:.2%} of the records; nothing was written"
+        )
 
 
 def answers_of(run: Run) -> Answers:
@@ -67,7 +87,7 @@ def answers_of(run: Run) -> Answers:
     run.require_same_data()
     experiment = calm(run.experiment)
     form = load(experiment.data).form
-    net = build(experiment.model, form, experiment.arithmetic)
+    net = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     fill(net, run.weights(last))
     net.eval()
     shape = form_behind(experiment.model, form).shape

@@ -32,6 +32,7 @@ from clients.firmware.plan import Plan
 from clients.firmware.sources import C, sources
 from clients.models import front_of
 from clients.models.nets.sequences import WIDTH
+from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
@@ -109,6 +110,11 @@ def board_of(run: Run, chip_name: str) -> Board:
             raise SettingsError(
                 f"{run.path}: [training] {key} = {value!r}: has no C; train with {key} = {plain!r}"
             )
+    if experiment.pruning.final and experiment.pruning.structured != "filters":
+        raise ModelError(
+            f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
+            "again; train with structured = 'filters', of which the C is that of a smaller net"
+        )
     if experiment.data.task != "classes":
         raise ModelError(f"{run.path}: [data] task = {experiment.data.task!r}: only classes have C")
     if not (last := len(run.rounds)):
@@ -118,13 +124,10 @@ def board_of(run: Run, chip_name: str) -> Board:
     form = _form(run)
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
-    if experiment.pruning.weight:
-        raise SettingsError(f"{run.path}: [pruning] weight: has no C; train without it")
-    model = build(experiment.model, form, calm(experiment).arithmetic)
-    numbers = words_of(experiment.arithmetic)
-    net_of(model, experiment.arithmetic, form.shape)
+    model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
+    numbers, _ = words_of(experiment.arithmetic), net_of(model, experiment.arithmetic, form.shape)
     fill(model, run.weights(last))
-    plan, layers = net_of(model, experiment.arithmetic, form.shape)
+    plan, layers = net_of(compact(model), experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps
     if plan is None:
         require_fit(layers, steps, chip_name, there, numbers)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from clients.training.compact import compact
 from privacy.errors import RunError
 from privacy.files import write_atomically
 from server.export.answers import answers_of, told_of
@@ -37,7 +38,7 @@ def to_onnx(run: Run, path: Path) -> list[str]:
             "with onnxruntime; pip install onnx onnxruntime"
         ) from None
     asked = answers_of(run)
-    net, content = plain(asked.net), io.BytesIO()
+    net, content = plain(compact(asked.net)), io.BytesIO()
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one operation that ONNX has not
     try:

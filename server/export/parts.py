@@ -77,6 +77,23 @@ class GroupNorm(nn.Module):
         return normed * self.weight.reshape(axes) + self.bias.reshape(axes)
 
 
+class Kept(nn.Module):
+    """What an activation gives, but that the small of each record is zero."""
+
+    def __init__(self, activation: nn.Module, top: float, least: float) -> None:
+        super().__init__()
+        self.activation, self.top, self.least = activation, top, least
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(x)
+        rows = x.flatten(1)
+        least = torch.full_like(rows[:, :1], self.least)
+        if self.top:
+            num = max(1, round(self.top * rows.shape[1]))
+            least = rows.abs().topk(num, dim=1).values[:, -1:]
+        return torch.where(rows.abs() >= least, rows, torch.zeros_like(rows)).reshape(x.shape)
+
+
 class Residual(nn.Module):
     """body(x) + shortcut(x)"""
 

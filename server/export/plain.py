@@ -43,8 +43,9 @@ def _plain(module: nn.Module) -> nn.Module:
         return change(module)
     if type(module).__module__.startswith("clients.arithmetic"):
         raise ModelError(
-            f"{type(module).__name__}: streams of bits are no numbers that others can read; export "
-            "a run of [arithmetic] name = 'float', 'fixed', 'ternary' or 'binary', or the card"
+            f"{type(module).__name__}: bits, spikes and spins over time are no numbers that "
+            "others can read; export a run of [arithmetic] name = 'float', 'fixed', 'ternary' or "
+            "'binary', or the card"
         )
     same = copy.copy(module)
     same._modules = {
@@ -127,6 +128,11 @@ def _group_norm(layer: nn.Module) -> nn.Module:
     return made
 
 
+def _kept(layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, layers.Kept)
+    return parts.Kept(_plain(layer.activation), layer.top, layer.least)
+
+
 def _pool(layer: nn.Module) -> nn.Module:
     assert isinstance(layer, layers.MaxPool2d)
     return nn.MaxPool2d(layer.size, layer.stride)
@@ -145,6 +151,7 @@ PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     layers.Square: lambda _: parts.Square(),
     layers.MaxPool2d: _pool,
     nn.GroupNorm: _group_norm,
+    layers.Kept: _kept,
     layers.Residual: _residual,
     layers.Offset: _offset,
     tabular.Columns: _columns,

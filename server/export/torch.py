@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from clients.training.compact import compact
 from privacy.errors import ModelError
 from privacy.files import write_atomically
 from server.export import parts
@@ -66,7 +67,7 @@ def to_torch(run: Run, path: Path) -> list[str]:
         RunError: it answers otherwise.
     """
     asked = answers_of(run)
-    net = plain(asked.net)
+    net = plain(compact(asked.net))
     shape = ["N", *asked.x.shape[1:]]
     source = inspect.getsource(parts).replace('"""', "", 2).partition("\n")[2].lstrip("\n")
     source = source.replace(
@@ -126,6 +127,7 @@ OURS = {
     parts.GroupNorm: lambda m: [
         repr(m.groups), repr(len(m.weight) if m.affine else 0), repr(m.eps), repr(m.affine)
     ],
+    parts.Kept: lambda m: [expression(m.activation), repr(m.top), repr(m.least)],
     parts.Residual: lambda m: [expression(m.body), expression(m.shortcut)],
     parts.Offset: lambda m: [repr(tuple(m.offset.shape)), repr(m.trailing)],
     parts.Columns: lambda m: [repr(m.widths), expression(m.embeddings)],

@@ -34,7 +34,7 @@ from server.federation.aggregation import (
 )
 from server.federation.grid import Cohort
 from server.federation.groups import Sums
-from server.federation.pruned import MASKS, masks_of, prune
+from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
 from server.run.directory import Run, Weights
@@ -43,8 +43,8 @@ from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
 from server.run.rounds import ClientRecord, Observe, RoundRecord
-from server.run.spikes import NAME as SPIKES
 from server.run.spikes import spikes_of
+from server.run.summary import SPIKES
 
 log = logging.getLogger("privet")
 
@@ -111,6 +111,7 @@ class _Rounds:
         self.job = self.experiment.message
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
+        self.spared = spared_of(self.experiment)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -153,7 +154,7 @@ class _Rounds:
             name: old if name in self.frozen else aggregated[name].numpy().astype(old.dtype)
             for name, old in self.weights.items()
         }
-        self.weights = prune(experiment, self.weights, before, number, self.frozen)
+        self.weights = prune(experiment, self.weights, before, number, self.spared)
         if not all(is_within(array) for array in self.weights.values()):
             raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
         record = RoundRecord(
@@ -166,10 +167,10 @@ class _Rounds:
         )
         federation = experiment.federation
         last = number == federation.rounds
-        if experiment.pruning.weight:
+        if experiment.pruning.final:
             record.zeros = zeros_of(self.weights)
             if last:
-                self.run.keep_bytes(MASKS, masks_of(self.weights))
+                self.run.keep_bytes(MASKS, masks_of(self.weights, experiment.pruning))
         if last or number % federation.evaluate_every == 0:
             score = self.evaluate(self.weights)
             record.loss, record.accuracy = score.loss, score.accuracy

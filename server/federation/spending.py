@@ -7,8 +7,9 @@ Under `unit = "client"` it keeps them itself, and keeps within the budget itself
 from collections import Counter
 from collections.abc import Callable
 
+from privacy.dp.accounting.prv import epsilon_path
 from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger, Spent, epsilon_path
+from privacy.dp.ledger import Ledger, Spent
 from server.experiment.experiment import Experiment
 from server.run.draws import Draws
 from server.run.rounds import ClientRecord, RoundRecord, ledgers_after

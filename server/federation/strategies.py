@@ -19,7 +19,7 @@ def build_strategy(strategy: Strategy, learning_rate: float) -> flower.Strategy:
     options = strategy.options
     if strategy.name == "qfedavg":
         options.setdefault("client_learning_rate", learning_rate)
-    return STRATEGIES[strategy.name].kind(
+    return getattr(flower, STRATEGIES[strategy.name].kind)(
         min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **options
     )
 
@@ -39,7 +39,8 @@ def configure(
 
 def is_linear(strategy: flower.Strategy) -> bool:
     """Does it use nothing of a cohort but the weighted mean of the updates?"""
-    return any(type(strategy) is known.kind and known.linear for known in STRATEGIES.values())
+    linear = [getattr(flower, known.kind) for known in STRATEGIES.values() if known.linear]
+    return type(strategy) in linear
 
 
 def bounded(after: Weights, before: Weights, bound: float) -> Weights:

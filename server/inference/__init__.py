@@ -11,4 +11,5 @@ pool       all of them, kept running
 listen     the socket
 loopback   a service of one's own, for a while
 demo       questions to it, measured
+learning/  training on records that the server cannot read
 """

@@ -38,6 +38,17 @@ def loopback(
     threads = threads or (os.cpu_count() or 1 if scheme == "boolean" else 1)
     command = [sys.executable, "-m", "server", "serve", str(run), "--scheme", scheme, "--port", "0"]
     command += ["--workers", str(workers), "--threads", str(threads), *options]
+    with started(command) as url:
+        yield url
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[str]:
+    """Run a command that serves and tells its URL, for as long as the block lasts.
+
+    Raises:
+        ServiceError: it did not start; with its own words, and its exit status.
+    """
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     )

@@ -9,6 +9,7 @@ from server.inference.gate.turns import Turns
 from server.inference.limits import Limits
 from server.inference.workers import Answer, Worker, WorkerDied
 
+MODULE = "server.inference.worker"
 BACK_OFF_S, MOST_BACK_OFF_S = 0.2, 30.0  # after a worker that did not start, doubled each time
 GIVE_UP = 6  # failed starts in a row, at which the service ends if no worker lives
 
@@ -16,8 +17,10 @@ GIVE_UP = 6  # failed starts in a row, at which the service ends if no worker li
 class Pool:
     """Workers, and the requests that wait for one."""
 
-    def __init__(self, folder: Path, keys_folder: Path, limits: Limits) -> None:
-        self._start = (folder, keys_folder, limits.threads, limits.memory_bytes)
+    def __init__(
+        self, folder: Path, keys_folder: Path, limits: Limits, module: str = MODULE
+    ) -> None:
+        self._start = (module, folder, keys_folder, limits.threads, limits.memory_bytes)
         self._limits = limits
         self._turns: Turns[Worker] = Turns(limits.waiting, limits.waiting_each)
         self._places: list[asyncio.Task[None]] = []

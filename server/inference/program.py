@@ -44,7 +44,9 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
         SettingsError: no such scheme.
     """
     require_scheme(scheme)
-    model = build(experiment.model, load(experiment.data).form, experiment.arithmetic)
+    model = build(
+        experiment.model, load(experiment.data).form, experiment.arithmetic, experiment.pruning
+    )
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
@@ -79,7 +81,7 @@ def trained_model(run: Run) -> nn.Module:
     run.require_same_data()
     dataset = load(run.experiment.data)
     chosen = run.experiment
-    model = build(chosen.model, dataset.form, chosen.arithmetic)
+    model = build(chosen.model, dataset.form, chosen.arithmetic, chosen.pruning)
     arrays = run.weights(len(run.rounds))
     fill(model, arrays)
     return model.eval()

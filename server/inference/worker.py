@@ -175,7 +175,18 @@ class Desk:
             self._keys.popitem(last=False)
 
 
-def serve(desk: Desk, requests: BinaryIO, answers: BinaryIO) -> None:
+class Answers(Protocol):
+    """Who answers one request after another."""
+
+    @property
+    def most_bytes(self) -> dict[Kind, int]:
+        """Of a frame, by kind."""
+
+    def answer(self, operation: int, identity: bytes, content: bytes) -> bytes:
+        """The frame that answers a frame."""
+
+
+def serve(desk: Answers, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the requests end."""
     while header := requests.read(REQUEST.size):
         operation, identity, length = REQUEST.unpack(header)
@@ -203,19 +214,24 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def main(folder: str, keys_folder: str, memory_bytes: str) -> None:
-    """Begin: libraries that print must not print into the answers."""
+def work(begin: Callable[[], Answers], memory_bytes: int) -> None:
+    """Begin, and serve: libraries that print must not print into the answers."""
     die_with_parent()
-    if limit := int(memory_bytes):
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    desk = Desk(Path(folder), Path(keys_folder))
+    desk = begin()
     ready = to_json(desk.most_bytes).encode()
     answers.write(ANSWER.pack(200, 0.0, len(ready)) + ready)
     answers.flush()
     serve(desk, sys.stdin.buffer, answers)
+
+
+def main(folder: str, keys_folder: str, memory_bytes: str) -> None:
+    """A worker of encrypted inference."""
+    work(lambda: Desk(Path(folder), Path(keys_folder)), int(memory_bytes))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Answer:
 
 
 class Worker:
-    """One process of `server.inference.worker`."""
+    """One process that computes on ciphertexts."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -53,9 +53,12 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, folder: Path, keys_folder: Path, threads: int, memory_bytes: int
+        cls, module: str, folder: Path, keys_folder: Path, threads: int, memory_bytes: int
     ) -> "Worker":
         """Start a process and wait until it has compiled its model, and told its `most_bytes`.
+
+        Args:
+            module: that it runs: `server.inference.worker`, or one of learning.
 
         Raises:
             ServiceError: it ends instead.
@@ -67,7 +70,7 @@ class Worker:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "server.inference.worker",
+                module,
                 str(folder),
                 str(keys_folder),
                 str(memory_bytes),

@@ -3,8 +3,7 @@
 experiment.toml           every setting, resolved; the first file. environment.json: the machine
 manifest.safetensors      owner of each training record, and whether it was held out
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
-rounds/000.safetensors    initial weights
-rounds/NNN.safetensors    global weights after round NNN
+rounds/NNN.safetensors    global weights after round NNN; 000: initial ones
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)
@@ -14,6 +13,7 @@ leakage.json              what the attacks found; attack/ keeps their stages and
 audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged
 origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
 model.py                  the file of the user's own model, if the run trains one
+extracted.json, whole.toml        of a net that was cut out of another run: how; its settings
 """
 
 import hashlib
@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clients.data.partitions import Partition, partition
-from clients.data.sets import load, told_of_labels
+from clients.data.dataset import Partition
 from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
@@ -102,6 +101,9 @@ class Run:
         return run
 
     def _write_manifest(self, experiment: Experiment) -> None:
+        from clients.data.partitions import partition
+        from clients.data.sets import load, told_of_labels
+
         dataset = load(experiment.data)
         manifest = partition(experiment.data, experiment.federation.clients, experiment.seed)
         about = {"dataset": dataset.name, "sha256": dataset.sha256}
@@ -154,6 +156,8 @@ class Run:
         Raises:
             RunError: the data set has changed since, or the manifest is damaged.
         """
+        from clients.data.sets import load
+
         path, began_with = self.path / "manifest.safetensors", self.data_told.get("sha256", "")
         dataset = load(self.experiment.data)
         if dataset.sha256 != began_with:

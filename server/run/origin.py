@@ -15,13 +15,12 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from clients.data.sets import cache_folder
 from clients.data.settings import Data
-from clients.models import Model
+from clients.models.settings import Model
 from clients.models.sources import admit, expect, find, is_own
 from clients.training.backbones import recall
 from privacy.errors import ModelError, RunError
-from privacy.files import write_atomically
+from privacy.files import cache_folder, is_file, write_atomically
 from privacy.foreign import (
     MOST_ARRAYS_BYTES,
     MOST_DOCUMENT_BYTES,
@@ -30,9 +29,12 @@ from privacy.foreign import (
     open_foreign,
     read_foreign,
 )
+from privacy.settings import parse, read_toml
+from server.experiment.experiment import Experiment
 from server.experiment.loading import MODEL
 
 NAME = "origin.txt"
+EXTRACTED, WHOLE = "extracted.json", "whole.toml"  # of a net that was cut out, and of what
 KEY_BYTES = 32
 
 
@@ -90,6 +92,12 @@ def require_trust(run: Path, data: Data, trusted: bool) -> None:
             f"{run}: was not made here, and wants the data in {data.path!r} ([data] path in its "
             "experiment.toml); if it should read them, say --trust"
         )
+
+
+def trained_as(run: Path, experiment: Experiment) -> Experiment:
+    """The experiment that trained a run's weights: of a net that was cut out, the whole net's."""
+    path = run / WHOLE
+    return parse(Experiment, read_toml(path), str(path)) if is_file(path) else experiment
 
 
 def keep_model(run: Path, model: Model) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from server.run.figures import ranking_of_bins, scores_of
 
@@ -73,6 +72,8 @@ class Resamples:
         groups = self.times.shape[1]
         if weight is None and SPARSE * len(place) < groups * places:
             ones = np.ones(len(place))
+            from scipy import sparse
+
             table = sparse.coo_array((ones, (place, group)), (places, groups)).tocsr()
             return np.asarray((table @ self.times.T).T)
         weight = weight if weight is None else weight[inside]

@@ -12,9 +12,8 @@ from clients.training.losses import LOSSES
 from clients.training.net import build, fill
 from clients.training.records import Records, records
 from server.experiment.experiment import Experiment
-from server.run.directory import Run, Weights
+from server.run.directory import Weights
 
-NAME = "spikes.json"
 BATCH = 500
 OFTEN = 0.9  # of all steps of all records: who fires so says nothing
 MANY = 0.5  # of a layer's neurons
@@ -38,7 +37,7 @@ def spikes_of(experiment: Experiment, weights: Weights) -> Found:
         return {}
     with torch.random.fork_rng(devices=[]):
         form = load(experiment.data).form
-        model = build(experiment.model, form, experiment.arithmetic)
+        model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     fill(model, weights)
     return _told(model, test, experiment.data.task)
 
@@ -98,9 +97,3 @@ def warnings_of(layers: list[Found]) -> list[str]:
                 f"{OFTEN:.0%} of all steps; raise [arithmetic] threshold, or lower learning_rate"
             )
     return found
-
-
-def dead_or_loud(run: Run) -> tuple[str, ...]:
-    """The warnings that a run kept when it was done."""
-    told = run.kept(NAME).get("warnings")
-    return tuple(line for line in told if isinstance(line, str)) if isinstance(told, list) else ()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from privacy.dp.accounting.memo import recalled
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import RunError
 from server.experiment.experiment import Experiment
@@ -23,8 +24,8 @@ from server.experiment.promise import (
 from server.run.directory import Run
 from server.run.divergence import diverged_in, remedy
 from server.run.rounds import RoundRecord, ledgers_after
-from server.run.spikes import dead_or_loud
 
+SPIKES = "spikes.json"  # of neurons that fire: what server.run.spikes found
 CHARGE = "charge.json"  # in a run that a charged search chose: what the search costs
 
 
@@ -88,10 +89,10 @@ def summarise(run: Run) -> Summary:
     if private:
         assert budget.noise_multiplier is not None
         spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
-        epsilon = max((experiment.epsilon_of(Ledger(entries)) for entries in spent), default=0.0)
+        epsilon = max((_epsilon(experiment, Ledger(entries)) for entries in spent), default=0.0)
         steps = federation.rounds * experiment.steps_per_round
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
-        full = experiment.epsilon_of(Ledger([always]))
+        full = _epsilon(experiment, Ledger([always]))
     charged, searched, target = _charged(run, budget.delta), "", budget.epsilon
     if epsilon is not None and charged:
         epsilon = target = max(epsilon, charged[0])
@@ -135,6 +136,11 @@ def summarise(run: Run) -> Summary:
     )
 
 
+def _epsilon(experiment: Experiment, ledger: Ledger) -> float:
+    question = f"{ledger.to_json()} {experiment.budget.delta!r} {_accountant(experiment)}"
+    return recalled(question, lambda: experiment.epsilon_of(ledger))
+
+
 def _charged(run: Run, delta: float) -> tuple[float, str] | None:
     """Epsilon of a run that a charged search chose, and how it came about; None of any other.
 
@@ -162,8 +168,14 @@ def _warnings(run: Run, diverged: int | None) -> tuple[str, ...]:
         *((told + remedy(experiment),) if diverged else ()),
         *large_delta(experiment, _num_protected(run)),
         *filter(None, [covered_by(experiment, known), data.get("labels")]),
-        *dead_or_loud(run),
+        *_dead_or_loud(run),
     )
+
+
+def _dead_or_loud(run: Run) -> tuple[str, ...]:
+    """What a run of neurons that fire kept when it was done."""
+    told = run.kept(SPIKES).get("warnings")
+    return tuple(line for line in told if isinstance(line, str)) if isinstance(told, list) else ()
 
 
 def _num_protected(run: Run) -> int:
@@ -199,30 +211,6 @@ def measured(run: Run, scheme: str) -> dict[str, Any]:
     if not isinstance(found, dict) or type(found.get("images")) is not int:
         return {}
     return found
-
-
-def headline(summary: Summary) -> dict[str, Any]:
-    """What fits a row of `privet list`."""
-    return {
-        "run": summary.run.rpartition("/")[2],
-        "status": summary.status,
-        "rounds": summary.rounds,
-        "data": summary.dataset,
-        "model": summary.model,
-        "clients": summary.clients,
-        "accuracy": "-" if summary.accuracy is None else f"{summary.accuracy:.2%}",
-        "epsilon": _epsilon(summary),
-        "unit": summary.unit,
-    }
-
-
-def _epsilon(summary: Summary) -> str:
-    if summary.epsilon is None:
-        return "none"
-    large = any(warning.startswith("delta") for warning in summary.warnings)
-    beside = ["simulation"] * bool(summary.caveat) + ["delta >= 1/n"] * large
-    beside += ["not of evaluations"] * exposes(summary)
-    return f"{summary.epsilon:.3f}" + f" ({', '.join(beside)})" * bool(beside)
 
 
 def exposes(summary: Summary) -> bool:

@@ -10,4 +10,5 @@ charged      a search that epsilon counts
 law          how many trials that one has
 objectives   what a search looks at
 board        the table while it goes on
+events       the same for programs
 """

@@ -13,7 +13,8 @@ from itertools import product
 from typing import Any
 
 from privacy.errors import SettingsError
-from privacy.settings import BRIEF, override
+from privacy.settings import override
+from privacy.text import BRIEF
 
 Settings = dict[str, Any]
 Point = dict[str, Any]  # the label of each axis

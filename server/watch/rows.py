@@ -18,7 +18,7 @@ from privacy.text import shown
 from server.watch.locks import Lock, lock_of
 from server.watch.track import Track
 
-MOST_SETTINGS_BYTES = 256 << 10
+MOST_SETTINGS_BYTES = 4 << 20  # a schema of many values is in them
 MOST_NOTE_BYTES = 64 << 10
 FRESH_S = 60.0  # a run that wrote since then goes on, where no lock can be seen
 STAGES = {  # the document of each stage that a finished run may have seen
@@ -95,6 +95,17 @@ class RunView:
     _stopped: Kept = field(default_factory=lambda: Kept(from_json, MOST_NOTE_BYTES))
     _was_held: bool = False
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The settings; empty if they cannot be read."""
+        return self._settings.value or {}
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Machine, versions, and when the run was made; likewise."""
+        found = self._environment.value
+        return found if isinstance(found, dict) else {}
+
     def look(self, locks: frozenset[Lock], most: int) -> int:
         """Bring the row up to date.
 
@@ -106,8 +117,8 @@ class RunView:
             How many were read.
         """
         place = self.path
-        settings = self._settings.of(about := place / "experiment.toml", look_at(about))
-        environment = self._environment.of(about := place / "environment.json", look_at(about))
+        self._settings.of(about := place / "experiment.toml", look_at(about))
+        self._environment.of(about := place / "environment.json", look_at(about))
         stopped = self._stopped.of(about := place / "stopped.json", look_at(about))
         rounds, lock = look_at(place / "rounds.jsonl"), look_at(place / ".lock")
         wrote, before, unread = 0.0, self.track.offset, ""
@@ -117,13 +128,12 @@ class RunView:
                 self.track = self.track.follow(place / "rounds.jsonl", rounds, most)
             except OSError as error:
                 unread = f"rounds.jsonl: {error.strerror}"
-        told = settings if isinstance(settings, dict) else {}
-        known = environment if isinstance(environment, dict) else {}
+        told = self.told
         why = unread or self.track.damage
         why = why or ("" if told else "experiment.toml: cannot be read")
         held = lock is not None and lock_of(lock) in locks
         self._was_held |= held
-        total = _whole(_section(told, "federation").get("rounds"))
+        total = whole(section(told, "federation").get("rounds"))
         state = self._state(total, held, wrote, _diverged(stopped, self.track), why)
         self.row = {
             "id": id_of(place.name),
@@ -131,7 +141,7 @@ class RunView:
             "state": state,
             "why": why or (f"diverged in round {n}" if (n := self._broke(stopped)) else ""),
             "stages": [s for s, name in STAGES.items() if look_at(place / name)],
-            "created": _created(known, place),
+            "created": _created(self.known, place),
             "wrote": wrote,
             **_asked(told),
             **self._reached(state, total),
@@ -200,12 +210,14 @@ class RunView:
         }
 
 
-def _section(told: Any, name: str) -> dict[str, Any]:
+def section(told: Any, name: str) -> dict[str, Any]:
+    """A table of the settings; empty if there is none."""
     found = told.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A number of things; 0 if it is none."""
     return value if type(value) is int and 0 <= value < 1 << 53 else 0
 
 
@@ -215,17 +227,17 @@ def _word(value: Any, most: int = 40) -> str:
 
 def _asked(told: dict[str, Any]) -> Row:
     """What the settings say."""
-    budget, federation = _section(told, "budget"), _section(told, "federation")
+    budget, federation = section(told, "budget"), section(told, "federation")
     target, unit = budget.get("epsilon"), _word(budget.get("unit")) or "none"
     if isinstance(target, bool) or not isinstance(target, int | float):
         target = 0
     private = unit != "none" and 0 < target < math.inf
     return {
         "title": _word(told.get("title")),
-        "data": _word(_section(told, "data").get("name")),
-        "model": _word(_section(told, "model").get("name")),
-        "arithmetic": _word(_section(told, "arithmetic").get("name")),
-        "clients": _whole(federation.get("clients")),
+        "data": _word(section(told, "data").get("name")),
+        "model": _word(section(told, "model").get("name")),
+        "arithmetic": _word(section(told, "arithmetic").get("name")),
+        "clients": whole(federation.get("clients")),
         "engine": _word(federation.get("engine")),
         "sums": _word(federation.get("secure_aggregation")),
         "seed": told["seed"] if type(told.get("seed")) is int else None,
@@ -239,7 +251,7 @@ def _diverged(stopped: Any, track: Track) -> int:
     """The round in which training left the numbers; 0 if none: as server.run.divergence."""
     if track.diverged or not isinstance(stopped, dict) or stopped.get("why") != "diverged":
         return track.diverged
-    number = _whole(stopped.get("round"))
+    number = whole(stopped.get("round"))
     return number if number == track.rounds + 1 else 0
 
 

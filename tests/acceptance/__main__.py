@@ -21,6 +21,8 @@ TOGETHER = (
     "fuzz",
     "firmware",
     "strangers",
+    "ledger",
+    "exports",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
 PARTS = (*TOGETHER, *ALONE)

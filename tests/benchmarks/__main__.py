@@ -15,9 +15,11 @@ BENCHMARKS = (
     "arithmetic",
     "encrypted",
     "extraction",
+    "learning",
     "engines",
     "aggregation",
     "spikes",
+    "pruning",
 )
 
 if __name__ == "__main__":

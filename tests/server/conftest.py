@@ -19,3 +19,12 @@ def privet(runs, monkeypatch, capfd):
         return int(leave.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The browser that pages are tested in."""
+    from browsed import launched
+
+    with launched() as opened:
+        yield opened

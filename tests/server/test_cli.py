@@ -222,7 +222,7 @@ def test_what_the_machine_refuses_is_one_line(privet, runs, monkeypatch, raised,
     def fails(*_):
         raise raised
 
-    monkeypatch.setattr("server.run.directory.list_runs", fails)
+    monkeypatch.setattr("server.watch.headlines.headlines", fails)
     found, out, err = privet("list")
     assert (found, out) == (status, "")
     assert says in err

@@ -80,12 +80,19 @@ class Asked:
 
     @cached_property
     def heard(self) -> NDArray[np.float64]:
-        """Noise of one step on all records in several runs, about its mean [R, P]."""
+        """Noise of one step in several runs, about its mean [R, P]."""
         x, y = self.claims.records, self.claims.labels
         if "sample_rate" not in self.options:  # or who was drawn would be heard too
-            x, y = np.zeros_like(x[:1]), y[:1]
+            x, y = self.blank
         rows = np.stack([self.one_step(x, y) for _ in range(RUNS)])
         return rows - rows.mean(0)
+
+    @property
+    def blank(self) -> tuple[NDArray, NDArray]:
+        """Records that teach nothing: one, or as many as there are where all take part."""
+        x, y = self.claims.records, self.claims.labels
+        num = len(x) if self.claims.sample_rate == 1 and "sample_rate" not in self.options else 1
+        return np.zeros_like(x[:num]), y[:num]
 
     @cached_property
     def deviation(self) -> NDArray[np.float64]:

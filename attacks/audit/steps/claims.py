@@ -12,7 +12,7 @@ from privacy.settings import suggest
 Release = Mapping[str, NDArray]
 Make = Callable[..., Release]  # (records [N, ...], labels [N], seed, **OPTIONS) -> what is released
 
-NEIGHBOURS = ("add or remove", "replace")
+NEIGHBOURS = ("add or remove", "replace", "replace all")
 DIVISORS = ("batch", "records", "nothing")
 # What a function may let an auditor turn; each check says which of them it needs.
 OPTIONS = ("noise_multiplier", "sample_rate", "steps")
@@ -29,7 +29,8 @@ class Claims:
         sample_rate: of Poisson sampling. steps: noisy ones of the whole training.
         epsilon, delta: at the end; None: what the three above come to.
         unit: of privacy, told in the verdict.
-        neighbours: `add or remove` one record, or `replace` one, which may move twice as far.
+        neighbours: `add or remove` one record, or `replace` one, which may move twice as far; or
+            `replace all`: the records are one party's, and what they give need not add up.
         divided: by what a sum over records was, before it was released: the `batch` that is
             expected (rate times records), the number of `records`, or `nothing`. It is taken to be
             public.

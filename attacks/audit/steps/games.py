@@ -1,22 +1,35 @@
-"""Lower bounds of epsilon: canaries in one training, or twins told apart where there is no handle.
+"""Lower bounds of epsilon: canaries in one training, or twins told apart where there is no handle;
+or records that a coin each put into a training that is done.
 
 Shapes: M canaries, R trainings.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attacks.audit.canaries import (
     Bound,
     bounds,
     epsilon_gaussian,
     epsilon_independent,
+    epsilon_one_run,
+    epsilon_one_run_fdp,
 )
 from attacks.audit.steps.asking import Asked
 from attacks.audit.steps.checks import HUGE, LEVEL, Check, decided
 from attacks.leakage import clopper_pearson
+from attacks.tape import Bools
 
 TRAININGS = 100  # of each twin; the direction in which they differ is learnt from half
 ALIKE = 0.05  # cosine of canaries' directions, up to which they are trials of their own
+GUESSED = (1 / 32, 1 / 8, 1 / 4, 1 / 2)  # shares of the records
+ONE_RUN = {  # which hold of records that are no trials of their own
+    "one run": (epsilon_one_run, "nothing (Steinke, Nasr and Jagielski 2023)"),
+    "one run, f-DP": (
+        epsilon_one_run_fdp,
+        "its trade-off curve is that of Gaussian DP (Mahloujifar et al. 2024)",
+    ),
+}
 INDEPENDENT = "trainings are independent"
 MEANING = "the mechanism protects less than claimed: see the checks above for why"
 
@@ -73,6 +86,30 @@ def twins(asked: Asked, epsilon: float) -> tuple[list[Bound], Check]:
         ]
 
     return found(0.05), _judged("twins", found(LEVEL)[:1], epsilon)
+
+
+def of_members(
+    scores: NDArray[np.float64], member: Bools, epsilon: float, delta: float
+) -> tuple[list[Bound], Check]:
+    """Records [M], each in a finished training or not by the toss of a coin; who was in?
+
+    Guessed are some shares of them, the likeliest in, alone or beside as many of the least likely;
+    each guess has its part of the chance that a bound does not hold.
+    """
+    order = np.argsort(-scores, kind="stable")
+    tried = []  # (how many are guessed, how many rightly)
+    for num in sorted({max(1, int(share * len(member))) for share in GUESSED}):
+        inside, outside = int(member[order[:num]].sum()), int((~member[order[-num:]]).sum())
+        tried += [(num, inside), (2 * num, inside + outside)]
+
+    def found(chance: float) -> list[Bound]:
+        part = chance / len(tried)
+        return [
+            Bound(name, max(bound(len(member), *one, delta, part) for one in tried), assumes)
+            for name, (bound, assumes) in ONE_RUN.items()
+        ]
+
+    return found(0.05), _judged("members", found(LEVEL)[:1], epsilon)
 
 
 def _judged(name: str, certain: list[Bound], epsilon: float) -> Check:

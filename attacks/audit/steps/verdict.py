@@ -7,7 +7,7 @@ from typing import Any
 
 from attacks.audit.canaries import Bound
 from attacks.audit.steps.asking import Asked, Stopped
-from attacks.audit.steps.checks import CHECKS, STATES, Check, epsilon_of
+from attacks.audit.steps.checks import ALL, CHECKS, STATES, Check, epsilon_claimed
 from attacks.audit.steps.claims import Claims, Make
 from attacks.audit.steps.games import canaries, twins
 
@@ -58,10 +58,10 @@ def audit_step(make: Make, claims: Claims, seed: int = 0) -> Found:
     asked = Asked(make, claims, seed)
     epsilon = claims.epsilon
     if epsilon is None:
-        numbers = (claims.noise_multiplier, claims.sample_rate, claims.steps)
-        epsilon = epsilon_of(*numbers, claims.delta)  # type: ignore[arg-type]
+        epsilon = epsilon_claimed(claims)
     checks = [_made(check, asked) for check in CHECKS]
-    game = canaries if "noise_multiplier" in asked.options else twins
+    alone = claims.neighbours == ALL or "noise_multiplier" not in asked.options
+    game = twins if alone else canaries
     proven: list[Bound] = []
     try:
         proven, judged = game(asked, epsilon)

@@ -6,4 +6,6 @@ circuits     gates that share spins: adders, multipliers
 kernels      spins flipped one after another, in many chains at once
 sampling     chains, and the law that they obey
 factoring    a multiplier, run backwards
+machine      a Boltzmann machine as a layer, trained by contrastive divergence
+layers       what a model is built of
 """

@@ -6,6 +6,7 @@ of all steps of a record before it takes their norm, and one pass is enough unde
 neurons      membranes that leak, fire and are reset; surrogate gradients
 coding       records as spikes: by rate, by latency, or as a current
 weights      dense layers and convolutions whose weights are used at each step
+plasticity   neurons that learn by spike timing, without labels
 chain        a whole net, what it would answer earlier, and how often it fires
 layers       what a model is built of
 """

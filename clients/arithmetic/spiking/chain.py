@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from clients.arithmetic.spiking.coding import Encoder
 from clients.arithmetic.spiking.neurons import Neurons
+from clients.arithmetic.spiking.plasticity import PlasticLinear
+
+FIRING = (Neurons, PlasticLinear)
 
 
 class AtEachStep(nn.Module):
@@ -61,8 +64,8 @@ class SpikingChain(nn.Sequential):
                     x = x.cumsum(1) / steps.view(1, -1, *[1] * (x.dim() - 2))
                     continue
                 x = layer(x)
-                if isinstance(layer, Neurons) or (isinstance(layer, Encoder) and layer.fires):
-                    what = "neurons" if isinstance(layer, Neurons) else "inputs"
+                if isinstance(layer, FIRING) or (isinstance(layer, Encoder) and layer.fires):
+                    what = "neurons" if isinstance(layer, FIRING) else "inputs"
                     spikes[f"{what} {name}"] = x.flatten(2).sum(0).long()
         return Fired(x.transpose(0, 1), spikes)
 

@@ -1,6 +1,6 @@
 """How a record comes to a net that knows spikes only.
 
-rate      at each step an input x in [0, 1] fires with probability x
+rate      at each step an input x in [0, 1] fires with probability `rate` x
 latency   it fires once: the larger, the earlier; what is black never fires
 current   it is no spike: the first neurons are given x as a current, at every step
 
@@ -21,11 +21,11 @@ SEED = 1  # of what fires in evaluation: known to everyone
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _by_rate(x: Any, seeds: Any, out: Any) -> None:
+def _by_rate(x: Any, rate: Any, seeds: Any, out: Any) -> None:
     for b in range(out.shape[0]):
         for t in range(out.shape[1]):
             for n in range(out.shape[2]):
-                out[b, t, n] = uniform(seeds[b], t * out.shape[2] + n) < x[b, n]
+                out[b, t, n] = uniform(seeds[b], t * out.shape[2] + n) < rate * x[b, n]
 
 
 class Encoder(nn.Module):
@@ -35,6 +35,7 @@ class Encoder(nn.Module):
     def __init__(self, settings: Arithmetic) -> None:
         super().__init__()
         self.coding, self.steps, self.dice = settings.coding, settings.time_steps, Dice()
+        self.rate = settings.rate
         self.fires = settings.coding != "current"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
             return self._by_latency(x)
         out = np.empty((len(x), self.steps, x[0].numel() if len(x) else 0), np.float32)
         seeds = self.dice.rows(len(x)) if self.training else np.full(len(x), SEED, np.uint64)
-        _by_rate(x.detach().flatten(1).contiguous().numpy(), seeds, out)
+        _by_rate(x.detach().flatten(1).contiguous().numpy(), np.float32(self.rate), seeds, out)
         return torch.from_numpy(out).view(len(x), self.steps, *x.shape[1:])
 
     def _by_latency(self, x: Tensor) -> Tensor:

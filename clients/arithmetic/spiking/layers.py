@@ -8,6 +8,7 @@ from clients.arithmetic.settings import Arithmetic
 from clients.arithmetic.spiking.chain import AtEachStep, OverTime, SpikingChain
 from clients.arithmetic.spiking.coding import Encoder
 from clients.arithmetic.spiking.neurons import Neurons
+from clients.arithmetic.spiking.plasticity import PlasticLinear
 from clients.arithmetic.spiking.weights import SpikingConv2d, SpikingLinear
 from clients.layers import AddChannel, MaxPool2d
 from clients.protocol import Size
@@ -78,6 +79,8 @@ class SpikingLayers:
                 "they are; use coding = 'current', or [model] name = 'perceptron' or 'convnet'"
             )
         last = max(at for at, layer in enumerate(layers) if isinstance(layer, WEIGHTS))
+        if self._settings.learning != "surrogate":
+            return self._plastic(layers, last)
         built: list[nn.Module] = []
         in_time = False
         for at, layer in enumerate(layers):
@@ -98,6 +101,25 @@ class SpikingLayers:
                 "[arithmetic] name = 'spiking': the model ends in an activation: its last layer "
                 "must be a dense one, whose currents are the answer"
             )
+        return SpikingChain(*built)
+
+    def _plastic(self, layers: list[nn.Module], last: int) -> nn.Module:
+        """Hidden layers that learn by spike timing, and a readout of their rates."""
+        by = f"[arithmetic] learning = {self._settings.learning!r}"
+        if self._settings.coding == "current":
+            raise ModelError(f"{by}: a current has no timing; use coding = 'rate' or 'latency'")
+        built: list[nn.Module] = []
+        for at, layer in enumerate(layers[: last + 1]):
+            if at == last:
+                built += [OverTime(), layer]
+            elif isinstance(layer, SpikingLinear):
+                built.append(PlasticLinear(layer.in_features, layer.out_features, self._settings))
+            elif isinstance(layer, (Encoder, nn.Flatten)):
+                built.append(layer)
+            elif not isinstance(layer, Neurons):
+                raise ModelError(
+                    f"{by}: no {type(layer).__name__} learns by it; use [model] name = 'perceptron'"
+                )
         return SpikingChain(*built)
 
 

@@ -1,5 +1,6 @@
 """Stochastic computing: numbers as bit streams.
 
+taps         of which bits of a register the next is made
 registers    linear-feedback shift registers and comparators
 kernels      packed bits: what numba compiles
 images       dense layers of integral stochastic computing

@@ -11,7 +11,7 @@ activations has a head as its group, and one operand in the place of weights.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal[
     "conv",
@@ -271,6 +271,14 @@ class Network:
         return self._hash  # once: a cached estimate must not walk all layers again
 
 
+class Zeros(NamedTuple):
+    """Which fractions of the weights of a layer, and of what it reads, are zero."""
+
+    layer: str
+    weights: float
+    activations: float
+
+
 @dataclass(frozen=True)
 class Workload:
     """What is computed on a batch.
@@ -284,6 +292,7 @@ class Workload:
         clip: norm to which gradients are clipped; None clips nothing.
         sigma: noise multiplier; 0 adds none.
         activation_zeros, weight_zeros: fractions of zero words, for chips that skip or compress.
+        zeros: of single layers, where they are known.
     """
 
     step: Literal["inference", "sgd", "dp-sgd"] = "inference"
@@ -292,6 +301,7 @@ class Workload:
     sigma: float = 1.0
     activation_zeros: float = 0.0
     weight_zeros: float = 0.0
+    zeros: tuple[Zeros, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("activation_zeros", "weight_zeros"):
@@ -299,6 +309,15 @@ class Workload:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be in [0, 1)")
         if self.sigma < 0 or (self.clip is not None and self.clip <= 0):
             raise ValueError(f"sigma = {self.sigma}, clip = {self.clip}: must not be negative")
+
+    def of(self, layer: str) -> "Workload":
+        """With the zeros of one layer."""
+        for found in self.zeros:
+            if found.layer == layer:
+                return replace(
+                    self, weight_zeros=found.weights, activation_zeros=found.activations, zeros=()
+                )
+        return self
 
     @property
     def clips(self) -> bool:

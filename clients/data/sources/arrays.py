@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from clients.data.bounds import Column, Schema
 from clients.data.encodings import Columns, Scaled
-from clients.data.formats import ARRAYS, read_archive
+from clients.data.formats import read_archive
+from clients.data.settings import ARRAYS
 from clients.data.sources.members import MOST_ARCHIVE_BYTES
 from clients.data.sources.piles import AT_ONCE, Pile
 from clients.data.sources.raw import Raw
@@ -54,11 +55,6 @@ def open_arrays(path: Path) -> dict[str, NDArray]:
 def are_pictures(x: NDArray) -> bool:
     """Are these records pictures, whose pixels need no schema?"""
     return x.dtype == np.uint8 and x.ndim in (3, 4)
-
-
-def holds_arrays(folder: Path) -> bool:
-    """Is it a folder of train_x.npy and its like?"""
-    return (folder / f"{ARRAYS[0]}.npy").is_file()
 
 
 def _mapped(folder: Path) -> dict[str, NDArray]:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from clients.data.bounds import Column, Schema
 from clients.data.dataset import Dataset
 from clients.data.encodings import Columns
-from clients.data.settings import Data
-from clients.data.sources.windows import Windows
+from clients.data.settings import Data, Windows
 from privacy.files import write_atomically
 
 LABEL = 0  # of every record: a class, a flag, or a number

@@ -14,19 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clients.data.settings import HUB
 from clients.data.sources.members import MOST_MEMBER_BYTES, Member
 from privacy.errors import DataError
 from privacy.foreign import read_foreign
 
-MARK = "hub:"
 KINDS = {"Image": "pictures", "Audio": "sounds"}  # by the class of a column's feature
 AT_ONCE = 512
 INSTALL = "pip install flwr-datasets (the extra `hub` of privet)"
-
-
-def is_hub(path: Path | str) -> bool:
-    """Is it the name of a data set there?"""
-    return str(path).startswith(MARK)
 
 
 def kind_of(path: Path) -> str:
@@ -142,7 +137,7 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
 
 def _split(path: Path, required: bool = True) -> Any:
     """One split, whose rows come as Arrow; None if it is not there and need not be."""
-    whole, _, split = str(path).removeprefix(MARK).partition("@")
+    whole, _, split = str(path).removeprefix(HUB).partition("@")
     try:
         return _opened(whole).load_split(split or "train").with_format("arrow")
     except DataError:
@@ -167,7 +162,7 @@ def _opened(whole: str) -> Any:
     try:
         from flwr_datasets import FederatedDataset
     except ImportError:
-        raise DataError(f"{MARK}{whole}: needs flwr-datasets; {INSTALL}") from None
+        raise DataError(f"{HUB}{whole}: needs flwr-datasets; {INSTALL}") from None
     name, _, subset = whole.partition(":")
     return FederatedDataset(
         dataset=name,

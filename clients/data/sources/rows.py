@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from clients.data.settings import is_hub
 from clients.data.sources import hub
 from privacy.errors import DataError
 from privacy.foreign import open_foreign
@@ -37,7 +38,6 @@ NO_TEXT = {mark: f"is {encoding}; save it as UTF-8" for mark, encoding in MARKS.
     b"PK\x03\x04": "is a zip, or a spreadsheet; save it as CSV",
     b"PAR1": "is Parquet; let its name end in .parquet",
 }
-ENDS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def names_in_table(path: Path) -> list[str]:
     Raises:
         DataError: it is no table.
     """
-    if hub.is_hub(path):
+    if is_hub(path):
         return hub.names_of(path)
     if not _is_parquet(path):
         return _header(path)[0]
@@ -135,7 +135,7 @@ def read_blocks(path: Path, wanted: Sequence[str]) -> Iterator[Rows]:
     for name in wanted:
         if names.count(name) != 1:
             raise _no_such_column(path, name, names)
-    read = _read_hub if hub.is_hub(path) else _read_parquet if _is_parquet(path) else _read_text
+    read = _read_hub if is_hub(path) else _read_parquet if _is_parquet(path) else _read_text
     before = 0
     try:
         for batch in read(path, names, wanted):

@@ -3,41 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from clients.data.bounds import Column, Schema
 from clients.data.encodings import Scaled
+from clients.data.settings import Windows
 from clients.data.sources.piles import Parts, Pile
 from clients.data.sources.raw import Raw
 from clients.data.sources.rows import read_blocks
 from clients.data.sources.tables import row, scaled
 from privacy.errors import DataError
-from privacy.settings import Range, Section
 
-MOST_SAMPLES = 1 << 20
 AT_ONCE = 1 << 12  # windows
-
-
-class Windows(Section):
-    """[data.windows]: how recordings are cut.
-
-    Attributes:
-        length: samples of a window; 0 cuts nothing: a row is a record.
-        step: from one window's start to the next one's; less than `length` and windows share
-            samples.
-        within: columns that part recordings; a change in one of them begins another.
-        majority: share of a window's samples that must have one label, which is the window's then;
-            at 1 windows begin anew where the label changes, and none is mixed.
-    """
-
-    length: Annotated[int, Range(0, MOST_SAMPLES)] = 0
-    step: Annotated[int, Range(1, MOST_SAMPLES)] = 1
-    within: tuple[str, ...] = Field(default=(), strict=False, max_length=16)
-    majority: Annotated[float, Range(0.5, 1.0)] = 1.0
 
 
 def read_windows(

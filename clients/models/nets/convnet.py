@@ -1,5 +1,7 @@
 """Convnet: the small net of Opacus's MNIST example, 26,010 parameters at 28x28 and 10 classes."""
 
+import math
+
 from torch import nn
 
 from clients.layers import MaxPool2d
@@ -11,41 +13,43 @@ from privacy.errors import ModelError
 
 NORMS = {
     "none": lambda channels: nn.Identity(),
-    "group": lambda channels: nn.GroupNorm(4, channels, affine=False),
+    "group": lambda channels: nn.GroupNorm(math.gcd(channels, 4), channels, affine=False),
     "batch": lambda channels: nn.BatchNorm2d(channels),
 }
 
 
 def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
-    """Two convolutions with overlapping max-pooling, then two dense layers.
+    """Two convolutions with overlapping max-pooling, then two dense layers: `width` (16) channels,
+    then twice as many.
 
     Raises:
         ModelError: no images, or smaller than 20x20: nothing is left after the second pooling.
     """
     entrance, (channels, *sides) = image_of(form, "convnet")
-    height, width = (_size_after(n) for n in sides)
-    if min(height, width) < 1:
+    height, breadth = (_size_after(n) for n in sides)
+    if min(height, breadth) < 1:
         raise ModelError(
             f"[model] name = 'convnet': needs images of at least 20x20, these are "
             f"{told(sides)}; use perceptron or scatter"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
+    width = model.width or 16
     return arithmetic.chain(
         [
             *entrance,
             *arithmetic.entrance(),
-            *arithmetic.conv2d(channels, 16, 8, stride=2, padding=3),
-            norm(16),
+            *arithmetic.conv2d(channels, width, 8, stride=2, padding=3),
+            norm(width),
             *arithmetic.activation(activation),
             MaxPool2d(2, 1),
-            *arithmetic.conv2d(16, 32, 4, stride=2),
-            norm(32),
+            *arithmetic.conv2d(width, 2 * width, 4, stride=2),
+            norm(2 * width),
             *arithmetic.activation(activation),
             MaxPool2d(2, 1),
             nn.Flatten(),
-            *arithmetic.linear(32 * height * width, 32),
+            *arithmetic.linear(2 * width * height * breadth, 2 * width),
             *arithmetic.activation(activation),
-            *arithmetic.linear(32, form.outputs),
+            *arithmetic.linear(2 * width, form.outputs),
         ]
     )
 

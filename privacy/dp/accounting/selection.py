@@ -18,7 +18,8 @@ from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 from scipy.optimize import brentq
 
 from privacy.cipher import Key
-from privacy.dp.ledger import ENOUGH_NOISE, LEAST_NOISE, LOST, Spent, quiet
+from privacy.dp.accounting.prv import ENOUGH_NOISE, LOST, quiet
+from privacy.dp.accounting.spent import LEAST_NOISE, Spent
 
 # Finer than the ledger's: two orders are chosen here, and both bounds move with them.
 ORDERS = np.array([

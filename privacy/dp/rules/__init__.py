@@ -18,7 +18,9 @@ Each table is by exact type, as in Opacus: a subclass may compute something else
 its own, or goes by `torch.func`.
 """
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from privacy.dp.rules.attention import attention
 from privacy.dp.rules.convolutions import convolution, transposed
@@ -39,6 +41,7 @@ from privacy.dp.rules.share import Call, CallRule, Rule, Share, materialised
 __all__ = [
     "RULES",
     "SEQUENCES",
+    "SEVERAL",
     "Call",
     "Loss",
     "Share",
@@ -77,6 +80,9 @@ SEQUENCES: dict[type[nn.Module], CallRule] = {
     nn.LSTM: recurrent,
     nn.MultiheadAttention: attention,
 }
+
+# Layers that are called several times in a pass: one share of all calls' inputs and gradients.
+SEVERAL: dict[type[nn.Module], Callable[[nn.Module, list[tuple[Tensor, Tensor]]], Share]] = {}
 
 
 def rule_of(layer: nn.Module) -> CallRule:

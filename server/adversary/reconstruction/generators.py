@@ -19,6 +19,7 @@ from attacks.reconstruction.likeness import (
     sign_flip_p,
 )
 from attacks.reconstruction.pictures import png
+from attacks.reconstruction.strangers import likeness_of
 from attacks.tape import Nature, Tape
 from clients.data.sets import load
 from clients.node.app import identify
@@ -29,7 +30,7 @@ from clients.training.train import Round, net_of, train
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
 from privacy.text import shown
-from server.adversary.reconstruction.victims import Found, likeness_of, open_ended
+from server.adversary.reconstruction.victims import Found, open_ended
 from server.adversary.replay import reply, simulate
 from server.experiment.experiment import Experiment, Federation
 from server.run.directory import Run
@@ -118,6 +119,8 @@ def why_not(tape: Tape, seed: int, names: Sequence[str]) -> str:
         names: of the classes.
     """
     nature = tape.nature
+    if tape.front:
+        return "the model reads fixed features, and a generator draws records"
     if nature.kind != "picture":
         told = {"table": "row of a table"}.get(nature.kind, nature.kind)
         return f"a generator draws pictures, and a record is a {told}"
@@ -191,7 +194,8 @@ def _play(
     def fresh() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(experiment.model, Form(shape, fake + 1), experiment.arithmetic)
+            form = Form(shape, fake + 1)
+            return build(experiment.model, form, experiment.arithmetic, experiment.pruning)
 
     @app.train()
     def play(message: Message, context: Context) -> Message:

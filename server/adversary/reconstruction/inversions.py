@@ -1,107 +1,146 @@
-"""Inversion by the server: from the release of one record's step to the record."""
+"""Inversion by the server: from the release of one record's step to the record, or its features."""
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attacks.reconstruction.features import undo
 from attacks.reconstruction.inversion import first_dense, invert, invert_dense
-from attacks.reconstruction.likeness import FIGURES, alike, nearest, sign_flip_p, typical
 from attacks.reconstruction.pictures import png
+from attacks.reconstruction.strangers import held_against, nearest_of
 from attacks.tape import Nature, Sample, Tape
+from clients.data.dataset import Dataset
 from clients.data.sets import load
 from clients.layers import MaxPool2d
+from clients.models import name_front
+from clients.models.settings import stands_on_backbone
 from clients.training.job import Job
 from clients.training.net import fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
 from server.adversary.reconstruction.exhibits import exhibits_of
-from server.adversary.reconstruction.victims import Found, likeness_of, open_ended, some_of
+from server.adversary.reconstruction.victims import Found, open_ended
 from server.run.directory import Run
 
 VICTIMS = {True: 32, False: 4}  # analytic inversion is quick, iterative is not
+UNDONE = 8  # of them, whose records are sought behind their features
 STRANGERS = 2000
 
 
 def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
-    """Victims with one record each, who release one step of the run's own training."""
+    """Victims with one record each, who release one step of the run's own training.
+
+    Returns:
+        `inversion`: of what the model reads; where that is a fixed transform of the records, also
+        `inversion_of_features`: of the records behind it.
+    """
+    dataset, pool, others = load(run.experiment.data), tape.pool, tape.reference
+    rng = np.random.default_rng(seed)
+    chosen = torch.from_numpy(rng.permutation(len(others))[:STRANGERS])
+    eligible = np.flatnonzero(tape.member & _has_strangers(pool, others.y[chosen]))
+    if not len(eligible):
+        left_out = "no member is of a class that the test set has: nobody is a stranger"
+        return {"inversion": {"left_out": left_out}}
+    strangers = others.inputs(chosen)
+    nature = _features_like(strangers) if tape.front else tape.nature
     model = tape.build(0)
     fill(model, tape.weights(0))
-    twin = _twice_differentiable(model)
-    nature, pool = tape.nature, tape.pool
     dense = first_dense(model)
     if dense and dense[1].in_features != math.prod(nature.shape):
         dense = None  # it reads the record in pieces, or a mean of neighbours
-    rng = np.random.default_rng(seed)
-    eligible = np.flatnonzero(tape.member & _has_strangers(tape))
-    if not len(eligible):
-        return {"left_out": "no member is of a class that the test set has: nobody is a stranger"}
-    victims = rng.choice(eligible, min(VICTIMS[dense is not None], len(eligible)), replace=False)
-    strangers = some_of(tape.reference, STRANGERS, rng)
-    made, near, mean = [], [], []
-    indices = torch.from_numpy(victims)
-    originals = pool.originals(indices)
-    for number, i in enumerate(indices):
-        change = _one_step(run.experiment.job, model, pool, i, number)
-        y = pool.y[i : i + 1]
-        if dense:
-            name = dense[0]
-            made.append(invert_dense(change[f"{name}.weight"], change[f"{name}.bias"], nature))
+    num = min(VICTIMS[dense is not None], len(eligible))
+    victims = torch.from_numpy(rng.choice(eligible, num, replace=False))
+    same = _same_class(pool, victims, others.y[chosen])
+    first = dense[0] if dense else ""
+    drawn = _draw(run.experiment.job, model, first, pool, victims, nature, seed)
+    rows, found = held_against(drawn, pool.inputs(victims), strangers, same, nature)
+    found = {"method": "analytic" if dense else "iterative", **found}
+    if tape.front is None:
+        return {"inversion": found | _shown(run, dataset, tape, victims, rows)}
+    if stands_on_backbone(run.experiment.model):
+        left_out = "what a backbone's features tell of the pictures behind them is not measured"
+        return {"inversion": found, "inversion_of_features": {"left_out": left_out}}
+    few, drawn, same = victims[:UNDONE], drawn[:UNDONE], same[:UNDONE]
+    behind = others.originals(chosen)
+    near = [nearest_of(one, strangers[s], nature) for one, s in zip(drawn, same, strict=True)]
+    starts = torch.stack([behind[s][i] for s, i in zip(same, near, strict=True)])
+    nature = replace(tape.nature, behind=True)
+    undone = undo(tape.front, drawn, starts, nature, seed)
+    rows, told = held_against(undone, pool.originals(few), behind, same, nature)
+    method = f"descent through {name_front(run.experiment.model, dataset.form)}"
+    told = {"method": method, **told, **_shown(run, dataset, tape, few, rows)}
+    return {"inversion": found, "inversion_of_features": told}
+
+
+def _has_strangers(pool: Sample, y: Tensor) -> NDArray[np.bool_]:
+    """Which candidates are of a class that strangers, whose labels are `y`, have too."""
+    if pool.task != "classes":
+        return np.ones(len(pool), dtype=bool)
+    return np.isin(pool.y.numpy(), y.numpy())
+
+
+def _same_class(pool: Sample, victims: Tensor, y: Tensor) -> Tensor:
+    """bool [V, S]: which strangers, whose labels are `y`, are of a victim's class."""
+    if pool.task != "classes":
+        return torch.ones(len(victims), len(y), dtype=torch.bool)
+    return pool.y[victims, None] == y
+
+
+def _features_like(strangers: Tensor) -> Nature:
+    """What features of records are, between the least and the greatest of strangers'."""
+    low, high = float(strangers.min()), float(strangers.max())
+    return Nature("features", tuple(strangers.shape[1:]), low, high)
+
+
+def _draw(
+    job: Job,
+    model: nn.Module,
+    first: str,
+    pool: Sample,
+    victims: Tensor,
+    nature: Nature,
+    seed: int,
+) -> Tensor:
+    """What the update of each victim tells of what the model reads [V, *nature.shape].
+
+    Args:
+        first: name of the first layer, if its gradients tell it outright.
+    """
+    twin, drawn = _twice_differentiable(model), []
+    for number, i in enumerate(victims):
+        change = _one_step(job, model, pool, i, number)
+        if first:
+            told = invert_dense(change[f"{first}.weight"], change[f"{first}.bias"], nature)
         else:
             target = [change[n] for n, p in model.named_parameters() if p.requires_grad]
-            said = None if pool.task == "itself" else y
-            made.append(invert(twin, target, said, nature, seed + number, pool.loss))
-        same = strangers[0][strangers[1] == y] if pool.task == "classes" else strangers[0]
-        near.append(_nearest(originals[number : number + 1], same, nature))
-        mean.append(typical(same, nature))
-    rows = {
-        "reconstruction": torch.stack(made),
-        "nearest_stranger": torch.stack(near),
-        "class_mean": torch.stack(mean),
-    }
-    scores = {name: likeness_of(drawn, originals, nature) for name, drawn in rows.items()}
-    figure = FIGURES[nature.kind]
-    control = "nearest_stranger"
-    if nature.kind != "picture":  # what is typical may come nearer than any one stranger
-        control = max(("nearest_stranger", "class_mean"), key=lambda name: scores[name][figure])
-    near_ones = [alike(rows[name], originals, nature) for name in ("reconstruction", control)]
-    ahead = near_ones[0].clamp(-100, 100) - near_ones[1].clamp(-100, 100)
-    found = {
-        "method": "analytic" if dense else "iterative",
-        "victims": len(victims),
-        "figure": figure,
-        **scores,
-        "p_nearer_than_strangers": sign_flip_p(ahead.double().numpy()),
-    }
-    shown = {"original": originals, **rows}
-    dataset = load(run.experiment.data)
-    found["exhibits"] = exhibits_of(run.experiment.data, dataset, nature, pool.y[indices], shown)
+            said = None if pool.task == "itself" else pool.y[i : i + 1]
+            told = invert(twin, target, said, nature, seed + number, pool.loss)
+        drawn.append(told)
+    return torch.stack(drawn)
+
+
+def _shown(
+    run: Run, dataset: Dataset, tape: Tape, victims: Tensor, rows: dict[str, Tensor]
+) -> Found:
+    """A few victims' records beside what was drawn of them; pictures as a file of the run."""
+    rows = {"original": tape.pool.originals(victims), **rows}
+    nature, y = tape.nature, tape.pool.y[victims]
+    exhibits = exhibits_of(run.experiment.data, dataset, nature, y, rows)
     if nature.kind != "picture":
-        return found
-    pictures = [originals, rows["reconstruction"], rows["nearest_stranger"]]
-    run.keep_bytes("attack/inversion.png", png([p[:16] for p in pictures]))
-    return found | {
+        return {"exhibits": exhibits}
+    pictures = [rows[name][:16] for name in ("original", "reconstruction", "nearest_stranger")]
+    run.keep_bytes("attack/inversion.png", png(pictures))
+    return {
+        "exhibits": exhibits,
         "picture": "attack/inversion.png",
         "rows": ["original", "reconstruction", "nearest stranger of the class"],
     }
-
-
-def _has_strangers(tape: Tape) -> NDArray[np.bool_]:
-    """Which candidates are of a class that the test set has too."""
-    if tape.pool.task != "classes":
-        return np.ones(len(tape.pool), dtype=bool)
-    return np.isin(tape.pool.y.numpy(), tape.reference.y.numpy())
-
-
-def _nearest(original: Tensor, strangers: Tensor, nature: Nature) -> Tensor:
-    """The stranger that is most like a record [1, ...]."""
-    if nature.kind == "picture":
-        return strangers[nearest(original, strangers)[1][0]]
-    return strangers[alike(original.expand_as(strangers), strangers, nature).argmax()]
 
 
 def _one_step(

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from attacks.settings import Attack
 from attacks.tape import Tape
 from clients.data.sets import load
-from clients.models import name_front
+from privacy.files import is_file
 from server.adversary.reconstruction import generators
 from server.adversary.reconstruction.inversions import invert_updates
 from server.adversary.reconstruction.victims import Found
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
 from server.run.merit import names_of
+from server.run.origin import WHOLE
 
 ADVERSARIES: tuple[str, ...] = ("malicious_client", "server")
 SUMS_ONLY = "behind secure aggregation the server sees no single client's update"
@@ -27,7 +28,7 @@ Tell = Callable[[str], None]
 def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
     """Inversion by the server, generators by a client and by the server; pictures in the run."""
     experiment = run.experiment
-    reason = _why_not(experiment, tape, settings)
+    reason = _why_not(experiment, tape, settings) or _why_not_cut(run)
     if reason:
         return {"inversion": {"left_out": reason}, "generators": {"left_out": reason}}
     found: Found
@@ -36,12 +37,18 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         found = {"inversion": {"left_out": SUMS_ONLY}, "server_generator": {"left_out": SUMS_ONLY}}
         adversaries = ADVERSARIES[:1]
     else:
-        found = {"inversion": invert_updates(run, tape, settings.seed)}
+        found = invert_updates(run, tape, settings.seed)
     if reason := generators.why_not(tape, settings.seed, names_of(load(experiment.data))):
         return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")
     return found | {"generators": generators.play_generators(run, tape, adversaries, settings.seed)}
+
+
+def _why_not_cut(run: Run) -> str | None:
+    if not is_file(run.path / WHOLE):
+        return None
+    return "this net was cut out of one that was trained: attack that run, whose updates were sent"
 
 
 def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None:
@@ -55,9 +62,7 @@ def _why_not(experiment: Experiment, tape: Tape, settings: Attack) -> str | None
 
 
 def why_no_gradient(experiment: Experiment) -> str | None:
-    """What keeps a gradient from the record, if anything does."""
-    if name_front(experiment.model, load(experiment.data).form) != "none":
-        return "the model reads fixed features, through which no gradient reaches the record"
+    """What keeps a gradient from what the model reads, if anything does."""
     if experiment.arithmetic.name == "stochastic":
         return "the model reads streams of bits, through which no gradient reaches the record"
     if experiment.arithmetic.name == "spiking" and experiment.arithmetic.coding != "current":

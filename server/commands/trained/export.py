@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import SettingsError
-from privacy.settings import suggest
+from privacy.text import suggest
 from server.commands.options import RunName, Runs, Trust, open_run
 
 C = "c"
@@ -14,7 +14,9 @@ C = "c"
 
 def export(
     run: RunName,
-    to: Annotated[str, typer.Option("--to", help="onnx, torch, card; c for a microcontroller")],
+    to: Annotated[
+        str, typer.Option("--to", help="onnx, torch, card, tensorboard, mlflow; c for a board")
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it")] = None,
     chip: Annotated[str, typer.Option("--chip", help="Of --to c: stm32h743, ...")] = "",
     check: Annotated[
@@ -26,7 +28,7 @@ def export(
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Write a run's model as others read it, checked against its own answers."""
+    """Write a run's model as others read it, checked against its answers; or its curves."""
     from server.console import err
     from server.export import TARGETS
 

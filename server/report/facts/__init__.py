@@ -10,4 +10,6 @@ cells      a sweep's cells
 reading    the only reader of run directories
 gaps       what is missing, and the commands that fill it
 groups     runs that differ only in their seed
+scores     the figures by which runs are compared, with intervals
+since      the same figures of another report, and what changed
 """

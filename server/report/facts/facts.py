@@ -33,6 +33,22 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One round: what the model then reached, and what had been spent.
+
+    Attributes:
+        failed: clients whose update did not come, or was not taken.
+    """
+
+    round: int
+    accuracy: float | None
+    loss: float | None
+    epsilon: float | None
+    seconds: float
+    failed: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A client's failure in a round."""
 
@@ -47,8 +63,9 @@ class RunFacts:
     """One run.
 
     Attributes:
-        label: what tells it from the others of the report; `series` says it without promise and
-            seed.
+        label: what tells it from the others of the report, in 24 characters; `series` says it
+            without promise and seed; `about` is what else is its own.
+        course: what each round brought.
         command: what started it, as recorded.
         single_updates_seen: updates of one client that the server could read, over all rounds.
         epsilon: spent: the maximum over clients. `promise`: the target, or what was spent where
@@ -113,6 +130,8 @@ class RunFacts:
     searched: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
+    about: str = ""
+    course: tuple[Turn, ...] = ()
 
     @property
     def private(self) -> bool:

@@ -64,9 +64,10 @@ class Likeness:
     """A reconstruction, held against its controls.
 
     Attributes:
-        measures: (what, of the reconstruction, of each control in order).
+        measures: (what, of the reconstruction, of each control in order); the first decides.
         controls: their names.
         rows: of the picture, from the top.
+        nearer_by: by that, the reconstruction less the better control.
         p_value: of the reconstruction's being nearer to its victim only by chance.
     """
 
@@ -76,6 +77,7 @@ class Likeness:
     victims: int = 0
     controls: tuple[str, ...] = ()
     measures: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
+    nearer_by: Interval | None = None
     p_value: float | None = None
     picture: str = ""
     png: bytes = field(default=b"", repr=False)

@@ -16,6 +16,7 @@ from server.report.facts.values import (
     Misread,
     amount,
     count,
+    difference,
     interval,
     likeness,
     listed,
@@ -37,8 +38,12 @@ MEASURES = {
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
     "correlation": "correlation over time",
+    "samples": "share of samples within 5 % of the range",
+    "spectrogram": "correlation of log spectrograms",
     "columns": "share of columns recovered",
+    "features": "correlation of features",
 }
+INVERSIONS = ("inversion", "inversion_of_features")
 
 
 def leakage(found: Document, picture: Bytes) -> Leakage:
@@ -120,9 +125,7 @@ def _adversary(name: str, about: Document) -> Adversary:
 
 
 def _likenesses(found: Document, picture: Bytes) -> list[Likeness]:
-    told = []
-    if "inversion" in found:
-        told.append(_inversion(table(found["inversion"]), picture))
+    told = [_inversion(name, table(found[name]), picture) for name in INVERSIONS if name in found]
     generators = table(found.get("generators", {}))
     if "left_out" in generators:
         return [*told, Likeness("generator", left_out=text(generators["left_out"]))]
@@ -131,23 +134,25 @@ def _likenesses(found: Document, picture: Bytes) -> list[Likeness]:
     return told + [_generator(name, table(generators[name]), rows, picture) for name in played]
 
 
-def _inversion(about: Document, picture: Bytes) -> Likeness:
+def _inversion(called: str, about: Document, picture: Bytes) -> Likeness:
     if "left_out" in about:
-        return Likeness("inversion", left_out=text(about["left_out"]))
+        return Likeness(called, left_out=text(about["left_out"]))
     names = ("reconstruction", "nearest_stranger", "class_mean")
     rows = [table(about[name]) for name in names]
+    told = [key for key in MEASURES if any(key in row for row in rows)]
+    told.sort(key=lambda key: key != about.get("figure"))
     measures = [
-        (title, tuple(likeness(row[key]) if key in row else None for row in rows))
-        for key, title in MEASURES.items()
-        if any(key in row for row in rows)
+        (MEASURES[key], tuple(likeness(row[key]) if key in row else None for row in rows))
+        for key in told
     ]
     drawn = text(about.get("picture", ""))  # of pictures only
     return Likeness(
-        name="inversion",
+        name=called,
         method=text(about["method"]),
         victims=count(about["victims"]),
         controls=("nearest stranger of the class", "mean of the class"),
         measures=tuple(measures),
+        nearer_by=difference(about["nearer_by"]) if "nearer_by" in about else None,
         p_value=share_or_none(about["p_nearer_than_strangers"]),
         picture=drawn,
         png=picture(drawn) if drawn else b"",

@@ -17,7 +17,7 @@ from server.adversary.auditing import why_not
 from server.experiment.experiment import Experiment
 from server.report.facts import evidence, leaks, reached
 from server.report.facts.cells import read_sweep, sweep_folder
-from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts
+from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts, Turn
 from server.report.facts.gaps import missing_of
 from server.report.facts.values import UNREADABLE, why
 from server.report.words.labels import labelled
@@ -183,6 +183,7 @@ def read_run(
         searched=summary.searched or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
+        course=tuple(_turn(record) for record in rounds),
     )
 
 
@@ -289,6 +290,11 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
             epsilon=experiment.epsilon_of(ledger) if ledger and private else None,
             steps=sum(entry.steps for entry in ledger.entries) if ledger else 0,
         )
+
+
+def _turn(r: RoundRecord) -> Turn:
+    failed = sum(bool(c.failure) for c in r.clients)
+    return Turn(r.round, r.accuracy, r.loss, r.epsilon, r.seconds, failed)
 
 
 def _failures(rounds: list[RoundRecord]) -> Iterator[Failure]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from privacy.settings import BRIEF
+from privacy.text import BRIEF
 from server.report.facts.findings import Interval
 
 MOST = 1e100  # of any unit: sums and products of what is below it are finite
@@ -116,6 +116,12 @@ def interval(value: object, least: float = 0.0) -> Interval:
     about = table(value)
     ends = (number(about[key], -2.0, 2.0) for key in ("low", "high"))
     return Interval(number(about["value"], least, 1.0), *ends)
+
+
+def difference(value: object) -> Interval:
+    """{"value", "low", "high"} in any unit; raises KeyError, Misread."""
+    about = table(value)
+    return Interval(*(number(about[key]) for key in ("value", "low", "high")))
 
 
 def why(error: Exception) -> str:

@@ -1,42 +1,26 @@
-"""Figures of privacy and utility, as plotly figures that a notebook shows as they are.
+"""Figures of privacy and utility, as SVG that a notebook shows as it is and a page needs no script
+for.
 
     from server.report import gather, figures
     facts = gather(["mine.sweep"], Path("runs"))
-    figures.pareto(facts.runs).show()
+    figures.pareto(facts.runs)
 
-tradeoffs   accuracy, epsilon, leakage
-devices     cost by layer, rooflines, encrypted questions, budgets
-confusion   what is taken for what
-recordings  what was recorded over time
-style       how all of them look
+panel      a small chart: axes with numbers, marks with intervals, labels
+tradeoffs  accuracy against epsilon, leakage, time
+curves     of one run: rounds, ROC, roofline, recordings
 """
 
-from server.report.figures.confusion import confusion_matrix
-from server.report.figures.devices import (
-    encrypted_times,
-    energy_by_layer,
-    latency_by_layer,
-    roofline,
-    spent_by_client,
-)
-from server.report.figures.recordings import recordings
-from server.report.figures.tradeoffs import (
-    accuracy_by_epsilon,
-    claimed_and_audited,
-    pareto,
-    roc,
-)
+from server.report.figures.curves import recordings, roc, roofline, rounds
+from server.report.figures.panel import Drawing
+from server.report.figures.tradeoffs import accuracy_by_epsilon, latency, pareto
 
 __all__ = [
+    "Drawing",
     "accuracy_by_epsilon",
-    "claimed_and_audited",
-    "confusion_matrix",
-    "encrypted_times",
-    "energy_by_layer",
-    "latency_by_layer",
+    "latency",
     "pareto",
     "recordings",
     "roc",
     "roofline",
-    "spent_by_client",
+    "rounds",
 ]

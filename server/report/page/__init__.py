@@ -1,14 +1,14 @@
-"""The report itself: sections made of blocks, and the forms that they take.
+"""What a page tells: a matrix, sections made of blocks, and evidence.
 
 blocks        what a section is made of
-story         the sections, in the order in which a reader asks
-reached       the section on the test set, by class
-promises      sections on privacy
+story         all of it, in the order in which a reader asks
+matrix        the first screen: axes by promises, a figure and its interval a cell
+tradeoffs     curves, and what a promise cost
+changes       what is otherwise than in another report
+dossiers      all evidence of one run
+reached       what is reached on the test set, by class
+promises      what is claimed, audited and attacked
 records       what is drawn or guessed of records and persons
-devices       sections on devices
-federations   the section on the federation
-tiles         the few numbers beside the verdict
-html          one file, without a network
-markdown      the same as Markdown
-data          the same as JSON
+devices       what devices pay, and encrypted questions
+federations   clients and their data
 """

@@ -1,20 +1,19 @@
 """Sections on devices: their cost on a chip, and encrypted questions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from server.report import figures
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Cost, Encrypted, Step
-from server.report.figures.style import BOUND_NAMES
 from server.report.page.blocks import Block, Panel, Prose, Section, Table
 from server.report.words.units import NONE, Cell, count, number, percent, share, si
 
 SCHEMES = {"ckks": "CKKS"}  # as people write them
-COSTED = 4  # (run, chip) pairs told layer by layer
+BOUND_NAMES = {"dram": "DRAM"}
 
 
 def costs(runs: Sequence[RunFacts]) -> Section:
-    """Cost by layer and part with the roofline."""
+    """What steps and rounds cost, of all runs."""
     title = "What it costs a device"
     costed = [(run, cost) for run in runs for cost in run.costs]
     if not costed:
@@ -32,13 +31,6 @@ def costs(runs: Sequence[RunFacts]) -> Section:
         _rounds(costed),
         Prose("Chips: " + "; ".join(dict.fromkeys(cost.chip for _, cost in costed)) + "."),
     ]
-    shown: dict[tuple[str, ...], tuple[RunFacts, Cost]] = {}
-    for run, cost in costed:
-        shown.setdefault((cost.chip, cost.arithmetic, run.model, run.unit), (run, cost))
-    for i, (run, cost) in enumerate(list(shown.values())[:COSTED]):
-        blocks += _by_layer(i, run, cost)
-    if len(shown) > COSTED:
-        blocks.append(Prose(f"{COSTED} of {len(shown)} pairs of run and chip are told by layer."))
     return Section("cost", title, tuple(blocks))
 
 
@@ -127,45 +119,27 @@ def _rounds(costed: Sequence[tuple[RunFacts, Cost]]) -> Table:
     return Table("A federated round", columns, rows, folded=len(rows) > 24)
 
 
-def _by_layer(i: int, run: RunFacts, cost: Cost) -> list[Block]:
-    step = cost.step
-    name = f"{run.label}, on {cost.short} in {cost.arithmetic}"
-    what = f"a training step of {step.batch:,} records ({name})"
-    blocks: list[Block] = [
-        Panel(
-            key=f"latency-{i}",
-            title="Latency by layer",
-            figure=figures.latency_by_layer(step),
-            caption=f"Of {what}. The colour says what a phase waits for.",
-            table=_phases(f"Phases of {what}", step),
-            narrow=True,
-        ),
-        Panel(
-            key=f"energy-{i}",
-            title="Energy by layer and part",
-            figure=figures.energy_by_layer(step),
-            caption=f"Of {what}.",
-            table=_parts(f"Energy by part of {what}", step),
-            narrow=True,
-        ),
-    ]
-    if any(p.intensity for p in step.phases):
-        blocks.append(
-            Panel(
-                key=f"roofline-{i}",
-                title="Roofline",
-                figure=figures.roofline(step),
-                caption=f"The phases that multiply, of {what}. The line is the most that the "
-                "chip’s "
-                "elements and its memory allow; the further below it, the more is idle.",
-                table=_points(f"Roofline of {what}", step),
+def by_layer(run: RunFacts) -> Iterator[Block]:
+    """Each chip that was asked: a training step and an inference, layer by layer."""
+    for cost in run.costs:
+        step, name = cost.step, f"{cost.short} in {cost.arithmetic}, {run.label}"
+        yield from (Prose(f"{note[:1].upper()}{note[1:]}.", "note") for note in cost.notes)
+        yield _phases(f"A training step of {step.batch:,} records on {name}", step)
+        yield _parts(f"Its energy by part, on {name}", step)
+        yield _phases(f"An inference of one record on {name}", cost.inference)
+        drawing = figures.roofline(step)
+        if drawing.panels:
+            title = f"Roofline of a training step on {name}"
+            yield Panel(
+                title,
+                drawing,
+                caption="The line is the most that the chip’s elements and its memory allow; the "
+                "further below it, the more is idle. Shapes tell phases apart.",
+                table=_points(title, step),
             )
-        )
-    blocks.append(_phases(f"Phases of an inference of one record ({name})", cost.inference, True))
-    return blocks
 
 
-def _phases(title: str, step: Step, folded: bool = False) -> Table:
+def _phases(title: str, step: Step) -> Table:
     rows = tuple(
         (
             f"{p.layer} · {p.phase}",
@@ -179,7 +153,7 @@ def _phases(title: str, step: Step, folded: bool = False) -> Table:
         for p in step.phases
     )
     columns = ("layer and phase", "latency", "energy", "DRAM", "products", "in use", "bound by")
-    return Table(title, columns, rows, folded)
+    return Table(title, columns, rows, bars=("latency", "energy"))
 
 
 def _parts(title: str, step: Step) -> Table:
@@ -190,7 +164,7 @@ def _parts(title: str, step: Step) -> Table:
     ]
     total = dict(step.energy_parts_j)
     rows.append(("whole step", *(si(total[part], "J") for part in parts)))
-    return Table(title, ("layer and phase", *parts), tuple(rows))
+    return Table(title, ("layer and phase", *parts), tuple(rows), shaded=True)
 
 
 def _points(title: str, step: Step) -> Table:
@@ -220,18 +194,20 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
     title = "Encrypted questions"
     found = [(run, e) for run in runs for e in run.encrypted]
     if not found:
-        return Section(
-            "encrypted", title, (Prose("No model was asked an encrypted question.", "note"),)
-        )
+        nobody = Prose("No model was asked an encrypted question.", "note")
+        return Section("encrypted", title, (nobody,))
+    return Section("encrypted", title, tuple(asked(found)))
+
+
+def asked(found: Sequence[tuple[RunFacts, Encrypted]]) -> Iterator[Block]:
+    """Answers and times of some schemes."""
     several = len({run.name for run, _ in found}) > 1
     named = [(f"{_scheme(e)}, {run.label}" if several else _scheme(e), e) for run, e in found]
-    steps = list(dict.fromkeys(step for _, e in found for step, _ in e.times_ms))
-    rows: list[tuple[Cell, ...]] = []
-    for name, e in named:
-        times = dict(e.times_ms)
-        rows.append(
-            (name, *(si(_s(times.get(step)), "s") for step in steps), si(_s(e.total_ms), "s"))
-        )
+    yield Prose(
+        "The service computes on ciphertexts and holds no key. Times are medians over the timed "
+        "images, taken on the machine named under “Settings and versions”, whatever else it was "
+        "doing. Keys are made and uploaded once for many questions."
+    )
     shares = tuple(
         (
             name,
@@ -248,37 +224,17 @@ def encrypted(runs: Sequence[RunFacts]) -> Section:
         for name, e in named
     )
     columns = (
-        "scheme",
-        "images",
-        "accuracy, encrypted (95 %)",
-        "accuracy, in the clear (95 %)",
-        "same answer (95 %)",
-        "evaluation keys",
-        "question",
-        "answer",
-        "timed images",
-        "security",
+        "scheme", "images", "accuracy, encrypted (95 %)", "accuracy, in the clear (95 %)",
+        "same answer (95 %)", "evaluation keys", "question", "answer", "timed images", "security",
+    )  # fmt: skip
+    yield Table("Agreement and bytes", columns, shares)
+    steps = list(dict.fromkeys(step for _, e in named for step, _ in e.times_ms))
+    times = tuple(
+        (name, *(si(_s(dict(e.times_ms).get(s)), "s") for s in steps), si(_s(e.total_ms), "s"))
+        for name, e in named
     )
-    blocks: list[Block] = [
-        Prose(
-            "The service computes on ciphertexts and holds no key. Times were taken on the machine "
-            "named under “Settings and versions”, whatever else it was doing."
-        ),
-        Table("Agreement and bytes", columns, shares),
-        Panel(
-            key="encrypted",
-            title="Time of an encrypted question, by step",
-            figure=figures.encrypted_times(named[:6]),
-            caption="Medians over the timed images. Keys are made and uploaded once for many "
-            "questions.",
-            table=Table(
-                "Time by step",
-                ("scheme", *(step.replace("_", " ") for step in steps), "whole answer"),
-                tuple(rows),
-            ),
-        ),
-    ]
-    return Section("encrypted", title, tuple(blocks))
+    heads = ("scheme", *(step.replace("_", " ") for step in steps), "whole answer")
+    yield Table("Time by step", heads, times)
 
 
 def _scheme(found: Encrypted) -> str:

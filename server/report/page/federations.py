@@ -1,55 +1,35 @@
-"""The section on the federation: clients, partitions, budget spent by client, failures."""
+"""The federation: partitions; and of one run, its clients, what each spent, what failed."""
 
 import statistics
 from collections.abc import Sequence
 
-from server.report import figures
 from server.report.facts.facts import RunFacts
-from server.report.facts.groups import in_detail
-from server.report.page.blocks import Block, Panel, Prose, Section, Table
+from server.report.page.blocks import Block, Prose, Section, Table
 from server.report.words.units import NONE, SPACE, count, number
 
-FEDERATIONS = 3  # runs whose clients are drawn
 CLIENTS = 100  # rows of a table of clients
 FAILURES = 50
 
 
 def federation(runs: Sequence[RunFacts]) -> Section:
-    """Clients, partitions, budget spent by client, failures."""
-    detail = in_detail(runs, FEDERATIONS)
+    """Clients and partitions of all runs."""
     blocks: list[Block] = [Prose(words) for words in dict.fromkeys(map(_trust, runs))]
     blocks.append(_federations(runs))
-    for i, run in enumerate(detail):
-        table = _clients(run)
-        if any(c.epsilon is not None for c in run.clients):
-            blocks.append(
-                Panel(
-                    key=f"spent-{i}",
-                    title=f"Budget spent by client: {run.label}",
-                    figure=figures.spent_by_client(run),
-                    caption="What each ledger adds up to. Clients with a failed round are drawn in "
-                    "red; what they computed is charged, whether or not it arrived.",
-                    table=table,
-                )
-            )
-        else:
-            blocks.append(table)
-    failures = [(run, failure) for run in runs for failure in run.failures]
-    if failures:
-        rows = tuple(
-            (
-                run.label,
-                count(f.round),
-                count(f.client),
-                "refused" if f.refused else "failed",
-                f.reason,
-            )
-            for run, f in failures[:FAILURES]
-        )
-        more = f", the first {FAILURES} of {len(failures)}" * (len(failures) > FAILURES)
-        columns = ("run", "round", "client", "what", "reason")
-        blocks.append(Table(f"Failures of clients{more}", columns, rows))
     return Section("federation", "The federation", tuple(blocks))
+
+
+def clients(run: RunFacts) -> list[Block]:
+    """Who takes part, what each spent, and what failed."""
+    blocks: list[Block] = [Prose(_trust(run)), _clients(run)]
+    if run.failures:
+        rows = tuple(
+            (count(f.round), count(f.client), "refused" if f.refused else "failed", f.reason)
+            for f in run.failures[:FAILURES]
+        )
+        more = f", the first {FAILURES} of {len(run.failures)}" * (len(run.failures) > FAILURES)
+        columns = ("round", "client", "what", "reason")
+        blocks.append(Table(f"Failures of clients of {run.label}{more}", columns, rows))
+    return blocks
 
 
 def _trust(run: RunFacts) -> str:
@@ -120,4 +100,4 @@ def _clients(run: RunFacts) -> Table:
     columns = (
         "client", "records", "held out", "good rounds", "failed rounds", "noisy steps", "ε spent",
     )  # fmt: skip
-    return Table(f"Clients of {run.label}{more}", columns, rows, folded=True)
+    return Table(f"Clients of {run.label}{more}", columns, rows, bars=("records", "ε spent"))

@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from server.report import figures
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Adversary
-from server.report.facts.groups import in_detail
-from server.report.figures.style import SERIES, colours_of
 from server.report.page.blocks import Block, Panel, Prose, Section, Table
 from server.report.page.records import classes, hidden_columns, persons, reconstructions
 from server.report.words.units import Cell, count, number, percent, ratio, share
 from server.report.words.verdict import contradictions, holds
 
-DETAIL = 8  # runs told one by one
-PANELS = 6  # figures of one kind
-AUDITED = 24  # runs in one figure
+DETAIL = 8  # runs that are named one by one
 
 WHO = {
     "final_model": ("whoever has the last model", "the last global model"),
@@ -27,58 +23,50 @@ HELD = {True: "held", False: "BROKEN", None: "not audited and attacked"}
 
 
 def claimed(runs: Sequence[RunFacts]) -> Section:
-    """Epsilon claimed beside epsilon audited."""
+    """Epsilon claimed beside epsilon audited, of all runs."""
     private = [run for run in runs if run.private]
-    blocks: list[Block] = []
     if not private:
-        return Section(
-            "claimed", "Claimed and audited", (Prose("Nothing was promised: no epsilon to audit."),)
-        )
-    audited = [run for run in private if run.audit]
-    if audited:
-        shown = in_detail(audited, AUDITED) if len(audited) > AUDITED else audited
-        rest = f" {len(shown)} of {len(audited)} are drawn, one a setting." * (
-            len(shown) < len(audited)
-        )
-        blocks.append(
-            Panel(
-                key="claimed",
-                title="Epsilon claimed, and epsilon proven",
-                figure=figures.claimed_and_audited(shown),
-                caption="The claim is an upper bound on what may leak, marks below it are lower "
-                "bounds on what does, at 95 % confidence: one correct run in 20 may have one right "
-                "of its claim. One at 0 proves nothing. The audit takes at most 400 steps, so its "
-                f"claim can be smaller than that of the whole run.{rest}",
-                table=_claims(private),
-            )
-        )
-    else:
-        blocks.append(Prose("No run was audited: the claims below stand alone.", "note"))
-        blocks.append(_claims(private))
-    for warning in dict.fromkeys(said for run in private for said in run.warnings):
-        blocks.append(Prose(f"Warning: {warning}.", "note"))
+        nothing = Prose("Nothing was promised: no epsilon to audit.")
+        return Section("claimed", "Claimed and audited", (nothing,))
+    said = (
+        "The claim is an upper bound on what may leak; what canaries and attacks prove are lower "
+        "bounds on what does, at 95 % confidence: one correct run in 20 may have one right of its "
+        "claim. One at 0 proves nothing. The audit takes at most 400 steps, so its claim can be "
+        "smaller than that of the whole run."
+        if any(run.audit for run in private)
+        else "No run was audited: the claims below stand alone."
+    )
+    return Section("claimed", "Claimed and audited", (Prose(said), _claims(private)))
+
+
+def limits(runs: Sequence[RunFacts]) -> Section:
+    """What takes from a promise: warnings, who is left out, what was searched, what contradicts."""
+    private = [run for run in runs if run.private]
+    notes = [f"{run.label}: {reason}." for run in private for reason in contradictions(run)]
+    notes += [f"Warning: {one}." for one in dict.fromkeys(w for r in private for w in r.warnings)]
     for caveat in sorted({run.caveat for run in private if run.caveat}):
         whose = _whose([run for run in private if run.caveat == caveat], private)
-        blocks.append(Prose(f"The ε of {whose} is that of {caveat}.", "note"))
+        notes.append(f"The ε of {whose} is that of {caveat}.")
     for searched in dict.fromkeys(run.searched for run in private if run.searched):
         whose = _whose([run for run in private if run.searched == searched], private)
-        blocks.append(Prose(f"Of {whose}: {searched}.", "note"))
+        notes.append(f"Of {whose}: {searched}.")
     for outside in dict.fromkeys(one for run in private for one in run.outside):
         whose = _whose([run for run in private if outside in run.outside], private)
-        blocks.append(Prose(f"Outside the promise of {whose}: {outside}.", "note"))
-    for run in private:
-        for reason in contradictions(run):
-            blocks.append(Prose(f"{run.label}: {reason}.", "note"))
-    for run in in_detail(audited, DETAIL):
-        if run.audit:
-            blocks.append(_checks(run))
-            blocks.append(_bounds(run))
-    return Section("claimed", "Claimed and audited", tuple(blocks))
+        notes.append(f"Outside the promise of {whose}: {outside}.")
+    blocks = tuple(Prose(note, "note") for note in notes)
+    return Section("limits", "What the promise does not say", blocks)
 
 
 def _whose(those: Sequence[RunFacts], private: Sequence[RunFacts]) -> str:
+    if len(those) == len(private) > 1:
+        return f"all {len(private)} private runs"
     labels = [run.label for run in those]
     return ", ".join(labels) if len(labels) <= DETAIL else f"{len(labels)} of {len(private)} runs"
+
+
+def audited(run: RunFacts) -> list[Block]:
+    """The auditor's list, and what canaries prove."""
+    return [_checks(run), _bounds(run)] if run.audit else []
 
 
 def _claims(runs: Sequence[RunFacts]) -> Table:
@@ -114,9 +102,9 @@ def _checks(run: RunFacts) -> Table:
     done, left_out = (run.audit.checks, run.audit.not_examined) if run.audit else ((), ())
     said = {True: "passed", False: "FAILED"}
     rows = [(c.name, said[c.passed], c.measured, c.expected, c.meaning) for c in done]
-    rows += [("", "not examined", line, "", "") for line in left_out]
+    rows += [(line, "not examined", "", "", "") for line in left_out]
     columns = ("check", "verdict", "measured", "should be", "a failure usually means")
-    return Table(f"Checks of the auditor: {run.label}", columns, tuple(rows), folded=True)
+    return Table(f"Checks of the auditor: {run.label}", columns, tuple(rows))
 
 
 def _bounds(run: RunFacts) -> Table:
@@ -124,77 +112,57 @@ def _bounds(run: RunFacts) -> Table:
     rows = tuple((b.name, number(b.epsilon), b.assumes) for b in (audit.bounds if audit else ()))
     steps = f" ({audit.steps} steps)" if audit else ""
     columns = ("lower bound", "ε at least", "assumes")
-    return Table(f"What canaries prove: {run.label}{steps}", columns, rows, folded=True)
+    return Table(f"What canaries prove: {run.label}{steps}", columns, rows)
 
 
 # ---- adversaries
 
 
 def adversaries(runs: Sequence[RunFacts]) -> Section:
-    """ROC curves, what each adversary saw, pictures and their controls, adversarial examples."""
+    """What each adversary found, of all runs."""
     attacked = [run for run in runs if run.leakage]
     title = "What each adversary saw"
     if not attacked:
         return Section("adversaries", title, (Prose("No run was attacked.", "note"),))
-    detail = in_detail(attacked, DETAIL)
-    blocks: list[Block] = [
-        Prose(
-            "Each adversary sees only what is named with it, and tells records that were trained "
-            "on "
-            "from records that were not. AUC is its chance of ranking a member above a stranger: "
-            "0.5 is a guess. Which attack is reported was chosen on models of the adversary’s own, "
-            "never on the run. A low figure does not prove that nothing leaks."
-        ),
-        *_curves(detail),
-        _membership(attacked, folded=len(attacked) > DETAIL),
-        _gaps(attacked),
+    table = _membership(attacked, folded=len(attacked) > DETAIL)
+    blocks = (Prose(HOW), table, _gaps(attacked), *persons(attacked))
+    return Section("adversaries", title, blocks)
+
+
+HOW = (
+    "Each adversary sees only what is named with it, and tells records that were trained on from "
+    "records that were not. AUC is its chance of ranking a member above a stranger: 0.5 is a "
+    "guess. Which attack is reported was chosen on models of the adversary’s own, never on the "
+    "run. A low figure does not prove that nothing leaks."
+)
+
+
+def attacked(run: RunFacts) -> list[Block]:
+    """What adversaries found in one run: ROC, classes, pictures and their controls."""
+    if not run.leakage:
+        return []
+    table = _robustness(run)
+    return [
+        Prose(HOW),
+        *_curves(run),
+        *classes([run]),
+        *reconstructions([run]),
+        *hidden_columns([run]),
+        *([table] if table else []),
     ]
-    if len(detail) < len(attacked):
-        blocks.insert(
-            1,
-            Prose(
-                f"{len(attacked)} runs were attacked; curves and pictures are of {len(detail)} of "
-                "them, one for each setting, those with most measurements first. The tables are "
-                "of all."
-            ),
-        )
-    blocks += persons(attacked)
-    blocks += classes(detail)
-    blocks += reconstructions(detail)
-    blocks += hidden_columns(detail)
-    blocks += [table for run in detail if (table := _robustness(run))]
-    return Section("adversaries", title, tuple(blocks))
 
 
-def _curves(runs: Sequence[RunFacts]) -> Iterator[Panel]:
-    """Of one run all adversaries together; of several, a figure an adversary."""
-    if len(runs) == 1:
-        played = runs[0].leakage.played if runs[0].leakage else ()
-        named = [(WHO.get(a.name, (a.name, ""))[0], a) for a in played]
-        yield _curve("roc", "ROC of each adversary", named, SERIES)
+def _curves(run: RunFacts) -> Iterator[Panel]:
+    """A panel an adversary, on the same axes."""
+    played = run.leakage.played if run.leakage else ()
+    if not played:
         return
-    colours = colours_of([run.promise for run in runs])
-    names = dict.fromkeys(a.name for run in runs if run.leakage for a in run.leakage.played)
-    for name in list(names)[:PANELS]:
-        those = [
-            (run, a) for run in runs if run.leakage for a in run.leakage.played if a.name == name
-        ]
-        distinct = len({run.promise for run, _ in those}) == len(those)
-        yield _curve(
-            f"roc-{name}",
-            f"ROC: {WHO.get(name, (name, ''))[0]}",
-            [(run.label, a) for run, a in those],
-            [colours[run.promise] for run, _ in those] if distinct else SERIES,
-        )
-
-
-def _curve(
-    key: str, title: str, named: Sequence[tuple[str, Adversary]], colours: Sequence[str]
-) -> Panel:
+    named = [(WHO.get(a.name, (a.name, ""))[0], a) for a in played]
     marks = (0.001, 0.01, 0.1)
     rows = tuple(
         (
             name,
+            WHO.get(a.name, ("", ""))[1],
             a.auc_attack,
             ratio(a.auc),
             *(percent(_at(a, rate)) for rate in marks),
@@ -204,15 +172,13 @@ def _curve(
         for name, a in named
     )
     found = tuple(f"found at {100 * rate:g} % false" for rate in marks)
-    return Panel(
-        key=key,
-        title=title,
-        figure=figures.roc(named, colours),
+    columns = ("adversary", "sees", "attack", "AUC", *found, "members", "non-members")
+    yield Panel(
+        title=f"ROC of each adversary: {run.label}",
+        drawing=figures.roc(named),
         caption="Both axes are logarithmic: what matters is the left, where few are accused "
-        "falsely. "
-        "The dashed line is a guess.",
-        table=Table(title, ("curve", "attack", "AUC", *found, "members", "non-members"), rows),
-        narrow=True,
+        "falsely. The dashed line is a guess.",
+        table=Table(f"ROC of each adversary: {run.label}", columns, rows),
     )
 
 

@@ -1,17 +1,15 @@
-"""The section on what the models reach on their test sets, by class."""
+"""What the models reach on their test sets; and of one run, by class."""
 
 from collections.abc import Iterator, Sequence
 
 from privacy.text import shown, told_apart
-from server.report import figures
 from server.report.facts.facts import RunFacts
-from server.report.facts.groups import in_detail
 from server.report.facts.reached import OF_CLASSES, Reached
-from server.report.page.blocks import Block, Panel, Prose, Section, Table
+from server.report.page.blocks import Block, Prose, Section, Table
 from server.report.words.reached import drawn_over, measured, named
 from server.report.words.units import count
 
-DETAIL = 8  # runs told class by class
+DETAIL = 8  # runs whose figures are not folded
 MOST_DRAWN = 30  # classes in a matrix; of more, the pairs that are confused most
 
 
@@ -22,17 +20,12 @@ def reached(runs: Sequence[RunFacts]) -> Section:
     if not told:
         why = "Not recorded in these runs: privet evaluate RUN computes it."
         return Section("reached", title, (Prose(why, "note"),))
-    detail = in_detail(told, DETAIL)
-    few = f" Classes are told of {len(detail)} of {len(told)} runs." * (len(detail) < len(told))
     about = (
         "Figures of the last model. Intervals are of a bootstrap over what is named beside them: "
         "persons, where the data say whose a record is, for records of one person are not "
-        f"independent of one another.{few}"
+        "independent of one another."
     )
-    blocks: list[Block] = [Prose(about), _figures(told)]
-    for number, run in enumerate(detail):
-        blocks += _by_class(run, f"confusion-{number}")
-    return Section("reached", title, tuple(blocks))
+    return Section("reached", title, (Prose(about), _figures(told)))
 
 
 def _figures(runs: Sequence[RunFacts]) -> Table:
@@ -48,7 +41,8 @@ def _figures(runs: Sequence[RunFacts]) -> Table:
     return Table("Figures of merit", columns, rows, folded=len(runs) > DETAIL)
 
 
-def _by_class(run: RunFacts, key: str) -> Iterator[Block]:
+def by_class(run: RunFacts) -> Iterator[Block]:
+    """Figures of each class, and what is taken for what."""
     found = run.reached
     if found is None or not found.classes:
         return
@@ -62,22 +56,16 @@ def _by_class(run: RunFacts, key: str) -> Iterator[Block]:
     columns = (what, "test records", *(f"{name} (95 %)" for name in measures))
     yield Table(f"By {what}: {run.label}", columns, rows, folded=len(rows) > MOST_DRAWN)
     if found.matrix and len(found.matrix) <= MOST_DRAWN:
-        yield _matrix(run, found, names, key)
+        yield _matrix(run, found, names)
     elif found.confused:
         pairs = tuple((shown(a), shown(b), count(num)) for a, b, num in found.confused)
         title = f"Classes taken for one another most often: {run.label}"
         yield Table(title, ("is", "taken for", "test records"), pairs)
 
 
-def _matrix(run: RunFacts, found: Reached, names: Sequence[str], key: str) -> Panel:
-    title = f"What is taken for what: {run.label}"
+def _matrix(run: RunFacts, found: Reached, names: Sequence[str]) -> Table:
+    """Test records of each class (rows) and what they were taken for: shades are shares of a row,
+    and its diagonal is the class's recall."""
+    title = f"What is taken for what, test records: {run.label}"
     rows = tuple((name, *map(count, row)) for name, row in zip(names, found.matrix, strict=True))
-    return Panel(
-        key=key,
-        title=title,
-        figure=figures.confusion_matrix(names, found.matrix),
-        caption="Test records of each class (rows) and what they were taken for (columns); shades "
-        "are shares of a row, its diagonal is the class’s recall.",
-        table=Table(title, ("is, taken for", *names), rows),
-        narrow=len(names) <= MOST_DRAWN // 2,
-    )
+    return Table(title, ("is, taken for", *names), rows, shaded=True)

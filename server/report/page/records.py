@@ -7,9 +7,10 @@ from privacy.text import shown, told_apart
 from server.report import figures
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Exhibits, Likeness
-from server.report.figures.recordings import Curves
+from server.report.facts.leaks import INVERSIONS
+from server.report.figures.curves import Curves
 from server.report.page.blocks import Block, Panel, Picture, Prose, Table
-from server.report.words.units import Cell, count, number, ratio, share
+from server.report.words.units import NONE, Cell, count, number, ratio, share
 
 
 def persons(runs: Sequence[RunFacts]) -> Iterator[Block]:
@@ -68,6 +69,7 @@ def hidden_columns(runs: Sequence[RunFacts]) -> Iterator[Block]:
 
 LIKENESS = {
     "inversion": "Drawn from one update: one record, one step",
+    "inversion_of_features": "Drawn from one update through its features: one record, one step",
     "generator": "Generators",
     "generator_malicious_client": "Drawn by a malicious client’s generator",
     "generator_server": "Drawn by the server’s generator",
@@ -80,7 +82,7 @@ def reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
     for name in dict.fromkeys(one.name for _, one in found):
         drawn = [(run, one) for run, one in found if one.name == name and not one.left_out]
         for run, one in drawn:
-            yield _picture(run, one, narrow=len(drawn) > 1, several=len(runs) > 1)
+            yield _picture(run, one, several=len(runs) > 1)
             yield from _victims(run, one.exhibits, several=len(runs) > 1)
         reasons = dict.fromkeys(one.left_out for _, one in found if one.name == name)
         for reason in filter(None, reasons):
@@ -90,15 +92,19 @@ def reconstructions(runs: Sequence[RunFacts]) -> Iterator[Block]:
             yield Prose(f"{LIKENESS.get(name, name)}: not played against {whom}: {reason}.")
 
 
-def _picture(run: RunFacts, found: Likeness, narrow: bool, several: bool) -> Block:
+def _picture(run: RunFacts, found: Likeness, several: bool) -> Block:
     title = LIKENESS.get(found.name, found.name) + (f": {run.label}" if several else "")
-    rows = tuple((what, *(number(v) for v in values)) for what, values in found.measures)
-    table = Table(f"{title}: how near", ("measure", "reconstruction", *found.controls), rows)
+    columns = ["measure", "reconstruction", *found.controls]
+    rows = [[what, *(number(v) for v in values)] for what, values in found.measures]
+    if found.nearer_by and rows:
+        columns.append("nearer than the better of these by (95 %)")
+        rows = [[*row, ratio(found.nearer_by) if row is rows[0] else NONE] for row in rows]
+    table = Table(f"{title}: how near", tuple(columns), tuple(map(tuple, rows)))
     if not found.picture:
         return replace(table, title=f"{table.title}. {_caption(found)}")
     if not found.png:
         return Prose(f"{title}: the picture {found.picture} is not in the run directory.", "note")
-    return Picture(title, found.picture, found.png, found.rows, _caption(found), table, narrow)
+    return Picture(title, found.picture, found.png, found.rows, _caption(found), table)
 
 
 MOST_UNIT = 20  # characters
@@ -121,15 +127,13 @@ def _victims(run: RunFacts, found: Exhibits, several: bool) -> Iterator[Block]:
         yield Table(title, ("column", *SHOWN), rows)
     for title, curves in zip(titles, found.curves, strict=False):
         yield Panel(
-            key=f"{title} {run.label}",
             title=title,
-            figure=figures.recordings(
+            drawing=figures.recordings(
                 list(zip(SHOWN, curves, strict=True)), columns, found.length, found.unit
             ),
-            caption="What a device recorded, what was drawn of it from one update, and the nearest "
-            "record of somebody else.",
+            caption="Thin: what a device recorded. Dashed: what was drawn of it from one update. "
+            "Dotted: the nearest record of somebody else.",
             table=Table(title, ("curve", "least", "greatest"), _ends(columns, curves)),
-            narrow=True,
         )
 
 
@@ -158,7 +162,12 @@ def _caption(found: Likeness) -> str:
             "control "
             f"(p = {found.p_value:.3g})."
         )
-    if found.name == "inversion":
+    if found.name == "inversion_of_features":
+        told.append(
+            "A record was sought whose features are those that were drawn; they tell no phases of "
+            "windows and sounds, and little of a picture’s brightness and contrast."
+        )
+    if found.name in INVERSIONS:
         told.append(
             "A reconstruction that is no nearer than a stranger’s record reveals a class, not a "
             "person."

@@ -1,43 +1,55 @@
-"""Facts -> the sections of a report, in the order in which a reader asks."""
+"""Facts -> what a report tells, in the order in which a reader asks."""
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from server.report import figures
 from server.report.facts.facts import Facts, RunFacts
-from server.report.facts.gaps import in_words
-from server.report.facts.groups import (
-    Group,
-    Price,
-    common_adversaries,
-    front,
-    groups_of,
-    leak_of,
-    prices_of,
-)
-from server.report.page.blocks import Block, Commands, Panel, Prose, Section, Table
+from server.report.facts.since import Since
+from server.report.page.blocks import Block, Commands, Dossier, Prose, Section, Table
+from server.report.page.changes import changes
 from server.report.page.devices import costs, encrypted
+from server.report.page.dossiers import dossiers, targets
 from server.report.page.federations import federation
-from server.report.page.promises import WHO, adversaries, claimed
+from server.report.page.matrix import Matrix, matrix_of
+from server.report.page.promises import adversaries, claimed, limits
 from server.report.page.reached import reached
-from server.report.words.units import SPACE, Cell, count, number, percent, points, ratio, si
+from server.report.page.tradeoffs import tradeoff, utility
+from server.report.words.shared import differing
+from server.report.words.units import SPACE, Cell, count, number, percent, si
 from server.run.names import instant_of
 
 
-def tell(facts: Facts) -> tuple[Section, ...]:
-    """Every section of the report."""
+@dataclass(frozen=True)
+class Story:
+    """What a page tells, in the order in which a reader asks.
+
+    Attributes:
+        sections: that are read.
+        dossiers: that a click on the matrix opens.
+        tables: of all runs, folded.
+    """
+
+    matrix: Matrix
+    sections: tuple[Section, ...]
+    dossiers: tuple[Dossier, ...]
+    tables: tuple[Section, ...]
+
+
+def tell(facts: Facts, before: Since | None = None) -> Story:
+    """All of a report but its verdict."""
     runs = facts.runs
-    return (
-        tradeoff(runs),
-        utility(runs),
-        reached(runs),
-        claimed(runs),
-        adversaries(runs),
-        costs(runs),
-        encrypted(runs),
-        federation(runs),
-        lacking(facts),
-        reproduction(facts),
+    changed = (changes(before),) if before else ()
+    shown = (*changed, tradeoff(runs), limits(runs), lacking(facts))
+    tables = (
+        every_run(runs), utility(runs), reached(runs), claimed(runs), adversaries(runs),
+        costs(runs), encrypted(runs), federation(runs), reproduction(facts),
+    )  # fmt: skip
+    return Story(
+        matrix_of(runs, targets(runs)),
+        tuple(section for section in shown if section.blocks),
+        dossiers(runs),
+        tables,
     )
 
 
@@ -84,69 +96,11 @@ def lacking(facts: Facts) -> Section:
     return Section("missing", "What is not here", tuple(blocks))
 
 
-# ---- accuracy against leakage, and against epsilon
+# ---- all runs
 
 
-def tradeoff(runs: Sequence[RunFacts]) -> Section:
-    """The Pareto figure, and every run in one table."""
-    names = common_adversaries(runs)
-    shown = [
-        (run, leak) for run in runs if run.accuracy is not None and (leak := leak_of(run, names))
-    ]
-    blocks: list[Block] = []
-    if shown:
-        best = {shown[i][0].name for i in front([(k.value, r.accuracy or 0.0) for r, k in shown])}
-        rows = tuple(
-            (
-                run.label,
-                percent(run.accuracy),
-                ratio(leak),
-                number(run.promise) if run.private else "no promise",
-                run.arithmetic,
-                si(run.costs[0].latency_s if run.costs else None, "s"),
-                run.costs[0].short if run.costs else "not measured",
-                "yes" if run.name in best else "",
-            )
-            for run, leak in shown
-        )
-        whom = ", ".join(WHO.get(name, (name, ""))[0] for name in names)
-        unseen = len(runs) - len(shown)
-        without = (
-            f" {unseen} of {len(runs)} runs have no leakage or no accuracy, and are not drawn."
-        )
-        columns = (
-            "run",
-            "accuracy",
-            "AUC (95 %)",
-            "ε promised",
-            "arithmetic",
-            "round",
-            "chip",
-            "best",
-        )
-        blocks.append(
-            Panel(
-                key="pareto",
-                title="Accuracy against leakage",
-                figure=figures.pareto(runs),
-                caption="Up is more useful, left is more private. Leakage is the greatest AUC "
-                f"of {whom}: "
-                "the adversaries that were played against every attacked run; bars are 95 % "
-                "intervals. "
-                "The larger a point, the longer a round takes on the device; a hollow one has no "
-                "cost. "
-                "Dotted, where there are several: runs that no other beats in "
-                "both." + without * bool(unseen),
-                table=Table("Accuracy and leakage", columns, rows),
-            )
-        )
-    else:
-        blocks.append(Prose("No run has both accuracy and leakage: nothing can be drawn.", "note"))
-    blocks.append(_all_runs(runs))
-    return Section("tradeoff", "Accuracy and leakage", tuple(blocks))
-
-
-def _all_runs(runs: Sequence[RunFacts]) -> Table:
+def every_run(runs: Sequence[RunFacts]) -> Section:
+    """Every run in one table."""
     rows = tuple(
         (
             run.label,
@@ -168,79 +122,7 @@ def _all_runs(runs: Sequence[RunFacts]) -> Table:
         "run", "directory", "accuracy", "ε spent", "data", "model", "arithmetic", "clients",
         "rounds", "client failures", "seed", "time of its rounds",
     )  # fmt: skip
-    return Table("All runs", columns, rows, folded=len(rows) > 12)
-
-
-def utility(runs: Sequence[RunFacts]) -> Section:
-    """Accuracy against epsilon, by arithmetic, with intervals over seeds."""
-    title = "Accuracy and epsilon"
-    groups = groups_of(runs)
-    if not groups:
-        return Section("utility", title, (Prose("No run has an accuracy yet.", "note"),))
-    alone = sum(len(group.runs) == 1 for group in groups)
-    once = (
-        f" {alone} of {len(groups)} settings have one seed, and no interval: run them again with "
-        "other "
-        "seeds (-s seed=1)."
-    )
-    columns = (
-        "setting",
-        "ε promised",
-        "seeds",
-        "mean accuracy",
-        "95 % interval, from",
-        "to",
-        "least",
-        "greatest",
-        "points below no promise",
-        "95 % interval of these, from",
-        "to ",
-        "on what it stands",
-    )
-    panel = Panel(
-        key="utility",
-        title="Accuracy against epsilon, by arithmetic",
-        figure=figures.accuracy_by_epsilon(groups),
-        caption="Means over seeds on the whole test set, after the last round; bars are "
-        "Student’s 95 % "
-        "intervals over seeds." + once * bool(alone),
-        table=Table(title, columns, _by_group(groups)),
-    )
-    return Section("utility", title, (panel,))
-
-
-def _by_group(groups: Sequence[Group]) -> tuple[tuple[Cell, ...], ...]:
-    prices = {id(price.private): price for price in prices_of(groups)}
-    rows = []
-    for group in groups:
-        first, accuracy, several = group.first, group.accuracy, len(group.runs) > 1
-        price = prices.get(id(group))
-        bounds = price.difference if price and price.basis else None
-        rows.append(
-            (
-                first.series,
-                number(first.promise) if first.private else "no promise",
-                count(len(group.runs)),
-                percent(accuracy.value),
-                percent(accuracy.low if several else None),
-                percent(accuracy.high if several else None),
-                percent(group.least),
-                percent(group.greatest),
-                points(price.points if price else None),
-                points(bounds.low if bounds else None),
-                points(bounds.high if bounds else None),
-                _stands_on(price),
-            )
-        )
-    return tuple(rows)
-
-
-def _stands_on(price: Price | None) -> str:
-    """The basis of an interval, and what else was different."""
-    if price is None:
-        return ""
-    also = f"without a promise also {in_words(price.differs)}" if price.differs else ""
-    return "; ".join(filter(None, [price.basis or "no interval", also]))
+    return Section("runs", "All runs", (Table("All runs", columns, rows),))
 
 
 # ---- how to make it again
@@ -262,7 +144,7 @@ def reproduction(facts: Facts) -> Section:
     blocks.append(Commands(why, again, folded=len(again) > 6))
     if facts.command:
         blocks.append(Commands("This report", (facts.command,)))
-    common, varied = _settings(runs)
+    common, varied = differing(runs)
     if varied and len(runs) > 1:
         blocks.append(_differences(runs, varied))
     blocks.append(
@@ -281,15 +163,6 @@ def reproduction(facts: Facts) -> Section:
 
 def _joined(command: Sequence[str]) -> str:
     return shlex.join(command)
-
-
-def _settings(runs: Sequence[RunFacts]) -> tuple[dict[str, str], list[str]]:
-    """Those that all runs share, and the names of those that differ."""
-    each = [dict(run.settings) for run in runs]
-    keys = dict.fromkeys(key for settings in each for key in settings)
-    values = {key: {settings.get(key) for settings in each} for key in keys}
-    common = {key: each[0][key] for key in keys if len(values[key]) == 1}
-    return common, [key for key in keys if len(values[key]) > 1]
 
 
 def _differences(runs: Sequence[RunFacts], varied: list[str]) -> Table:

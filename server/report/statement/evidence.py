@@ -97,7 +97,8 @@ def _likeness(likeness: Likeness) -> Iterator[Fact]:
     """A drawing of records: chance that it is as near to its victim as it is to strangers."""
     kind = likeness.name.partition("_")[0]
     at = f"{LEAKAGE}: {'inversion' if kind == 'inversion' else 'generators'}"
-    drawn_by = likeness.name.replace("_", " of the ", 1).replace("_", " ")
+    of = "_" if kind == "inversion" else "_of_the_"
+    drawn_by = likeness.name.replace("_", of, 1).replace("_", " ")
     name = f"records drawn by {drawn_by}: p of being no nearer to "
     yield Fact(f"{likeness.name}.p", f"{name}their victim than to others", likeness.p_value, at,
                likeness.left_out or "not measured")  # fmt: skip

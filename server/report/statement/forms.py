@@ -9,7 +9,7 @@ from markupsafe import escape as html
 from privacy.documents import to_json as json_of
 from server.report.facts.findings import Interval
 from server.report.facts.reached import Measure
-from server.report.page.markdown import escape
+from server.report.forms.markdown import escape
 from server.report.statement.statement import Fact, Statement
 
 TITLE = "Statement on privacy"

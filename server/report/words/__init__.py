@@ -2,6 +2,7 @@
 
 units      numbers as people read them
 labels     what to call each run
+shared     what all runs share
 reached    figures of merit, with their intervals
 leaks      what an attack found, a line each
 verdict    what privacy cost, and whether it held

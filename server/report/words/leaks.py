@@ -4,12 +4,17 @@ from collections.abc import Iterator
 
 from privacy.text import shown
 from server.report.facts.findings import Adversary, Interval, Leakage, Likeness
+from server.report.facts.leaks import INVERSIONS
 
 NAMED = 3  # hidden columns that are told by name
 MEASURED = {
     "PSNR, dB": "{:.1f} dB PSNR",
+    "SSIM": "an SSIM of {:.2f}",
     "correlation over time": "a correlation of {:.2f}",
     "share of columns recovered": "{:.0%} of columns right",
+    "share of samples within 5 % of the range": "{:.0%} of samples right",
+    "correlation of log spectrograms": "a correlation of spectrograms of {:.2f}",
+    "correlation of features": "a correlation of features of {:.2f}",
 }
 
 
@@ -70,7 +75,7 @@ def _drawn(found: Leakage) -> Iterator[str]:
     for one in found.likenesses:
         if one.left_out:
             reasons.setdefault(one.left_out, []).append(one.name.replace("_", " "))
-        elif one.name == "inversion" and one.measures:
+        elif one.name in INVERSIONS and one.measures:
             yield _inversion(one)
     for reason, names in reasons.items():
         yield f"no {' or '.join(names)}: {reason}"
@@ -80,7 +85,7 @@ def _inversion(one: Likeness) -> str:
     what, (near, *others) = one.measures[0]
     shown = MEASURED.get(what, f"{what} {{:.3g}}")
     control = max((value for value in others if value is not None), default=None)
-    told = f"by inversion {shown.format(near)}"
+    told = f"by {one.name.replace('_', ' ')} {shown.format(near)}"
     if control is not None:
         told += f", strangers and the class's mean at best {shown.format(control)}"
     return told + (f" (p = {one.p_value:.3g})" if one.p_value is not None else "")

@@ -99,6 +99,23 @@ def ratio(found: Interval | None) -> Cell:
     return Num(_minus(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"), found.value)
 
 
+def estimate(found: Interval, unit: str = "") -> tuple[str, str]:
+    """A figure, and its interval where there is one, in as many digits as the interval justifies:
+    the last that is shown is the first of its half-width.
+
+    Args:
+        unit: `%` of a share, `s` or `J` of what takes a prefix.
+    """
+    half = (found.high - found.low) / 2 * (100 if unit == "%" else 1)
+    if unit in ("s", "J"):
+        return text(si(found.value, unit)), ""
+    if half <= 0:
+        return text(percent(found.value) if unit == "%" else number(found.value)), ""
+    factor, places = 100 if unit == "%" else 1, min(6, max(0, -math.floor(math.log10(half) + 1e-9)))
+    value, low, high = (f"{factor * x:,.{places}f}" for x in (found.value, found.low, found.high))
+    return _minus(value + f"{SPACE}{unit}".rstrip(SPACE)), _minus(f"{low} to {high}")
+
+
 def text(cell: Cell) -> str:
     """What is shown."""
     return cell.text if isinstance(cell, Num) else cell

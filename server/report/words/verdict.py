@@ -11,9 +11,9 @@ from server.experiment.promise import BY_CHANCE
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.gaps import in_words, other_work
 from server.report.facts.groups import Price, groups_of, prices_of
-from server.report.words.units import number, percent, ratio, text
+from server.report.words.units import number, percent, ratio, si, text
 
-WORDS = {True: "held", False: "broken", None: "untested"}
+NAMED = 2  # settings that were others too, in a sentence
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,20 @@ class Verdict:
 
     Attributes:
         state: `held`, `broken`, `untested`, or `none` where nothing was promised.
-        sentence: the verdict.
-        reasons: on what it stands.
+        sentences: at most three: whether it held, what privacy cost, what a device pays and what
+            failed.
+        reasons: on what they stand. `undone` are those of them that tell what is not here.
     """
 
     state: str
-    sentence: str
+    sentences: tuple[str, ...]
     reasons: tuple[str, ...]
+    undone: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """All of them."""
+        return " ".join(self.sentences)
 
 
 def holds(run: RunFacts) -> bool | None:
@@ -61,27 +68,29 @@ def contradictions(run: RunFacts) -> tuple[str, ...]:
 def verdict(facts: Facts) -> Verdict:
     """The verdict on all runs of a report."""
     private = [run for run in facts.runs if run.private]
-    reasons = [
-        *_of_attacks(facts.runs),
-        *_of_audits(private),
-        *_of_failures(facts),
-        *_of_gaps(facts),
-    ]
-    if not facts.runs:
-        return Verdict("untested", "No run is there to judge.", tuple(reasons))
     free = [run for run in facts.runs if not run.private]
-    cost = _cost(prices_of(groups_of(facts.runs)), private, free)
+    prices = prices_of(groups_of(facts.runs))
+    failed = _of_failures(facts)
+    undone = (*failed, *_of_gaps(facts))
+    reasons = (*_of_attacks(facts.runs), *_of_audits(private), *_of_training(prices), *undone)
+    if not facts.runs:
+        return Verdict("untested", ("No run is there to judge.",), reasons, undone)
+    nothing = ["Nothing failed."] * (not failed)
+    last = _of_devices(facts.runs, prices) + " ".join([*nothing, *undone])
     if not private:
         runs = "this run" if len(facts.runs) == 1 else "these runs"
-        return Verdict("none", f"No privacy was promised in {runs}. {cost}".strip(), tuple(reasons))
+        said = f"No privacy was promised in {runs}{_strongest(free)}."
+        return Verdict("none", (said, last), reasons, undone)
     state, held = _held(private)
-    return Verdict(state, f"{cost} {held}", tuple(reasons))
+    told = filter(None, (held, _cost(prices, private, free), last))
+    return Verdict(state, tuple(told), reasons, undone)
 
 
 def _held(private: Sequence[RunFacts]) -> tuple[str, str]:
     broken = [run for run in private if holds(run) is False]
     tested = [run for run in private if holds(run) is not None]
     promise = "The promise" if len(private) == 1 else "Its promises"
+    found = _strongest(tested) + _proven(tested)
     if broken:
         whose = f"in {len(broken)} of {len(private)} runs" if len(private) > 1 else ""
         why = f"{broken[0].label}: {contradictions(broken[0])[0]}"
@@ -91,9 +100,43 @@ def _held(private: Sequence[RunFacts]) -> tuple[str, str]:
     if len(tested) < len(private):
         return "held", (
             f"The promise held in the {len(tested)} of {len(private)} private runs that were "
-            "audited and attacked, against everything that was tried."
+            f"audited and attacked, against everything that was tried{found}."
         )
-    return "held", "The promise held against everything that was tried."
+    return "held", f"The promise held against everything that was tried{found}."
+
+
+def _strongest(runs: Sequence[RunFacts]) -> str:
+    """The greatest AUC, where runs were attacked."""
+    leaks = [run.leakage.strongest.auc for run in runs if run.leakage and run.leakage.played]
+    worst = max((auc for auc in leaks if auc), key=lambda auc: auc.value, default=None)
+    return f": the strongest attack’s AUC is {text(ratio(worst))}, 0.5 a guess" if worst else ""
+
+
+def _proven(runs: Sequence[RunFacts]) -> str:
+    """What canaries prove of what was claimed, where that is most."""
+    audits = [run.audit for run in runs if run.audit and run.audit.best and run.audit.epsilon]
+    most = max(audits, key=lambda a: (a.best.epsilon if a.best else 0) / a.epsilon, default=None)
+    if most is None or most.best is None:
+        return ""
+    told = f"; canaries prove at most ε ≥ {text(number(most.best.epsilon))} of "
+    return told + f"{text(number(most.epsilon))} claimed" + f", {BY_CHANCE}" * most.by_chance
+
+
+def _of_devices(runs: Sequence[RunFacts], prices: Sequence[Price]) -> str:
+    """What a round takes on the first chip, and how much of that is privacy."""
+    costs = [(run, cost) for run in runs for cost in run.costs]
+    if not costs:
+        return "What a device pays was not asked. "
+    chip = costs[0][1].short
+    times = {run.name: cost.latency_s for run, cost in costs if cost.short == chip}
+    pairs = [(price.private.first.name, price.baseline.first.name) for price in prices]
+    ratios = [times[a] / times[b] for a, b in pairs if times.get(a) and times.get(b)]
+    ends = " to ".join(dict.fromkeys(text(si(f(times.values()), "s")) for f in (min, max)))
+    told = f"A round takes a device ({chip}) {ends} by a model of it"
+    if ratios:
+        factors = " to ".join(dict.fromkeys(f"{f(ratios):.2f}" for f in (min, max)))
+        told += f", {factors} times what the same run takes without privacy"
+    return told + ". "
 
 
 def _why_unknown(run: RunFacts, free: Sequence[RunFacts]) -> str:
@@ -119,20 +162,29 @@ def _cost(prices: Sequence[Price], private: Sequence[RunFacts], free: Sequence[R
     if least is most:
         promised = promise_of(least.private.first)
         return f"Privacy ({promised}) cost {_points(least)}: {_reached(least)}{_beside([least])}."
-    without = {price.baseline.accuracy.value for price in prices}
-    against = (
-        f"{text(percent(without.pop()))} without it" if len(without) == 1 else "runs without it"
-    )
     return (
-        f"Privacy cost from {_points(least)} ({_named(least)}) to {_points(most)} "
-        f"({_named(most)}), against {against}{_beside([least, most])}."
+        f"Privacy cost from {_points(least)} in {least.private.first.label}, to {_points(most)} in "
+        f"{most.private.first.label}{_beside([least, most])}."
     )
 
 
 def _beside(prices: Sequence[Price]) -> str:
-    """What else was different, in the sentence that compares."""
+    """What else was different, in the sentence that compares; of much, how much."""
+    keys = {key for price in prices for key in price.differs}
+    if len(keys) > NAMED:
+        return f"; without it {len(keys)} settings of training were others too (named below)"
     told = dict.fromkeys(in_words(price.differs) for price in prices if price.differs)
     return "".join(f"; without it also {words}" for words in told)
+
+
+def _of_training(prices: Sequence[Price]) -> list[str]:
+    """What was trained otherwise where privacy's cost is told."""
+    return [
+        f"Beside the promise of {price.private.first.label} another was set without it: "
+        f"{in_words(price.differs)}."
+        for price in prices
+        if price.differs
+    ]
 
 
 def _untested(private: Sequence[RunFacts]) -> str:
@@ -150,11 +202,6 @@ def promise_of(run: RunFacts) -> str:
     if run.promise is None or run.delta is None:
         return "no promise"
     return f"ε = {run.promise:.3g} at δ = {text(number(run.delta))} for each {run.unit}"
-
-
-def _named(price: Price) -> str:
-    first, reached = price.private.first, text(percent(price.private.accuracy.value))
-    return f"{reached} at ε = {first.promise:.3g}, {first.arithmetic}"
 
 
 def _points(price: Price) -> str:
@@ -223,6 +270,12 @@ def _of_failures(facts: Facts) -> list[str]:
     num = sum(len(run.failures) for run in facts.runs)
     if num:
         said.append(f"Clients failed {num} times.")
+    stages = sum(len(run.failed_stages) for run in facts.runs)
+    if stages:
+        said.append(f"{_plural(stages, 'stage')} of the sweep failed.")
+    damaged = sum(len(run.damaged) for run in facts.runs)
+    if damaged:
+        said.append(f"{_plural(damaged, 'file')} cannot be read.")
     unfinished = sum(not run.finished for run in facts.runs)
     if unfinished:
         said.append(f"{_plural(unfinished, 'run')} did not finish.")

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from clients.arithmetic import Arithmetic, begin_pass, dice_of, projections
+from clients.arithmetic import Arithmetic, projections
 from clients.arithmetic.layers import (
     ArithmeticConv2d,
     ArithmeticLinear,
     Projection,
 )
+from clients.arithmetic.passes import begin_pass, dice_of
 from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build
@@ -75,7 +76,12 @@ def sensitivity(settings_, seed, model):
 STRIDED = Model(name="strided", channels=3, kernel=2, stride=1, hidden=(6,))
 
 
+PLASTIC = Arithmetic(
+    name="spiking", time_steps=9, coding="rate", rate=0.3, learning="triplet", threshold=0.1
+)
 CLIPPED = [
+    (PLASTIC, Model(hidden=(12,))),
+    (Arithmetic(name="p-bits"), Model(hidden=(12,))),
     *((settings_, Model(hidden=(12,))) for settings_ in models()),
     (Arithmetic(name="stochastic", stream_length=4, lfsr_bits=6), STRIDED),
     (Arithmetic(name="fixed"), STRIDED),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from clients.arithmetic import Arithmetic, begin_pass, dice_of
+from clients.arithmetic import Arithmetic
 from clients.arithmetic.export import export_binary
 from clients.arithmetic.faults import flip_words
+from clients.arithmetic.passes import begin_pass, dice_of
 from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build

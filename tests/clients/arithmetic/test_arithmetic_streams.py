@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.arithmetic import Arithmetic, begin_pass, dice_of
+from clients.arithmetic import Arithmetic
 from clients.arithmetic.faults import flip_bits
+from clients.arithmetic.passes import begin_pass, dice_of
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.kernels import num_words

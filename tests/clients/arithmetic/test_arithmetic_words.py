@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clients.arithmetic import ARITHMETICS, Arithmetic, constrain, projections
+from clients.arithmetic import ARITHMETICS, Arithmetic, projections
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.layers import ArithmeticLinear, KeepRange, Sign
+from clients.arithmetic.passes import constrain
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
 from clients.models import Model
 from clients.protocol import Form
@@ -262,5 +263,6 @@ def test_every_arithmetic_tells_its_formats():
         "binary": ("binary", 1),
         "stochastic": ("stochastic", 1),
         "spiking": ("spiking", 32),
+        "p-bits": ("p-bits", 32),
     }
     assert kinds["stochastic"].stream_length == 64

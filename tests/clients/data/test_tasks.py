@@ -7,7 +7,7 @@ import owned
 import pytest
 
 from clients.data.bounds import Column, Schema
-from clients.data.sources.windows import Windows
+from clients.data.settings import Windows
 from clients.data.tasks import numbers_of
 from privacy.errors import DataError
 

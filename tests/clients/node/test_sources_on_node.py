@@ -13,8 +13,7 @@ from flwr.common.config import parse_config_args
 
 import clients.node.app
 from clients.data.bounds import Column, Schema
-from clients.data.settings import Data
-from clients.data.sources.windows import Windows
+from clients.data.settings import Data, Windows
 from clients.data.told.source import state
 from clients.models import sources
 from clients.node.holder import WHOLE, Holder

@@ -134,12 +134,14 @@ def test_a_pruned_run_is_audited_attacked_and_priced_and_spends_no_more(runs):
     assert any("pruning" in why for why in not_examined(run.experiment, run))
     attack(run, Attack(shadows=4, reconstruct=False), lambda text: None)
     assert 0 <= run.leakage["all_rounds"]["auc"]["value"] <= 1
-    for chip, less in (("cambricon-x", True), ("eyeriss", False)):
+    shares = []
+    for chip in ("cambricon-x", "tpu"):
         dense, sparse = (cost_of_run(r, load_chip(chip)) for r in (plain, run))
-        assert (sparse.inference.energy_j < dense.inference.energy_j) is less
-        assert (sparse.inference.latency_s < dense.inference.latency_s) is less
+        shares.append(sparse.inference.latency_s / dense.inference.latency_s)
         assert "of the layers' weights are zero" in json.dumps(sparse.notes)
         assert sparse.step == dense.step
+    assert shares[0] < 0.8 * shares[1]  # which has only units less that nobody reads
+    assert shares[1] <= 1
 
 
 @pytest.mark.parametrize("setting", ["arithmetic.name=ternary", "model.adapt=lora:2"])

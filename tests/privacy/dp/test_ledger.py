@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import GaussianAccountant
 
-from privacy.dp import ledger as module
-from privacy.dp.accounting import solving
+from privacy.dp import ledger
+from privacy.dp.accounting import prv, solving
+from privacy.dp.accounting.prv import epsilon_path, epsilon_spent
 from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.dp.budget import Budget
-from privacy.dp.ledger import Ledger, Spent, epsilon_path, epsilon_spent
+from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import SettingsError
 
 DELTA = 1e-5
@@ -220,14 +221,14 @@ def test_epsilon_path_without_noise() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Spent, ...]]:
     """Caches emptied; the list receives the entries of every real computation."""
     calls: list[tuple[Spent, ...]] = []
-    discretise = module._discretise
+    discretise = prv._discretise
 
     def counting(entries: tuple[Spent, ...], delta: float, relative_error: float) -> Any:
         calls.append(entries)
         return discretise(entries, delta, relative_error)
 
-    monkeypatch.setattr(module, "_discretise", counting)
-    monkeypatch.setattr(module, "_WITHIN", {})
+    monkeypatch.setattr(prv, "_discretise", counting)
+    monkeypatch.setattr(ledger, "_WITHIN", {})
     epsilon_spent.cache_clear()
     return calls
 

@@ -108,7 +108,7 @@ def test_a_perceptron_of_means_of_pixels_is_inverted_too(runs, monkeypatch):
     monkeypatch.setattr(inversion, "STEPS", 20)
     pooled = ["federation.rounds=1", "budget.unit=none", "model.pool=2"]
     run = launch(load_experiment("tiny", pooled), runs)
-    found = invert_updates(run, replay(run), 0)
+    found = invert_updates(run, replay(run), 0)["inversion"]
     assert found["method"] == "iterative"
     assert found["victims"] == 4
 

@@ -3,8 +3,7 @@
 import owned
 import pytest
 
-from clients.data.settings import Data
-from clients.data.sources.windows import Windows
+from clients.data.settings import Data, Windows
 from clients.node import app
 from clients.node.holder import Holder
 from clients.training import train as loop

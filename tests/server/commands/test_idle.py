@@ -44,7 +44,7 @@ def test_an_axis_that_another_puts_out_of_force_shares_the_run(privet, runs):
     quick = ["-s", "federation.rounds=1", "-s", "model.hidden=[8]"]
     status, out, err = privet("sweep", "tiny", *quick, *axes, "--json")
     assert status == 0, err
-    cells = json.loads(out)["cells"]
+    cells = json.loads(out.splitlines()[-1])["cells"]
     free = {cell["run"] for cell in cells if cell["point"]["budget.epsilon"] == "none"}
     assert len(free) == 1
     assert len({cell["run"] for cell in cells}) == 3

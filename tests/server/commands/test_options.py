@@ -46,4 +46,4 @@ def test_a_port_is_one(path, option):
 
 def test_there_are_such_options():
     assert len(FLOATS) >= 5
-    assert len(PORTS) == 5
+    assert len(PORTS) == 6

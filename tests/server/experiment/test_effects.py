@@ -29,7 +29,8 @@ OTHER = {
     "arithmetic.threshold": 0.4, "arithmetic.stream_length": 32, "arithmetic.lfsr_bits": 7,
     "arithmetic.counter_bits": 10, "arithmetic.gain": 2.0, "arithmetic.slope": 2.0,
     "arithmetic.time_steps": 3, "arithmetic.coding": "rate", "arithmetic.decay": 0.5,
-    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan",
+    "arithmetic.reset": "zero", "arithmetic.surrogate": "arctan", "arithmetic.rate": 0.5,
+    "arithmetic.learning": "triplet", "arithmetic.sweeps": 2,
     "arithmetic.fault_rate": 0.1, "training.sample_rate": 0.2, "training.local_steps": 3,
     "training.learning_rate": 0.3, "training.schedule": "cosine", "training.momentum": 0.5,
     "training.optimizer": "adam", "training.distortion": 0.2, "training.gradient_norm": 1.0,
@@ -43,6 +44,7 @@ OTHER = {
     "secure.value_range": 2.0, "secure.most_examples": 500, "secure.dishonest": 1,
     "secure.groups": 3, "record.updates": True, "attack.shadows": 6, "attack.candidates": 90,
     "attack.seed": 3, "attack.reconstruct": False, "pruning.weight": 0.5, "pruning.gradual": True,
+    "supernet.sampled": 2, "supernet.distil": False,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
@@ -51,6 +53,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "model.weights", "model.weights_sha256",
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
+    "pruning.structured", "pruning.activation", "supernet.widths", "supernet.depths",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
@@ -58,6 +61,7 @@ KINDS = {
     "record": ["record.updates=true", "training.momentum=0.5"],
     "client": ["budget.unit=client"],
     "pruned": ["budget.unit=none", "pruning.weight=0.5"],
+    "supernet": ["budget.unit=none", "supernet.widths=[0.5]"],
     "open": ["budget.unit=none", "data.partition=dirichlet"],
     "shards": ["budget.unit=none", "data.partition=shards", "compression.bits=4"],
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
@@ -80,6 +84,14 @@ KINDS = {
     ],
     "streams": ["budget.unit=none", "arithmetic.name=stochastic"],
     "spiking": ["budget.unit=none", "arithmetic.name=spiking"],
+    "p-bits": ["budget.unit=none", "arithmetic.name=p-bits"],
+    "by rate": ["budget.unit=none", "arithmetic.name=spiking", "arithmetic.coding=rate"],
+    "by timing": [
+        "budget.unit=none",
+        "arithmetic.name=spiking",
+        "arithmetic.coding=rate",
+        "arithmetic.learning=pair",
+    ],
     "masks": ["federation.secure_aggregation=masks", "record.masked=true"],
     "shared": ["federation.secure_aggregation=masks", "budget.unit=client"],
 }  # fmt: skip

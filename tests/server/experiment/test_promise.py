@@ -15,9 +15,10 @@ from server.experiment.promise import (
     trust_of,
 )
 from server.report.facts.reading import gather
-from server.report.page.promises import claimed
-from server.report.page.tiles import tiles_of
-from server.run.summary import headline, summarise
+from server.report.forms.html import to_html
+from server.report.page.promises import limits
+from server.run.summary import summarise
+from server.watch.headlines import headlines
 
 PLANS = {
     "record": ("budget.unit=record",),
@@ -70,9 +71,10 @@ def test_it_stands_wherever_an_epsilon_of_a_seeded_run_is_shown(runs, monkeypatc
     assert listed["runs"][0]["epsilon"].endswith("(simulation)")
 
     facts = gather(["a"], runs)
-    assert any(SIMULATION in str(block) for block in claimed(facts.runs).blocks)
-    assert any(SIMULATION in tile.about for tile in tiles_of(facts))
+    assert any(SIMULATION in str(block) for block in limits(facts.runs).blocks)
+    first = to_html(facts).partition('<p class="foot">')[2].partition("</p>")[0]  # by the figures
+    assert SIMULATION.partition(";")[0] in first
 
     secure = launch(load_experiment("tiny", ["federation.rounds=1", "training.noise=secure"]), runs)
     assert summarise(secure).caveat == ""
-    assert "simulation" not in headline(summarise(secure))["epsilon"]
+    assert "simulation" not in headlines(runs)[-1]["epsilon"]

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from exported import FORMS, Asked
 from safetensors.torch import load_file, save_file
 
 from clients.arithmetic import Arithmetic
@@ -17,7 +18,6 @@ from privacy.errors import ModelError, RunError
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.export import answers
-from server.export.answers import Answers
 from server.export.onnx import to_onnx
 from server.export.plain import plain
 from server.export.torch import to_torch
@@ -27,21 +27,6 @@ try:
 except ImportError:
     onnxruntime = None
 
-FORMS = {
-    "perceptron": Form((8, 8), 10),
-    "linear": Form((8, 8), 10),
-    "convnet": Form((20, 20), 4),
-    "strided": Form((12, 12), 4),
-    "cnn1d": Form((3, 16), 4, "window"),
-    "gru": Form((3, 6), 4, "window"),
-    "lstm": Form((3, 6), 4, "window"),
-    "attention": Form((3, 8), 4, "window"),
-    "tabular": Form((7,), 3, "table", (1, 4, 2)),
-    "ds-cnn": Form((12, 12), 4),
-    "resnet8": Form((8, 8), 4),
-    "mobilenet": Form((32, 32), 4),
-    "autoencoder": Form((12,), 12, "table"),
-}
 OF_DENSE = ("perceptron", "tabular", "cnn1d", "convnet")
 CASES = [(name, Arithmetic()) for name in FORMS] + [
     (name, numbers)
@@ -52,25 +37,6 @@ CASES = [(name, Arithmetic()) for name in FORMS] + [
         Arithmetic(name="binary", activation_bits=1),
     )
 ]
-
-
-class Asked:
-    """A run that has a model and no data: what `to_onnx` and `to_torch` ask of one."""
-
-    path = "a run"
-
-    def __init__(self, name, numbers):
-        torch.manual_seed(3)
-        form = FORMS[name]
-        net = build(
-            Model(name=name, hidden=(6,), width=8 if name in ("gru", "lstm") else 0), form, numbers
-        )
-        for p in net.parameters():
-            torch.nn.init.normal_(p, 0.0, 0.3)
-        self.net = net.eval()
-        x = torch.rand(9, *form.shape)
-        with torch.no_grad():
-            self.answers = Answers(net, x, net(x), "none")
 
 
 @pytest.fixture
@@ -108,6 +74,26 @@ def test_an_export_that_answers_otherwise_is_not_written(given, tmp_path, monkey
     with pytest.raises(RunError, match="nothing was written"):
         to_torch(run, tmp_path / "net")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sum_between_two_words_may_go_to_either_and_more_may_not():
+    """Of one record in twenty, or of one, where activations are rounded at all."""
+    run = Asked("perceptron", Arithmetic(name="fixed", bits=4)).answers
+    assert "9 of 9 records" in run.require(run.outputs, "it")
+    other = run.outputs.clone()
+    other[0] += 0.01
+    assert "of 1 a sum between two words" in run.require(other, "it")
+    other[1] += 0.01
+    with pytest.raises(RunError, match="nothing was written"):
+        run.require(other, "it")
+    floats = Asked("perceptron", Arithmetic()).answers
+    other = floats.outputs.clone()
+    other[0] += 0.01
+    with pytest.raises(RunError, match="nothing was written"):
+        floats.require(other, "it")
+    other[0] = torch.nan
+    with pytest.raises(RunError, match="nothing was written"):
+        run.require(other, "it")
 
 
 def test_streams_are_refused():

@@ -10,7 +10,7 @@ from reported import HOSTILE, Page, copy
 
 from server.report import figures, gather, to_html, to_json, to_markdown, verdict
 from server.report.facts.groups import front, groups_of, over_seeds, prices_of
-from server.report.page.html import _policy
+from server.report.forms.html import _policy
 from server.report.words.units import number, percent, si, text
 from server.run.directory import Run
 from server.run.summary import summarise
@@ -174,8 +174,8 @@ def test_seeds_of_a_setting_are_one_group(folder):
     groups = groups_of(gather(["whole", "again", "free"], folder).runs)
     assert [len(group.runs) for group in groups] == [2, 1]
     assert {run.label for run in groups[0].runs} == {
-        "ε = 8, float, seed 0",
-        "ε = 8, float, seed 1",
+        "ε 8, float, s0",
+        "ε 8, float, s1",
     }
 
 
@@ -205,8 +205,7 @@ def test_text_of_a_run_never_becomes_markup(folder):
     facts = gather(["hostile", "whole", "bare"], folder)
     html = to_html(facts)
     page = Page(html)
-    assert page.tags.count("script") == 2 + len(re.findall(r"data-figure=", html))
-    assert html.count("<script") == page.tags.count("script")
+    assert html.count("<script") == page.tags.count("script") == 2
     assert page.tags.count("img") == html.count('<img src="data:image/png;base64,')
     assert HOSTILE in page.tables["Machines and versions"][1][2][0]
     markdown = to_markdown(facts)
@@ -235,19 +234,34 @@ def test_the_policy_names_the_scripts_it_allows():
 # ---- figures, size and the command
 
 
-def test_figures_are_plotly_figures(folder):
+def drawn(panel):
+    """Marks of a panel: its words and where they stand, from the left and from above."""
+    found = re.findall(r"<title>(.*?)</title><(circle|polygon) (.*?)/>", panel)
+    return [(words, *map(float, re.findall(r"[-\d.]+", at)[:2])) for words, _, at in found]
+
+
+def test_figures_draw_what_was_found(folder):
     facts = gather(["whole", "free", "bare"], folder)
     whole = facts.runs[0]
-    drawn = figures.pareto(facts.runs)
-    points = {x: y for trace in drawn.data for x, y in zip(trace.x, trace.y, strict=True) if x}
-    assert points[whole.leakage.strongest.auc.value] == 100 * whole.accuracy
-    bars = figures.spent_by_client(whole)
-    assert list(bars.data[0].y) == [client.epsilon for client in whole.clients]
+    shown = figures.pareto(facts.runs)
+    (mark,) = [mark for panel in shown.panels for mark in drawn(panel) if "ε 8" in mark[0]]
+    leak = whole.leakage.strongest.auc.value
+    assert f"accuracy {100 * whole.accuracy:.0f}" in mark[0]
+    assert f"{leak:.1f}" in mark[0]
+    assert all('role="img"' in panel and "aria-label" in panel for panel in shown.panels)
+    assert shown._repr_html_().startswith("<style>")
     step = whole.costs[0].step
-    assert sum(sum(t.x) for t in figures.energy_by_layer(step).data) > 0
-    line = figures.roofline(step)
-    highest = max(line.data[0].y)
-    assert all(y <= highest * 1.0001 for trace in line.data for y in trace.y)
+    points = [p for p in step.phases if p.intensity]
+    (roof,) = figures.roofline(step).panels
+    marks = drawn(roof)
+    assert len(marks) == len(points)
+    by_rate = [
+        m[2] for _, m in sorted(zip([p.operations_per_s for p in points], marks, strict=True))
+    ]
+    assert by_rate == sorted(by_rate, reverse=True)  # faster is higher
+    assert len(figures.rounds(whole).panels) == 3
+    curves = [(a.name, a) for a in whole.leakage.played]
+    assert len(figures.roc(curves).panels) == len(curves)
 
 
 def test_two_hundred_runs_fit(folder):
@@ -265,7 +279,7 @@ def test_two_hundred_runs_fit(folder):
     facts = gather(names, folder)
     assert len(facts.runs) == 200
     html = to_html(facts)
-    assert len(html.encode()) < 12e6
+    assert len(html.encode()) < 6e6
     page = Page(html)
     assert {cells[1][0] for cells in page.tables["All runs"][1:]} == set(names)
 

@@ -46,7 +46,7 @@ def test_the_verdict_says_what_the_evidence_says(folder):
     overspent = replace(whole, epsilon=9.0)
     assert "was spent" in contradictions(overspent)[0]
     html = to_html(replace(alone, runs=(overspent,)))
-    assert '<p class="verdict broken">' in html
+    assert '<div class="verdict broken">' in html
     assert "BROKEN" in html
 
 
@@ -148,7 +148,7 @@ def test_failures_of_clients_are_told(folder):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     facts = gather(["bare"], folder)
     page = Page(to_html(facts))
-    rows = page.tables["Failures of clients"][1:]
-    assert [(r[1][1], r[2][1], r[3][0]) for r in rows] == [(2, 2, "failed"), (2, 3, "refused")]
-    assert rows[0][4][0] == f"out of memory {HOSTILE}"
+    rows = page.tables[f"Failures of clients of {facts.runs[0].label}"][1:]
+    assert [(r[0][0], r[1][1], r[2][0]) for r in rows] == [("2", 2, "failed"), ("2", 3, "refused")]
+    assert rows[0][3][0] == f"out of memory {HOSTILE}"
     assert "Clients failed 2 times." in page.words

@@ -10,7 +10,8 @@ from server.run.directory import Run, list_runs
 from server.run.divergence import all_diverged
 from server.run.figures import Score
 from server.run.rounds import ClientRecord
-from server.run.summary import headline, summarise
+from server.run.summary import summarise
+from server.watch.headlines import headlines
 
 FREE = ("-s", "budget.unit=none")
 
@@ -77,7 +78,7 @@ def test_a_loss_that_is_none_is_told_and_is_json(runs, privet, monkeypatch):
     assert "Infinity" not in lines
     run = Run.open(runs / "a")
     assert [np.isfinite(record.loss) for record in run.rounds] == [True, False, False, True, True]
-    assert headline(summarise(run))["status"] == "diverged in round 2"
+    assert headlines(runs)[0]["status"] == "diverged in round 2"
     assert any("diverged in round 2" in w for w in report_of(runs)["runs"][0]["warnings"])
 
 

@@ -11,8 +11,8 @@ from server.cli import app
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
-from server.run.spikes import NAME, spikes_of
-from server.run.summary import summarise
+from server.run.spikes import spikes_of
+from server.run.summary import SPIKES, summarise
 
 SPIKING = [
     "arithmetic.name=spiking", "arithmetic.time_steps=4", "budget.unit=none",
@@ -48,9 +48,9 @@ def test_early_answers_are_those_of_a_shorter_evaluation(run, coding):
 
 
 def test_spikes_are_counted_a_layer_at_a_time(run):
-    layers = run.kept(NAME)["layers"]
+    layers = run.kept(SPIKES)["layers"]
     assert [row["neurons"] for row in layers] == [16, 12]
-    spikes = run.kept(NAME)["early"][-1]["spikes"]
+    spikes = run.kept(SPIKES)["early"][-1]["spikes"]
     assert spikes == pytest.approx(sum(4 * row["neurons"] * row["rate"] for row in layers))
     assert not summarise(run).warnings
 
@@ -64,10 +64,10 @@ def test_dead_nets_and_exploding_rates_are_named(run, weight, bias, warning):
     weights = {n: np.full_like(w, fill[n.split(".")[-1]]) for n, w in run.weights(1).items()}
     found = spikes_of(run.experiment, weights)
     assert any(line.startswith(warning) for line in found["warnings"])
-    whole = run.kept(NAME)
-    run.keep(NAME, found)
+    whole = run.kept(SPIKES)
+    run.keep(SPIKES, found)
     assert any(line.startswith(warning) for line in summarise(run).warnings)
-    run.keep(NAME, whole)
+    run.keep(SPIKES, whole)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from oracles_selection import charged_epsilon, step_divergence
 
 from privacy.errors import Interrupted
 from server.report.facts.reading import gather
-from server.report.page.promises import claimed
+from server.report.page.promises import limits
 from server.run.directory import Run
 from server.run.summary import summarise
 from server.sweep import charged, stages
@@ -98,7 +98,7 @@ def test_one_run_is_told_and_its_epsilon_counts_the_search(privet, runs, monkeyp
         == json.loads((run.path / "charge.json").read_text())["epsilon"]
     )
     assert "counts the search" in summary.searched
-    told = str(claimed(gather(["s"], runs).runs))
+    told = str(limits(gather(["s"], runs).runs))
     assert summary.searched in told
     assert "by its accuracy on the test set" in told
 

@@ -152,7 +152,25 @@ def test_a_grid_is_run_once_and_kept_as_json(privet, runs, monkeypatch):
     # Another sweep finds the run of the same settings, whatever they are called.
     status, out, _ = privet("sweep", "tiny", *QUICK, "-s", "budget.epsilon=8", "--json")
     assert status == 0
-    assert json.loads(out)["cells"][0]["run"] == found.cells[0].run
+    *events, last = [json.loads(line) for line in out.splitlines()]
+    assert (last["event"], last["cells"][0]["run"]) == ("end", found.cells[0].run)
+    assert [(told["event"], told["status"]) for told in events] == [
+        ("cell", "running"),
+        ("cell", "done"),
+    ]
+
+
+def test_a_sweep_tells_programs_of_each_cell_and_round(privet, runs):
+    command = ["sweep", "tiny", *QUICK, "--over", "budget.epsilon=8,none", "--json"]
+    status, out, _ = privet(*command, "-s", "federation.rounds=2")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    cell = ["cell", "round", "round", "cell"]
+    assert [told["event"] for told in events] == [*cell, *cell, "end"]
+    assert [told["cell"] for told in events[:-1]] == [1] * 4 + [2] * 4
+    assert [told["left_s"] == 0 for told in events[1:3]] == [False, True]
+    assert events[3]["stages"] == {"run": "done"}
+    assert events[5]["epsilon"] is None
 
 
 def test_a_stage_is_done_with_runs_that_are_there(privet, runs, monkeypatch):

@@ -1,62 +1,23 @@
 """The live page in a real browser: readable, told as runs grow, back after a restart."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from browsed import WIDTHS, assert_readable, barriers, needs_browser, until, visited
 from watched import ROUNDS, begin, grow, sweep_of
 
 from server.run.directory import Run
 from server.watch.rows import id_of
 
-CHROMIUM = Path(os.environ.get("PRIVET_CHROMIUM", "/usr/bin/chromium"))
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-PATIENCE_MS = 60_000
 HOSTILE = "<img src=x onerror='window.hit=1'><script>window.hit=1<"
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
-
-# Boxes of text that stand alone, in the page's own pixels, and the sizes of all text.
-TEXT = """() => {
-  const boxes = [], small = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const node = walk.currentNode, parent = node.parentElement;
-    if (!node.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(parent.tagName)) continue;
-    const range = document.createRange();
-    range.selectNodeContents(node);
-    const rects = [...range.getClientRects()].filter(r => r.width > 1 && r.height > 1);
-    if (!rects.length || parent.checkVisibility?.() === false) continue;
-    if (parseFloat(getComputedStyle(parent).fontSize) < 12) small.push(node.data);
-    for (const r of rects) boxes.push([node.data.slice(0, 40), r.left, r.top, r.right, r.bottom]);
-  }
-  const over = [];
-  for (let i = 0; i < boxes.length; i++) for (let k = i + 1; k < boxes.length; k++) {
-    const [a, al, at, ar, ab] = boxes[i], [b, bl, bt, br, bb] = boxes[k];
-    if (Math.min(ar, br) - Math.max(al, bl) > 1 && Math.min(ab, bb) - Math.max(at, bt) > 3) over.push([a, b]);
-  }
-  return {over, small, wide: document.documentElement.scrollWidth, words: boxes.length};
-}"""  # noqa: E501
-
-
+pytestmark = needs_browser
 OPEN = "document.querySelectorAll('.who button[aria-expanded=false]').forEach(b => b.click())"
 DRAWN = """() => [...document.querySelectorAll('figure svg')].every(
     svg => svg.viewBox.baseVal.width === svg.clientWidth && svg.querySelector('text'))"""
-
-
-def until(page, true):
-    """Waits until a script says yes: asked from outside, since the page's policy forbids `eval`,
-    which playwright's `wait_for_function` does in the page from its second look on."""
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(true):
-        assert time.monotonic() < end, true
-        page.wait_for_timeout(20)
 
 
 class Watched:
@@ -76,16 +37,6 @@ class Watched:
         self.process.send_signal(sign)
         self.process.stdout.close()
         return self.process.wait(60)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(
-            executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=PATIENCE_MS
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -113,36 +64,22 @@ def watched(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(browser, watched):
     """One page that the tests look at one after another, and all that it said and asked for."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    opened = context.new_page()
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda request: opened.asked.append(request.url))
-    opened.goto(watched.url)
-    opened.wait_for_selector("#runs .charts svg path")
-    yield opened
-    context.close()
+    with visited(browser, watched.url) as opened:
+        opened.wait_for_selector("#runs .charts svg path")
+        yield opened
 
 
 def test_it_is_readable_at_any_width_in_light_and_in_dark(page):
     page.evaluate(OPEN)
     page.wait_for_selector("#sweeps .cells .wrong")
     until(page, "document.querySelectorAll('#runs .failed').length == 2")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for width, scheme in ((390, "dark"), (800, "light"), (1280, "dark")):
+    for width, scheme in WIDTHS:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
         until(page, DRAWN)
-        told = page.evaluate(TEXT)
-        assert told["over"] == [], width
-        assert told["small"] == [], width
-        assert told["wide"] <= width
-        assert told["words"] > 60
+        assert_readable(page, width)
         only = {"runOnly": ["color-contrast"]} if width > 390 else {}
-        found = axe.run(page, None, only).response["violations"]
-        assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == [], (width, scheme)
+        assert barriers(page, **only) == [], (width, scheme)
 
 
 def test_text_of_a_run_runs_nothing_and_only_the_watcher_is_asked(page, watched):

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from clients.data.bounds import Column, Schema
+from clients.data.settings import Windows
 from clients.data.sources.rows import read_blocks
-from clients.data.sources.windows import Windows
 from privacy.errors import DataError
 
 

@@ -7,8 +7,7 @@ import owned
 import pytest
 
 from clients.data.bounds import Column, Schema
-from clients.data.settings import Data
-from clients.data.sources.windows import Windows
+from clients.data.settings import Data, Windows
 from privacy.errors import DataError, SettingsError
 from privacy.settings import parse
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from privacy.dp.accounting import solving
 from privacy.dp.accounting.gaussian import distance, epsilon_of
+from privacy.dp.accounting.prv import epsilon_path, epsilon_spent
 from privacy.dp.accounting.solving import solve_noise_multiplier
 from privacy.dp.budget import Budget
 from privacy.dp.discrete import epsilon_of_sum, solve_sum
-from privacy.dp.ledger import Ledger, Spent, epsilon_path, epsilon_spent
+from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import SettingsError
 
 DELTAS = st.floats(-12, math.log10(0.5)).map(lambda x: min(10.0**x, 0.5))
@@ -62,7 +63,7 @@ def test_without_sampling_it_is_the_closed_form(sigma, delta):
     for found in (spent, exact):
         assert delta_in_40_digits(sigma, found) <= delta * (1 + 1e-6)
     assert not exact or delta_in_40_digits(sigma, 0.99 * exact - 1e-9) > delta * (1 - 1e-3)
-    if exact < 0.1:  # there the accountant's slack would be more than what was spent
+    if exact < 0.08:  # there the accountant's slack would be more than what was spent
         assert spent == pytest.approx(exact, rel=5e-3, abs=1e-9)
 
 

@@ -1,9 +1,12 @@
 """A record drawn from an update: windows, pictures of colour, sounds."""
 
+from functools import partial
+
 import numpy as np
 import owned
 import pytest
 
+from attacks.reconstruction import features
 from attacks.settings import Attack
 from server.adversary.answers import on_answers
 from server.adversary.reconstruction import generators
@@ -40,14 +43,14 @@ def windows_run(tmp_path, runs, *settings):
 PARTS, BY_PART = ("train", "train", "test"), ["data.test.part=test"]
 
 
-def pictures_run(tmp_path, runs, *settings):
+def pictures_run(tmp_path, runs, *settings, drawn=(8, 8), side=8):
     files = {
-        f"{kind}/{PARTS[number % 3]}_{number}.png": owned.picture(number + 1000 * place)
+        f"{kind}/{PARTS[number % 3]}_{number}.png": owned.picture(number + 1000 * place, drawn)
         for place, kind in enumerate(("cat", "dog"))
         for number in range(60)
     }
     path = owned.write_tree(tmp_path / "pets", files)
-    (path / "schema.toml").write_text('labels = ["cat", "dog"]\nsize = [8, 8]\n')
+    (path / "schema.toml").write_text(f'labels = ["cat", "dog"]\nsize = [{side}, {side}]\n')
     about = [
         "data.name=file",
         f"data.path={path}",
@@ -58,17 +61,18 @@ def pictures_run(tmp_path, runs, *settings):
     return launch(load_experiment("tiny", [*about, *settings]), runs)
 
 
-def sounds_run(tmp_path, runs, *settings):
+def sounds_run(tmp_path, runs, *settings, samples=160):
     rng = np.random.default_rng(0)
     files = {
         f"{word}/{PARTS[number % 3]}_{number}.wav": owned.sound(
-            rng.integers(-20000, 20000, 200).cumsum() % 20000
+            rng.integers(-20000, 20000, samples).cumsum() % 20000
         )
         for word in ("no", "yes")
         for number in range(60)
     }
     path = owned.write_tree(tmp_path / "words", files)
-    (path / "schema.toml").write_text('labels = ["no", "yes"]\nrate_hz = 8000.0\nlength_s = 0.02\n')
+    length = f"rate_hz = 8000.0\nlength_s = {samples / 8000}\n"
+    (path / "schema.toml").write_text('labels = ["no", "yes"]\n' + length)
     about = [
         "data.name=file",
         f"data.path={path}",
@@ -106,3 +110,29 @@ def test_a_record_is_drawn_as_what_it_is(tmp_path, runs, kind, monkeypatch):
             assert f"a record is a {kind}" in found["generators"]["left_out"]
         answers = on_answers(run, tape)["robustness"]["as trained"]
         assert answers["pgd 0.1"]["value"] <= answers["fgsm 0.1"]["value"]
+
+
+FRONTS = {
+    "spectrum": (windows_run, "samples"),
+    "log-mel": (partial(sounds_run, samples=800), "spectrogram"),
+    "scatter": (partial(pictures_run, drawn=(3, 3), side=12), "ssim"),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_features_are_drawn_and_the_records_behind_them(tmp_path, runs, front, monkeypatch):
+    """From the update of one: without noise features are exact, and a record is found that is
+    nearer to the victim's than any stranger's; with it neither is."""
+    monkeypatch.setattr(features, "STEPS", 60)
+    make, figure = FRONTS[front]
+    for noise in (False, True):
+        about = (*(DP if noise else LEAKS), "federation.clients=2", f"model.front={front}")
+        run = make(tmp_path, runs, *about)
+        found = reconstruct(run, replay(run), Attack(), lambda _: None)
+        assert "fixed features" in found["generators"]["left_out"]
+        read, behind = found["inversion"], found["inversion_of_features"]
+        assert (read["reconstruction"]["features"] > 0.999) is not noise
+        assert behind["figure"] == figure
+        for drawn in (read, behind):
+            assert (drawn["p_nearer_than_strangers"] < 0.01) is not noise
+            assert (drawn["nearer_by"]["low"] > 0) is not noise

@@ -1,0 +1,8 @@
+"""An owner of records, whose model is trained where nobody can read them.
+
+settings   a lesson: data, steps, and what may be learned about a record
+descent    Nesterov's steps on gradients that come back encrypted, with the noise that a budget asks
+desk       what the owner keeps between two steps: key, weights, ledger
+link       the service that computes, asked
+course     all of it in order: from records to a model
+"""

@@ -1,0 +1,107 @@
+"""The service that computes on what it cannot read, as an owner asks it."""
+
+import random
+import time
+
+import httpx
+
+from clients.node.query import BUSY, CUT, FIRST_WAIT_S, MOST_WAIT_S
+from privacy.encrypted.wire import Frame, read_frame
+from privacy.errors import CiphertextError, ServiceError
+
+PATIENCE_S = 300.0  # with a service that is busy, or being started again
+
+
+class Link:
+    """One course at a service.
+
+    Attributes:
+        bytes_up, bytes_down: sent and received until now, of frames.
+    """
+
+    def __init__(self, http: httpx.Client, course: Frame, patience_s: float = PATIENCE_S) -> None:
+        """Args:
+        http: with the service's base URL.
+        course: the frame of keys, whose identity is the course's name.
+        patience_s: how long one request is tried again.
+        """
+        self._http, self._course, self._patience_s = http, course, patience_s
+        self._path = f"/v1/courses/{course.identity.hex()}"
+        self.bytes_up = self.bytes_down = 0
+
+    def begin(self) -> set[int]:
+        """Make the course known; the blocks that are there already.
+
+        Raises:
+            ServiceError: the service cannot be reached, or refuses.
+        """
+        if (told := self._told()) is None:
+            self._ask("PUT", f"/v1/keys/{self._course.model.hex()}", self._course.to_bytes())
+            told = self._told()
+        if told is None:
+            raise ServiceError("the service does not keep what it takes: it is not to be used")
+        return {int(block) for block in told["blocks"]}
+
+    def _told(self) -> dict | None:
+        response = self._ask("GET", self._path, known=(200, 404))
+        return response.json() if response.status_code == 200 else None
+
+    def put_block(self, block: int, parts: tuple[bytes, ...]) -> None:
+        """Upload a block of records; raises as `begin`."""
+        frame = self.frame("block", parts, block)
+        self._ask("PUT", f"{self._path}/blocks/{block}", frame.to_bytes())
+
+    def frame(self, kind: str, parts: tuple[bytes, ...], number: int) -> Frame:
+        """A frame of this course that bears a number."""
+        nonce = number.to_bytes(16, "little")
+        return Frame(kind, self._course.model, parts, self._course.identity, nonce)  # type: ignore[arg-type]
+
+    @property
+    def next_number(self) -> int:
+        """That the service expects of the next weights; raises as `begin`."""
+        return int(self._ask("GET", self._path).json()["step"])
+
+    def gradient(self, letter: Frame) -> tuple[bytes, ...] | None:
+        """The answer to a frame of weights; None if its number was used for others.
+
+        Raises:
+            ServiceError: as `begin`.
+            WireError: what comes back is no answer to this.
+        """
+        number = int.from_bytes(letter.nonce, "little")
+        path = f"{self._path}/steps/{number}"
+        response = self._ask("POST", path, letter.to_bytes(), known=(200, 409))
+        if response.status_code == 409:
+            return None
+        answer = read_frame(response.content, "gradient", self._course.model)
+        if answer.keys != self._course.identity or answer.nonce != letter.nonce:
+            raise CiphertextError("the answer is to another step, or for other keys than these")
+        return answer.parts
+
+    def end(self) -> None:
+        """Have the service forget the course; raises as `begin`."""
+        self._ask("DELETE", self._path, known=(200, 404))
+
+    def _ask(
+        self, method: str, path: str, content: bytes = b"", known: tuple[int, ...] = (200,)
+    ) -> httpx.Response:
+        deadline, wait_s = time.monotonic() + self._patience_s, FIRST_WAIT_S
+        while True:
+            status, reason = 0, ""
+            try:
+                response = self._http.request(method, path, content=content)
+                status = response.status_code
+                reason = f"{status}: {next(iter(response.text.splitlines()), '')}"
+                if status in known:
+                    self.bytes_up += len(content)
+                    self.bytes_down += len(response.content)
+                    return response
+            except (*CUT, httpx.ConnectError) as error:  # it may be on its way back
+                reason = str(error)
+            except httpx.HTTPError as error:
+                raise ServiceError(f"{self._http.base_url}: {error}") from None
+            pause_s = random.uniform(wait_s / 2, wait_s)
+            if time.monotonic() + pause_s > deadline or (status and status not in BUSY):
+                raise ServiceError(f"{self._http.base_url}: {reason}")
+            time.sleep(pause_s)
+            wait_s = min(2 * wait_s, MOST_WAIT_S)

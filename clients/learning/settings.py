@@ -1,0 +1,91 @@
+"""A lesson's file: which records, which steps, which budget."""
+
+from typing import Annotated, Literal
+
+from pydantic import model_validator
+
+from clients.data.settings import Data
+from clients.models.settings import Model
+from privacy.dp.budget import Budget
+from privacy.encrypted.learning.residual import Residual
+from privacy.settings import Range, Section
+
+# of [data]: how records are spread over clients, where there is one owner of all
+SPREAD = {"limit", "partition", "alpha", "shards", "held_out", "classes", "shape"}
+
+
+class Learning(Section):
+    """How a linear model is trained on encrypted records.
+
+    Attributes:
+        loss: `logistic`, whose sigmoid is a cubic, or `squared`.
+        steps: of Nesterov's, each on all records.
+        rate: over the mean gradient.
+        reach: margins up to which the cubic is close to the sigmoid; for `logistic`.
+        bound: norm in which the weights of each output are kept. It bounds every margin, and so
+            what one record can add to a step.
+        letters: weights and gradients `packed` into few ciphertexts, or `each` in one of its own;
+            `auto` is whichever takes less time over the link.
+        link_mbit: megabits a second between owner and server, for `auto`.
+    """
+
+    loss: Literal["logistic", "squared"] = "logistic"
+    steps: Annotated[int, Range(1, 10_000)] = 30
+    rate: Annotated[float, Range(1e-6, 1e6)] = 20.0
+    reach: Annotated[float, Range(0.5, 100.0)] = 12.0
+    bound: Annotated[float, Range(0.01, 200.0)] = 24.0
+    letters: Literal["auto", "packed", "each"] = "auto"
+    link_mbit: Annotated[float, Range(1e-3, 1e6)] = 100.0
+
+    @property
+    def residual(self) -> Residual:
+        """What stands in the place of the loss's derivative."""
+        if self.loss == "squared":
+            return Residual.linear(self.bound)
+        return Residual.logistic(self.reach, self.bound)
+
+
+class Lesson(Section):
+    """All settings of a training on encrypted records."""
+
+    data: Data = Data()
+    model: Model = Model(name="linear")
+    learning: Learning = Learning()
+    budget: Budget = Budget(unit="none")
+
+    @model_validator(mode="after")
+    def _is_linear(self) -> "Lesson":
+        if self.model.name not in ("linear", "scatter"):
+            raise ValueError(
+                f"[model] name = {self.model.name!r}: a step under CKKS has four levels, and its "
+                "layers take more; 'linear' (with any front, which the owner computes) fits"
+            )
+        if self.data.task != "classes":
+            raise ValueError(
+                f"[data] task = {self.data.task!r}: classes alone are learnt encrypted"
+            )
+        if self.budget.unit == "client":
+            raise ValueError("[budget] unit = 'client': one owner protects each record, or none")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> "Lesson":
+        for name, section, read in (
+            ("data", self.data, set(Data.model_fields) - SPREAD),
+            ("model", self.model, {"name", "front", "weights", "weights_sha256", "size"}),
+            ("budget", self.budget, set(Budget.model_fields) - {"clip"}),
+        ):
+            if idle := section.model_fields_set - read:
+                raise ValueError(
+                    f"[{name}] {min(idle)}: would change nothing of a linear model that is trained "
+                    "on all records, each of norm 1; leave it out"
+                )
+        return self
+
+    def resolve(self) -> "Lesson":
+        """The same lesson with its noise solved.
+
+        Raises:
+            SettingsError: no noise is enough.
+        """
+        return self.model_copy(update={"budget": self.budget.solve(1.0, self.learning.steps)})

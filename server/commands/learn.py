@@ -1,0 +1,133 @@
+"""`privet learn`: a model of records that the server never sees; `privet serve-learning`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from privacy.documents import to_json
+from server.commands.options import AsJson, Settings, refuse_idle
+
+if TYPE_CHECKING:
+    from clients.learning.course import Observe
+
+
+def learn(
+    lesson: Annotated[str, typer.Argument(help="A TOML file: data, learning, budget")],
+    to: Annotated[Path, typer.Option(help="Folder of the model; of an unfinished one: go on")],
+    s: Settings = None,
+    url: Annotated[str, typer.Option(help="Of a running service; else one is started here")] = "",
+    authority: Annotated[
+        Path | None, typer.Option(help="PEM file that vouches for the service at --url")
+    ] = None,
+    token: Annotated[
+        Path | None, typer.Option(help="File with the token by which it knows you")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Of the records; else one in the folder of the model")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a linear model of records that are encrypted before they leave; prints its file."""
+    import tempfile
+    from contextlib import ExitStack
+
+    from clients.learning.course import Teaching
+    from clients.learning.desk import LEDGER, MODEL, Desk
+    from clients.node.query import http_client
+    from privacy.dp.journal import Journal
+    from privacy.errors import RunError
+    from privacy.files import held
+    from server.console import err
+    from server.experiment.lessons import load_lesson
+    from server.inference.learning.loopback import learning_loopback
+
+    here = "" if url else "it is for a service at --url"
+    refuse_idle({"authority": here, "token": here})
+    chosen = load_lesson(lesson, s)
+    with ExitStack() as stack:
+        try:
+            to.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{to}: cannot be written: {error.strerror}") from None
+        stack.enter_context(held(to, "model"))
+        desk = Desk(to, chosen)
+        if desk.is_done:
+            raise RunError(f"{to}: is learnt already; choose another --to")
+        if not url:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="privet-learning-"))
+            url = stack.enter_context(learning_loopback(Path(scratch)))
+        http = stack.enter_context(http_client(url, authority, token))
+        teaching = Teaching(chosen, desk, http, Journal(ledger or to / LEDGER))
+        steps, blocks = chosen.learning.steps, teaching.course.blocks
+        teaching.upload(_observer("encrypted", "block", blocks))
+        told = teaching.finish(teaching.train(_observer("trained", "step", steps)))
+    if as_json:
+        print(to_json(told, indent=1))
+        return
+    reached = "" if told["accuracy"] is None else f"accuracy {told['accuracy']:.2%}, "
+    spent = "no privacy was promised"
+    if told["epsilon"] is not None:
+        spent = f"epsilon {told['epsilon']:.3f} at delta {told['delta']:g} for each record"
+    err.print(f"{reached}{spent}", highlight=False)
+    print(to / MODEL)
+
+
+def _observer(what: str, unit: str, of: int) -> "Observe":
+    """Lines on a terminal's stderr: what is done, and the time left."""
+    from server.console import err
+
+    def observe(done: int, seconds: float) -> None:
+        if err.is_terminal:
+            left = f"{(of - done) * seconds:.0f} s left"
+            err.print(f"{what} {unit} {done} of {of}, {seconds:.1f} s, {left}", highlight=False)
+
+    return observe
+
+
+def serve_learning(
+    folder: Annotated[Path, typer.Argument(help="Where courses are kept; to go on with them")],
+    host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8471,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of lines NAME TOKEN; others are sent away")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Beyond loopback without TLS or without tokens")
+    ] = False,
+) -> None:
+    """Train on records that it cannot read; prints its URL, as JSON, when it is ready."""
+    from privacy.errors import RunError, SettingsError
+    from privacy.files import held
+    from server.console import err
+    from server.inference.gate.accounts import read_tokens
+    from server.inference.gate.stores import roomiest, scratch
+    from server.inference.learning.service import LEARNING_LIMITS, LearningService
+    from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
+
+    if (certificate is None) != (key is None):
+        raise SettingsError("--certificate and --key belong together")
+    if not (insecure or is_loopback(host) or (certificate and tokens)):
+        raise SettingsError(
+            f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
+            "--insecure if something in front does what they do"
+        )
+    tls = tls_context(certificate, key) if certificate and key else None
+    known = read_tokens(tokens) if tokens else None
+    limits = LEARNING_LIMITS.model_copy(update={"workers": workers})
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}") from None
+    with (
+        ended_in_order(),
+        held(folder, "folder of courses"),
+        scratch("privet-arriving-", roomiest(limits.in_flight_bytes)) as theirs,
+    ):
+        ending = Ending()
+        service = LearningService(folder, theirs, limits, known, ending)
+        err.print(f"learning service in {folder}; end it with Ctrl-C", highlight=False)
+        listen(service.app(), host, port, limits, tls=tls, ending=ending)

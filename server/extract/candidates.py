@@ -1,0 +1,108 @@
+"""Which nets can be cut out of a run's supernet, and what each needs on a chip."""
+
+import random
+from typing import NamedTuple
+
+from clients.chip import Chip, Workload, estimate
+from clients.models import Model
+from clients.training.supernet import nets_of
+from privacy.errors import SettingsError
+from server.cost.subjects import arithmetic_of, subject_of
+from server.experiment.experiment import Experiment
+
+MOST = 256  # nets that are priced; of more, so many are drawn
+
+
+class Limits(NamedTuple):
+    """What a device has at most; 0 is no limit but the chip's own memory."""
+
+    latency_ms: float = 0.0
+    memory_kb: float = 0.0
+
+
+class Candidate(NamedTuple):
+    """A net, and an inference of one record with it.
+
+    Attributes:
+        weights: trained words. macs: products of a record.
+        memory_kb: at the worst moment.
+        has_room: in the chip's own memory.
+    """
+
+    model: Model
+    weights: int
+    macs: int
+    latency_ms: float
+    energy_mj: float
+    memory_kb: float
+    has_room: bool
+
+    def fits(self, limits: Limits) -> bool:
+        """Does it keep to them?"""
+        return self.has_room and not over(self, limits)
+
+
+def candidates_of(experiment: Experiment, chip: Chip) -> tuple[list[Candidate], int]:
+    """Nets priced on a chip, the whole one first, and how many there are in all.
+
+    Of more than `MOST` those are drawn at random, with the whole and the smallest among them.
+    """
+    nets = nets_of(experiment.supernet, experiment.model)
+    some = nets
+    if len(nets) > MOST:
+        inner = random.Random(0).sample(range(1, len(nets) - 1), MOST - 2)
+        some = [nets[0], *(nets[i] for i in sorted(inner)), nets[-1]]
+    return [_priced(experiment, model, chip) for model in some], len(nets)
+
+
+def _priced(experiment: Experiment, model: Model, chip: Chip) -> Candidate:
+    network = subject_of(experiment.model_copy(update={"model": model})).network
+    cost = estimate(network, chip, Workload(), arithmetic_of(experiment, chip), 1)
+    return Candidate(
+        model=model,
+        weights=network.parameters,
+        macs=network.macs,
+        latency_ms=cost.latency_s * 1e3,
+        energy_mj=cost.energy_j * 1e3,
+        memory_kb=cost.memory.peak_bytes / 1e3,
+        has_room=cost.memory.fits,
+    )
+
+
+def over(candidate: Candidate, limits: Limits) -> dict[str, float]:
+    """Of each limit that is broken, how many times."""
+    needs = {"latency_ms": candidate.latency_ms, "memory_kb": candidate.memory_kb}
+    return {
+        name: needs[name] / bound
+        for name, bound in limits._asdict().items()
+        if bound and needs[name] > bound
+    }
+
+
+def require_one(candidates: list[Candidate], limits: Limits, chip: str) -> list[Candidate]:
+    """Those that fit.
+
+    Raises:
+        SettingsError: none does; it says what binds, and what the nearest needs.
+    """
+    if found := [c for c in candidates if c.fits(limits)]:
+        return found
+    nearest = min(
+        candidates, key=lambda c: (not c.has_room, max(over(c, limits).values(), default=1))
+    )
+    binds = [
+        f"--{name.replace('_', '-')} {getattr(limits, name):g}" for name in over(nearest, limits)
+    ]
+    if not nearest.has_room:
+        binds.append("its own memory")
+    raise SettingsError(
+        f"--chip {chip}: no net fits: {' and '.join(binds)} binds; the nearest needs "
+        f"{nearest.latency_ms:.4g} ms and {nearest.memory_kb:.4g} kB ({told(nearest.model)})"
+    )
+
+
+def told(model: Model) -> str:
+    """What tells a net from the others of its supernet."""
+    if model.name == "perceptron":
+        return f"hidden = {list(model.hidden)}"
+    return f"width = {model.width}" + f", depth = {model.depth}" * bool(model.depth)

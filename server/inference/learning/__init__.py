@@ -1,0 +1,7 @@
+"""Training on records that the server cannot read, as a service.
+
+service    the HTTP service
+worker     one native process: it computes a step's gradient
+courses    what is kept of each training: ciphertexts and public keys, on disk
+loopback   a service of one's own, for a while
+"""

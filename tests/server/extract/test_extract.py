@@ -1,0 +1,104 @@
+"""`privet extract`: a net for one device, cut out of a run of many; no epsilon is spent."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from attacks.settings import Attack
+from clients.chip import load_chip
+from clients.models import Model
+from privacy.errors import RunError, SettingsError
+from server.adversary.adversaries import attack
+from server.adversary.auditing import subject
+from server.adversary.replay import replay
+from server.cost import cost_of_run
+from server.engines.app import test_evaluator as evaluator_of
+from server.engines.launch import launch
+from server.experiment.loading import load_experiment
+from server.extract import extract
+from server.extract.candidates import Candidate, Limits, candidates_of
+from server.extract.predictor import Predictor
+from server.run.directory import Run
+from server.run.origin import trained_as
+
+SUPER = [
+    "federation.rounds=2", "federation.clients=2", "training.local_steps=2",
+    "supernet.widths=[0.25, 0.5]", "model.hidden=[32, 16]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return launch(load_experiment("tiny", SUPER), tmp_path_factory.mktemp("runs"), "whole")
+
+
+def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
+    chip = load_chip("stm32h743")
+    priced, total = candidates_of(trained.experiment, chip)
+    assert total == len(priced) == 9
+    bound = sorted(c.latency_ms for c in priced)[4]
+    made = extract(trained, chip, "stm32h743", Limits(latency_ms=bound), tmp_path)
+    run = Run.open(made.run.path)
+    assert cost_of_run(run, chip).inference.latency_s * 1e3 <= bound
+    whole, small = trained.weights(2), run.weights(2)
+    for name, array in small.items():
+        assert np.array_equal(array, whole[name][tuple(map(slice, array.shape))])
+    assert run.ledgers[0].entries == trained.ledgers[0].entries
+    assert run.rounds[-1].epsilon == trained.rounds[-1].epsilon
+    score = evaluator_of(run.experiment)(small)
+    assert run.rounds[-1].accuracy == score.accuracy == made.facts["accuracy"]
+    fitting = [c for c in priced if c.latency_ms <= bound]
+    assert made.facts["nets"] == {"all": 9, "priced": 9, "fit": len(fitting), "asked": len(fitting)}
+    assert json.loads((run.path / "extracted.json").read_text())["from"] == "whole"
+    # Who audits it audits what trained it, and shadows are cut out of shadows of the whole net.
+    assert trained_as(run.path, run.experiment).supernet == trained.experiment.supernet
+    assert subject(run.path.name, tmp_path)[0].model == trained.experiment.model
+    fitted = replay(run).fit(np.ones((1, len(replay(run).owner)), bool), [3], [2])
+    assert {n: w.shape for n, w in fitted[0][0].items()} == {n: w.shape for n, w in small.items()}
+    assert replay(run).signature != replay(trained).signature
+    attack(run, Attack(shadows=4), lambda text: None)
+    assert "cut out" in run.leakage["inversion"]["left_out"]
+
+
+def test_where_no_net_fits_one_line_says_what_binds(trained, tmp_path):
+    chip = load_chip("stm32h743")
+    for limits, said in (
+        (Limits(latency_ms=1e-6), r"--latency-ms 1e-06 binds; the nearest needs .* ms"),
+        (Limits(memory_kb=1.0), r"--memory-kb 1 binds"),
+    ):
+        with pytest.raises(SettingsError, match=said) as error:
+            extract(trained, chip, "stm32h743", limits, tmp_path)
+        assert len(str(error.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_one_net_has_none_to_cut(runs):
+    run = launch(load_experiment("tiny", SUPER[:3]), runs, "one")
+    with pytest.raises(RunError, match="trained one net only"):
+        extract(run, load_chip("stm32h743"), "stm32h743", Limits(), runs)
+
+
+def test_from_the_command_line(trained, privet, monkeypatch):
+    monkeypatch.setenv("PRIVET_RUNS", str(trained.path.parent))
+    status, out, err = privet("extract", "whole", "--chip", "eyeriss", "--json")
+    assert status == 0, err
+    assert json.loads(out)["nets"]["asked"] == 9
+    status, out, err = privet("extract", "whole", "--chip", "eyeriss", "--latency-ms", "nan")
+    assert (status, out) == (2, "")
+
+
+def test_the_predictor_ranks_nets_that_it_has_not_seen_and_knows_how_sure_it_is():
+    rng = np.random.default_rng(0)
+
+    def candidate(hidden):
+        weights = 64 * hidden[0] + hidden[0] * hidden[1] + hidden[1] * 10
+        return Candidate(Model(hidden=hidden), weights, weights, 0.0, 0.0, 0.0, True)
+
+    nets = [candidate(tuple(map(int, 2 ** rng.uniform(3, 8, 2)))) for _ in range(74)]
+    truth = np.array([1 - 0.5 / c.model.hidden[0] ** 0.5 - 0.3 / c.model.hidden[1] for c in nets])
+    seen = truth + rng.normal(0, 0.002, len(nets))
+    mean, deviation = Predictor(nets[:24], seen[:24])(nets[24:])
+    assert kendalltau(mean, truth[24:]).statistic > 0.8
+    assert np.mean(np.abs(mean - truth[24:]) < 3 * deviation) > 0.9

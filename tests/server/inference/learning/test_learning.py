@@ -1,0 +1,202 @@
+"""An owner and a service: the model is the plain one, and what either side loses is made good."""
+
+import os
+import random
+import signal
+
+import learnt
+import numpy as np
+import pytest
+import served
+from safetensors.numpy import load
+
+from clients.learning.desk import KEY, LETTER
+from clients.training.records import records
+from privacy.dp.grid import Grid
+from privacy.dp.noise import Noise
+from privacy.encrypted.wire import HEADER, Frame, _checksum, read_frame
+from privacy.errors import BudgetExhausted, CiphertextError, RunError
+
+
+def bytes_under(folder):
+    return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+
+
+def test_the_model_is_the_plain_one_though_both_sides_were_killed(tmp_path):
+    """After two steps the worker and the service end, and the owner begins anew from its desk."""
+    path = learnt.write_lesson(tmp_path)
+    with learnt.serving(tmp_path / "kept", tmp_path) as (service, http):
+        owner = learnt.teach(path, tmp_path / "model", http)
+        owner.upload()
+        os.kill(service.pool.workers[0].pid, signal.SIGKILL)
+
+        def stop(done, seconds):
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            owner.train(stop)
+        owner._step(owner._desk.state(1, 4))  # answered, and lost before the owner kept it
+    secret = (tmp_path / "model" / KEY).read_bytes()
+    kept = bytes_under(tmp_path / "kept")
+    assert len(kept) > 10**6
+    assert secret[100:164] not in kept
+    with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
+        again = learnt.teach(path, tmp_path / "model", http)
+        again.upload(lambda *_: pytest.fail("the records are there"))
+        told = again.finish(again.train())
+    train, _ = records(again.lesson.data, again.lesson.model)
+    expected = learnt.trained_plain(train.x.numpy().astype(float), train.y.numpy(), again.lesson)
+    found = load((tmp_path / "model" / "model.safetensors").read_bytes())["weight"]
+    centred = expected - expected.mean()
+    assert np.abs(found[1] - found[0] - centred).max() < 1e-3 * np.abs(centred).max()
+    assert told["epsilon"] is None
+    assert told["accuracy"] > 0.8
+    assert not (tmp_path / "model" / KEY).exists()
+    assert not list((tmp_path / "kept" / "courses").iterdir())
+
+
+def test_weights_that_are_late_replayed_or_under_another_key_change_nothing(tmp_path):
+    path = learnt.write_lesson(tmp_path)
+    with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
+        owner = learnt.teach(path, tmp_path / "model", http)
+        link, course = owner._link, owner._link._path
+        owner.upload()
+        first = owner._step(owner._desk.state(1, 4))
+        letter = (tmp_path / "model" / LETTER).read_bytes()
+        frame = read_frame(letter, "weights", owner.course.digest)
+        answer = link.gradient(frame)  # the very frame again: the very answer
+        assert answer == link.gradient(frame)
+        stranger = learnt.teach(path, tmp_path / "stranger", http)._owner
+
+        def post(step, number, parts, keys=None):
+            keys, nonce = keys or bytes.fromhex(course[-64:]), number.to_bytes(16, "little")
+            frame = Frame("weights", owner.course.digest, parts, keys, nonce)
+            return http.post(f"{course}/steps/{step}", content=frame.to_bytes())
+
+        weights = owner._owner.encrypt_weights(first.point)
+        for response, status, text in [
+            (post(0, 0, weights), 409, "step 0 was answered before, to other weights; step 1"),
+            (post(2, 2, weights), 409, "step 2 is not next; step 1 is next"),
+            (http.post(f"{course}/steps/1", content=letter), 409, "does not bear the number 1"),
+            (post(1, 1, weights, bytes(32)), 409, "under other keys"),
+            (post(1, 1, weights[:0]), 422, "0 letters, where 4 belong"),
+            (http.post(f"{course}/steps/x", content=letter), 400, "a number belongs here"),
+            (http.put(f"{course}/blocks/0", content=letter), 409, "is here already"),
+            (http.put(f"{course}/blocks/1", content=letter), 422, "the course has 1"),
+            (http.get(course[:-1] + "!"), 404, "no such course"),
+        ]:
+            assert response.status_code == status, response.text
+            assert text in response.text
+            assert response.text.count("\n") == 1
+        # a stranger's weights that claim to be ours: the answer decrypts to chance, and is refused
+        assert http.get(course).json() == {"blocks": [0], "step": 1}
+        claimed = post(1, 1, stranger.encrypt_weights(first.point))
+        assert claimed.status_code == 200
+        parts = read_frame(claimed.content, "gradient", owner.course.digest).parts
+        with pytest.raises(CiphertextError, match="another key"):
+            owner._owner.decrypt(parts, 1.0)
+        owner._desk.keep(first)
+        assert owner.train().step == 4  # and nothing was lost
+
+
+def test_broken_frames_leave_a_service_that_answers(tmp_path):
+    """Each gets a 4xx, but for the very frame of the last step, which gets its answer."""
+    rng = random.Random(3)
+    path = learnt.write_lesson(tmp_path)
+    with learnt.serving(tmp_path / "kept", tmp_path) as (service, http):
+        owner = learnt.teach(path, tmp_path / "model", http)
+        owner.upload()
+        parts = owner._owner.encrypt_weights(np.zeros((1, 4)))
+        sound = owner._link.frame("weights", parts, 0).to_bytes()
+        pids = [w.pid for w in service.pool.workers]
+        path = owner._link._path
+        for _ in range(150):
+            content = bytearray(sound)
+            at = rng.choice([rng.randrange(HEADER.size + 8), HEADER.size + 8 + rng.randrange(60)])
+            if 24 <= at < 40:
+                continue
+            content[at] ^= rng.randrange(1, 256)
+            content = bytes(content[:-16])
+            cut = rng.randrange(len(content)) if rng.random() < 0.2 else len(content)
+            content = content[:cut] + _checksum(content[:cut])
+            response = http.post(f"{path}/steps/0", content=content)
+            assert 400 <= response.status_code < 500, response.text
+        assert pids == [w.pid for w in service.pool.workers]
+        assert http.post(f"{path}/steps/0", content=sound).status_code == 200
+
+
+def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
+    """Each step is charged before its noise is drawn; what is drawn again is charged again."""
+    budget = 'budget = { unit = "record", epsilon = 3 }\n'
+    path = learnt.write_lesson(tmp_path, budget)
+    with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
+        owner = learnt.teach(path, tmp_path / "model", http)
+        owner.upload()
+        assert np.linalg.norm(owner._prepared.inputs, axis=1).max() <= 1 + 1e-12
+        drawn, whole = [], Noise.integers
+        monkeypatch.setattr(
+            Noise, "integers", lambda self, d, size: drawn.append(d) or whole(self, d, size)
+        )
+        state = owner.train()
+        told = owner.finish(state)
+        # in steps of the grid, of the norm that one record's coming and the ciphertexts' error have
+        least = told["noise_multiplier"] * owner.descent.residual.sensitivity
+        grid = Grid.of(owner.descent.sensitivity(1), 4).step
+        assert len(drawn) == 4
+        assert min(drawn) * grid > least
+        assert np.linalg.norm(state.point) <= 24 * (1 + 1e-12)
+        assert 2.9 < told["epsilon"] <= 3
+        assert told["noise_multiplier"] > 1
+        owner = learnt.teach(path, tmp_path / "again", http)
+        owner.upload()
+        owner._step(owner._desk.state(1, 4))  # lost: the owner died before it was kept
+        with pytest.raises(BudgetExhausted, match="would bring epsilon to"):
+            owner.train()
+        assert owner._desk.state(1, 4).step == 3
+
+
+def test_names_are_for_whoever_has_the_token(tmp_path):
+    tokens, words = served.tokens_file(tmp_path, "ann", "bob")
+    from server.inference.gate.accounts import read_tokens
+
+    path = learnt.write_lesson(tmp_path)
+    with learnt.serving(tmp_path / "kept", tmp_path, read_tokens(tokens)) as (_, http):
+        assert http.get("/v1/courses/" + "0" * 64).status_code == 401
+        http.headers.update(served.bearer(words["ann"]))
+        owner = learnt.teach(path, tmp_path / "model", http)
+        owner.upload()
+        assert http.get(owner._link._path).status_code == 200
+        http.headers.update(served.bearer(words["bob"]))
+        assert http.get(owner._link._path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        ("[model]\nname = 'convnet'\n", "has four levels"),
+        ("[model]\nname = 'linear'\nhidden = [3]\n", "[model] hidden: would change nothing"),
+        ("[budget]\nunit = 'client'\nepsilon = 1\n", "one owner protects each record"),
+        ("[budget]\nepsilon = 1\nclip = 2.0\n", "[budget] clip: would change nothing"),
+        ("[learning2]\nsteps = 1\n", "unknown key"),
+    ],
+)
+def test_what_cannot_be_learnt_is_said(tmp_path, privet, extra, text):
+    path = learnt.write_lesson(tmp_path, extra)
+    status, _, err = privet("learn", str(path), "--to", str(tmp_path / "model"))
+    assert status == 2
+    assert text in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_has_one_lesson(tmp_path):
+    path = learnt.write_lesson(tmp_path)
+    with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
+        learnt.teach(path, tmp_path / "model", http)
+        with pytest.raises(RunError, match="another lesson"):
+            learnt.teach(path, tmp_path / "model", http, "learning.steps=9")
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "file").touch()
+        with pytest.raises(RunError, match="is not empty"):
+            learnt.teach(path, tmp_path / "other", http)
