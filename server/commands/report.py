@@ -1,4 +1,4 @@
-"""`privet report`: what runs and sweeps found, on one page."""
+"""`privet report`: what runs and sweeps found, on one page; `privet reference`: what there is."""
 
 import shlex
 import sys
@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
 from privacy.errors import PrivetError, SettingsError
@@ -76,6 +77,24 @@ def report(
     failed = [*facts.unfinished, *(f"{name} (is not there)" for name in absent)]
     if complete and failed:
         raise Incomplete(f"not complete: {'; '.join(failed)}")
+
+
+def reference(
+    context: typer.Context,
+    output: Annotated[str, typer.Option("--output", "-o", help="File; - is stdout")] = "-",
+) -> None:
+    """Every command, and every function for code of your own, from their docstrings; Markdown."""
+    from server.reference import to_markdown
+
+    root = context.find_root().command
+    assert isinstance(root, click.Group)
+    told = to_markdown(root)
+    if output == "-":
+        print(told, end="")
+        return
+    with write_atomically(Path(output)) as file:
+        file.write(told.encode())
+    print(Path(output))
 
 
 def _of_two(subjects: list[str], before: str, form: Form, output: str) -> str:
