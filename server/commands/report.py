@@ -56,6 +56,9 @@ def report(
     if pdf and form is not Form.html:
         raise SettingsError(f"--pdf prints the page: leave out --format {form.value}")
     folder = runs_folder(runs)
+    if before and is_file(Path(subjects[0])):
+        print(_of_two(subjects, before, form, output), end="", flush=True)
+        return
     absent = [name for name in subjects if complete and not is_there(name, folder)]
     there = [name for name in subjects if name not in absent] or subjects
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
@@ -92,6 +95,16 @@ def reference(
     with write_atomically(Path(output)) as file:
         file.write(told.encode())
     print(Path(output))
+
+
+def _of_two(subjects: list[str], before: str, form: Form, output: str) -> str:
+    """What changed from one report's file to another's, as Markdown: their runs are not needed."""
+    from server.report import changes_to_markdown, read_marks, since
+
+    if len(subjects) > 1 or form is Form.json or output:
+        raise SettingsError("of two reports, what changed is printed: give one, and its --since")
+    old = Path(before)
+    return changes_to_markdown(since(old.name, read_marks(old), read_marks(Path(subjects[0]))))
 
 
 def _since(name: str, facts: "Facts", folder: Path) -> "Since":
