@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from clients.firmware.net import Dense, Words
-from clients.firmware.tables import LEAST_BITS, MOST_BITS, distance
+from clients.firmware.numbers.tables import LEAST_BITS, MOST_BITS, distance
+from clients.firmware.plan import Plan
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import ModelError, SettingsError
@@ -39,6 +40,7 @@ class Contract:
         most_steps: the owner's limit; `epsilon`, `delta`: what they cost at most.
         distance: total variation of all noise drawn, charged to delta.
         numbers: of an arithmetic of words; None is float32.
+        plan: the layers of what is no perceptron; `sizes` are then its inputs and classes.
     """
 
     sizes: tuple[int, ...]
@@ -55,11 +57,21 @@ class Contract:
     delta: float
     distance: float
     numbers: Words | None = None
+    plan: Plan | None = None
 
     @property
     def num_weights(self) -> int:
         """Biases included."""
+        if self.plan is not None:
+            return sum(layer.num_weights for layer in self.plan)
         return sum((i + 1) * o for i, o in pairwise(self.sizes))
+
+    @property
+    def num_products(self) -> int:
+        """Of a forward pass."""
+        if self.plan is not None:
+            return sum(layer.row * math.prod(layer.outputs) for layer in self.plan)
+        return sum(i * o for i, o in pairwise(self.sizes))
 
     @property
     def num_units(self) -> int:
@@ -124,6 +136,7 @@ def agree(
     epsilon: float | None,
     delta: float,
     numbers: Words | None = None,
+    plan: Plan | None = None,
 ) -> Contract:
     """The contract for a net, and a plan that was priced for a device's own records.
 
@@ -133,12 +146,15 @@ def agree(
         steps: that were planned; fewer are allowed if `epsilon` ends before.
         epsilon: the owner's limit; None takes what the planned steps cost.
         numbers: of an arithmetic of words; None is float32.
+        plan: the layers of what is no perceptron.
 
     Raises:
         SettingsError: nothing is left after the noise's own distance.
         ModelError: sums of so many clips do not fit into 32 bits.
     """
     sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    if plan is not None:
+        sizes = (math.prod(plan[0].inputs), plan[-1].outputs[0])
     num = sum(w.size + len(b) for w, b in layers)
     expected = sample_rate * num_records
     bits = MOST_BITS
@@ -192,6 +208,7 @@ def agree(
         delta=delta,
         distance=off,
         numbers=numbers,
+        plan=plan,
     )
 
 

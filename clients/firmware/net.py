@@ -31,7 +31,7 @@ class Words:
     """An arithmetic of words of few bits.
 
     Attributes:
-        projection: fixed, ternary or binary: see `clients.firmware.words`.
+        projection: fixed, ternary or binary: see `clients.firmware.numbers.words`.
         bits: of a weight. `activation_bits`: of an input, 2 to 8. `gradient_bits`: of a gradient,
             2 to 8; 32 leaves it in float.
         channels: a scale for each output, or one for the layer.

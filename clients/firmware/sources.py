@@ -1,7 +1,8 @@
 """The C of a contract: sources as they stand in c/, and the headers that are made for it."""
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.net import Dense
-from clients.firmware.tables import tables
-from clients.firmware.words import begin, numbers_of
+from clients.firmware.numbers.tables import tables
+from clients.firmware.numbers.words import begin, numbers_of
+from clients.firmware.plan import Plan
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -35,21 +37,24 @@ def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
     made = {name: (C / name).read_text() for name in FIXED}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract)
-    if contract.numbers is None:
-        made["net.c"], made["weights.h"] = (C / "floats.c").read_text(), _weights(layers)
-    else:
-        made["net.c"] = (C / "words.c").read_text()
-        made["weights.h"] = _whole_weights(begin(contract, layers))
+    kind = "words" if contract.numbers else "layers" if contract.plan else "floats"
+    made["net.c"] = (C / f"{kind}.c").read_text()
+    made["weights.h"] = (
+        _whole_weights(begin(contract, layers)) if contract.numbers else _weights(layers)
+    )
     made["Makefile"] = (C / "Makefile").read_text().replace("@FLAGS@", " ".join(FLAGS))
     return made
 
 
 def _contract(c: Contract) -> str:
-    told, table = (
-        (_floats(c), _float_table(c)) if c.numbers is None else (_words(c), _word_table(c))
-    )
+    if c.plan is not None:
+        told, table = _plan(c, c.plan)
+    elif c.numbers is not None:
+        told, table = _words(c), _word_table(c)
+    else:
+        told, table = {"SCALE": f"{c.scale}u"}, _float_table(c)
     facts = {
-        "LAYERS": f"{len(c.sizes) - 1}u",
+        "LAYERS": f"{len(table)}u",
         "INPUTS": f"{c.sizes[0]}u",
         "CLASSES": f"{c.sizes[-1]}u",
         "UNITS": f"{c.num_units}u",
@@ -74,8 +79,21 @@ def _contract(c: Contract) -> str:
     return _header("contract", "What was promised: contract.json in C.", lines)
 
 
-def _floats(c: Contract) -> dict[str, str]:
-    return {"SCALE": f"{c.scale}u"}
+def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
+    """Facts and table of layers.c; values lie one after another, the record first."""
+    starts = list(accumulate((prod(layer.outputs) for layer in plan), initial=c.sizes[0]))
+    begin_at = [0, *starts]
+    rows, at = [], 0
+    for layer, value in zip(plan, starts, strict=False):
+        numbers = [
+            int(layer.rectified), begin_at[layer.source + 1], begin_at[layer.other + 1], value,
+            *layer.inputs, *layer.outputs, *layer.kernel, *layer.stride, *layer.padding,
+            layer.groups, at,
+        ]  # fmt: skip
+        words = [layer.kind.upper(), *(f"{n}u" for n in numbers), _float(np.float32(layer.eps))]
+        rows.append("{" + ", ".join(words) + "}")
+        at += layer.num_weights
+    return {"VALUES": f"{starts[-1]}u", "FACTOR": _float(c.factor)}, rows
 
 
 def _float_table(c: Contract) -> list[str]:
@@ -142,7 +160,7 @@ def _tables(contract: Contract) -> str:
         array("uint32_t", "BOUND", t.bound, "u"),
         "#endif",
     ]
-    return _header("tables", "Of the noise: see clients/firmware/tables.py.", lines)
+    return _header("tables", "Of the noise: see clients/firmware/numbers/tables.py.", lines)
 
 
 def _weights(layers: tuple[Dense, ...]) -> str:

@@ -3,17 +3,17 @@
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from clients.arithmetic import Arithmetic
 from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from clients.training.pruning import Pruning
+from clients.training.smaller.supernet import Supernet
 from privacy.dp.budget import Budget
 from privacy.settings import Range, Section, parse_json
 
-MOST_CHOICES = 16  # of widths, or of depths, of a supernet
 MOST_SEED = (1 << 63) - 1  # what TOML and a message hold
 MOST_WEIGHTS = 1 << 28  # of a model: 1 GiB in float32
 
@@ -47,32 +47,6 @@ class Training(Section):
     gradient_norm: Annotated[float, Range(1e-6, 1e6, or_zero=True)] = 0.0
     noise: Literal["auto", "seeded", "secure"] = "auto"
     per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
-
-
-class Supernet(Section):
-    """[supernet]: which nets can be cut out of the model.
-
-    Attributes:
-        widths: of each hidden layer of a perceptron by itself, or of all layers of a net that has a
-            `width`: shares of the model's own; none is no supernet.
-        depths: hidden layers or blocks, beside the model's own number.
-        sampled: nets that are trained in a step, beside the whole and the smallest.
-        distil: the smaller learn what the whole net answers, rather than the labels.
-    """
-
-    widths: tuple[Annotated[float, Range(0.01, 1.0)], ...] = Field(
-        default=(), strict=False, max_length=MOST_CHOICES
-    )
-    depths: tuple[Annotated[int, Range(1, 64)], ...] = Field(
-        default=(), strict=False, max_length=MOST_CHOICES
-    )
-    sampled: Annotated[int, Range(0, 8)] = 1
-    distil: bool = True
-
-    @property
-    def trains(self) -> bool:
-        """Is there more than one net?"""
-        return bool(self.widths or self.depths)
 
 
 class Job(Section):

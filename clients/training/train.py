@@ -17,7 +17,8 @@ from clients.training.losses import LOSSES, Loss
 from clients.training.net import Net, build, without_memory
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
-from clients.training.supernet import Elastics, loss_of, nets_of
+from clients.training.smaller.cutting import Elastics, loss_of
+from clients.training.smaller.supernet import nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from attacks.audit.claim import Asked, Device
 from clients.data.sets import load
-from clients.training.job import Job, Supernet
+from clients.training.job import Job
 from clients.training.net import build
 from clients.training.pruning import Pruning
 from clients.training.records import Records
+from clients.training.smaller.supernet import Supernet
 from clients.training.train import Round, net_of, train
 from privacy.dp.grid import Grid
 from privacy.dp.noise import SECURE

@@ -113,6 +113,8 @@ def gradients_of(experiment: Experiment) -> str:
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
+    if experiment.supernet.trains:
+        return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
         model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)

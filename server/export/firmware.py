@@ -3,7 +3,9 @@
 import hashlib
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,33 @@ from clients.data.encodings import Scaled
 from clients.firmware.check import STEPS, Found, check
 from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
-from clients.firmware.device import device_of
-from clients.firmware.fitting import Room, needed, require_fit
+from clients.firmware.fitting import (
+    Room,
+    needed,
+    needed_plan,
+    require_fit,
+    require_plan_fit,
+)
 from clients.firmware.net import Dense, Records
+from clients.firmware.numbers.device import device_of
+from clients.firmware.plan import Plan
 from clients.firmware.sources import C, sources
 from clients.models import front_of
-from clients.training.compact import compact
+from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
+from clients.training.smaller.compact import compact
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
+from server.experiment.experiment import Experiment
 from server.export.answers import calm
 from server.export.heard import heard
-from server.export.words import layers_of, own_answers, words_of
+from server.export.words import net_of, own_answers, words_of
 from server.run.directory import Run
 
 FINEST = 127  # of inputs that are not whole numbers already
+FINER = 4096  # where gradients read floats
 MOST_SCALE = 255
 VECTORS, VECTOR_STEPS = 64, 20
 ASKED = 1000
@@ -113,15 +125,20 @@ def board_of(run: Run, chip_name: str) -> Board:
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
     model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
-    numbers, _ = words_of(experiment.arithmetic), layers_of(model, experiment.arithmetic)
+    numbers = words_of(experiment.arithmetic)
+    net_of(model, experiment.arithmetic, form.shape)
     fill(model, run.weights(last))
-    layers = layers_of(compact(model), experiment.arithmetic)
+    plan, layers = net_of(compact(model), experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps
-    require_fit(layers, steps, chip_name, there, numbers)
+    if plan is None:
+        require_fit(layers, steps, chip_name, there, numbers)
+    else:
+        require_plan_fit(plan, steps, chip_name, there, partial(_narrower, experiment, form))
+    scale = _scale(train, FINEST if plan is None else FINER)
     mine = run.manifest.members(0)
     contract = agree(
         layers,
-        scale=_scale(train),
+        scale=scale,
         noise_multiplier=budget.noise_multiplier,
         clip=budget.clip,
         learning_rate=training.learning_rate,
@@ -131,10 +148,11 @@ def board_of(run: Run, chip_name: str) -> Board:
         epsilon=budget.epsilon,
         delta=budget.delta,
         numbers=numbers,
+        plan=plan,
     )
-    inputs, labels = _whole(train, mine), train.y.numpy()[mine].astype(np.uint8)
+    inputs, labels = _whole(train, mine, scale), train.y.numpy()[mine].astype(np.uint8)
     num = min(ASKED, len(test))
-    asked = _whole(test, np.arange(num))
+    asked = _whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
     return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
 
@@ -184,7 +202,10 @@ def require_tools() -> None:
 
 
 def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
-    need = needed(board.contract.sizes, board.contract.most_steps, board.contract.numbers)
+    contract, steps = board.contract, board.contract.most_steps
+    need = needed(contract.sizes, steps, contract.numbers)
+    if contract.plan is not None:
+        need = needed_plan(contract.plan, steps)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
@@ -210,21 +231,35 @@ def _form(run: Run) -> Any:
     return load(run.experiment.data).form
 
 
-def _scale(held: Held) -> int:
+def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
+    """The widest net of the run's kind that fits."""
+    arithmetic = experiment.arithmetic
+    for width in range((experiment.model.width or WIDTH) - 1, 0, -1):
+        model = experiment.model.model_copy(update={"width": width})
+        try:
+            plan, _ = net_of(build(model, form, arithmetic), arithmetic, form.shape)
+        except ModelError:
+            continue
+        if plan is not None and fits(plan):
+            return f"train [model] width = {width}"
+    return "no width fits: take a larger chip"
+
+
+def _scale(held: Held, finest: int) -> int:
     """What stands for 1: of whole numbers their own scale."""
     encoding = held.encoding
     if held.x.is_floating_point() or not isinstance(encoding, Scaled):
-        return FINEST
+        return finest
     scale = int(encoding.scale)
-    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else FINEST
+    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else finest
 
 
-def _whole(held: Held, indices: NDArray[np.int64]) -> NDArray[np.int16]:
+def _whole(held: Held, indices: NDArray[np.int64], scale: int) -> NDArray[np.int16]:
     """Inputs of some records in units of 1 / scale, int16 [B, inputs]."""
     import torch
 
     inputs = held.inputs(torch.from_numpy(np.asarray(indices, np.int64))).flatten(1).numpy()
-    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * _scale(held))
+    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * scale)
     return np.clip(near, -32767, 32767).astype(np.int16)
 
 

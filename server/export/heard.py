@@ -22,10 +22,12 @@ from clients.firmware.compiling import build
 from clients.firmware.contract import Contract
 from clients.firmware.emulator import Board
 from clients.firmware.net import Records
-from clients.firmware.noise import poisson
+from clients.firmware.numbers.noise import poisson
 
 SILENT, DRAWN, TWINS = 6, 20, 24
 DEVIATES = 60_000
+MOST_BATCH = 8  # records beside the one that is heard
+NOBODY = 255  # a label that is none: such a record is read, and adds nothing
 MOST_EMPTY = 20  # steps without a record, before one that is heard
 TARGET = "m7"
 
@@ -48,11 +50,12 @@ def heard(sources: dict[str, str], contract: Contract, records: Records) -> list
             board.call("privet_open", 0)
             return board
 
+        nobodys = np.full_like(records[1], NOBODY)
         silent = _silent(started(records), contract)
         return [
             _law(silent, contract),
             _repetition(silent),
-            _sampling(started(records), contract, len(records[1])),
+            _sampling(started((records[0], nobodys)), contract, len(records[1])),
             _sensitivity(started, contract, records),
         ]
 
@@ -123,7 +126,7 @@ def _sensitivity(
     ulp = float(np.spacing(np.float32(1)))
     longest, told = 0.0, 0
     for twin in range(TWINS if len(drawn) else 0):
-        num = 1 + int(drawn[twin * 7 % len(drawn)])
+        num = 1 + int(drawn[twin * 7 % min(len(drawn), MOST_BATCH)])
         loud = np.full_like(inputs[:1], contract.scale) if twin % 2 else inputs[num - 1 : num]
         held = (np.concatenate([inputs[: num - 1], loud]), labels[:num])
         released = []

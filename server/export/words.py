@@ -9,6 +9,7 @@ from clients.arithmetic import Arithmetic
 from clients.arithmetic.layers import ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.firmware.net import Dense, Words, dense_layers
+from clients.firmware.plan import Plan, plan_of
 from clients.training.net import Net
 from clients.training.records import Records
 from privacy.errors import ModelError, SettingsError
@@ -35,6 +36,20 @@ def layers_of(net: nn.Module, arithmetic: Arithmetic) -> tuple[Dense, ...]:
                 "can be squared and summed; use fewer bits, or [model] pool"
             )
     return found
+
+
+def net_of(
+    net: nn.Module, arithmetic: Arithmetic, shape: tuple[int, ...]
+) -> tuple[Plan | None, tuple[Dense, ...]]:
+    """A perceptron's dense layers; or the plan of any other net in floats, and its weights.
+
+    Args:
+        shape: of a record.
+    """
+    dense = nn.Flatten, nn.Linear, nn.ReLU, nn.Sequential
+    if arithmetic.name != "float" or all(type(one) in dense for one in net.modules()):
+        return None, layers_of(net, arithmetic)
+    return plan_of(net, shape)
 
 
 def words_of(arithmetic: Arithmetic) -> Words | None:

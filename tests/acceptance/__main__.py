@@ -19,6 +19,7 @@ TOGETHER = (
     "accuracy",
     "records_real",
     "fuzz",
+    "firmware",
     "strangers",
     "ledger",
     "exports",

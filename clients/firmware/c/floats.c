@@ -1,6 +1,6 @@
 /* net.c - a perceptron of float32 numbers, DP-SGD's part of one record (Abadi et al. 2016).
 
-   Numbers are defined in README.md; clients/firmware/simulation.py computes the same bits. Sums are
+   Numbers are defined in README.md; clients/firmware/numbers/floats.py computes the same bits. Sums are
    integers, so that no order matters; they wrap at 2^32, which is a function of what is released. */
 #include "net.h"
 

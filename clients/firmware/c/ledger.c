@@ -13,7 +13,7 @@
 #define RECORD 32u
 #define HASH 24u
 #define TORN 0xFFFFFFFFu    /* mark of a record that a power cut left half-written */
-#define MOST_TORN 4u        /* in a row: power cuts at one and the same step */
+#define MOST_TORN 8u        /* in a row: power cuts at one and the same step */
 
 typedef struct {
     uint32_t count; /* records, the first of which begins the chain and is no step */

@@ -2,7 +2,7 @@
 
    Weights are whole numbers in units of PRIVET_RATE, from which a record's gradient is taken away at
    once: there is no buffer of sums. What multiplies is their words, made once a step. Numbers are
-   defined in README.md; clients/firmware/words.py computes the same bits. */
+   defined in README.md; clients/firmware/numbers/words.py computes the same bits. */
 #include "net.h"
 
 #include "contract.h"

@@ -24,7 +24,7 @@ from server.report.words.labels import labelled
 from server.run import merit
 from server.run.directory import Run, find_run
 from server.run.rounds import RoundRecord, ledgers_after
-from server.run.summary import summarise
+from server.run.summary import summarise, weights_sha256
 
 Found = TypeVar("Found")
 
@@ -33,6 +33,9 @@ BESIDES = (
     "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
 )  # fmt: skip
 BESIDES_TABLES = ("record.", "attack.")
+# models that are affine between their activations; and those that are with such norms
+AFFINE = ("linear", "scatter", "backbone", "perceptron", "tabular", "strided")
+OF_MEANS = {"convnet": ("auto", "none", "batch"), "cnn1d": ("none", "batch")}
 NOT_WHOLE = "it is not a whole JSON document"
 
 
@@ -124,7 +127,9 @@ def read_run(
     about = _data_told(run)
     inference = part(
         "inference.json",
-        lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
+        lambda found: tuple(
+            evidence.encrypted(scheme, v, weights_sha256(run)) for scheme, v in found.items()
+        ),
         run.kept("inference.json"),
     )
     costs = part("cost.json", lambda found: tuple(map(evidence.cost, found)), run.costs)
@@ -180,7 +185,8 @@ def read_run(
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
         reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
-        searched=summary.searched or searched * (summary.epsilon is not None),
+        searched="; ".join(filter(None, [summary.searched, summary.cut_out]))
+        or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),
@@ -244,9 +250,9 @@ def scheme_of(experiment: Experiment) -> str:
     model, numbers = experiment.model, experiment.arithmetic.formats
     if numbers.activation_bits == 1:
         return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
-    squares = model.name == "perceptron" and model.activation == "square"
-    whole = numbers.activation_bits == 32
-    return "ckks" if whole and (squares or model.name == "strided") else ""
+    means = model.pooling == "mean" and model.norm in OF_MEANS.get(model.name, ())
+    whole = numbers.activation_bits == 32 and numbers.kind != "spiking"
+    return "ckks" if whole and (means or model.name in AFFINE) else ""
 
 
 def _partition(experiment: Experiment) -> str:

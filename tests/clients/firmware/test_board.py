@@ -14,7 +14,7 @@ from clients.firmware.contract import FLAGS, agree
 from clients.firmware.emulator import Board, PowerCut
 from clients.firmware.fitting import Room, require_fit
 from clients.firmware.net import Dense, Words
-from clients.firmware.simulation import Device, observed_sensitivity, summed
+from clients.firmware.numbers.floats import Device, observed_sensitivity, summed
 from clients.firmware.sources import sources
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import ModelError, PrivetError

@@ -109,7 +109,7 @@ def test_a_plan_tells_time_and_memory_here_and_on_a_chip() -> None:
     told = CliRunner().invoke(app, ["plan", "tiny", "--chip", "stm32h743", "--json"])
     facts = json.loads(told.stdout)["facts"]
     assert re.match(
-        r"a step of \d+ records takes [\d.]+ .?s: .* MB of memory by now", facts["here"]
+        r"a step of \d+ records takes [\d.]+ .?s: .* [MG]B of memory by now", facts["here"]
     )
     there = facts["on stm32h743"]
     resolved = prepare(load_experiment("tiny")).experiment

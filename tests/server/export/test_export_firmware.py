@@ -9,7 +9,7 @@ import pytest
 from clients.firmware.compiling import missing
 from clients.firmware.contract import agree
 from clients.firmware.net import Dense
-from clients.firmware.simulation import Device, unflatten
+from clients.firmware.numbers.floats import Device, unflatten
 from clients.firmware.sources import sources
 from server.export.firmware import VECTOR_STEPS, VECTORS, board_of
 from server.export.heard import heard
@@ -40,18 +40,11 @@ def test_a_run_becomes_a_folder_of_c(privet, tmp_path):
     """Its weights are the run's; vectors.bin tells a stranger whether the port is right."""
     status, out, _ = privet("run", "tiny", *SHORT)
     run, folder = Run(tmp_path / "runs" / out.strip().split("/")[-1]), tmp_path / "board"
-    asked = ("--check", "--audit") if not missing() else ()
-    status, out, err = privet("export", "latest", "--to", "c", "-o", str(folder), *asked)
+    status, out, err = privet("export", "latest", "--to", "c", "-o", str(folder))
     assert (status, out) == (0, f"{folder}\n")
     told = json.loads((folder / "contract.json").read_text())
     budget = json.loads((folder / "budget.json").read_text())
-    if asked:
-        assert all(one["passed"] and one["steps"] == 100 for one in budget["measured"])
-        assert "power cuts" in err
-        assert len(budget["audit"]) == 4
-        assert all(one["passed"] for one in budget["audit"])
-    else:
-        assert "not verified on the target" in err + budget["verified"]
+    assert "not verified on the target" in err + budget["verified"]
     board = board_of(run, "stm32h743")
     assert told["id"] == board.contract.id.hex()
     assert np.array_equal(board.layers[0].weights.ravel(), run.weights(1)["1.weight"].ravel())

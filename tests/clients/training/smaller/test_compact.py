@@ -13,9 +13,9 @@ from clients.chip.workloads.workload import Zeros
 from clients.layers import Kept
 from clients.models import Model
 from clients.protocol import Form
-from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.pruning import Pruning
+from clients.training.smaller.compact import compact
 from privacy.errors import ModelError, SettingsError
 from server.cost import cost_of_experiment, cost_of_run
 from server.cost.subjects import subject_of

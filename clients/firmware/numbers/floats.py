@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from clients.firmware.contract import ACTIVATION_SCALE, MOST_ACTIVATION, Contract
 from clients.firmware.net import Dense, Records
-from clients.firmware.noise import Words32, gaussian, poisson
+from clients.firmware.numbers.noise import Words32, gaussian, poisson
 
 f4 = np.float32
 Floats = NDArray[np.float32]
@@ -92,12 +92,18 @@ class Device:
         batch = poisson(self._key, self.step_number, len(self._labels), contract.sample_rate)
         sums = np.zeros(contract.num_weights, np.int64)
         if len(batch):
-            sums = summed(contract, self.gradients(batch))
+            sums = self._summed(self.gradients(batch))
         noise = gaussian(self._key, self.step_number, contract.num_weights, contract.noise_bits)
         moved = (sums + noise).astype(np.int32).astype(f4)
         flat = self.flat - contract.rate * moved
-        self.layers = unflatten(contract, flat)
+        self.layers = self._unflattened(flat)
         return batch
+
+    def _summed(self, gradients: "Gradients") -> Whole:
+        return summed(self.contract, gradients)
+
+    def _unflattened(self, flat: Floats) -> tuple[Dense, ...]:
+        return unflatten(self.contract, flat)
 
     def gradients(self, batch: NDArray[np.int64]) -> Gradients:
         """Clipped gradients of some records."""

@@ -9,10 +9,10 @@ from clients.arithmetic import Arithmetic
 from clients.data.sets import load
 from clients.models import Model
 from clients.protocol import Form
-from clients.training.job import Supernet
 from clients.training.net import build, fill, without_memory
 from clients.training.records import records
-from clients.training.supernet import Elastics, cut, loss_of, nets_of
+from clients.training.smaller.cutting import Elastics, cut, loss_of
+from clients.training.smaller.supernet import Supernet, nets_of
 from clients.training.train import Round, net_of, train
 from privacy.cipher import Key
 from privacy.dp.bookkeeping import OnePassOptimizer

@@ -15,9 +15,8 @@ from clients.firmware.check import KEY, check
 from clients.firmware.compiling import missing
 from clients.firmware.contract import agree
 from clients.firmware.net import Dense, Words
-from clients.firmware.simulation import observed_sensitivity
-from clients.firmware.sources import sources
-from clients.firmware.words import (
+from clients.firmware.numbers.floats import observed_sensitivity
+from clients.firmware.numbers.words import (
     WordsDevice,
     begin,
     project,
@@ -26,6 +25,7 @@ from clients.firmware.words import (
     round_record,
     summed,
 )
+from clients.firmware.sources import sources
 from clients.seeds import row_seeds, scramble
 
 SIZES, NUM = (22, 7, 5, 4), 120

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.firmware.tables import tables
+from clients.firmware.numbers.tables import tables
 
 NOISE, SLOW, BATCH, ROUND = 0, 1, 2, 3
 BATCH_MORE = BATCH | 0x100

@@ -12,7 +12,7 @@ fused, and sums are of integers or taken in order.
    / most, where most = 2^k - 1 if none is negative, else 2^(k-1) - 1. A record's squares are summed
    in integers, hidden units' in order.
 3. Forward: float32(sum of words' products) * (step * scale) + bias; hidden units max(0, s).
-4. Backward: softmax as in simulation.py; a layer's gradient d is rounded at random to words of
+4. Backward: softmax as in floats.py; a layer's gradient d is rounded at random to words of
    gradient_bits, by the step's dice, the layer, the record's number and the unit; below, the sum
    over units of (d * scale) * word, in order, where the unit was above 0 and within its bound.
 5. Clip: of weights q = trunc(d * (c S / clip * step)), of biases trunc(d * (c S / clip)),
@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from clients.firmware.contract import Contract
 from clients.firmware.net import Dense, Records, Words
-from clients.firmware.noise import Words32, gaussian, poisson, round_word
-from clients.firmware.simulation import Floats, Gradients, Whole, in_order, softmax_gradient
+from clients.firmware.numbers.floats import Floats, Gradients, Whole, in_order, softmax_gradient
+from clients.firmware.numbers.noise import Words32, gaussian, poisson, round_word
 
 f4 = np.float32
 TINY, NEAREST = f4(1e-30), f4(12582912)
@@ -56,7 +56,7 @@ class Rounded(NamedTuple):
 
 
 class WordsDevice:
-    """A simulated board of words; see `clients.firmware.simulation.Device`.
+    """A simulated board of words; see `clients.firmware.numbers.floats.Device`.
 
     Attributes:
         whole: M of all weights, int64.

@@ -6,8 +6,8 @@ import mpmath
 import numpy as np
 from scipy.stats import chi2, kstest, norm
 
-from clients.firmware import noise
-from clients.firmware.tables import OFF, STRIPS, tables
+from clients.firmware.numbers import noise
+from clients.firmware.numbers.tables import OFF, STRIPS, tables
 
 KEY = np.arange(8, dtype=np.uint32)
 

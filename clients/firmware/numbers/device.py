@@ -2,19 +2,22 @@
 
 from clients.firmware.contract import Contract
 from clients.firmware.net import Dense, Records
-from clients.firmware.noise import Words32
-from clients.firmware.simulation import Device
-from clients.firmware.words import WordsDevice
+from clients.firmware.numbers.floats import Device
+from clients.firmware.numbers.layers import LayersDevice
+from clients.firmware.numbers.noise import Words32
+from clients.firmware.numbers.words import WordsDevice
 
 
 def device_of(
     contract: Contract, layers: tuple[Dense, ...], key: Words32, records: Records
 ) -> Device | WordsDevice:
-    """Of float32 numbers, or of words.
+    """Of float32 numbers, of words, or of a plan of layers.
 
     Args:
         key: uint32 [8], of its random generator.
         records: inputs int16 [N, inputs], labels uint8 [N].
     """
-    kind = Device if contract.numbers is None else WordsDevice
+    if contract.numbers is not None:
+        return WordsDevice(contract, layers, key, records)
+    kind = Device if contract.plan is None else LayersDevice
     return kind(contract, layers, key, records)

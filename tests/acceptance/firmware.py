@@ -1,0 +1,169 @@
+"""C on emulated microcontrollers: bits, power cuts, the auditor, and what must not pass.
+
+run as: python tests/acceptance/firmware.py
+
+Exit status 1 if a board is not its simulation, a step's number comes twice, or a sabotage passes.
+Skipped without the extra `firmware` (ziglang 101 MB, unicorn 16 MB).
+"""
+
+# ruff: noqa: E402
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests/clients/firmware/numbers"), str(ROOT)]
+
+import numpy as np
+from test_layers import made, pictures, sequences
+
+from clients.firmware.check import check, survived
+from clients.firmware.compiling import build, missing
+from clients.firmware.contract import FLAGS, agree
+from clients.firmware.net import Dense, Words
+from clients.firmware.sources import sources
+
+NUM, CUTS = 32, 1000
+SMALL, LARGE = (22, 7, 5, 4), (784, 32, 10)
+
+
+def net(sizes):
+    """Layers, and records of which most inputs are zero."""
+    dice = np.random.default_rng(3)
+    layers = tuple(
+        Dense(
+            dice.normal(0, 1 / i**0.5, (o, i)).astype(np.float32),
+            dice.normal(0, 0.1, o).astype(np.float32),
+        )
+        for i, o in pairwise(sizes)
+    )
+    inputs = dice.integers(0, 256, (NUM, sizes[0])) * (dice.random((NUM, sizes[0])) < 0.3)
+    return layers, (inputs.astype(np.int16), dice.integers(0, sizes[-1], NUM).astype(np.uint8))
+
+
+ARITHMETICS = {
+    "float": None,
+    "int8": Words("fixed", 8, 8, 8, True),
+    "int4": Words("fixed", 4, 4, 4, True),
+    "ternary": Words("ternary", 2, 8, 8, True),
+    "binary": Words("binary", 1, 8, 8, True),
+}
+FUSED = (*(f for f in FLAGS if "contract" not in f), "-ffp-contract=fast")
+MOST_RAM = {"float": 214_000, "int8": 128 << 10, "int4": 128 << 10}
+MOST_SHARE = 0.35  # of a step's instructions, at batch 32
+
+
+def contract_of(layers, numbers, steps=100):
+    plan = {"noise_multiplier": 1.0, "clip": 1.0, "learning_rate": 0.5, "sample_rate": 1.0}
+    plan |= {"num_records": NUM, "epsilon": None, "delta": 1e-5, "scale": 255}
+    return agree(layers, **plan, steps=steps, numbers=numbers)
+
+
+def bits():
+    """A hundred steps of each arithmetic on a small net; three on 784-32-10, what they take."""
+    rows = []
+    for sizes, steps in ((SMALL, 100), (LARGE, 3)):
+        layers, records = net(sizes)
+        for name, numbers in ARITHMETICS.items():
+            c = contract_of(layers, numbers, steps)
+            asked, own = records[0][:8], np.zeros(8, np.int64)
+            for one in check(sources(c, layers), c, layers, records, asked, own, cuts=0):
+                row = {"arithmetic": name, "target": one.target, "steps": one.steps}
+                row |= {"net": "-".join(map(str, sizes)), "holds": one.passed}
+                row["holds"] = row["holds"] and one.steps == steps
+                if sizes == LARGE:
+                    row |= {"ram_bytes": one.ram_bytes, "batch": one.batch}
+                    row |= {"privacy_share": round(one.privacy_share, 4)}
+                    fits = one.ram_bytes <= MOST_RAM.get(name, 1 << 20)
+                    row["holds"] = row["holds"] and fits and one.privacy_share <= MOST_SHARE
+                rows.append(row)
+    return rows
+
+
+def plans():
+    """A hundred steps of convolutions, norms, pools and sums."""
+    rows = []
+    for build_net in (sequences, pictures):
+        _, _, records, weights, c = made(build_net)
+        asked, own = records[0][:8], np.zeros(8, np.int64)
+        for one in check(sources(c, weights), c, weights, records, asked, own, cuts=0):
+            row = {"net": build_net.__name__, "target": one.target, "steps": one.steps}
+            rows.append(row | {"holds": one.passed and one.steps == 100})
+    return rows
+
+
+def sabotaged():
+    """Each must be found out within a few steps."""
+    rows = []
+    layers, records = net(SMALL)
+    own = np.zeros(1, np.int64)
+    for name in ("float", "int8"):
+        c = contract_of(layers, ARITHMETICS[name])
+        sound = sources(c, layers)
+        noise = "key, step, STREAM_NOISE"
+        faults = {
+            "products fused": (sound, FUSED),
+            "another S": (sources(replace(c, sensitivity=c.sensitivity - 1), layers), FLAGS),
+            "a number used twice": (
+                changed(sound, "step.c", noise, "key, 1u, STREAM_NOISE"),
+                FLAGS,
+            ),
+        }
+        for fault, (text, flags) in faults.items():
+            limits = {"steps": 5, "cuts": 0, "targets": ("m7",), "flags": flags}
+            (one,) = check(text, c, layers, records, records[0][:1], own, **limits)
+            rows.append({"arithmetic": name, "fault": fault, "holds": not one.passed})
+    return rows
+
+
+def changed(made, name, old, new):
+    assert old in made[name]
+    return {**made, name: made[name].replace(old, new)}
+
+
+def cuts():
+    """A thousand power cuts: at random instructions, and while flash is programmed."""
+    layers, records = net(SMALL)
+    c = contract_of(layers, ARITHMETICS["int8"], steps=2000)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, text in sources(c, layers).items():
+            (Path(scratch) / name).write_text(text)
+        count = survived(build(Path(scratch), "m4"), "m4", c, records, CUTS)
+    return {"power_cuts": count, "holds": count == CUTS}
+
+
+def command():
+    """The command that a user types, with its auditor."""
+    with tempfile.TemporaryDirectory() as runs:
+        place = {**os.environ, "PRIVET_RUNS": runs}
+
+        def privet(*words):
+            ask = [sys.executable, "-m", "server", *words]
+            return subprocess.run(ask, cwd=ROOT, env=place, capture_output=True, text=True)
+
+        short = ("federation.rounds=1", "federation.clients=2", "model.hidden=[6]")
+        made = privet("run", "tiny", *[word for one in short for word in ("-s", one)])
+        board = ("export", "latest", "--to", "c", "--check", "--audit", "-o", f"{runs}/board")
+        told = privet(*board)
+        holds = made.returncode == told.returncode == 0
+        return {"holds": holds, "told": told.stderr.splitlines()[-8:]}
+
+
+def main() -> int:
+    if lacking := missing():
+        print(json.dumps({"skipped": f"needs {' and '.join(lacking)}: privet[firmware]"}))
+        return 0
+    rows = bits() + plans()
+    found = {"bits": rows, "sabotaged": sabotaged(), "cuts": cuts(), "command": command()}
+    print(json.dumps(found, indent=1))
+    held = [one["holds"] for one in (*rows, *found["sabotaged"], found["cuts"], found["command"])]
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
