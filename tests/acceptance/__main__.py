@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 TOGETHER = (
     "image",
     "accuracy",
+    "encrypted",
     "records_real",
     "fuzz",
     "firmware",

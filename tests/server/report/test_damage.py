@@ -6,6 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from server.report import gather, to_html
 from server.report.facts import evidence, leaks, reached
@@ -134,3 +135,18 @@ def test_an_audit_that_cannot_be_read_is_not_one_that_nobody_made(folder, privet
     assert "audit.json cannot be read" in out
     assert "'checks' is missing" in out or "'epsilon' is missing" in out
     assert "nobody audited it" not in out
+
+
+def test_encrypted_figures_are_of_the_weights_named_in_their_row(folder):
+    """One number of the weights is another: what was asked of the others is not told."""
+    before = gather(["whole"], folder).runs[0]
+    path = sorted((folder / "whole/rounds").glob("[0-9][0-9][0-9].safetensors"))[-1]
+    weights = load_file(path)
+    next(iter(weights.values())).flat[0] += 1e-3
+    save_file(weights, path)
+    after = gather(["whole"], folder).runs[0]
+    assert [e.scheme for e in before.encrypted] == ["ckks", "boolean"]
+    assert after.encrypted == ()
+    ((file, what),) = after.damaged
+    assert file == "inference.json"
+    assert "is not the SHA-256 of the run's weights: ask again" in what
