@@ -131,7 +131,7 @@ def test_a_round_trains_every_net_and_spends_what_one_net_does(runs):
     job = run.experiment.job
     whole, _ = records(job.data, job.model)
     form = load(job.data).form
-    net = net_of(build(job.model, form), whole, job, form)
+    net = net_of(build(job.model, form), whole, job)
     ledger = Ledger()
     train(net, whole, torch.arange(300), job, Round(1, 0, 0.5), ledger)
     assert [e.steps for e in ledger.entries] == [2]
