@@ -250,7 +250,7 @@ def test_a_port_that_no_machine_has_is_refused_before_anything_is_done(privet):
         for option in command.params
         if "port" in option.name.split("_")
     ]
-    assert {name for name, _ in ports} == {"link", "node", "serve", "watch"}
+    assert {name for name, _ in ports} == {"link", "node", "serve", "serve-learning", "watch"}
     for name, option in ports:
         for number in ("65536", "-1"):
             code, _, err = privet(name, option, number)
