@@ -23,6 +23,7 @@ BACK = 0x08FFF000  # where the last return goes
 ASKED = RAM + (1 << 20)  # where inputs lie that the board is asked of
 AREA = 1 << 22
 RECORD = 32
+FLUSH = 1 << 24  # of FPSCR
 LONG_WORDS = (29, 30, 31)  # Thumb: the first five bits of an instruction of four bytes
 
 
@@ -47,6 +48,8 @@ class Board:
         key: uint32 [8]: what the random generator gives.
         records: inputs int16 [N, inputs] and labels uint8 [N].
         flash: the two areas of a ledger that an earlier board has left; None is erased.
+        counted: count instructions. `flush`: numbers below 2^-126 to zero, as a board's startup
+            code might ask.
 
     Attributes:
         flash: the two areas.
@@ -63,6 +66,7 @@ class Board:
         records: tuple[NDArray[np.int16], NDArray[np.uint8]],
         flash: list[bytearray] | None = None,
         counted: bool = False,
+        flush: bool = False,
     ) -> None:
         import unicorn as uc
         from unicorn import arm_const as arm
@@ -93,6 +97,10 @@ class Board:
         for area in range(2):
             mu.mem_write(LEDGER + area * AREA, bytes(self.flash[area]))
         mu.reg_write(arm.UC_ARM_REG_FPEXC, 0x40000000)
+        if flush:  # after a first instruction on floats, with which FPSCR begins anew
+            mu.mem_write(BACK + 16, bytes.fromhex("b0ee400a"))  # vmov.f32 s0, s0
+            mu.emu_start(BACK + 17, BACK + 20)
+            mu.reg_write(arm.UC_ARM_REG_FPSCR, FLUSH)
         self._ports: dict[int, Callable[[list[int]], int]] = {
             self._at("port_record"): self._record,
             self._at("port_key"): self._give_key,

@@ -2,7 +2,6 @@
 
 job           all the settings that a device may see
 records       inputs and labels as the model reads them
-backbones    public weights, kept under their SHA-256
 net           a model as a device holds it
 losses        what training makes small, by task
 optimizers    how a step's gradient moves the weights

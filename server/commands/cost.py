@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
+from privacy.errors import SettingsError
 from server.commands.options import (
     AsJson,
     Classes,
@@ -68,6 +69,10 @@ def cost(
     from server.cost.asked import read_form
     from server.cost.subjects import find_subject
 
+    if subject.endswith(".onnx"):
+        raise SettingsError(
+            f"{subject}: layers are not read from a graph; give FILE.py:NAME with --shape"
+        )
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS or is_own(subject):
         said = shape or (not is_own(subject) and (classes is not None or kind or rate))

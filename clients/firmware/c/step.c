@@ -33,7 +33,17 @@ int32_t privet_begin(void) {
     return ledger_begin();
 }
 
+/* With fused products, or where numbers below 2^-126 are flushed to zero, bits are others than those
+   that were audited: a matter of the compiler's flags, and of FPSCR. */
+static uint32_t floats_as_agreed(void) {
+    volatile float near_one = 1.000244140625f, other = -1.00048828125f, tiny = 0x1p-126f;
+    float x = near_one, y = other, z = tiny;
+    float product = (x * x) + y, half = z * 0.5f;
+    return ((product == 0.0f) && (half > 0.0f)) ? 1u : 0u;
+}
+
 int32_t privet_open(uint32_t at_least) {
+    if (floats_as_agreed() == 0u) { return PRIVET_FLOATS; }
     net_begin();
     port_key(key);
     return ledger_open(at_least, key);

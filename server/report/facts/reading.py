@@ -1,5 +1,6 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
+import hashlib
 import os
 import time
 from collections import Counter
@@ -190,13 +191,16 @@ def read_run(
         damaged=tuple(damaged),
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),
+        work=_work(experiment),
     )
 
 
-def flatten(experiment: Experiment) -> dict[str, str]:
-    """Every setting: `section.key` -> its value as TOML writes it, nearly."""
+def flatten(experiment: Experiment, written: bool = False) -> dict[str, str]:
+    """Every setting, or those that are not the defaults: `section.key` -> its value as TOML writes
+    it, nearly."""
     flat = {}
-    for section, table in experiment.model_dump(mode="json", exclude_none=True).items():
+    told = experiment.model_dump(mode="json", exclude_none=True, exclude_defaults=written)
+    for section, table in told.items():
         pairs = table.items() if isinstance(table, dict) else [("", table)]
         for key, value in pairs:
             text = value if isinstance(value, str) else to_json(value)
@@ -216,6 +220,14 @@ def _group(experiment: Experiment) -> dict[str, str]:
         for key, value in flatten(experiment).items()
         if key not in besides and not key.startswith(BESIDES_TABLES)
     }
+
+
+def _work(experiment: Experiment) -> str:
+    """What of the settings makes the result and is not a default, as a digest: a setting that a
+    later version adds does not make the same experiment another."""
+    own, makes = flatten(experiment, written=True), _group(experiment)
+    kept = sorted(pair for pair in own.items() if pair[0] in makes)
+    return hashlib.sha256(to_json(kept).encode()).hexdigest()[:12]
 
 
 def _data_told(run: Run) -> dict[str, str]:

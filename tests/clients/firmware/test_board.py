@@ -147,7 +147,6 @@ FUSED = (*(f for f in FLAGS if "contract" not in f), "-ffp-contract=fast")
 TWICE = sources(CONTRACT, LAYERS)
 TWICE["step.c"] = TWICE["step.c"].replace("key, step, STREAM_NOISE", "key, 1u, STREAM_NOISE")
 SABOTAGE = {
-    "products fused": (sources(CONTRACT, LAYERS), FUSED),
     "another S": (sources(replace(CONTRACT, sensitivity=CONTRACT.sensitivity - 1), LAYERS), FLAGS),
     "a number used twice": (TWICE, FLAGS),
 }
@@ -162,6 +161,19 @@ def test_a_sabotaged_board_is_found_out(fault):
     (found,) = check(made, CONTRACT, LAYERS, RECORDS, one, OWN[:1], **limits)
     assert not found.passed
     assert 1 <= found.differs_at <= 5
+
+
+@needs_tools
+def test_a_board_of_other_floats_does_not_open(tmp_path, program):
+    """Products fused by the compiler; small numbers flushed by the chip."""
+    for name, text in sources(CONTRACT, LAYERS).items():
+        (tmp_path / name).write_text(text)
+    fused = Board(build(tmp_path, "m7", FUSED), "m7", CONTRACT, KEY, RECORDS)
+    flushed = board(program, flush=True)
+    for one in (fused, flushed):
+        assert one.call("privet_begin") == 0
+        assert one.call("privet_open", 0) == 5
+    assert board(program).call("privet_open", 0) == 3  # never begun, and floats as agreed
 
 
 @needs_tools
