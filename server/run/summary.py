@@ -39,8 +39,7 @@ class Summary:
     Attributes:
         epsilon: the maximum over clients of what their ledgers say; of a run that a charged search
             chose, search included.
-        searched: of such a run, how; else empty.
-        cut_out: of a net that was cut out of another run, of which and for what; else empty.
+        searched: of such a run, how; of a net that was cut out, of what; else empty.
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
@@ -78,7 +77,6 @@ class Summary:
     secure_aggregation: str
     single_updates_seen: int
     searched: str = ""
-    cut_out: str = ""
 
 
 def summarise(run: Run) -> Summary:
@@ -137,8 +135,7 @@ def summarise(run: Run) -> Summary:
             r.secure["single_updates"] if r.secure else sum(not c.failure for c in r.clients)
             for r in rounds
         ),
-        searched=searched,
-        cut_out=_cut_out(run),
+        searched="; ".join(filter(None, [searched, _cut_out(run)])),
     )
 
 

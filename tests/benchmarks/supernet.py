@@ -8,6 +8,7 @@ And the predictor: Kendall's tau on nets that it has not seen, cut out of a net 
 import random
 import statistics
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from server.extract.predictor import Predictor
 from server.run.directory import Run
 
 UNITS = (16, 32, 64, 128, 256)
-ROUNDS, SEEDS = 4, (0, 1)
+ROUNDS, SEEDS, RATES = 4, (0, 1), (2, 4)
 BASE = [
     "model.pool=2", "federation.clients=1", "training.local_steps=50",
-    "training.sample_rate=0.034", "training.learning_rate=2", "training.momentum=0.9",
-    "budget.clip=0.5",
+    "training.sample_rate=0.034", "training.momentum=0.9", "budget.clip=0.5",
 ]  # fmt: skip
-WHOLE = ["model.hidden=[256]", "supernet.widths=[0.0625,0.125,0.25,0.5]"]
+WHOLE = [
+    "model.hidden=[256]", "supernet.widths=[0.0625,0.125,0.25,0.5]",
+    "supernet.sampled=3", "supernet.distil=false",
+]  # fmt: skip
 DEEP = ["model.hidden=[64,64,64]", "supernet.widths=[0.125,0.25,0.5,0.75]", "supernet.sampled=3"]
 UNSEEN = 50
 
@@ -55,9 +58,9 @@ def together(folder: Path, epsilon: float, *settings: str) -> dict[int, float]:
     return {c.model.hidden[0]: asking(c) for c in priced}
 
 
-def fleet(data: str, epsilon: float, seed: int) -> dict[str, dict[int, float]]:
-    """Of one data set, epsilon and seed."""
-    settings = (f"data.name={data}", f"seed={seed}")
+def fleet(data: str, epsilon: float, rate: float, seed: int) -> dict[str, dict[int, float]]:
+    """Of one data set, epsilon, learning rate and seed."""
+    settings = (f"data.name={data}", f"seed={seed}", f"training.learning_rate={rate}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = {"together": together(folder, epsilon, *settings)}
@@ -71,7 +74,9 @@ def predicted() -> dict[str, Any]:
     from scipy.stats import kendalltau
 
     with tempfile.TemporaryDirectory() as name:
-        run = trained(Path(name), *DEEP, "data.name=mnist", "budget.epsilon=3")
+        run = trained(
+            Path(name), *DEEP, "training.learning_rate=2", "data.name=mnist", "budget.epsilon=3"
+        )
         priced, total = candidates_of(run.experiment, load_chip("stm32h743"))
         asking, dice = _Asking(run), random.Random(0)
         chosen = dice.sample(priced, ASKED + UNSEEN)
@@ -88,16 +93,15 @@ def predicted() -> dict[str, Any]:
 
 
 def run() -> dict[str, Any]:
-    """Mean accuracy over nets, by data set and epsilon, of each seed; and the predictor."""
+    """Accuracy by data set, epsilon and rate, of each seed and by units; and the predictor."""
     found: dict[str, Any] = {"predictor": predicted()}
-    for data in ("fashion-mnist", "mnist"):
-        for epsilon in (3.0, 1.0):
-            rows = [fleet(data, epsilon, seed) for seed in SEEDS]
-            found[f"{data}, epsilon {epsilon:g}"] = {
-                how: {
-                    "mean over nets, by seed": [statistics.mean(r[how].values()) for r in rows],
-                    "by units": {u: statistics.mean(r[how][u] for r in rows) for u in UNITS},
-                }
-                for how in rows[0]
+    for data, epsilon, rate in product(("fashion-mnist", "mnist"), (3.0, 1.0), RATES):
+        rows = [fleet(data, epsilon, rate, seed) for seed in SEEDS]
+        found[f"{data}, epsilon {epsilon:g}, rate {rate}"] = {
+            how: {
+                "mean over nets, by seed": [statistics.mean(r[how].values()) for r in rows],
+                "by units": {u: statistics.mean(r[how][u] for r in rows) for u in UNITS},
             }
+            for how in rows[0]
+        }
     return found

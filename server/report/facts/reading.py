@@ -183,8 +183,7 @@ def read_run(
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
         reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
-        searched="; ".join(filter(None, [summary.searched, summary.cut_out]))
-        or searched * (summary.epsilon is not None),
+        searched=summary.searched or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),

@@ -59,7 +59,7 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     fitting = [c for c in priced if c.latency_ms <= bound]
     assert made.facts["nets"] == {"all": 9, "priced": 9, "fit": len(fitting), "asked": len(fitting)}
     assert json.loads((run.path / "extracted.json").read_text())["from"] == "whole"
-    assert summarise(run).cut_out.startswith("cut out of whole, which trained many")
+    assert summarise(run).searched.startswith("cut out of whole, which trained many")
     assert summarise(run).epsilon == summarise(trained).epsilon
     # Who audits it audits what trained it, and shadows are cut out of shadows of the whole net.
     assert trained_as(run.path, run.experiment).supernet == trained.experiment.supernet
@@ -96,7 +96,7 @@ def test_what_chose_the_whole_net_is_charged_to_its_parts(trained, tmp_path):
     chosen.keep(CHARGE, {"epsilon": 9.5, "delta": delta, "said": "chosen by a search"})
     made = extract(chosen, load_chip("eyeriss"), "eyeriss", Limits(), tmp_path)
     assert summarise(made.run).epsilon == 9.5 > summarise(trained).epsilon
-    assert summarise(made.run).searched == "chosen by a search"
+    assert summarise(made.run).searched.startswith("chosen by a search; cut out of")
     (folder / CHARGE).write_text("{}")
     with pytest.raises(RunError, match="what the search that chose this run cost is not known"):
         extract(chosen, load_chip("eyeriss"), "eyeriss", Limits(), tmp_path, "other")
