@@ -16,5 +16,6 @@ engines/      what carries messages to clients
 federation/   the rounds
 run/          the run directory
 experiment/   the experiment file
+reference     every command and public function, by their docstrings
 console       what people see on their terminal
 """

@@ -9,7 +9,6 @@ from clients.learning.course import Teaching
 from clients.learning.desk import LEDGER, Desk
 from clients.learning.settings import Lesson
 from privacy.dp.journal import Journal
-from privacy.encrypted.learning.residual import prepare
 from server.experiment.lessons import load_lesson
 from server.inference.gate.stores import scratch
 from server.inference.learning.service import LEARNING_LIMITS, LearningService
@@ -49,14 +48,16 @@ def teach(path, to, http, *assignments):
     return Teaching(lesson, Desk(to, lesson), http, Journal(to / LEDGER))
 
 
-def trained_plain(x, y, lesson):
-    """The oracle: the same polynomial and steps, in numpy, without noise; weights [1, D]."""
-    residual, n = lesson.learning.residual, len(x)
-    z = prepare(x)
+def descended(z, t, lesson, num):
+    """The oracle: the same polynomial and steps, in numpy, without noise; weights [1, D].
+
+    Prepared records [N, D], targets [N], and by how many the sums are divided.
+    """
+    residual = lesson.learning.residual
     w = v = np.zeros((1, z.shape[1]))
     for k in range(lesson.learning.steps):
         m = z @ v[0]
-        g = (residual.slope * m - residual.cubic * m**3 - (y - 0.5)) @ z / n
+        g = (residual.slope * m - residual.cubic * m**3 - t) @ z / num
         new = residual.project(v - lesson.learning.rate * g)
         v = residual.project(new + k / (k + 3) * (new - w))
         w = new

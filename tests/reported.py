@@ -14,6 +14,7 @@ from server.cost import cost_of_run
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.run.directory import Run
+from server.run.summary import weights_sha256
 
 HOSTILE = "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>&|`*_"
 QUICK = ["attack.shadows=4", "attack.candidates=100"]
@@ -71,7 +72,8 @@ def _make(folder: Path, monkeypatch) -> None:
     from clients.chip import load_chip
 
     whole.save_costs([cost_of_run(whole, load_chip(c)).as_dict() for c in ("eyeriss", "stm32h743")])
-    whole.keep("inference.json", {"ckks": CKKS, "boolean": BOOLEAN})
+    weights = {"weights": weights_sha256(whole)}
+    whole.keep("inference.json", {"ckks": CKKS | weights, "boolean": BOOLEAN | weights})
     free = launch(load_experiment("tiny", [*plan, "budget.unit=none"]), folder, "free")
     still = [*QUICK, "attack.reconstruct=false"]
     adversaries.attack(free, adversaries.settings_of(free, still), lambda _: None)

@@ -29,6 +29,7 @@ SIGNS = [
     "arithmetic.scaling=none",
     "training.learning_rate=0.05",
 ]
+NORMED = ["model.name=cnn1d", "model.width=2", "model.depth=1"]  # by each record's own spread
 PLAIN = [
     "budget.unit=none",
     "federation.rounds=4",

@@ -4,9 +4,11 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clients.data import sets as data
 from clients.data.formats import read_digits
@@ -70,8 +72,6 @@ def test_make_knows_its_targets():
 
 def test_flower_is_called_as_flower_wants():
     """The run config may only name keys that pyproject.toml has; test_flower.py runs it."""
-    import tomllib
-
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     calls = [command for command in COMMANDS if command[0] == "flwr"]
     assert calls
@@ -80,6 +80,23 @@ def test_flower_is_called_as_flower_wants():
         if "--run-config" in call:
             overrides = tomllib.loads(call[call.index("--run-config") + 1].replace('" ', '"\n'))
             assert set(overrides) <= set(known)
+
+
+def test_the_workflow_says_what_privet_understands():
+    """The GitHub Actions example: YAML, and of privet's commands the one that is tested."""
+    (text,) = re.findall(r"```yaml\n(name: .*?)```", README, re.DOTALL)
+    job = yaml.safe_load(text)["jobs"]["audit"]
+    told = [step["run"] for step in job["steps"] if "run" in step]
+    assert told[-1] == "privet audit step my_step.py:make --json > audit.json"
+    assert {shlex.split(line)[0] for line in told} == {"pip", "privet"}
+
+
+def test_the_names_that_an_installation_takes_are_told():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    section = README.partition("## Beside other packages")[2].partition("\n## ")[0]
+    assert {name for name in about["packages"] if "." not in name} == set(
+        re.findall(r"`([a-z]+)`", section.partition(", one for")[0])
+    )
 
 
 def test_commands_are_all_known():

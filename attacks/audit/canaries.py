@@ -62,12 +62,14 @@ def bounds(
     delta: float,
     seed: int = 0,
     chance: float = CHANCE,
+    alone: bool = True,
 ) -> list[Bound]:
     """Every bound on epsilon at `delta`, from the canaries' scores.
 
     Args:
         claimed: noise multiplier, sample rate and steps of the mechanism as it is claimed.
         chance: that a bound does not hold.
+        alone: canaries are trials of their own; else only the bound that assumes nothing.
     """
     rehearsals = [_rehearse(member, claimed, seed * REHEARSALS + i) for i in range(REHEARSALS)]
     guesses = np.unique(np.maximum(1, (SHARES * len(member)).astype(int)))
@@ -97,7 +99,11 @@ def bounds(
             "one run",
             at_best(by_guesses(epsilon_one_run)),
             "nothing (Steinke, Nasr and Jagielski 2023)",
-        ),
+        )
+    ]
+    if not alone:
+        return found
+    found += [
         Bound(
             "one run, f-DP",
             at_best(by_guesses(epsilon_one_run_fdp)),

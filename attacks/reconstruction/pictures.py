@@ -12,7 +12,7 @@ def png(rows: list[Tensor], enlarge: int = 3) -> bytes:
     """Rows of images [N, H, W] or [N, C, H, W] in [0, 1], one below another, as a PNG file's bytes.
 
     Args:
-        rows: of one number of channels: 1 or none is grey, 3 are colours.
+        rows: of one number of channels: 3 are colours, and of any other the mean is grey.
     """
     lines = [np.hstack([_framed(image) for image in row.clamp(0, 1).numpy()]) for row in rows]
     width = max(line.shape[1] for line in lines)
@@ -27,7 +27,10 @@ def png(rows: list[Tensor], enlarge: int = 3) -> bytes:
 
 def _framed(image: NDArray) -> NDArray[np.uint8]:
     """[H + 2, W + 2, C]"""
-    pixels = (image * 255).round().astype(np.uint8).reshape(-1, *image.shape[-2:])
+    channels = image.reshape(-1, *image.shape[-2:])
+    if len(channels) != 3:
+        channels = channels.mean(0, keepdims=True)
+    pixels = (channels * 255).round().astype(np.uint8)
     return np.pad(np.moveaxis(pixels, 0, 2), ((1, 1), (1, 1), (0, 0)), constant_values=96)
 
 

@@ -236,8 +236,9 @@ class Threshold(nn.Module):
         self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        """1 where x >= threshold."""
-        return (x >= self.threshold).float()
+        """1 where x >= threshold; who asks for a gradient of x gets it straight through."""
+        bits: Tensor = _Straight.apply(x, (x >= self.threshold).float())
+        return bits
 
     def extra_repr(self) -> str:
         """As torch prints its own."""

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,11 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
     Raises:
         DataError: some client would have no record to train on.
     """
+    return _partition(data.spread, num_clients, seed)
+
+
+@lru_cache(maxsize=4)
+def _partition(data: Data, num_clients: int, seed: int) -> Partition:
     dataset = load(data)
     y = dataset.train_y
     if data.partition == "nodes":
@@ -43,16 +49,19 @@ def partition(data: Data, num_clients: int, seed: int) -> Partition:
             owner[mine] = client
             held_out[_aside(data, dataset.train_person, mine, client, rng)] = True
         return Partition(owner, held_out)
-    for client, mine in enumerate(_SPREAD[data.partition](data, y, pool, num_clients, rng)):
-        aside = round(len(mine) * data.held_out)
-        if len(mine) <= aside:
-            raise DataError(
-                f"[data] partition = {data.partition!r}: client {client} has no record to train "
-                f"on, of {len(mine)}; ask for {_REMEDIES[data.partition]}"
-            )
-        mine = rng.permutation(mine)
-        owner[mine] = client
-        held_out[mine[:aside]] = True
+    pieces = _SPREAD[data.partition](data, y, pool, num_clients, rng)
+    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=num_clients)
+    asides = np.rint(sizes * data.held_out).astype(np.int64)
+    if len(without := np.flatnonzero(sizes <= asides)):
+        client = int(without[0])
+        raise DataError(
+            f"[data] partition = {data.partition!r}: client {client} has no record to train "
+            f"on, of {sizes[client]}; ask for {_REMEDIES[data.partition]}"
+        )
+    dealt = np.concatenate([rng.permutation(mine) if len(mine) > 1 else mine for mine in pieces])
+    owner[dealt] = np.repeat(np.arange(num_clients, dtype=np.int32), sizes)
+    place = np.arange(len(dealt)) - np.repeat(sizes.cumsum() - sizes, sizes)  # in one's own
+    held_out[dealt[place < np.repeat(asides, sizes)]] = True
     return Partition(owner, held_out)
 
 
@@ -111,7 +120,10 @@ def _aside(
 def _iid(
     data: Data, y: NDArray, pool: NDArray, num_clients: int, rng: np.random.Generator
 ) -> list[NDArray]:
-    return np.array_split(pool, num_clients)
+    """`np.array_split`, which is slow for a million clients."""
+    cuts = np.arange(num_clients + 1) * (len(pool) // num_clients)
+    cuts += np.minimum(np.arange(num_clients + 1), len(pool) % num_clients)
+    return [pool[start:end] for start, end in pairwise(cuts.tolist())]
 
 
 def _dirichlet(

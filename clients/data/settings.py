@@ -140,6 +140,11 @@ class Data(Section):
         return self._without(*spread, "shape")
 
     @property
+    def spread(self) -> "Data":
+        """What decides which records there are and who holds them, likewise."""
+        return self._without("nominal_records", "shape")
+
+    @property
     def public(self) -> "Data":
         """What devices with records of their own are told: nothing of where the server's own test
         records lie, and how they are read."""

@@ -1,91 +1,34 @@
 """A training on encrypted records, from records to a model: the owner's side, in order."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import torch
 from safetensors.numpy import save
 
 from clients.learning.descent import Descent, State
 from clients.learning.desk import Desk
 from clients.learning.link import Link
 from clients.learning.settings import Lesson
-from clients.training.records import Records, records
+from clients.learning.shares import (
+    Observe,
+    Prepared,
+    Share,
+    accept,
+    classes_of,
+    course_of,
+    invite,
+)
+from clients.training.records import records
 from privacy.cipher import Key
 from privacy.dp.journal import Journal, Limit
-from privacy.encrypted.learning.course import MOST_SUM, SLOTS, Course
-from privacy.encrypted.learning.residual import Array, prepare
-from privacy.errors import DataError, ModelError, ServiceError
+from privacy.dp.ledger import Spent
+from privacy.encrypted.learning.residual import Array
+from privacy.errors import BudgetExhausted, LedgerError, ServiceError
 
-PACKED_S = 2.0  # what spreading and gathering 256 numbers takes a core, at most
 TRIES = 4
-LETTER_BYTES = 300_000  # a ciphertext of weights, and one of a gradient
-
-Observe = Callable[[int, float], None]  # steps that are done, seconds that the last took
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Records as they are encrypted: inputs [N, D] of norm 1 or less, targets [N, K] of +-1/2."""
-
-    inputs: Array
-    targets: Array
-
-    @classmethod
-    def of(cls, some: Records, classes: int) -> "Prepared":
-        """Two classes are one output; more have one each, against the rest."""
-        every = torch.arange(len(some))
-        inputs = some.inputs(every).flatten(1).numpy().astype(np.float64)
-        labels = some.y.numpy()
-        first = 1 if classes == 2 else 0
-        chosen = labels[:, None] == np.arange(first, classes)
-        return cls(prepare(inputs), chosen - 0.5)
-
-
-def course_of(lesson: Lesson, prepared: Prepared) -> Course:
-    """What the server is told.
-
-    Raises:
-        DataError: there are no records.
-        ModelError: the model, or the records, do not fit; the error says what does.
-    """
-    (num, features), outputs = prepared.inputs.shape, prepared.targets.shape[1]
-    residual, blocks = lesson.learning.residual, -(-num // SLOTS)
-    if not num:
-        raise DataError("[data]: no training records")
-    if features > 1024 or outputs > 128:
-        raise ModelError(
-            f"[model]: {features} numbers of a record and {outputs} outputs; a step takes up to "
-            "1024 and 128: crop or pool the pictures, or choose a front with fewer features"
-        )
-    if blocks * residual.sensitivity > MOST_SUM or blocks > 64:
-        fit = int(min(64, MOST_SUM / residual.sensitivity)) * SLOTS
-        raise ModelError(
-            f"[learning]: {num} records, each of which may add {residual.sensitivity:.1f} to a "
-            f"gradient, overflow its 44 bits; up to {fit} fit, or more with a smaller bound"
-        )
-    letters = lesson.learning.letters
-    if letters == "auto":
-        letters = "packed" if _packing_pays(lesson, features * outputs) else "each"
-    return Course(
-        blocks=blocks,
-        features=features,
-        outputs=outputs,
-        cubic=residual.cubic > 0,
-        offset=residual.offset,
-        packed=letters == "packed",
-    )
-
-
-def _packing_pays(lesson: Lesson, numbers: int) -> bool:
-    """Does the server spread weights faster than the link brings one to a ciphertext?"""
-    letters = -(-numbers // 256)
-    link_s = (numbers - letters) * LETTER_BYTES * 8e-6 / lesson.learning.link_mbit
-    return link_s > letters * PACKED_S
 
 
 class Teaching:
@@ -97,36 +40,32 @@ class Teaching:
 
     def __init__(self, lesson: Lesson, desk: Desk, http: httpx.Client, ledger: Journal) -> None:
         self.lesson, self._desk, self._ledger = lesson.resolve(), desk, ledger
-        train, test = records(lesson.data, lesson.model)
-        classes = max(int(part.y.max()) + 1 for part in (train, test) if len(part))
-        self._test, self._classes = test, max(2, classes)
-        self._prepared = Prepared.of(train, self._classes)
-        self.course = course_of(self.lesson, self._prepared)
-        residual = self.lesson.learning.residual
+        prepared, learning = Prepared.of_lesson(lesson), lesson.learning
+        self.course = course_of(lesson, prepared)
+        residual = learning.residual
+        own = lesson.data.nominal_records or len(prepared.inputs)
         self.descent = Descent(
             residual=residual,
-            rate=self.lesson.learning.rate,
-            num_records=lesson.data.nominal_records or len(train),
+            rate=learning.rate,
+            num_records=learning.owners * learning.owner_records or own,
             budget=self.lesson.budget,
             error=self.course.error(residual.sensitivity),
         )
-        self._owner, frame = desk.owner(self.course)
-        self._link = Link(http, frame)
-        self._name = frame.identity.hex()
+        self._owner, self._frame = desk.owner(self.course)
+        self._name = self._frame.identity.hex()
+        self._link = Link(http, self.course.digest, self._frame.identity)
+        self.share = Share(prepared, self._owner, self._link, 0, learning.owners)
 
     def upload(self, observe: Observe = lambda done, seconds: None) -> None:
-        """Encrypt the blocks that the server has not, and send them.
+        """Begin the course, invite other owners, and send the own blocks; raises ServiceError."""
+        self._link.begin(self._frame)
+        invite(self._desk.folder, self._owner, self._frame, self.share.owners)
+        self.share.upload(observe)
 
-        Raises:
-            ServiceError: it cannot be reached, or refuses.
-        """
-        there = self._link.begin()
-        for block in range(self.course.blocks):
-            if block not in there:
-                begun = time.monotonic()
-                inputs, targets = self._prepared.inputs, self._prepared.targets
-                self._link.put_block(block, self._owner.encrypt_block(block, inputs, targets))
-                observe(block + 1, time.monotonic() - begun)
+    def await_others(self, poll_s: float = 5.0) -> None:
+        """Until every owner's blocks are there; raises ServiceError."""
+        while len(self._link.blocks()) < self.course.blocks:
+            time.sleep(poll_s)
 
     def train(self, observe: Observe = lambda done, seconds: None) -> State:
         """Every step that is left.
@@ -136,12 +75,21 @@ class Teaching:
             BudgetExhausted: a step more would spend more than the budget, or the ledger's limit.
         """
         state = self._desk.state(self.course.outputs, self.course.features)
+        charged = self._steps_charged()
+        if self.descent.cost is not None and charged < state.step:
+            raise LedgerError(
+                f"{self._ledger.path}: has {charged} of {state.step} steps that are done; give the "
+                "--ledger that this lesson began with"
+            )
         while state.step < self.lesson.learning.steps:
             begun = time.monotonic()
             state = self._step(state)
             self._desk.keep(state)
             observe(state.step, time.monotonic() - begun)
         return state
+
+    def _steps_charged(self) -> int:
+        return sum(entry.steps for entry in self._ledger.spent_in(self._name).entries)
 
     def _step(self, state: State) -> State:
         total = self._owner.decrypt(self._asked(state), self.descent.residual.sensitivity)
@@ -167,8 +115,12 @@ class Teaching:
     def _charged(self, step: int) -> Key:
         """Write the step into the ledger; the key of its noise, which is drawn after that."""
         if (cost := self.descent.cost) is not None:
-            limit = Limit(self.lesson.budget.epsilon, self.lesson.budget.delta)
-            self._ledger.charge(self._name, f"step {step}", cost, limit, anew=True)
+            if self.share.owners > 1 and self._steps_charged() >= self.lesson.learning.steps:
+                raise BudgetExhausted(
+                    "noise of a step was drawn and lost, and other owners' ledgers have no room "
+                    "for it to be drawn again: begin anew, with a new --to and new invitations"
+                )
+            charge(self._ledger, self.lesson, self._name, f"step {step}", cost)
         return Key.secret()
 
     def finish(self, state: State) -> dict[str, Any]:
@@ -178,7 +130,7 @@ class Teaching:
         told: dict[str, Any] = {
             "steps": state.step,
             "records": self.descent.num_records,
-            "accuracy": self.accuracy(state.weights) if len(self._test) else None,
+            "accuracy": accuracy(self.lesson, state.weights),
             "epsilon": None if budget.unit == "none" else spent.epsilon(budget.delta),
             "delta": None if budget.unit == "none" else budget.delta,
             "noise_multiplier": budget.noise_multiplier,
@@ -191,12 +143,41 @@ class Teaching:
         self._link.end()
         return told
 
-    def accuracy(self, weights: Array) -> float:
-        """On the test set, in the clear, at the owner's."""
-        tested = Prepared.of(self._test, self._classes)
-        logits = tested.inputs @ weights.T
-        answers = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
-        return float((answers == self._test.y.numpy()).mean())
+
+def join(lesson: Lesson, invitation: Path, http: httpx.Client, ledger: Journal | None) -> Share:
+    """The share of an owner who was invited. All steps of the lesson are charged to its ledger.
+
+    Args:
+        ledger: None only where nothing is promised.
+
+    Raises:
+        KeysError, ModelError: as `shares.accept`.
+        BudgetExhausted: they would spend more than the budget.
+    """
+    share, name = accept(invitation, lesson, http)
+    chosen = lesson.resolve()
+    if (sigma := chosen.budget.noise_multiplier) is not None and ledger is not None:
+        cost = Spent(sigma, 1.0, lesson.learning.steps)
+        charge(ledger, chosen, name.hex(), "all steps", cost, anew=False)
+    return share
+
+
+def charge(
+    ledger: Journal, lesson: Lesson, name: str, request: str, cost: Spent, anew: bool = True
+) -> None:
+    """Into a ledger, within the lesson's budget; `anew` though the same was charged and lost."""
+    limit = Limit(lesson.budget.epsilon, lesson.budget.delta)
+    ledger.charge(name, request, cost, limit, anew=anew)
+
+
+def accuracy(lesson: Lesson, weights: Array) -> float | None:
+    """On the test set, in the clear, at the owner's; None without one."""
+    _, test = records(lesson.data, lesson.model)
+    if not len(test):
+        return None
+    logits = Prepared.of(test, classes_of(lesson)).inputs @ weights.T
+    answers = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
+    return float((answers == test.y.numpy()).mean())
 
 
 def model_of(weights: Array) -> dict[str, np.ndarray]:

@@ -19,32 +19,30 @@ class Link:
         bytes_up, bytes_down: sent and received until now, of frames.
     """
 
-    def __init__(self, http: httpx.Client, course: Frame, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, http: httpx.Client, model: bytes, name: bytes, patience_s: float = PATIENCE_S
+    ) -> None:
         """Args:
         http: with the service's base URL.
-        course: the frame of keys, whose identity is the course's name.
+        model: the course's digest. name: the identity of its keys.
         patience_s: how long one request is tried again.
         """
-        self._http, self._course, self._patience_s = http, course, patience_s
-        self._path = f"/v1/courses/{course.identity.hex()}"
+        self._http, self._model, self._name, self._patience_s = http, model, name, patience_s
+        self._path = f"/v1/courses/{name.hex()}"
         self.bytes_up = self.bytes_down = 0
 
-    def begin(self) -> set[int]:
-        """Make the course known; the blocks that are there already.
+    def begin(self, course: Frame) -> None:
+        """Make the course known, by the frame of its keys, if it is not.
 
         Raises:
             ServiceError: the service cannot be reached, or refuses.
         """
-        if (told := self._told()) is None:
-            self._ask("PUT", f"/v1/keys/{self._course.model.hex()}", self._course.to_bytes())
-            told = self._told()
-        if told is None:
-            raise ServiceError("the service does not keep what it takes: it is not to be used")
-        return {int(block) for block in told["blocks"]}
+        if self._ask("GET", self._path, known=(200, 404)).status_code == 404:
+            self._ask("PUT", f"/v1/keys/{self._model.hex()}", course.to_bytes())
 
-    def _told(self) -> dict | None:
-        response = self._ask("GET", self._path, known=(200, 404))
-        return response.json() if response.status_code == 200 else None
+    def blocks(self) -> set[int]:
+        """Blocks of records that are there; raises as `begin`."""
+        return {int(block) for block in self._ask("GET", self._path).json()["blocks"]}
 
     def put_block(self, block: int, parts: tuple[bytes, ...]) -> None:
         """Upload a block of records; raises as `begin`."""
@@ -54,7 +52,7 @@ class Link:
     def frame(self, kind: str, parts: tuple[bytes, ...], number: int) -> Frame:
         """A frame of this course that bears a number."""
         nonce = number.to_bytes(16, "little")
-        return Frame(kind, self._course.model, parts, self._course.identity, nonce)  # type: ignore[arg-type]
+        return Frame(kind, self._model, parts, self._name, nonce)  # type: ignore[arg-type]
 
     @property
     def next_number(self) -> int:
@@ -73,8 +71,8 @@ class Link:
         response = self._ask("POST", path, letter.to_bytes(), known=(200, 409))
         if response.status_code == 409:
             return None
-        answer = read_frame(response.content, "gradient", self._course.model)
-        if answer.keys != self._course.identity or answer.nonce != letter.nonce:
+        answer = read_frame(response.content, "gradient", self._model)
+        if answer.keys != self._name or answer.nonce != letter.nonce:
             raise CiphertextError("the answer is to another step, or for other keys than these")
         return answer.parts
 

@@ -26,6 +26,8 @@ class Learning(Section):
             what one record can add to a step.
         letters: weights and gradients `packed` into few ciphertexts, or `each` in one of its own;
             `auto` is whichever takes less time over the link.
+        owners: of records, who share one key (`clients.learning.shares`).
+        owner_records: that one of several has at most; public, and the sums' divisor.
         link_mbit: megabits a second between owner and server, for `auto`.
     """
 
@@ -35,7 +37,15 @@ class Learning(Section):
     reach: Annotated[float, Range(0.5, 100.0)] = 12.0
     bound: Annotated[float, Range(0.01, 200.0)] = 24.0
     letters: Literal["auto", "packed", "each"] = "auto"
+    owners: Annotated[int, Range(1, 64)] = 1
+    owner_records: Annotated[int, Range(1, 1 << 18, or_zero=True)] = 0
     link_mbit: Annotated[float, Range(1e-3, 1e6)] = 100.0
+
+    @model_validator(mode="after")
+    def _owners_say_how_many(self) -> "Learning":
+        if (self.owners > 1) != bool(self.owner_records):
+            raise ValueError("owners > 1 and owner_records, the most that one has, go together")
+        return self
 
     @property
     def residual(self) -> Residual:
@@ -65,7 +75,12 @@ class Lesson(Section):
                 f"[data] task = {self.data.task!r}: classes alone are learnt encrypted"
             )
         if self.budget.unit == "client":
-            raise ValueError("[budget] unit = 'client': one owner protects each record, or none")
+            raise ValueError("[budget] unit = 'client': an owner protects each record, or none")
+        if self.learning.owners > 1 and self.budget.unit == "record" and not self.budget.epsilon:
+            raise ValueError(
+                "[budget] epsilon: give it, where there are several owners: each charges its "
+                "ledger once for all steps, of which none may be drawn again"
+            )
         return self
 
     @model_validator(mode="after")

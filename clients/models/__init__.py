@@ -56,14 +56,17 @@ def _net(name: str) -> Callable[..., Any]:
 
 MODELS |= {
     "perceptron": Architecture(_net("perceptron:build_perceptron"), reads=("hidden", "activation")),
-    "convnet": Architecture(_net("convnet:build_convnet"), reads=("activation", "norm", "width")),
+    "convnet": Architecture(
+        _net("convnet:build_convnet"), reads=("activation", "norm", "pooling", "width")
+    ),
     "scatter": Architecture(_net("linear:build_linear"), "scatter", reads=()),
     "strided": Architecture(
         _net("strided:build_strided"), reads=("hidden", "channels", "kernel", "stride")
     ),
     "linear": Architecture(_net("linear:build_linear"), reads=()),
     "cnn1d": Architecture(
-        _net("sequences:build_cnn1d"), reads=("activation", "width", "depth", "kernel")
+        _net("sequences:build_cnn1d"),
+        reads=("activation", "norm", "pooling", "width", "depth", "kernel"),
     ),
     "gru": Architecture(_net("sequences:build_gru"), reads=("width", "depth")),
     "lstm": Architecture(_net("sequences:build_lstm"), reads=("width", "depth")),

@@ -54,7 +54,10 @@ class Model(Section):
         size: side in pixels to which a backbone's pictures are brought.
         hidden: widths of the hidden dense layers of a perceptron or strided net.
         activation: of a perceptron or convnet; `square` is what leveled FHE can compute.
-        norm: of a convnet. `batch` mixes records, so it is refused under record-level DP.
+        norm: of a convnet or `cnn1d`; `auto` is none in a convnet, and `group` in a `cnn1d`.
+            `batch` mixes records, so it is refused under record-level DP.
+        pooling: of a convnet or `cnn1d`: the largest of a window, or its mean, which is what
+            leveled FHE can compute.
         pool: side of the squares of pixels that are averaged before anything else; 1 is none.
         channels, kernel, stride: of the convolution of a strided net; `kernel` also of a `cnn1d`.
         width, depth: channels or units of a ready net's first layer, and how many blocks or layers
@@ -68,7 +71,8 @@ class Model(Section):
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )
     activation: Literal["relu", "tanh", "square"] = "relu"
-    norm: Literal["none", "group", "batch"] = "none"
+    norm: Literal["auto", "none", "group", "batch"] = "auto"
+    pooling: Literal["max", "mean"] = "max"
     pool: Annotated[int, Range(1, 1024)] = 1
     channels: Annotated[int, Range(1, 4096)] = 8
     kernel: Annotated[int, Range(1, 1024)] = 7

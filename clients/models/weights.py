@@ -1,7 +1,8 @@
 """Files of public weights, known by their SHA-256: safetensors, which hold numbers and no code.
 
 As with model files (`clients.models.sources`), settings and messages name a file and its SHA-256;
-what is read is what the user put here under it (`clients.training.backbones`).
+what is read is what the user put here under it: the cache keeps a copy, so that neither a run nor a
+job can point at a file of this machine.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy.errors import ModelError
+from privacy.files import cache_folder, write_atomically
 from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
 
 if TYPE_CHECKING:
@@ -45,6 +47,34 @@ def digest(path: Path) -> tuple[str, bytes]:
 def expect(sha256: str, path: Path) -> None:
     """Say where a file of that SHA-256 is, if it is there."""
     _PLACES.setdefault(sha256, path)
+
+
+def keep(path: Path) -> str:
+    """Copy a file of weights into the cache; returns its SHA-256.
+
+    Raises:
+        ModelError: it is no safetensors file, or cannot be read.
+        RunError: the cache cannot be written to.
+    """
+    sha256, content = digest(path)
+    kept = _place(sha256)
+    if not kept.is_file():
+        with write_atomically(kept) as file:
+            file.write(content)
+    expect(sha256, kept)
+    return sha256
+
+
+def recall(sha256: str) -> bool:
+    """Have the weights of that SHA-256 read from the cache; are they there?"""
+    if not sha256 or not (kept := _place(sha256)).is_file():
+        return False
+    expect(sha256, kept)
+    return True
+
+
+def _place(sha256: str) -> Path:
+    return cache_folder() / "weights" / f"{sha256}.safetensors"
 
 
 def find(name: str, sha256: str) -> "dict[str, Tensor]":

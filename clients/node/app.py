@@ -18,12 +18,12 @@ from torch import Tensor
 from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.data.settings import Data
+from clients.models.weights import recall
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
 from clients.seeds import round_key
-from clients.training.backbones import recall
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -186,7 +186,7 @@ def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data,
         DataError: there are no records, or others than were told of.
         ModelError, SettingsError: the model and its weights do not fit each other, or the records.
     """
-    recall(job.model)
+    recall(job.model.weights_sha256)
     if holder is None:
         if job.data.partition == "nodes":
             raise DataError("this node has no data: start it with privet node --data PATH")

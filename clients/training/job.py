@@ -10,7 +10,7 @@ from clients.data.settings import Data
 from clients.models import Model
 from clients.training.compression import Compression
 from clients.training.pruning import Pruning
-from clients.training.supernet import Supernet
+from clients.training.smaller.supernet import Supernet
 from privacy.dp.budget import Budget
 from privacy.settings import Range, Section, parse_json
 

@@ -19,7 +19,7 @@ from clients.models.sources import is_own
 from clients.protocol import Form, Layers
 from clients.training.activations import keep_of_activations
 from clients.training.pruning import Pruning
-from clients.training.supernet import Elastics
+from clients.training.smaller.cutting import Elastics
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
 from privacy.errors import ModelError

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.data.distort import distort
+from clients.data.sets import load
 from clients.models import Model
 from clients.protocol import Form
 from clients.seeds import digest, round_key, row_seeds
@@ -17,7 +18,8 @@ from clients.training.losses import LOSSES, Loss
 from clients.training.net import Net, build, without_memory
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
-from clients.training.supernet import Elastics, loss_of, nets_of
+from clients.training.smaller.cutting import Elastics, loss_of
+from clients.training.smaller.supernet import nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
@@ -143,10 +145,11 @@ def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = Non
     """The model as the job has it trained.
 
     Args:
-        form: of the records, by which smaller nets beside it are built.
+        form: of the records, if they are not those that the job names.
     """
     if job.supernet.trains:
-        assert form is not None
+        answers = [len(p) for p in model.parameters() if p.dim() > 1][-1]
+        form = (form or load(job.data).form)._replace(outputs=answers)
 
         @without_memory()
         def smaller(settings: Model) -> nn.Module:

@@ -15,12 +15,15 @@ import numpy as np
 import tenseal.sealapi as seal
 
 from privacy.encrypted.layout import power_of_two
-from privacy.encrypted.net import Array
-from privacy.encrypted.plan import Plan
+from privacy.encrypted.net import Array, Net
+from privacy.encrypted.plan import ROTATED_BITS, Plan, plans
 from privacy.encrypted.recipes import Recipe
 from privacy.errors import CiphertextError, ModelError
 from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.security import ERROR_DEVIATION
+
+ROUNDING = 500  # public images on which the shift by rounded weights is measured
+ASKED, FAITHFUL = 1000, 0.998  # those on which labels are compared, and how many must be the same
 
 
 def context_of(recipe: Recipe) -> Any:
@@ -36,6 +39,24 @@ def galois_elements(rotations: list[int], degree: int) -> list[int]:
     return [*(pow(3, k, 2 * degree) for k in rotations), 2 * degree - 1]
 
 
+def choose_plan(net: Net, images: Array) -> Plan:
+    """The fastest plan under whose noise all but 2 in 1,000 public images keep their label.
+
+    Args:
+        images: [B, H, W] in [0, 1], from which ranges are taken as well.
+
+    Raises:
+        ModelError: none fits the net; the error says what would.
+    """
+    for planned in plans(net, images):
+        if planned.recipe.input_bits >= ROTATED_BITS:
+            break  # scales at which no label changes
+        planned = correct_rounding(planned, images[:ROUNDING])
+        if faithfulness(planned, images[:ASKED]) >= FAITHFUL:
+            break
+    return planned
+
+
 def correct_rounding(plan: Plan, images: Array) -> Plan:
     """Take from the last bias what rounded weights and fresh noise add to the mean logits.
 
@@ -47,15 +68,67 @@ def correct_rounding(plan: Plan, images: Array) -> Plan:
         images: public images [B, H, W] in [0, 1].
     """
     x, last = plan.pack(images), plan.products[-1]
-    # in a slot's real and imaginary part, the noise of the ring's coefficients
-    deviation = ERROR_DEVIATION * math.sqrt(plan.recipe.degree / 2) / 2**plan.recipe.input_bits
-    drawn = np.random.default_rng(0).normal(0, deviation, (2, *x.shape))
-    noisy = x + drawn[0] + 1j * drawn[1]
+    noisy = _freshly_encrypted(x, plan.recipe, np.random.default_rng(0))
     shift = Program(plan).rounded().simulate(noisy)[0].mean(0) - plan.simulate(x)[0].mean(0)
     period = power_of_two(plan.num_classes)  # after which the logits repeat
     each = shift.real.reshape(-1, period).mean(0)
     corrected = replace(last, bias=last.bias - np.tile(each, len(shift) // period))
     return replace(plan, products=(*plan.products[:-1], corrected))
+
+
+def faithfulness(plan: Plan, images: Array) -> float:
+    """The share of public images [B, H, W] whose label stays, under the noise that is expected."""
+    x, rng = plan.pack(images), np.random.default_rng(0)
+    deviations = switching_noise(plan)
+    noisy, _ = (
+        Program(plan)
+        .rounded()
+        .simulate(
+            _freshly_encrypted(x, plan.recipe, rng),
+            lambda *place: rng.normal(0, deviations[place], x.shape),
+        )
+    )
+    period = power_of_two(plan.num_classes)
+    labels = [
+        z.reshape(len(z), -1, period).mean(1)[:, : plan.num_classes].argmax(1)
+        for z in (plan.simulate(x)[0], noisy)
+    ]
+    return float((labels[0] == labels[1]).mean())
+
+
+def _freshly_encrypted(x: Array, recipe: Recipe, rng: np.random.Generator) -> Array:
+    """Slots with, in their real and imaginary part, the noise of the ring's coefficients."""
+    deviation = ERROR_DEVIATION * math.sqrt(recipe.degree / 2) / 2**recipe.input_bits
+    drawn = rng.normal(0, deviation, (2, *x.shape))
+    return np.asarray(x + drawn[0] + 1j * drawn[1])
+
+
+def switching_noise(plan: Plan) -> dict[tuple[str, int], float]:
+    """The deviation, in a slot, of what key switches have added after each `sum` and `relinearize`.
+
+    A switch multiplies the errors of a key, a polynomial of deviation 3.19 for each prime q of the
+    data, by residues modulo q, and divides by the special prime p (Kim, Polyakov and Zucca 2021,
+    section 3.2): in a slot it leaves 3.19 N / sqrt(24) times the root of the sum of (q / p)^2.
+    """
+    recipe, found = plan.recipe, {}
+    primes, before = len(recipe.prime_bits), float(recipe.input_bits)
+    for step in plan.steps:
+        ratios = [2.0 ** (q - recipe.special_bits) for q in recipe.prime_bits[:primes]]
+        switch = ERROR_DEVIATION * recipe.degree / math.sqrt(24) * math.hypot(*ratios)
+        product = plan.products[step.layer]
+        if step.name == "product":
+            rotated = np.arange(len(product.diagonals)) % product.babies > 0
+            weight = np.square(np.abs(product.diagonals[rotated])).sum(0).mean()
+            variance = (switch / 2.0**before) ** 2 * weight
+            variance += (product.giants - 1) * (switch / 2.0**step.scale_bits) ** 2
+        elif step.name == "sum":
+            for _ in product.sum_steps:
+                variance = 2 * variance + (switch / 2.0**step.scale_bits) ** 2
+            found["sum", step.layer] = math.sqrt(variance)
+        elif step.name == "relinearize":
+            found["relinearize", step.layer] = switch / 2.0**step.scale_bits
+        primes, before = step.primes, step.scale_bits
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,22 +11,26 @@ Shapes: S slots, F features of a layout, R outputs of a layer, D diagonals.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privacy.encrypted.net import Array, Dense, Net, Places, patches
+
+MOST_PLACES = 1 << 23  # diagonals x slots: 2 GiB of encoded weights under eight primes
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A layer over the features of a layout: weight [R, F], bias [R].
+    """A layer over the features of a layout, by the places where a weight may stand.
 
     Attributes:
-        support: bool [R, F], where the weight may be other than zero.
+        keys: int [K], ascending: output times `features`, plus the feature that it reads.
+        weight: [K], the weight there.
+        bias: [R]
     """
 
+    keys: Places
     weight: Array
     bias: Array
-    support: NDArray[np.bool_]
+    features: int
 
 
 def matrices(net: Net) -> tuple[int, Places, list[Matrix]]:
@@ -40,7 +44,7 @@ def matrices(net: Net) -> tuple[int, Places, list[Matrix]]:
     if isinstance(first, Dense):
         unit, features = 1, np.arange(first.weight.shape[1])
         outputs = np.arange(len(first.bias))  # the padded output that each true output is
-        found = [Matrix(first.weight, first.bias, np.ones(first.weight.shape, bool))]
+        found = [_dense(first, features, len(features))]
     else:
         channels, k, _ = first.weight.shape
         pixels = patches(first, net.pooled)
@@ -49,26 +53,28 @@ def matrices(net: Net) -> tuple[int, Places, list[Matrix]]:
         padded = np.full((k * k, unit), -1)
         padded[:, :windows] = pixels
         features = padded.ravel()
-        window = np.zeros(unit)
-        window[:windows] = 1
-        each_window = np.diag(window)
-        found = [
-            Matrix(
-                np.kron(first.weight.reshape(channels, -1), each_window),
-                np.kron(first.bias, window),
-                np.kron(np.ones((channels, k * k)), each_window) > 0,
-            )
-        ]
-        outputs = np.flatnonzero(np.tile(window, channels))
+        bias = np.zeros((channels, unit))
+        bias[:, :windows] = first.bias[:, None]
+        channel, window, element = np.indices((channels, windows, k * k)).reshape(3, -1)
+        reads = element * unit + window
+        weight = first.weight.reshape(channels, -1)[channel, element]
+        keys = (channel * unit + window) * len(features) + reads
+        order = np.argsort(keys)
+        found = [Matrix(keys[order], weight[order], bias.ravel(), len(features))]
+        outputs = (np.arange(channels)[:, None] * unit + np.arange(windows)).ravel()
     for layer in net.layers[1:]:
         assert isinstance(layer, Dense)
-        weight = np.zeros((len(layer.bias), len(found[-1].bias)))
-        weight[:, outputs] = layer.weight
-        support = np.zeros(weight.shape, bool)
-        support[:, outputs] = True
-        found.append(Matrix(weight, layer.bias, support))
+        found.append(_dense(layer, outputs, len(found[-1].bias)))
         outputs = np.arange(len(layer.bias))
     return unit, features, found
+
+
+def _dense(layer: Dense, places: Places, features: int) -> Matrix:
+    """A dense layer whose inputs stand at `places`, ascending, of so many features."""
+    anywhere = np.ones(layer.weight.shape, bool)
+    row, column = np.nonzero(anywhere if layer.support is None else layer.support)
+    keys = row * features + places[column]
+    return Matrix(keys, layer.weight[row, column], layer.bias, features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,16 +139,16 @@ def lay_inputs(matrix: Matrix, unit: int, slots: int) -> tuple[Places, Array] | 
         The feature in each part of each slot [2, S], -1 for none, and the complex diagonals [D, S];
         or None if there is no room.
     """
-    outputs, features = matrix.weight.shape
+    outputs, features = len(matrix.bias), matrix.features
     period = power_of_two(outputs)
     row = whole(outputs, slots, slots).row
     best: tuple[Places, Array] | None = None
     for size in (power_of_two(features), 2 * power_of_two(features)):
-        if size > slots:
+        if size > 2 * slots:
             continue
         fewest = max(1, period * size // (2 * slots) // unit)
         for num in (fewest, 2 * fewest, 4 * fewest, period):
-            if best is not None and num >= len(best[1]):
+            if num * slots > MOST_PLACES or (best is not None and num >= len(best[1])):
                 break
             copy = np.full(size, -1)
             margin = min(num * unit, size - features)  # for rotations that run over the edge
@@ -159,7 +165,7 @@ def lay_inputs(matrix: Matrix, unit: int, slots: int) -> tuple[Places, Array] | 
 def fewest_diagonals(matrix: Matrix, layout: Places, spread: Spread) -> Array | None:
     """The diagonals [D, S] of a product from one layout to another; None if there is no room."""
     span, num = spread.span, 1
-    while num <= span:
+    while num <= span and num * span <= MOST_PLACES:
         found = _diagonals(matrix, layout[None, :span], spread.row[:span], 1, num)
         if found is not None:
             return np.tile(found[0], (1, len(layout) // span))
@@ -178,16 +184,15 @@ def _diagonals(
     Returns:
         [K, D, S], or None if `num` diagonals do not reach every weight.
     """
-    features = matrix.weight.shape[1]
     met_KDS = np.stack([np.roll(layout_KS, -unit * d, axis=1) for d in range(num)], axis=1)
-    usable = (met_KDS >= 0) & (row_S >= 0)
-    usable &= matrix.support[np.maximum(row_S, 0), np.maximum(met_KDS, 0)]
-    flat = np.flatnonzero(usable)
-    pairs, first = np.unique((row_S * features + met_KDS).ravel()[flat], return_index=True)
-    if len(pairs) < np.count_nonzero(matrix.support):
+    wanted = np.where((met_KDS >= 0) & (row_S >= 0), row_S * matrix.features + met_KDS, -1).ravel()
+    place = np.minimum(np.searchsorted(matrix.keys, wanted), len(matrix.keys) - 1)
+    met = np.flatnonzero(matrix.keys[place] == wanted)
+    found, first = np.unique(place[met], return_index=True)
+    if len(found) < len(matrix.keys):
         return None
     diagonals = np.zeros(met_KDS.size)
-    diagonals[flat[first]] = matrix.weight.ravel()[pairs]
+    diagonals[met[first]] = matrix.weight
     return diagonals.reshape(met_KDS.shape)
 
 

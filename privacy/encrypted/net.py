@@ -3,7 +3,7 @@
 Shapes: B records, I inputs and R outputs of a layer, C channels, P windows of a convolution.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,25 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """weight [R, F], bias [R]"""
+    """weight [R, F], bias [R]
+
+    Attributes:
+        support: bool [R, F], where the weight may be other than zero; None: anywhere.
+    """
 
     weight: Array
     bias: Array
+    support: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """One channel in, no padding: weight [C, k, k], bias [C]."""
+    """One channel in: weight [C, k, k], bias [C], zeros for `padding` pixels around."""
 
     weight: Array
     bias: Array
     stride: int
+    padding: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ def normalise(net: Net, calibration: Array) -> tuple[Net, float]:
             peak = np.abs(z).max((0, 2))
             peak[peak == 0] = 1.0
             layers.append(
-                Convolution(layer.weight / peak[:, None, None], layer.bias / peak, layer.stride)
+                replace(layer, weight=layer.weight / peak[:, None, None], bias=layer.bias / peak)
             )
             x = np.square(z / peak[:, None]).reshape(len(x), -1)
             grow = np.repeat(np.square(peak), z.shape[2])
@@ -87,21 +93,33 @@ def normalise(net: Net, calibration: Array) -> tuple[Net, float]:
             return Net(net.shape, net.pool, tuple(layers)), divisor
         peak = np.abs(z).max(0)
         peak[peak == 0] = 1.0
-        layers.append(Dense(weight / peak[:, None], layer.bias / peak))
+        layers.append(Dense(weight / peak[:, None], layer.bias / peak, layer.support))
         x, grow = np.square(z / peak), np.square(peak)
     raise ModelError("a net ends in a dense layer")
 
 
+def logits_of(net: Net, x: Array) -> Array:
+    """What a net gives in the clear of its inputs, pooled [B, F]: [B, R]."""
+    for number, layer in enumerate(net.layers):
+        if isinstance(layer, Convolution):
+            z = _convolve(layer, x, net.pooled).reshape(len(x), -1)
+        else:
+            z = x @ layer.weight.T + layer.bias
+        x = np.square(z) if number + 1 < len(net.layers) else z
+    return x
+
+
 def patches(layer: Convolution, shape: tuple[int, int]) -> Places:
-    """The pixel of each kernel element in each window, [k k, P]."""
-    k, width = layer.weight.shape[1], shape[1]
-    tops, lefts = (np.arange(0, side - k + 1, layer.stride) for side in shape)
-    corners = (tops[:, None] * width + lefts).ravel()
-    offsets = (np.arange(k)[:, None] * width + np.arange(k)).ravel()
-    return offsets[:, None] + corners
+    """The pixel of each kernel element in each window, [k k, P]; -1 is a zero around the image."""
+    k, border = layer.weight.shape[1], layer.padding
+    pixels = np.pad(np.arange(shape[0] * shape[1]).reshape(shape), border, constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (k, k))
+    windows = windows[:: layer.stride, :: layer.stride]
+    return windows.reshape(-1, k * k).T
 
 
 def _convolve(layer: Convolution, x: Array, shape: tuple[int, int]) -> Array:
     """x [B, H W] -> [B, C, P]"""
     kernels = layer.weight.reshape(len(layer.bias), -1)
+    x = np.concatenate([x, np.zeros((len(x), 1))], axis=1)  # -1 is the zero at the end
     return kernels @ x[:, patches(layer, shape)] + layer.bias[:, None]

@@ -13,12 +13,14 @@ Shapes: S slots, R outputs of a layer, D diagonals, B records.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from privacy.encrypted.layout import (
+    MOST_PLACES,
     Matrix,
     Spread,
     blocks,
@@ -29,9 +31,10 @@ from privacy.encrypted.layout import (
     whole,
 )
 from privacy.encrypted.net import Array, Net, Places, normalise, pool_images
-from privacy.encrypted.recipes import LARGEST_DEGREE, Recipe, recipes
+from privacy.encrypted.recipes import Recipe, require_depth
 from privacy.errors import ModelError
 
+ROTATED_BITS = 30  # of an input's scale, from which on it bears a rotation's noise
 HEADROOM_BITS = 1.0  # a value may be twice the largest of the calibration before it overflows
 
 
@@ -41,8 +44,8 @@ class Product:
 
     Attributes:
         diagonals: [D, S], each as it meets the input rotated by `unit` d; complex in the first.
-        babies: how many diagonals share a giant step. One: the input, whose scale is too small to
-            bear a rotation's noise, is not rotated at all; partial products are.
+        babies: how many diagonals share a giant step. One: an input whose scale is too small to
+            bear a rotation's noise is not rotated at all; partial products are.
         unit: slots from one diagonal to the next.
         sum_steps: rotations whose sums make outputs whole.
         bias: [S]
@@ -172,8 +175,13 @@ class Plan:
         """Images [B, H, W] in [0, 1] -> slots, complex [B, S]."""
         return pack(images, self.pool, self.pixels)
 
-    def simulate(self, x: Array) -> tuple[Array, dict[tuple[str, int], float]]:
+    def simulate(
+        self, x: Array, noise: Callable[[str, int], Array | float] = lambda name, layer: 0.0
+    ) -> tuple[Array, dict[tuple[str, int], float]]:
         """The program in the clear, slot by slot, on x [B, S].
+
+        Args:
+            noise: what is added after a layer's `sum`, and after its `relinearize`.
 
         Returns:
             The output slots, and the largest magnitude at each (step, layer).
@@ -181,10 +189,11 @@ class Plan:
         largest = {}
         for layer, product in enumerate(self.products):
             x, seen = product.apply(x)
+            x = x + noise("sum", layer)
             for name in ("product", "rescale", "sum", "real", "bias"):
                 largest[name, layer] = seen
             if layer + 1 < len(self.products):
-                x = np.square(x)
+                x = np.square(x) + noise("relinearize", layer)
                 largest["square", layer] = largest["relinearize", layer] = magnitude(x)
         return x, largest
 
@@ -206,33 +215,41 @@ def pack(images: Array, pool: int, pixels: Places) -> Array:
 
 
 def plan(net: Net, calibration: Array) -> Plan:
+    """The fastest plan of a net's encrypted evaluation; raises as `plans`."""
+    return next(plans(net, calibration))
+
+
+def plans(net: Net, calibration: Array) -> Iterator[Plan]:
     """Plan a net's encrypted evaluation: depth, layouts, scales and ranges, before anything runs.
 
     Args:
         calibration: public images [B, H, W] in [0, 1], from which ranges are taken.
 
+    Yields:
+        Plans in the order of their speed; later ones are more exact.
+
     Raises:
         ModelError: the net is too deep or too wide for any ring, or would overflow; the error says
             what would fit.
     """
-    squares = len(net.layers) - 1
-    candidates = list(recipes(squares))
-    if not candidates:
-        most = max(n for n in range(32) if list(recipes(n)))
-        raise ModelError(
-            f"a net with {squares} squares needs more depth than a ring of degree "
-            f"{LARGEST_DEGREE} has at 128-bit security; at most {most} hidden layers fit"
-        )
+    candidates = require_depth(len(net.layers) - 1)
     normal, divisor = normalise(net, calibration)
-    for recipe in candidates:
-        if (found := _fit(normal, recipe, divisor)) is not None:
-            return _require_ranges(found, calibration)
     slots = candidates[-1].degree // 2
-    raise ModelError(
+    refused: ModelError | None = ModelError(
         f"a layer does not fit {slots} slots, the most at this depth: inputs, and a convolution's "
         f"kernel elements x windows (each rounded up to a power of two), may be {slots} at most; "
         "use [model] pool, fewer hidden units, or a larger stride"
     )
+    for recipe in candidates:
+        if (found := _fit(normal, recipe, divisor)) is None:
+            continue
+        try:
+            yield _require_ranges(found, calibration)
+            refused = None
+        except ModelError as error:
+            refused = refused and error
+    if refused:
+        raise refused
 
 
 def _fit(net: Net, recipe: Recipe, divisor: float) -> Plan | None:
@@ -247,7 +264,8 @@ def _fit(net: Net, recipe: Recipe, divisor: float) -> Plan | None:
     pixels = np.append(features, -1)[layout]
     spread = whole(len(found[0].bias), slots, slots)
     period = power_of_two(len(found[0].bias))
-    products = [_product(found[0], diagonals, 1, unit, spread)]
+    babies = _babies(diagonals) if recipe.input_bits >= ROTATED_BITS else 1
+    products = [_product(found[0], diagonals, babies, unit, spread)]
     for number, matrix in enumerate(found[1:], start=2):
         outputs, layout = len(matrix.bias), spread.layout
         if number < len(found) and period < slots:
@@ -256,9 +274,13 @@ def _fit(net: Net, recipe: Recipe, divisor: float) -> Plan | None:
             spread, period = whole(outputs, slots, period), power_of_two(outputs)
         if (placed := fewest_diagonals(matrix, layout, spread)) is None:
             return None
-        babies = 1 << math.ceil(math.log2(len(placed)) / 2)
-        products.append(_product(matrix, placed, babies, 1, spread))
+        products.append(_product(matrix, placed, _babies(placed), 1, spread))
     return Plan(net.shape, net.pool, recipe, pixels, tuple(products), len(found[-1].bias), divisor)
+
+
+def _babies(diagonals: Array) -> int:
+    """As many baby steps as giant steps, or twice as many."""
+    return 1 << math.ceil(math.log2(len(diagonals)) / 2)
 
 
 def _product(matrix: Matrix, diagonals: Array, babies: int, unit: int, spread: Spread) -> Product:
@@ -271,7 +293,10 @@ def _require_ranges(found: Plan, calibration: Array) -> Plan:
 
     The last layer is scaled down to the room there is: the order of its logits stays.
     """
-    x = found.pack(calibration[:256])
+    busiest = max(len(product.diagonals) for product in found.products)
+    x = found.pack(
+        calibration[: max(32, min(256, MOST_PLACES * 16 // (busiest * found.num_slots)))]
+    )
     room = _room(found, found.simulate(x)[1])
     last = len(found.products) - 1
     lacking = HEADROOM_BITS - min(bits for (_, layer), bits in room.items() if layer == last)

@@ -88,11 +88,18 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def offer_of(plan: Plan, model: str, calibration: str, batch: BatchOffer | None = None) -> Offer:
-    """What a client is told: how to pack and to encrypt, nothing of the weights."""
+def offer_of(
+    plan: Plan,
+    model: str,
+    calibration: str,
+    batch: BatchOffer | None = None,
+    weights: str = "",
+) -> Offer:
+    """What a client is told: how to pack and to encrypt, and the SHA-256 of the weights."""
     recipe = plan.recipe
     return Offer(
         model=model,
+        weights=weights,
         shape=plan.shape,
         pool=plan.pool,
         pixels=(tuple(plan.pixels[0].tolist()), tuple(plan.pixels[1].tolist())),

@@ -8,6 +8,7 @@ the rotation, unless the special prime is larger than the others.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from privacy.errors import ModelError
 from privacy.security import MOST_MODULUS_BITS
 
 LARGEST_DEGREE = 32768
@@ -44,6 +45,7 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
         yield Recipe(4096, (35, 35), 36, 22, (22,), frozenset())
     if num_squares == 1:
         yield Recipe(4096, (36, 37), 33, 15, (15, 11.4), frozenset({("square", 0)}))
+        yield Recipe(8192, (60, 60), 60, 24, (24, 20), frozenset({("square", 0)}))
     if num_squares == 2:
         yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
     levels = 2 * num_squares + 1
@@ -54,3 +56,19 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
     for degree in (8192, 16384, 32768):
         if 120 + 40 * levels <= MOST_MODULUS_BITS[degree]:
             yield Recipe(degree, (60, *[40] * levels), 60, 40, (40,) * (num_squares + 1), always)
+
+
+def require_depth(squares: int) -> list[Recipe]:
+    """The recipes for a net with so many squares, the fastest first.
+
+    Raises:
+        ModelError: there is none; the error says what depth it needs, and what fits.
+    """
+    if found := list(recipes(squares)):
+        return found
+    most = max(n for n in range(32) if list(recipes(n)))
+    raise ModelError(
+        f"a net with {squares} activations needs a depth of {2 * squares + 1} products; a ring of "
+        f"degree {LARGEST_DEGREE} at 128-bit security has {2 * most + 1}: at most {most} "
+        "activations fit"
+    )

@@ -223,36 +223,52 @@ class BatchOffer(Section):
     logit_divisor: float = Field(gt=0)
 
 
-class Offer(Section):
-    """What a service tells a client of its model: how to pack and to encrypt, nothing of weights.
+class Offered(Section):
+    """What a service of any scheme tells of its model.
 
     Attributes:
-        model: digest, in hex.
+        model: digest of what was compiled, in hex.
+        weights: SHA-256 of the weights from which it was, in hex; empty: it does not say.
         shape: of the images, (H, W).
         pool: side of the squares of pixels to be averaged.
-        pixels: the pooled pixels in the real and the imaginary part of each slot, -1 for none.
-        num_classes: logits; class c is in the slots s = c modulo the power of two above.
+        num_classes: logits.
+        calibration: from what the ranges or widths were taken.
+    """
+
+    model: str = Field(pattern="^[0-9a-f]{32}$")
+    weights: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    shape: tuple[int, int] = Field(strict=False)
+    pool: int = Field(ge=1, le=64)
+    num_classes: int = Field(ge=2, le=32768)
+    calibration: str = Field(max_length=200)
+
+    @property
+    def digest(self) -> bytes:
+        """Of the model."""
+        return bytes.fromhex(self.model)
+
+
+class Offer(Offered):
+    """How to pack and to encrypt, and nothing that tells of weights.
+
+    Attributes:
+        pixels: the pooled pixels in the real and the imaginary part of each slot, -1 for none;
+            class c of the answer is in the slots s = c modulo the power of two above.
         degree, prime_bits, special_bits: CKKS parameters; the client's SEAL refuses weak ones.
         input_bits: log2 of the scale at which slots are encoded.
         rotations: the Galois keys that the server needs.
         logit_divisor: the logits come divided by this.
-        calibration: from what the ranges were taken.
         batch: how to ask for many images at once, if the service lets.
     """
 
     scheme: Literal["ckks"] = "ckks"
-    model: str = Field(pattern="^[0-9a-f]{32}$")
-    shape: tuple[int, int] = Field(strict=False)
-    pool: int = Field(ge=1, le=64)
     pixels: tuple[tuple[int, ...], tuple[int, ...]] = Field(strict=False)
-    num_classes: int = Field(ge=2, le=32768)
     degree: int = Field(ge=1024, le=32768)
     prime_bits: tuple[int, ...] = Field(strict=False, min_length=1, max_length=32)
     special_bits: int = Field(ge=20, le=60)
     input_bits: float = Field(ge=1, le=60)
     rotations: tuple[int, ...] = Field(strict=False, max_length=32768)
     logit_divisor: float = Field(gt=0)
-    calibration: str = Field(max_length=200)
     batch: BatchOffer | None = None
 
     @property
@@ -264,37 +280,24 @@ class Offer(Section):
             f"calibrated on {self.calibration}"
         )
 
-    @property
-    def digest(self) -> bytes:
-        """Of the model."""
-        return bytes.fromhex(self.model)
 
-
-class BooleanOffer(Section):
-    """What a service tells a client of a boolean model.
+class BooleanOffer(Offered):
+    """How to ask a circuit.
 
     Attributes:
-        model: digest, in hex.
-        shape, pool: as in `Offer`.
         threshold: a pixel that reaches it is a one.
         specs: Concrete's specification of the client's parameters, base64.
         sum_bits: the width of the circuit's sums.
         p_error: of one bootstrap.
         error_rate: that noise changes anything of an answer, at most.
-        calibration: from what the widths were taken.
     """
 
     scheme: Literal["boolean"] = "boolean"
-    model: str = Field(pattern="^[0-9a-f]{32}$")
-    shape: tuple[int, int] = Field(strict=False)
-    pool: int = Field(ge=1, le=64)
     threshold: float = Field(ge=0, lt=1)
-    num_classes: int = Field(ge=2, le=32768)
     specs: str = Field(max_length=1 << 24)
     sum_bits: int = Field(ge=2, le=16)
     p_error: float = Field(gt=0, lt=1)
     error_rate: float = Field(gt=0, lt=1)
-    calibration: str = Field(max_length=200)
 
     @property
     def security(self) -> str:
@@ -303,11 +306,6 @@ class BooleanOffer(Section):
             f"TFHE by Concrete: 128-bit security; sums of {self.sum_bits} bits, an answer wrong by "
             f"noise once in {1 / self.error_rate:,.0f} at most; calibrated on {self.calibration}"
         )
-
-    @property
-    def digest(self) -> bytes:
-        """Of the model."""
-        return bytes.fromhex(self.model)
 
 
 AnyOffer = Annotated[Offer | BooleanOffer, Field(discriminator="scheme")]

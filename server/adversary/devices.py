@@ -11,7 +11,7 @@ from clients.training.job import Job
 from clients.training.net import build
 from clients.training.pruning import Pruning
 from clients.training.records import Records
-from clients.training.supernet import Supernet
+from clients.training.smaller.supernet import Supernet
 from clients.training.train import Round, net_of, train
 from privacy.dp.grid import Grid
 from privacy.dp.noise import SECURE
@@ -30,8 +30,9 @@ def device(job: Job, proximal: float = 0.0) -> Device:
     auditor's own has no smaller ones beside it.
     """
 
-    form = load(job.data).form
-    like = shapes_of(build(job.model, form, job.arithmetic)) if job.supernet.trains else {}
+    like = {}
+    if job.supernet.trains:
+        like = shapes_of(build(job.model, load(job.data).form, job.arithmetic))
 
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
         training: dict[str, Any] = {
@@ -60,7 +61,7 @@ def device(job: Job, proximal: float = 0.0) -> Device:
         number, client = asked.path
         round_ = Round(number, client, asked.learning_rate, proximal)
         mine = Records(x, y)
-        train(net_of(model, mine, twin, form), mine, members, twin, round_, asked.ledger)
+        train(net_of(model, mine, twin), mine, members, twin, round_, asked.ledger)
 
     return one_round
 

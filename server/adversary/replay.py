@@ -30,7 +30,7 @@ from clients.node.app import identify, load_net
 from clients.training.job import Job
 from clients.training.net import build
 from clients.training.records import Records, records
-from clients.training.supernet import cut
+from clients.training.smaller.cutting import cut
 from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError

@@ -8,7 +8,7 @@ attack     attack
 audit      audit
 cost       cost
 sweep      sweep
-report     report
+report     report, reference
 watch      watch
 data       data
 invert     invert

@@ -39,8 +39,9 @@ def audit(
     own: Annotated[
         str,
         typer.Argument(
-            help="After the word step: FILE:FUNCTION, a training step of your own; after the word "
-            "model: FILE.py:NAME or FILE.onnx, a finished one; after the word lesson: its FILE"
+            help="After the word step: FILE:FUNCTION, a training step of your own; after draft: "
+            "FILE.py, to be written with one; after model: FILE.py:NAME or FILE.onnx, a finished "
+            "model; after lesson: its FILE"
         ),
     ] = "",
     epsilon: Annotated[
@@ -73,6 +74,14 @@ def audit(
         _audit_model(model, epsilon, delta, as_json)
         return
     refuse_idle(dict.fromkeys(MODELS_OWN, "it is of: privet audit model FILE; leave it out"))
+    if own and run == "draft":
+        from pathlib import Path
+
+        from server.adversary.strangers.steps import draft_step
+
+        draft_step(Path(own))
+        print(own)
+        return
     if own:
         _audit_step(run, own, as_json)
         return

@@ -2,12 +2,17 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from privacy.documents import to_json
+from server.commands.cost import Chips, held, si
 from server.commands.options import AsJson, Settings, Task, Tasks
+
+if TYPE_CHECKING:
+    from server.cost import Report
+    from server.cost.here import Here
 
 
 def new(
@@ -27,18 +32,48 @@ def new(
 
 def plan(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
+    chip: Chips = None,
     s: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """What an experiment will promise and need, and what is doubtful; trains nothing."""
+    from clients.chip import load_chip
     from server.console import fact_table, out
+    from server.cost import cost_of_experiment
+    from server.cost.here import measure_here
     from server.experiment.loading import load_experiment
-    from server.experiment.plans import plan as make_plan
+    from server.experiment.plans import plan_of
+    from server.experiment.prepared import prepare
 
-    found = make_plan(load_experiment(experiment, s))
+    chips = {name: load_chip(name) for name in chip or ()}
+    ready = prepare(load_experiment(experiment, s))
+    found = plan_of(ready)
+    found.facts["here"] = _here(measure_here(ready))
+    for name, one in chips.items():
+        found.facts[f"on {name}"] = _there(cost_of_experiment(ready.experiment, one))
     if as_json:
         print(to_json(asdict(found), indent=1))
         return
     out.print(fact_table("", found.facts))
     for doubt in found.doubts:
         out.print(f"doubt: {doubt}", soft_wrap=True)
+
+
+def _here(found: "Here") -> str:
+    return (
+        f"a step of {found.batch:,} records takes {si(found.step_s, 's')}: "
+        f"{si(found.training_s, 's')} for all rounds, {found.at_once} clients at a time, without "
+        f"evaluation and fixed transforms; {si(found.peak_bytes, 'B')} of memory by now"
+    )
+
+
+def _there(report: "Report") -> str:
+    told = ""
+    if before := report.preparation:
+        told = f"transform of {before.records:,} records, once: {si(before.latency_s, 's')}; "
+    assert report.round is not None
+    round_, step = report.round, report.round.step
+    return (
+        f"{told}a round {si(round_.latency_s, 's')}, {si(round_.energy_j, 'J')}, with radio; "
+        f"in 99 of 100 steps {si(step.latency_99_s, 's')}, {held(step.memory_99)}"
+    )

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy.documents import to_json
+from privacy.errors import SettingsError
 from server.commands.options import (
     AsJson,
     Classes,
@@ -68,6 +69,10 @@ def cost(
     from server.cost.asked import read_form
     from server.cost.subjects import find_subject
 
+    if subject.endswith(".onnx"):
+        raise SettingsError(
+            f"{subject}: layers are not read from a graph; give FILE.py:NAME with --shape"
+        )
     chips = [load_chip(name) for name in chip or ["eyeriss"]]
     if subject in NETWORKS or subject in MODELS or is_own(subject):
         said = shape or (not is_own(subject) and (classes is not None or kind or rate))
@@ -100,32 +105,33 @@ def _tell(report: "Report") -> None:
     out.print(_rows(f"training step of {report.step.batch} records", report.step))
     facts: dict[str, object] = {}
     for name, cost in (("inference", report.inference), ("step", report.step)):
-        facts[name] = f"{_si(cost.latency_s, 's')}, {_si(cost.energy_j, 'J')}, {_held(cost.memory)}"
+        facts[name] = f"{si(cost.latency_s, 's')}, {si(cost.energy_j, 'J')}, {held(cost.memory)}"
     if report.preparation:
         p = report.preparation
         facts["before"] = (
-            f"transform of {p.records:,} records, once: {_si(p.latency_s, 's')}, "
-            f"{_si(p.energy_j, 'J')}, {_held(p.block.memory)}; {_si(p.kept_bytes, 'B')} kept"
+            f"transform of {p.records:,} records, once: {si(p.latency_s, 's')}, "
+            f"{si(p.energy_j, 'J')}, {held(p.block.memory)}; {si(p.kept_bytes, 'B')} kept"
         )
     if report.round:
         r = report.round
-        facts["step_99"] = f"{_si(r.step.latency_99_s, 's')} at {r.step.batch_99} records"
-        facts["memory_99"] = _si(r.step.memory_99.peak_bytes, "B")
+        facts["step_99"] = f"{si(r.step.latency_99_s, 's')} at {r.step.batch_99} records"
+        facts["memory_99"] = si(r.step.memory_99.peak_bytes, "B")
         facts["round"] = (
-            f"{r.steps} steps and radio: {_si(r.latency_s, 's')} "
-            f"(99 %: {_si(r.latency_99_s, 's')}), {_si(r.energy_j, 'J')}"
+            f"{r.steps} steps and radio: {si(r.latency_s, 's')} "
+            f"(99 %: {si(r.latency_99_s, 's')}), {si(r.energy_j, 'J')}"
         )
         facts["radio"] = (
-            f"{_si(r.upload_bytes, 'B')} up, {_si(r.download_bytes, 'B')} down: "
-            f"{_si(r.radio_s, 's')}, {_si(r.radio_j, 'J')}"
+            f"{si(r.upload_bytes, 'B')} up, {si(r.download_bytes, 'B')} down: "
+            f"{si(r.radio_s, 's')}, {si(r.radio_j, 'J')}"
         )
     for number, note in enumerate(report.notes, 1):
         facts["note" if len(report.notes) == 1 else f"note_{number}"] = note
     out.print(fact_table("", facts))
 
 
-def _held(memory: "Memory") -> str:
-    found = f"peak {_si(memory.peak_bytes, 'B')}, weights {_si(memory.weight_bytes, 'B')}"
+def held(memory: "Memory") -> str:
+    """What a chip must hold, and whether it can."""
+    found = f"peak {si(memory.peak_bytes, 'B')}, weights {si(memory.weight_bytes, 'B')}"
     return found if memory.fits else f"{found}: OUT OF MEMORY"
 
 
@@ -134,24 +140,25 @@ def _rows(title: str, cost: "Cost") -> Table:
     columns = ("layer", "phase", "latency", "energy", "DRAM", "use", "perf", "MAE", "bound", "held")
     for name in columns:
         table.add_column(name, no_wrap=True)
-    held = {one.layer: one.live_bytes for one in cost.held}
+    live = {one.layer: one.live_bytes for one in cost.held}
     for row in cost.rows:
         table.add_row(
             row.layer,
             row.phase,
-            _si(row.latency_s, "s"),
-            _si(sum(row.energy_j.values()), "J"),
-            _si(row.traffic_bytes["dram"], "B"),
+            si(row.latency_s, "s"),
+            si(sum(row.energy_j.values()), "J"),
+            si(row.traffic_bytes["dram"], "B"),
             f"{row.utilisation:.0%}",
             f"{row.performance_efficiency:.0%}",
             f"{row.memory_access_efficiency:.0%}",
             row.bound,
-            _si(held[row.layer], "B"),
+            si(live[row.layer], "B"),
         )
     return table
 
 
-def _si(value: float, unit: str) -> str:
+def si(value: float, unit: str) -> str:
+    """With a prefix: `1.23 ms`."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u")):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {prefix}{unit}"

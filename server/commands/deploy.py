@@ -108,8 +108,8 @@ def node(
     ] = 0,
 ) -> None:
     """Take part as a device: its records stay in --data, its ledger in --ledger."""
+    from clients.models.weights import keep
     from clients.node.machine import NodeSettings, run_node
-    from clients.training.backbones import keep
     from privacy.errors import SettingsError
     from privacy.sums.roster import read_roster
     from server.engines.submission import flower_environment

@@ -1,7 +1,7 @@
 """`privet learn`: a model of records that the server never sees; `privet serve-learning`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,12 +9,22 @@ from privacy.documents import to_json
 from server.commands.options import AsJson, Settings, refuse_idle
 
 if TYPE_CHECKING:
-    from clients.learning.course import Observe
+    from httpx import Client
+
+    from clients.learning.desk import Desk
+    from clients.learning.settings import Lesson
+    from clients.learning.shares import Observe
+    from privacy.dp.journal import Journal
 
 
 def learn(
     lesson: Annotated[str, typer.Argument(help="A TOML file: data, learning, budget")],
-    to: Annotated[Path, typer.Option(help="Folder of the model; of an unfinished one: go on")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the model; of an unfinished one: go on")
+    ] = None,
+    join: Annotated[
+        Path | None, typer.Option(help="Invitation of another owner: add records to its lesson")
+    ] = None,
     s: Settings = None,
     url: Annotated[str, typer.Option(help="Of a running service; else one is started here")] = "",
     authority: Annotated[
@@ -32,11 +42,10 @@ def learn(
     import tempfile
     from contextlib import ExitStack
 
-    from clients.learning.course import Teaching
     from clients.learning.desk import LEDGER, MODEL, Desk
     from clients.node.query import http_client
     from privacy.dp.journal import Journal
-    from privacy.errors import RunError
+    from privacy.errors import RunError, SettingsError
     from privacy.files import held
     from server.console import err
     from server.experiment.lessons import load_lesson
@@ -45,6 +54,14 @@ def learn(
     here = "" if url else "it is for a service at --url"
     refuse_idle({"authority": here, "token": here})
     chosen = load_lesson(lesson, s)
+    if to is None:
+        if join is None or not url:
+            raise SettingsError("give --to FOLDER; or --join INVITATION, and the --url it is for")
+        if ledger is None and chosen.budget.unit != "none":
+            raise SettingsError("--join: give the --ledger of these records: they are charged")
+        _join(chosen, join, http_client(url, authority, token), ledger)
+        return
+    refuse_idle({"join": "--to is for who invites; leave one of them out"})
     with ExitStack() as stack:
         try:
             to.mkdir(parents=True, exist_ok=True)
@@ -55,13 +72,12 @@ def learn(
         if desk.is_done:
             raise RunError(f"{to}: is learnt already; choose another --to")
         if not url:
+            if chosen.learning.owners > 1:
+                raise SettingsError("[learning] owners: they meet at a service; give its --url")
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="privet-learning-"))
             url = stack.enter_context(learning_loopback(Path(scratch)))
         http = stack.enter_context(http_client(url, authority, token))
-        teaching = Teaching(chosen, desk, http, Journal(ledger or to / LEDGER))
-        steps, blocks = chosen.learning.steps, teaching.course.blocks
-        teaching.upload(_observer("encrypted", "block", blocks))
-        told = teaching.finish(teaching.train(_observer("trained", "step", steps)))
+        told = _teach(chosen, desk, http, Journal(ledger or to / LEDGER))
     if as_json:
         print(to_json(told, indent=1))
         return
@@ -71,6 +87,28 @@ def learn(
         spent = f"epsilon {told['epsilon']:.3f} at delta {told['delta']:g} for each record"
     err.print(f"{reached}{spent}", highlight=False)
     print(to / MODEL)
+
+
+def _teach(lesson: "Lesson", desk: "Desk", http: "Client", ledger: "Journal") -> dict[str, Any]:
+    from clients.learning.course import Teaching
+    from server.console import err
+
+    teaching = Teaching(lesson, desk, http, ledger)
+    owners, steps = lesson.learning.owners, lesson.learning.steps
+    teaching.upload(_observer("encrypted", "block", teaching.course.blocks // owners))
+    if owners > 1:
+        files = desk.folder / "invitation-N"
+        err.print(f"hand {files} to the other owners, secretly; waiting for their records")
+        teaching.await_others()
+    return teaching.finish(teaching.train(_observer("trained", "step", steps)))
+
+
+def _join(lesson: "Lesson", invitation: Path, http: "Client", ledger: Path | None) -> None:
+    from clients.learning.course import join
+    from privacy.dp.journal import Journal
+
+    share = join(lesson, invitation, http, Journal(ledger) if ledger else None)
+    share.upload(_observer("encrypted", "block", share.owner.course.blocks // share.owners))
 
 
 def _observer(what: str, unit: str, of: int) -> "Observe":

@@ -1,4 +1,4 @@
-"""`privet report`: what runs and sweeps found, on one page."""
+"""`privet report`: what runs and sweeps found, on one page; `privet reference`: what there is."""
 
 import shlex
 import sys
@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
 from privacy.errors import PrivetError, SettingsError
@@ -55,6 +56,9 @@ def report(
     if pdf and form is not Form.html:
         raise SettingsError(f"--pdf prints the page: leave out --format {form.value}")
     folder = runs_folder(runs)
+    if before and is_file(Path(subjects[0])):
+        print(_of_two(subjects, before, form, output), end="", flush=True)
+        return
     absent = [name for name in subjects if complete and not is_there(name, folder)]
     there = [name for name in subjects if name not in absent] or subjects
     facts = gather(there, folder, shlex.join(["privet", *sys.argv[1:]]))
@@ -73,6 +77,34 @@ def report(
     failed = [*facts.unfinished, *(f"{name} (is not there)" for name in absent)]
     if complete and failed:
         raise Incomplete(f"not complete: {'; '.join(failed)}")
+
+
+def reference(
+    context: typer.Context,
+    output: Annotated[str, typer.Option("--output", "-o", help="File; - is stdout")] = "-",
+) -> None:
+    """Every command, and every function for code of your own, from their docstrings; Markdown."""
+    from server.reference import to_markdown
+
+    root = context.find_root().command
+    assert isinstance(root, click.Group)
+    told = to_markdown(root)
+    if output == "-":
+        print(told, end="")
+        return
+    with write_atomically(Path(output)) as file:
+        file.write(told.encode())
+    print(Path(output))
+
+
+def _of_two(subjects: list[str], before: str, form: Form, output: str) -> str:
+    """What changed from one report's file to another's, as Markdown: their runs are not needed."""
+    from server.report import changes_to_markdown, read_marks, since
+
+    if len(subjects) > 1 or form is Form.json or output:
+        raise SettingsError("of two reports, what changed is printed: give one, and its --since")
+    old = Path(before)
+    return changes_to_markdown(since(old.name, read_marks(old), read_marks(Path(subjects[0]))))
 
 
 def _since(name: str, facts: "Facts", folder: Path) -> "Since":

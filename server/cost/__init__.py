@@ -6,6 +6,7 @@ begins there. An inference is of a new record, so it begins with the transform.
 
 reports    latency, energy and memory, as data
 subjects   what is priced, and in which numbers
+here       what training takes on this machine
 zeros      what pruning leaves of a net, and the zeros that a chip may skip
 asked      the records and settings of a model without a run
 """

@@ -1,6 +1,6 @@
 """Latency, energy and memory of a run or a model on a chip, as data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from clients.chip import Chip, Cost, Precision, Workload, estimate, in_turn
 from clients.chip.federated import RoundCost, estimate_round, estimate_step, fixed_step
 from clients.data.partitions import Partition, partition
+from clients.training.smaller.supernet import Supernet
 from privacy.errors import RunError
 from server.cost.subjects import (
     Subject,
@@ -21,6 +22,7 @@ from server.cost.subjects import (
 from server.cost.zeros import Left, left_of_plan, left_of_run, notes_on_zeros
 from server.experiment.experiment import Experiment
 from server.run.directory import Run
+from server.run.origin import trained_as
 
 # [training] per_sample -> Workload.clipping
 CLIPPING: dict[str, Literal["onepass", "per-sample"]] = {
@@ -28,6 +30,8 @@ CLIPPING: dict[str, Literal["onepass", "per-sample"]] = {
     "onepass": "onepass",
     "hooks": "per-sample",
 }
+
+CUT_OUT = "cut out of another run's net: its step and its round are those of training it alone"
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,10 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
     run.require_same_data()
     subject = subject_of(run.experiment)
     left = left_of_run(run, subject.network)
-    return _cost(run.experiment, run.manifest, chip, run.path.name, subject, left)
+    report = _cost(run.experiment, run.manifest, chip, run.path.name, subject, left)
+    if trained_as(run.path, run.experiment) is run.experiment:
+        return report
+    return replace(report, notes=(*report.notes, CUT_OUT))
 
 
 def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
@@ -188,7 +195,18 @@ def _cost(
         transform=transform_arithmetic(chip) if subject.transform else None,
         preparation=_preparation(subject, chip, records),
         notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic)
-        + notes_on_zeros(chip, left),
+        + notes_on_zeros(chip, left)
+        + notes_on_nets(experiment.supernet, title),
+    )
+
+
+def notes_on_nets(supernet: Supernet, title: str) -> tuple[str, ...]:
+    """What of a training of many nets is not priced."""
+    if not supernet.trains:
+        return ()
+    return (
+        f"a step of {title} trains up to {supernet.sampled + 2} nets ([supernet]): priced is the "
+        "whole net alone, and each other costs as much again at most",
     )
 
 

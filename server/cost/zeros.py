@@ -14,9 +14,9 @@ from clients.chip.workloads.trace import trace
 from clients.chip.workloads.workload import Zeros
 from clients.data.sets import load
 from clients.models import form_behind
-from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import records
+from clients.training.smaller.compact import compact
 from server.experiment.experiment import Experiment
 from server.federation.pruned import prune, spared_of
 from server.run.directory import Run, Weights

@@ -22,7 +22,7 @@ from server.console import observer
 from server.experiment.experiment import Experiment
 from server.experiment.loading import load_experiment
 from server.experiment.prepared import prepare
-from server.federation.grid import CohortGrid
+from server.federation.grid import CohortGrid, Nodes
 from server.federation.pruned import prune, spared_of
 from server.federation.rounds import Evaluate, federate
 from server.run.directory import Run, Weights, runs_folder
@@ -70,7 +70,7 @@ def create_run(experiment: Experiment, runs: Path, name: str = "") -> Run:
     return Run.create(made.experiment, weights, runs, name)
 
 
-def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> dict[int, int]:
+def call_roll(grid: Grid, num_clients: int, timeout_s: float) -> Nodes:
     """Wait for the clients and learn which node is which: the order of nodes is Flower's affair.
 
     Raises:

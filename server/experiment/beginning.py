@@ -14,6 +14,8 @@ from privacy.errors import DataError, SettingsError
 from privacy.files import require_name, write_atomically
 from privacy.settings import suggest
 
+LEAST_SIDE = 20  # of pictures for a convnet
+
 
 def draft_schema(
     path: Path, target: str = "", person: str = "", pattern: str = "", task: str = "classes"
@@ -89,7 +91,7 @@ def begin(
             raise SettingsError(f"{file}: is there already; choose another NAME, or take it away")
     kind, far = kind_of(path), is_hub(path)
     data = [
-        f"data.path = {to_json(str(path))}",
+        f"data.path = {to_json(str(path))}  # the records",
         f"data.schema = {to_json(str(schema))}  # what is public of the records: read it first",
     ]
     clients = "federation = { clients = 5, rounds = 20 }  # devices among whom records are spread"
@@ -116,13 +118,13 @@ def begin(
     if kind in KINDS and far and target:
         data.append(f"data.target = {to_json(target)}  # what the model is to say")
     if task != "classes":
-        data.append(f"data.task = {to_json(task)}")
+        data.append(f"data.task = {to_json(task)}  # what kind of answer that is")
     if not _has_tests(path, kind):
         data.append("data.test_share = 0.2  # of the persons, or records: never trained on")
     lines = [
         f"# {name}: a first experiment; see what it promises: privet plan {experiment}",
         *data,
-        f"model.name = {to_json(model or _model_for(path, kind))}",
+        f"model.name = {to_json(model or _model_for(path, kind))}  # what is trained",
         clients,
         'budget = { unit = "record", epsilon = 8.0 }  # for each record, over all rounds',
         "training = { sample_rate = 0.1, local_steps = 10, learning_rate = 0.5 }  # of a round",
@@ -143,6 +145,9 @@ def _has_tests(path: Path, kind: str) -> bool:
 
 def _model_for(path: Path, kind: str) -> str:
     """A ready model for records of a kind."""
-    if kind == "arrays" and are_pictures(open_arrays(path)["train_x"]):
-        kind = "pictures"
+    if kind == "arrays":
+        x = open_arrays(path)["train_x"]
+        sides = x.shape[1:3] if x.shape[-1] == 3 else x.shape[-2:]
+        if (are_pictures(x) or x.ndim == 4) and min(sides) >= LEAST_SIDE:
+            kind = "pictures"
     return "convnet" if kind == "pictures" else "perceptron"

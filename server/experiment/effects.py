@@ -169,7 +169,7 @@ EFFECTS: dict[str, Effect] = {
     **{
         f"model.{key}": _of_models(key)
         for key in (
-            *("hidden", "norm", "channels", "kernel", "stride"),
+            *("hidden", "norm", "pooling", "channels", "kernel", "stride"),
             *("width", "depth", "latent"),
         )
     },

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -225,22 +226,19 @@ class Experiment(Job):
         """
         from clients.seeds import derive
 
-        decks = random.Random(derive(self.seed, "cohorts"))
-        deck: list[int] = []
+        dealt = _deal(random.Random(derive(self.seed, "cohorts")), self.federation.clients)
+        again: list[int] = []
         cohorts = []
         for _ in range(self.federation.rounds):
             chosen: dict[int, None] = {}
             twice = []
             while len(chosen) < self.federation.cohort_size:
-                if not deck:
-                    deck = decks.sample(range(self.federation.clients), self.federation.clients)
-                    deck.reverse()
-                client = deck.pop()
+                client = again.pop() if again else next(dealt)
                 if client in chosen:
                     twice.append(client)
                 else:
                     chosen[client] = None
-            deck += reversed(twice)
+            again += reversed(twice)
             cohorts.append(sorted(chosen))
         return cohorts
 
@@ -257,3 +255,14 @@ class Experiment(Job):
     def to_toml(self) -> str:
         """Every setting, as a file that `load_experiment` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _deal(rng: random.Random, num: int) -> Iterator[int]:
+    """`rng.sample(range(num), num)` again and again, a card at a time: what was dealt is kept, and
+    not what is still to come."""
+    while True:
+        moved: dict[int, int] = {}
+        for left in range(num, 0, -1):
+            place = rng.randrange(left)
+            yield moved.get(place, place)
+            moved[place] = moved.pop(left - 1, left - 1)

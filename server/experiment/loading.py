@@ -6,7 +6,7 @@ from clients.data.bounds import Schema
 from clients.data.settings import Data, is_hub
 from clients.models.settings import Model
 from clients.models.sources import admit, is_own, parts
-from clients.training.backbones import keep, recall
+from clients.models.weights import keep, recall
 from privacy.dp.budget import Budget
 from privacy.errors import ModelError, SettingsError
 from privacy.files import is_file, require_name
@@ -194,7 +194,7 @@ def with_weights(model: Model, folder: Path, origins: dict[str, str], source: st
     if not model.weights:
         return model
     path = _place(model.weights, folder, "model.weights" in origins)
-    if not is_file(path) and recall(model):
+    if not is_file(path) and recall(model.weights_sha256):
         return model
     where = f"{origins.get('model.weights', source)}: [model] weights"
     try:

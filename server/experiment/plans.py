@@ -16,7 +16,7 @@ from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
-from server.experiment.prepared import prepare
+from server.experiment.prepared import Prepared, prepare
 from server.experiment.promise import covered_by, large_delta
 
 FLOAT_BYTES = 4
@@ -38,7 +38,12 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    asked, dataset, parts, model = prepare(experiment)
+    return plan_of(prepare(experiment))
+
+
+def plan_of(ready: Prepared) -> Plan:
+    """What an experiment that can be run promises, and what is doubtful."""
+    asked, dataset, parts, model = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
     sizes = np.array([len(members) for members in mine] or [asked.data.nominal_records])
@@ -108,6 +113,8 @@ def gradients_of(experiment: Experiment) -> str:
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
+    if experiment.supernet.trains:
+        return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
     form = load(experiment.data).form
     with torch.random.fork_rng(devices=[]):
         model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)

@@ -14,7 +14,8 @@ from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
 from clients.training.net import build
-from clients.training.supernet import nets_of, pairs_of
+from clients.training.smaller.cutting import pairs_of
+from clients.training.smaller.supernet import nets_of
 from privacy.dp.ledger import Ledger, Spent
 from privacy.dp.training import require_private
 from privacy.errors import SettingsError

@@ -32,10 +32,10 @@ from clients.firmware.plan import Plan
 from clients.firmware.sources import C, sources
 from clients.models import front_of
 from clients.models.nets.sequences import WIDTH
-from clients.training.compact import compact
 from clients.training.net import build, fill
 from clients.training.records import Records as Held
 from clients.training.records import records as records_of
+from clients.training.smaller.compact import compact
 from privacy.documents import to_json
 from privacy.errors import ModelError, RunError, SettingsError
 from server.experiment.experiment import Experiment
@@ -125,7 +125,8 @@ def board_of(run: Run, chip_name: str) -> Board:
     if front_of(experiment.model, form) is not None:
         raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
     model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
-    numbers, _ = words_of(experiment.arithmetic), net_of(model, experiment.arithmetic, form.shape)
+    numbers = words_of(experiment.arithmetic)
+    net_of(model, experiment.arithmetic, form.shape)
     fill(model, run.weights(last))
     plan, layers = net_of(compact(model), experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from clients.training.compact import compact
+from clients.training.smaller.compact import compact
 from privacy.errors import RunError
 from privacy.files import write_atomically
 from server.export.answers import answers_of, told_of

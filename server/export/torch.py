@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from clients.training.compact import compact
+from clients.training.smaller.compact import compact
 from privacy.errors import ModelError
 from privacy.files import write_atomically
 from server.export import parts

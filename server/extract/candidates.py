@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from clients.chip import Chip, Workload, estimate
 from clients.models import Model
-from clients.training.supernet import nets_of
+from clients.training.smaller.supernet import nets_of
 from privacy.errors import SettingsError
 from server.cost.subjects import arithmetic_of, subject_of
 from server.experiment.experiment import Experiment

@@ -15,8 +15,9 @@ import torch
 
 from clients.chip import Chip
 from clients.data.sets import load
-from clients.training.net import build
-from clients.training.supernet import Supernet, cut
+from clients.training.net import build, fill
+from clients.training.smaller.cutting import cut
+from clients.training.smaller.supernet import Supernet
 from privacy.errors import RunError
 from server.engines.app import test_evaluator
 from server.experiment.experiment import Experiment
@@ -26,6 +27,7 @@ from server.run.directory import Run, Weights
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
 from server.run.origin import EXTRACTED, WHOLE
+from server.run.summary import CHARGE, summarise
 
 ASKED = 24  # nets that are asked before there is a predictor
 PROMISING = 8  # and after it
@@ -52,16 +54,20 @@ def extract(
         name: of the chip. title: of the new run; one with the chip's name if empty.
 
     Raises:
-        RunError: the run trained one net only, or no round is done.
+        RunError: the run trained one net only, or is not finished.
         SettingsError: no net fits; the error says what binds.
     """
     started, whole = time.perf_counter(), run.experiment
+    summarise(run)  # what cannot be told of the whole net is not told of a part
     if not whole.supernet.trains:
         raise RunError(
             f"{run.path}: trained one net only; train with [supernet] widths = [0.25, 0.5]"
         )
-    if not run.rounds:
-        raise RunError(f"{run.path}: no round is done; go on with: privet resume {run.path.name}")
+    if (done := len(run.rounds)) < whole.federation.rounds:
+        raise RunError(
+            f"{run.path}: {done} of {whole.federation.rounds} rounds are done; go on with: privet "
+            f"resume {run.path.name}"
+        )
     run.require_same_data()
     priced, total = candidates_of(whole, chip)
     fitting = require_one(priced, limits, name)
@@ -131,6 +137,7 @@ def _cut(whole: Experiment, smaller: Experiment, weights: Weights) -> Weights:
     form = load(whole.data).form
     with torch.random.fork_rng(devices=[]):
         nets = [build(e.model, form, e.arithmetic, e.pruning) for e in (whole, smaller)]
+    fill(nets[0], weights)  # which says so if they are another model's
     return cut(weights, *nets)
 
 
@@ -146,6 +153,8 @@ def _written(run: Run, chosen: Candidate, score: Score, runs: Path, name: str) -
     )
     made = Run.create(smaller, _cut(whole, smaller, run.weights(0)), runs, name)
     made.keep_bytes(WHOLE, whole.to_toml().encode())
+    if charge := run.kept(CHARGE):  # of a search that chose the whole net
+        made.keep(CHARGE, charge)
     with made.locked():
         for record in done:
             record.accuracy = record.loss = None

@@ -5,7 +5,7 @@ of its own. The only file that touches names which Flower does not publish.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
+Nodes = Sequence[int] | Mapping[int, int]  # the node of each client
 CLIENT_APP_RAISED = 2  # flwr.common.constant.ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
@@ -43,9 +44,9 @@ class CohortGrid(Grid):
         identify()
 
     @property
-    def clients(self) -> dict[int, int]:
+    def clients(self) -> Sequence[int]:
         """Node of each client."""
-        return {client: client + 1 for client in range(self._num_clients)}
+        return range(1, self._num_clients + 1)
 
     @property
     def run(self) -> FlowerRun:

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from clients.seeds import derive
 from privacy.errors import SecureSumFailed
 from privacy.sums.terms import FEWEST, Secure, Terms
+from server.federation.grid import Nodes
 from server.federation.secure import SecureSum, See, Seen
 from server.run.directory import Weights
 
@@ -69,7 +70,7 @@ class Sums:
     def __init__(
         self,
         grid: Grid,
-        nodes: dict[int, int],
+        nodes: Nodes,
         terms: Callable[[list[int]], Terms],
         timeout_s: float,
         see: See | None,

@@ -32,7 +32,7 @@ from server.federation.aggregation import (
     gather,
     unpack,
 )
-from server.federation.grid import Cohort
+from server.federation.grid import Cohort, Nodes
 from server.federation.groups import Sums
 from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
@@ -51,9 +51,7 @@ log = logging.getLogger("privet")
 Evaluate = Callable[[Weights], Score]
 
 
-def federate(
-    run: Run, grid: Grid, nodes: dict[int, int], evaluate: Evaluate, observe: Observe
-) -> None:
+def federate(run: Run, grid: Grid, nodes: Nodes, evaluate: Evaluate, observe: Observe) -> None:
     """Run what is left of a run's rounds, one after another.
 
     Args:
@@ -95,7 +93,7 @@ class _Rounds:
         self,
         run: Run,
         grid: Grid,
-        nodes: dict[int, int],
+        nodes: Nodes,
         evaluate: Evaluate,
         done: list[RoundRecord],
     ) -> None:
@@ -162,7 +160,7 @@ class _Rounds:
             learning_rate=learning_rate,
             seconds=0.0,
             clients=list(entries.values()),
-            epsilon=self.spending.epsilon(),
+            epsilon=self.spending.epsilon(entries),
             secure=seen,
         )
         federation = experiment.federation
@@ -184,7 +182,8 @@ class _Rounds:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
         self.run.append(record, self.weights, memory(self.strategy))
-        self.run.save_ledgers(self.spending.ledgers)
+        if last:
+            self.run.save_ledgers(self.spending.ledgers)
         return record
 
     def _with_ledger(self, message: Message, cohort: Cohort) -> Message:

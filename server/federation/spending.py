@@ -5,7 +5,7 @@ Under `unit = "client"` it keeps them itself, and keeps within the budget itself
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from privacy.dp.accounting.prv import epsilon_path
 from privacy.dp.budget import Budget
@@ -48,6 +48,7 @@ class Spending:
             default=0,
         )
         self._epsilon_after = self._epsilon_path()
+        self._spent = {ledger.entries for ledger in self.ledgers.values()}
 
     def of(self, client: int) -> Ledger:
         """A client's ledger; a new one, if there is none."""
@@ -106,14 +107,19 @@ class Spending:
 
     # ---- epsilon
 
-    def epsilon(self) -> float | None:
-        """The maximum over clients until now; None without a budget."""
+    def epsilon(self, cohort: Iterable[int]) -> float | None:
+        """The maximum over clients until now; None without a budget.
+
+        Args:
+            cohort: whose ledgers may have grown since the last call. What they had then stays among
+                what is looked at: it is no more than what they have now.
+        """
         if self._epsilon_after is None:
             return None
-        spent = {ledger.entries for ledger in self.ledgers.values()}
-        if any(len(entries) > 1 for entries in spent):
-            return max(self._experiment.epsilon_of(Ledger(entries)) for entries in spent)
-        return self._epsilon_after(max((e[0].steps for e in spent if e), default=0))
+        self._spent |= {self.of(client).entries for client in cohort}
+        if any(len(entries) > 1 for entries in self._spent):
+            return max(self._experiment.epsilon_of(Ledger(entries)) for entries in self._spent)
+        return self._epsilon_after(max((e[0].steps for e in self._spent if e), default=0))
 
     def _epsilon_path(self) -> Callable[[int], float] | None:
         experiment = self._experiment

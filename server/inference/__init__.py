@@ -1,6 +1,8 @@
 """A run's model as a service on encrypted inputs.
 
 program    a run compiled for a scheme
+layers     a model's layers as affine maps and squares
+polynomials  quadratics that stand for other activations
 synthetic  images that nobody took, on which a plan's ranges are measured
 limits     what clients may do
 gate/      what stands between them and the workers

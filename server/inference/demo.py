@@ -17,18 +17,25 @@ from clients.data.sets import load
 from clients.node.query import Answer, Client, connect
 from clients.training.records import records
 from privacy.encrypted.keys import flood as flood_logits
-from privacy.encrypted.net import Array
-from privacy.errors import DataError
+from privacy.encrypted.net import Array, Net, logits_of, pool_images
+from privacy.errors import DataError, ServiceError
 from server.console import Columns, err, fact_table, out
+from server.inference.layers import has_replaced
 from server.inference.loopback import loopback
-from server.inference.program import trained_model
+from server.inference.program import drawn_inputs, served_net, trained_model
 from server.run.directory import Run
-from server.run.summary import measured
+from server.run.summary import measured, weights_sha256
 
 SHADES = " .:-=+*#%@"
 NORMAL_97_5 = 1.959963984540054
 LIBRARIES = {"ckks": ("tenseal",), "boolean": ("concrete-python",)}
-SHARES = ("encrypted_accuracy", "plain_accuracy", "agreement")
+SHARES = {  # of two labels, how often they are the same; polynomial: with quadratics, in the clear
+    "encrypted_accuracy": ("encrypted", "truth"),
+    "polynomial_accuracy": ("polynomial", "truth"),
+    "plain_accuracy": ("plain", "truth"),
+    "agreement": ("encrypted", "plain"),
+    "polynomial_agreement": ("encrypted", "polynomial"),
+}
 
 
 def require_images(run: Run) -> None:
@@ -61,11 +68,26 @@ class Demo:
     """A client of a service, and the same model in the clear to compare with."""
 
     def __init__(self, run: Run, client: Client) -> None:
+        """Compare what a service answers with a run.
+
+        Raises:
+            ServiceError: it serves other weights.
+        """
         self._run = run
+        self._weights = weights_sha256(run)
+        if client.offer.weights != self._weights:
+            raise ServiceError(
+                f"the service serves other weights ({client.offer.weights[:12] or 'unnamed'}) than "
+                f"those of {run.path} ({self._weights[:12]}); name the run that it serves"
+            )
         self._dataset = load(run.experiment.data)
         _, self._tests = records(run.experiment.data, run.experiment.model)
         self._client = client
         self._model = trained_model(run)
+        self._net: Net | None = None
+        self.replaced: list[str] = []
+        if client.offer.scheme == "ckks" and has_replaced(self._model):
+            self._net, self.replaced = served_net(run, drawn_inputs(run.experiment))
 
     def _inputs(self, index: int) -> Tensor:
         """What the model reads of a record [1, ...]."""
@@ -117,12 +139,12 @@ class Demo:
         answer = self._client.ask(inputs.numpy().reshape(self._client.offer.shape))
         with torch.no_grad():
             plain = int(self._model(inputs).argmax())
-        return answer, {
-            "image": index,
-            "encrypted": answer.label,
-            "plain": plain,
-            "truth": int(self._tests.y[index]),
-        }
+        row = {"image": index, "encrypted": answer.label, "plain": plain}
+        if self._net:
+            plane = inputs.double().numpy().reshape(1, *self._net.shape)
+            pooled = pool_images(plane, self._net.pool).reshape(1, -1)
+            row["polynomial"] = int(logits_of(self._net, pooled).argmax())
+        return answer, row | {"truth": int(self._tests.y[index])}
 
     def _keep(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The figures of these answers; they go into the run.
@@ -132,6 +154,8 @@ class Demo:
         """
         told = {
             "round": len(self._run.rounds),
+            "weights": self._weights,
+            **({"replaced": self.replaced} if self.replaced else {}),
             "images": len(rows),
             **_shares(rows),
             "timed_images": len(rows),
@@ -150,10 +174,12 @@ class Demo:
     def print_evaluation(self, told: dict[str, Any]) -> None:
         """The shares with their intervals, then the costs."""
         table = Columns("on " + str(told["images"]) + " test images", "share", "95 % interval")
-        for name in SHARES:
+        for name in filter(told.__contains__, SHARES):
             low, high = told[f"{name}_interval"]
             table.add_row(name.replace("_", " "), f"{told[name]:.2%}", f"{low:.2%} to {high:.2%}")
         out.print(table)
+        if self.replaced:
+            out.print(f"{', '.join(self.replaced)}: quadratics stand for them under encryption")
         out.print(fact_table("", {k: _rounded(v) for k, v in told.items() if k.endswith("_ms")}))
 
     def _costs(self, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -206,9 +232,10 @@ def draw(image: Array, *, colour: bool) -> Text:
 
 def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Shares of the rows, each with its 95 % interval."""
-    pairs = (("encrypted", "truth"), ("plain", "truth"), ("encrypted", "plain"))
     shares: dict[str, Any] = {}
-    for name, (one, other) in zip(SHARES, pairs, strict=True):
+    for name, (one, other) in SHARES.items():
+        if one not in rows[0] or other not in rows[0]:
+            continue
         same = sum(row[one] == row[other] for row in rows)
         shares[name] = same / len(rows)
         shares[f"{name}_interval"] = wilson(same, len(rows))

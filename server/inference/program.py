@@ -9,31 +9,29 @@ import base64
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clients.arithmetic.export import export_binary
-from clients.arithmetic.layers import ArithmeticConv2d, ArithmeticLinear
-from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.data.sets import load
-from clients.layers import AddChannel, Square
 from clients.models import form_behind, front_of
 from clients.training.net import build, fill
 from privacy.documents import to_json
-from privacy.encrypted.net import Array, Convolution, Dense, Net
+from privacy.encrypted.net import Net
 from privacy.encrypted.signs import BinaryNet, with_parity
 from privacy.encrypted.wire import BooleanOffer
 from privacy.errors import ModelError, SettingsError
 from privacy.files import write_atomically
 from privacy.settings import suggest
 from server.experiment.experiment import Experiment
+from server.inference.layers import net_of, parts_of
 from server.run.directory import Run
+from server.run.summary import weights_sha256
 
 DRAWN = 5000  # synthetic records from which ranges are taken; a fifth, of what is slow to transform
-ROUNDING = 500  # of these, those on which the shift by rounded weights is measured
+AT_ONCE = 500  # of what is slow to transform
 
 
 def require_encryptable(experiment: Experiment, scheme: str) -> None:
@@ -50,7 +48,8 @@ def require_encryptable(experiment: Experiment, scheme: str) -> None:
     if scheme == "boolean":
         binary_net_of(model, experiment)
     else:
-        net_of(model, sides_of(experiment))
+        sides_of(experiment)
+        parts_of(model)
 
 
 def require_scheme(scheme: str) -> None:
@@ -99,92 +98,37 @@ def sides_of(experiment: Experiment) -> tuple[int, int]:
     return (shape[0], shape[1]) if len(shape) == 2 else (1, math.prod(shape))
 
 
-def net_of(model: nn.Module, shape: tuple[int, int]) -> Net:
-    """The layers of a trained model, as the encrypted schemes see them.
+def served_net(run: Run, drawn: Tensor) -> tuple[Net, list[str]]:
+    """The net that stands for a run's last model under CKKS, and the activations it replaces.
 
     Raises:
-        ModelError: it has a layer that leveled FHE does not compute.
+        ModelError: leveled FHE does not compute such a model.
     """
-    pool = 1
-    layers: list[Dense | Convolution] = []
-    squares = 0
-    for layer in model.children():
-        if isinstance(layer, nn.AvgPool2d) and not layers:
-            pool = int(layer.kernel_size)  # type: ignore[arg-type]
-        elif type(layer) in (nn.Linear, ArithmeticLinear):
-            layers.append(Dense(_weight(layer), _array(layer.bias)))
-        elif _is_plain(layer) and not layers:
-            layers.append(Convolution(_weight(layer)[:, 0], _array(layer.bias), layer.stride[0]))
-        elif isinstance(layer, Square):
-            squares += 1
-        elif isinstance(layer, RoundInput):
-            raise ModelError(
-                f"[arithmetic] activation_bits = {layer.bits}: rounding cannot be evaluated under "
-                "CKKS; train with -s arithmetic.activation_bits=32, its weights may have few bits"
-            )
-        elif not isinstance(layer, nn.Flatten | AddChannel | RoundGradient):
-            raise ModelError(
-                f"{type(layer).__name__} cannot be evaluated under CKKS: train a perceptron with "
-                "[model] activation = 'square', or a strided net; or use --scheme boolean with a "
-                "binarized perceptron"
-            )
-    if squares != len(layers) - 1:
-        raise ModelError("under CKKS a square stands between any two layers, and nothing else")
-    first, pixels = layers[0], shape[0] // pool * (shape[1] // pool)
-    if isinstance(first, Dense) and first.weight.shape[1] != pixels:
-        raise ModelError(
-            f"the model reads {first.weight.shape[1]} numbers of a record, of which {pixels} would "
-            "be encrypted: pictures are averaged where they have one colour"
-        )
-    return Net(shape, pool, tuple(layers))
+    return net_of(trained_model(run), sides_of(run.experiment), drawn)
 
 
-def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Is it a convolution of one plane, of whole windows, and nothing more?"""
-    return (
-        isinstance(layer, nn.Conv2d)
-        and layer.in_channels == layer.groups == 1
-        and layer.padding == (0, 0)
-        and layer.dilation == (1, 1)
-        and layer.stride[0] == layer.stride[1]
-        and layer.kernel_size[0] == layer.kernel_size[1]
-    )
-
-
-def _calibration(experiment: Experiment, sides: tuple[int, int]) -> Array:
-    """What the model reads of synthetic records [B, H, W]."""
+def drawn_inputs(experiment: Experiment) -> Tensor:
+    """What the model reads of synthetic records, float32 [B, ...]."""
     from server.inference.synthetic import synthetic_inputs
 
     dataset = load(experiment.data)
     front = front_of(experiment.model, dataset.form)
     inputs = synthetic_inputs(dataset, DRAWN if front is None else DRAWN // 5)
     if front is not None:
-        inputs = torch.cat([front(some) for some in inputs.split(ROUNDING)]).float()
-    return inputs.numpy().astype(np.float64).reshape(len(inputs), *sides)
-
-
-def _weight(layer: nn.Module) -> Array:
-    """What a layer multiplies with: under an arithmetic, its words and their scales."""
-    if isinstance(layer, ArithmeticLinear | ArithmeticConv2d):
-        return _array(layer.projection(layer.weight, training=False))
-    return _array(layer.weight)
-
-
-def _array(parameter: torch.Tensor | nn.Module | None) -> Array:
-    assert isinstance(parameter, torch.Tensor)
-    return parameter.detach().numpy().astype(np.float64)
+        inputs = torch.cat([front(some) for some in inputs.split(AT_ONCE)]).float()
+    return inputs
 
 
 def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.batch import batch_net, batch_offer, batch_to_bytes
-    from privacy.encrypted.ckks import correct_rounding
-    from privacy.encrypted.plan import plan
+    from privacy.encrypted.ckks import choose_plan
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
     from server.inference.synthetic import CALIBRATION
 
-    net = net_of(trained_model(run), sides_of(run.experiment))
-    images = _calibration(run.experiment, net.shape)
-    planned = correct_rounding(plan(net, images), images[:ROUNDING])
+    drawn = drawn_inputs(run.experiment)
+    net, _ = served_net(run, drawn)
+    images = drawn.numpy().astype(np.float64).reshape(len(drawn), *net.shape)
+    planned = choose_plan(net, images)
     files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
     try:
@@ -193,7 +137,8 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
         batch = batch_offer(net, divisor)
     except ModelError:
         pass  # image by image, then: the offer says so
-    offer = offer_of(planned, digest(b"".join(files.values())), CALIBRATION, batch)
+    model, weights = digest(b"".join(files.values())), weights_sha256(run)
+    offer = offer_of(planned, model, CALIBRATION, batch, weights)
     files["scheme.json"] = to_json({"scheme": "ckks"}).encode()
     return files | {"offer.json": offer.model_dump_json().encode()}
 
@@ -228,6 +173,7 @@ def _compile_boolean(run: Run) -> dict[str, bytes]:
     content = compiled.server_bytes()
     offer = BooleanOffer(
         model=digest(content),
+        weights=weights_sha256(run),
         shape=net.shape,
         pool=net.pool,
         threshold=net.threshold,

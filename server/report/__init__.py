@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from server.report.facts.since import Since, marks_of, read_marks, since
     from server.report.forms.data import to_json
     from server.report.forms.html import to_html
-    from server.report.forms.markdown import to_markdown
+    from server.report.forms.markdown import changes_to_markdown, to_markdown
     from server.report.forms.pdf import to_pdf
     from server.report.words.verdict import verdict
 
@@ -31,6 +31,7 @@ __all__ = [
     "Facts",
     "RunFacts",
     "Since",
+    "changes_to_markdown",
     "figures",
     "gather",
     "groups_of",
@@ -58,6 +59,7 @@ _PLACES = {
     "to_json": "forms.data",
     "to_html": "forms.html",
     "to_markdown": "forms.markdown",
+    "changes_to_markdown": "forms.markdown",
     "to_pdf": "forms.pdf",
     "verdict": "words.verdict",
 }

@@ -12,8 +12,7 @@ cost.json, inference.json what a round costs on chips; encrypted inference, sche
 leakage.json              what the attacks found; attack/ keeps their stages and pictures
 audit.json, stopped.json  does the mechanism do what it claims? In which round training diverged
 origin.txt, log.txt       the mark of who made it (server.run.origin); Flower's log and ours
-model.py                  the file of the user's own model, if the run trains one
-extracted.json, whole.toml        of a net that was cut out of another run: how; its settings
+model.py, extracted.json  the user's own model; whole.toml, too: of a net that was cut out
 """
 
 import hashlib

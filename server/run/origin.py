@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from clients.data.settings import Data
 from clients.models.settings import Model
 from clients.models.sources import admit, expect, find, is_own
-from clients.training.backbones import recall
+from clients.models.weights import recall
 from privacy.errors import ModelError, RunError
 from privacy.files import cache_folder, is_file, write_atomically
 from privacy.foreign import (
@@ -110,7 +110,7 @@ def keep_model(run: Path, model: Model) -> None:
 def expect_model(run: Path, model: Model) -> None:
     """Have the model of a run that was made here built from the file in it, and a backbone read
     from the cache."""
-    recall(model)
+    recall(model.weights_sha256)
     if is_own(model.name) and _is_ours(run):
         expect(model.sha256, run / MODEL)
 

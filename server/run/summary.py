@@ -1,5 +1,6 @@
 """What `privet show` and `privet list` tell of a run: what it reached, and what it spent."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from privacy.dp.accounting.memo import recalled
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import RunError
+from privacy.text import shown
 from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
@@ -23,6 +25,7 @@ from server.experiment.promise import (
 )
 from server.run.directory import Run
 from server.run.divergence import diverged_in, remedy
+from server.run.origin import EXTRACTED
 from server.run.rounds import RoundRecord, ledgers_after
 
 SPIKES = "spikes.json"  # of neurons that fire: what server.run.spikes found
@@ -37,6 +40,7 @@ class Summary:
         epsilon: the maximum over clients of what their ledgers say; of a run that a charged search
             chose, search included.
         searched: of such a run, how; else empty.
+        cut_out: of a net that was cut out of another run, of which and for what; else empty.
         epsilon_full_participation: of a client that took part in every round.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
@@ -74,6 +78,7 @@ class Summary:
     secure_aggregation: str
     single_updates_seen: int
     searched: str = ""
+    cut_out: str = ""
 
 
 def summarise(run: Run) -> Summary:
@@ -133,6 +138,18 @@ def summarise(run: Run) -> Summary:
             for r in rounds
         ),
         searched=searched,
+        cut_out=_cut_out(run),
+    )
+
+
+def _cut_out(run: Run) -> str:
+    found = run.kept(EXTRACTED)
+    if not found:
+        return ""
+    whole, chip = (shown(str(found.get(key)), 60) for key in ("from", "chip"))
+    return (
+        f"cut out of {whole}, which trained many nets, for {chip}: the most accurate that fits, on "
+        "the test set, and so told a little high; cutting and choosing spent no epsilon"
     )
 
 
@@ -205,12 +222,27 @@ def _vouching(rounds: list[RoundRecord]) -> str:
     return "; who is in a sum is the server's word, for members signed no keys"
 
 
+def weights_sha256(run: Run) -> str:
+    """SHA-256 of the weights after the last round: their names, shapes and numbers; empty if they
+    are not there, or damaged."""
+    try:
+        weights = run.weights(len(run.rounds))
+    except RunError:
+        return ""
+    total = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        total.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
 def measured(run: Run, scheme: str) -> dict[str, Any]:
-    """What `privet infer` measured under one scheme; empty before, or if it is damaged."""
+    """What `privet infer` measured of these weights under one scheme; empty before, if it is of
+    other weights, or if it is damaged."""
     found = run.inference.get(scheme)
     if not isinstance(found, dict) or type(found.get("images")) is not int:
         return {}
-    return found
+    return found if found.get("weights") == (weights_sha256(run) or None) else {}
 
 
 def exposes(summary: Summary) -> bool:

@@ -93,7 +93,7 @@ def federate(home, image, logs):
             r"^docker compose .* exec superlink (privet run .*)$", page, re.MULTILINE
         )
         started = time.monotonic()
-        # CKKS has no ReLU: what inference.yml serves next has squares.
+        # Squares: what inference.yml serves next is asked whether it answers as in the clear.
         told = running["superlink"].execute(*line.split(), "-s", "model.activation=square")
         found["run_s"] = round(time.monotonic() - started, 1)
         run = home / "runs" / Path(told.strip().splitlines()[-1]).name

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "aggregation",
     "spikes",
     "pruning",
+    "supernet",
 )
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
 from server.inference.demo import wilson
 from server.inference.loopback import loopback
-from server.inference.program import binary_net_of, net_of, trained_model
+from server.inference.program import binary_net_of, drawn_inputs, served_net, trained_model
 from server.run.directory import Run
 
 MNIST = Data(name="mnist")
@@ -98,7 +98,7 @@ def ask(run: Run, scheme: str, num: int, threads: int = 1) -> dict:
 
 def weights_of(run: Run) -> dict[str, np.ndarray]:
     """A convnet's arrays as the tutorial names them."""
-    net = net_of(trained_model(run), (28, 28))
+    net, _ = served_net(run, drawn_inputs(run.experiment))
     conv, first, second = net.layers
     return {
         "conv": conv.weight,

@@ -5,8 +5,10 @@ MNIST's 3 and 8, averaged to 14 x 14: 11,982 records of 196 numbers. A step is c
 """
 
 import contextlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -156,24 +158,27 @@ def _against_tutorial(packed: bool) -> dict:
 
 
 def concrete_ml() -> dict:
-    """Concrete ML's SGDClassifier, trained on encrypted batches of 8; seconds a record and step."""
+    """Concrete ML's SGDClassifier on an encrypted batch of 8; seconds a record and step, by itself.
+
+    What it says of its one iteration is taken: compiling, keys and encryption are not in it.
+    """
     from concrete.ml.sklearn import SGDClassifier
 
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-1, 1, (BATCH, FEATURES)), np.arange(BATCH) % 2
     model = SGDClassifier(
-        random_state=0, max_iter=1, fit_encrypted=True, parameters_range=(-1.0, 1.0)
+        random_state=0, max_iter=1, fit_encrypted=True, parameters_range=(-1.0, 1.0), verbose=1
     )
-    with contextlib.redirect_stdout(sys.stderr):
-        model.fit(x, y, fhe="disable")
-        start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
         model.fit(x, y, fhe="execute")
-        batch_s = time.perf_counter() - start
+    found = re.search(r"Iteration \d+ took ([\d.]+) seconds", said.getvalue())
+    assert found is not None, said.getvalue()
+    theirs_s = float(found[1]) / BATCH
     steps, letters = _stepper(True)
     start = time.perf_counter()
     steps.gradient(letters)
     ours_s = (time.perf_counter() - start) / RECORDS
-    return {"theirs_s": batch_s / BATCH, "ours_s": ours_s, "ratio": batch_s / BATCH / ours_s}
+    return {"theirs_s": theirs_s, "ours_s": ours_s, "ratio": theirs_s / ours_s}
 
 
 PARTS = {part.__name__: part for part in (tenseal, concrete_ml, whole, noise, digits)}

@@ -21,6 +21,7 @@ from attacks.leakage import clopper_pearson
 from attacks.tape import Bools
 
 TRAININGS = 100  # of each twin; the direction in which they differ is learnt from half
+SHARED, LEFT = 2.0, 0.1  # canaries' worth in one direction; of a canary, beside what is shared
 ALIKE = 0.05  # cosine of canaries' directions, up to which they are trials of their own
 GUESSED = (1 / 32, 1 / 8, 1 / 4, 1 / 2)  # shares of the records
 ONE_RUN = {  # which hold of records that are no trials of their own
@@ -46,17 +47,29 @@ def canaries(asked: Asked, epsilon: float, seed: int = 0) -> tuple[list[Bound], 
     rows = np.stack([asked.silent(x[i : i + 1], y[i : i + 1]) for i in range(len(x))])
     rows = np.where(asked.loud, rows / np.where(asked.loud, asked.deviation, 1.0), 0.0)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units = rows / np.where(lengths > 0, lengths, 1.0)
+    units = apart(rows / np.where(lengths > 0, lengths, 1.0))
     likeness = np.abs(units @ units.T - np.eye(len(x))).max()
     seen = asked.release(x[member], y[member])
     scores = units @ np.where(asked.loud, seen / np.where(asked.loud, asked.deviation, 1.0), 0.0)
     claimed = (claims.noise_multiplier or 0.0, claims.sample_rate or 1.0, claims.steps or 1)
 
     def found(chance: float) -> list[Bound]:
-        every = bounds(scores, member, claimed, claims.delta, seed, chance)
-        return every if likeness <= ALIKE else every[:1]  # which assumes nothing
+        alone = bool(likeness <= ALIKE)  # else only what assumes nothing
+        return bounds(scores, member, claimed, claims.delta, seed, chance, alone)
 
     return found(0.05), _judged("canaries", found(LEVEL), epsilon)
+
+
+def apart(units_MP: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions without what many of them share, such as a bias: each shows its canary alone.
+
+    What is left of a canary in it is less; what others leave there is nothing.
+    """
+    values, vectors = np.linalg.eigh(units_MP @ units_MP.T)
+    shared = vectors[:, values > SHARED]
+    own = units_MP - shared @ (shared.T @ units_MP)
+    lengths = np.linalg.norm(own, axis=1, keepdims=True)
+    return np.where(lengths > LEFT, own / np.maximum(lengths, LEFT), 0.0)
 
 
 def twins(asked: Asked, epsilon: float) -> tuple[list[Bound], Check]:

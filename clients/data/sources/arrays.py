@@ -27,8 +27,9 @@ CHANNELS = (1, 3)
 def read_arrays(path: Path, schema: Schema, names: Sequence[str] = ()) -> tuple[Raw, Raw | None]:
     """Training records, and test records where there are some.
 
-    uint8 [N, H, W], [N, 3, H, W] and [N, H, W, 3] are pictures; [N, F] is a table of numbers, and
-    other [N, C, L] are windows, whose columns or channels the schema bounds.
+    uint8 [N, H, W], and any [N, C, H, W] or [N, H, W, 3], are pictures; [N, F] is a table of
+    numbers, and other [N, C, L] are windows. The schema bounds columns and channels, save of bytes'
+    pixels.
 
     Args:
         names: of the columns of train_y [N, K], under `task = "labels"`.
@@ -55,6 +56,19 @@ def open_arrays(path: Path) -> dict[str, NDArray]:
 def are_pictures(x: NDArray) -> bool:
     """Are these records pictures, whose pixels need no schema?"""
     return x.dtype == np.uint8 and x.ndim in (3, 4)
+
+
+def require_numbers(path: Path, part: str, x: NDArray) -> None:
+    """Refuse arrays that are no records of any kind.
+
+    Raises:
+        DataError: they are no numbers, or of too many sides.
+    """
+    if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf":
+        raise DataError(
+            f"{path}: {part}_x is {x.dtype} {list(x.shape)}; must be numbers [N, F], [N, C, L] or "
+            "[N, C, H, W]; put further sides into one of these"
+        )
 
 
 def _mapped(folder: Path) -> dict[str, NDArray]:
@@ -85,23 +99,13 @@ def _records(
             "[N, ...] and labels [N]"
         )
     targets = _targets(path, part, y, names)
+    require_numbers(path, part, x)
+    if x.ndim == 4:
+        x = _channels_first(path, part, x)
     if are_pictures(x):
-        if x.ndim == 4 and x.shape[1] not in CHANNELS:
-            if x.shape[3] not in CHANNELS:
-                raise DataError(
-                    f"{path}: {part}_x {list(x.shape)}: pictures have 1 or 3 channels; keep so many"
-                )
-            x = x.transpose(0, 3, 1, 2)
-        if x.ndim == 4 and x.shape[1] == 1:
-            x = x[:, 0]
-        if not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x)
+        x = _without_one_channel(x)
+        x = x if x.flags.c_contiguous else np.ascontiguousarray(x)
         return Raw(x, targets, Scaled(255.0), "picture")
-    if x.ndim not in (2, 3) or x.dtype.kind not in "iuf":
-        raise DataError(
-            f"{path}: {part}_x is {x.dtype} {list(x.shape)}; must be numbers [N, F] or [N, C, L], "
-            "or pictures as uint8"
-        )
     columns = _bounds(path, x.shape[1], schema)
     if x.ndim == 3:
         require_channels(path, dict(columns))
@@ -117,17 +121,40 @@ def _records(
             scaled(block[:, i].astype(np.float64), column, name, counts)
             for i, (name, column) in enumerate(columns)
         ]
-        pile.add(np.stack(parts, axis=1).astype(np.float32))
+        made = np.stack(parts, axis=1).astype(np.float32)
+        pile.add((made + 1) / 2 if x.ndim == 4 else made)  # pixels are from 0 to 1
     if wrong:
         raise DataError(
             f"{path}: {part}_x holds {wrong} values that are no finite numbers, the first in "
             f"record {first}; mend them"
         )
     values = pile.whole()
+    if x.ndim == 4:
+        return Raw(_without_one_channel(values), targets, Scaled(), "picture", counts=counts)
     if x.ndim == 3:
         return Raw(values, targets, Scaled(), "window", rate_hz=schema.rate_hz, counts=counts)
     read = schema.model_copy(update={"columns": dict(columns)})
     return Raw(values, targets, Columns(read), "table", columns=read.widths, counts=counts)
+
+
+def _channels_first(path: Path, part: str, x: NDArray) -> NDArray:
+    """Pictures [N, C, H, W], of such or of [N, H, W, C].
+
+    Raises:
+        DataError: what its channels are cannot be told.
+    """
+    if x.shape[1] not in CHANNELS and x.shape[3] in CHANNELS:
+        return x.transpose(0, 3, 1, 2)
+    if x.shape[1] not in CHANNELS and x.shape[3] < max(x.shape[1], 8):
+        raise DataError(
+            f"{path}: {part}_x {list(x.shape)}: of pictures with more than 3 channels these come "
+            "first, and before larger sides: [N, C, H, W]"
+        )
+    return x
+
+
+def _without_one_channel(x: NDArray) -> NDArray:
+    return x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x
 
 
 def _targets(path: Path, part: str, y: NDArray, names: Sequence[str]) -> dict[str, NDArray]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from clients.data.bounds import Schema
 from clients.data.sources import pictures, sounds
-from clients.data.sources.arrays import are_pictures, open_arrays, texts_of
+from clients.data.sources.arrays import are_pictures, open_arrays, require_numbers, texts_of
 from clients.data.sources.members import Member, names_of
 from clients.data.sources.piles import AT_ONCE
 from clients.data.sources.rows import names_in_table, read_blocks
@@ -189,6 +189,7 @@ def draft_arrays(path: Path, task: str) -> list[str]:
     """
     arrays = open_arrays(path)
     x, y = arrays["train_x"], arrays["train_y"]
+    require_numbers(path, "train", x)
     lines = [*HEAD]
     if task in ("classes", "number"):
         seen = _Seen()

@@ -12,6 +12,7 @@ from clients.protocol import Form, Layers
 from privacy.errors import ModelError
 
 NORMS = {
+    "auto": lambda channels: nn.Identity(),
     "none": lambda channels: nn.Identity(),
     "group": lambda channels: nn.GroupNorm(math.gcd(channels, 4), channels, affine=False),
     "batch": lambda channels: nn.BatchNorm2d(channels),
@@ -19,7 +20,7 @@ NORMS = {
 
 
 def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
-    """Two convolutions with overlapping max-pooling, then two dense layers: `width` (16) channels,
+    """Two convolutions with overlapping pooling, then two dense layers: `width` (16) channels,
     then twice as many.
 
     Raises:
@@ -34,6 +35,7 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
     width = model.width or 16
+    pooling = MaxPool2d if model.pooling == "max" else nn.AvgPool2d
     return arithmetic.chain(
         [
             *entrance,
@@ -41,11 +43,11 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
             *arithmetic.conv2d(channels, width, 8, stride=2, padding=3),
             norm(width),
             *arithmetic.activation(activation),
-            MaxPool2d(2, 1),
+            pooling(2, 1),
             *arithmetic.conv2d(width, 2 * width, 4, stride=2),
             norm(2 * width),
             *arithmetic.activation(activation),
-            MaxPool2d(2, 1),
+            pooling(2, 1),
             nn.Flatten(),
             *arithmetic.linear(2 * width * height * breadth, 2 * width),
             *arithmetic.activation(activation),

@@ -1,6 +1,7 @@
 """Sequences [C, L]: convolutions, recurrent layers, and a small transformer."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ from privacy.errors import ModelError
 WIDTH = 64
 HEADS = 4
 MOST_TOKENS = 64  # that attention compares with one another
+NORMS: dict[str, Callable[[int, int], nn.Module]] = {
+    "auto": lambda channels, length: norm(channels, length, "cnn1d"),
+    "none": lambda channels, length: nn.Identity(),
+    "group": lambda channels, length: norm(channels, length, "cnn1d"),
+    "batch": lambda channels, length: nn.BatchNorm1d(channels),
+}
 
 
 def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
@@ -38,11 +45,11 @@ def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
             )
         layers += [
             *arithmetic.conv1d(channels, wide, model.kernel, padding=padding),
-            norm(wide, length, "cnn1d"),
+            NORMS[model.norm](wide, length),
             *arithmetic.activation(ACTIVATIONS[model.activation]),
         ]
         if length > 1:
-            layers.append(nn.MaxPool1d(2))
+            layers.append(nn.MaxPool1d(2) if model.pooling == "max" else nn.AvgPool1d(2))
             length //= 2
         channels = wide
     head = arithmetic.linear(channels, form.outputs)

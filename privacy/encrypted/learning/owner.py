@@ -77,7 +77,7 @@ class Owner:
 
     def _encrypt(self, slots: Array, scale: float, parms_id: object) -> bytes:
         plain = seal.Plaintext()
-        self._encoder.encode(slots.tolist(), parms_id, scale, plain)
+        self._encoder.encode(slots.tolist() or [0.0], parms_id, scale, plain)
         return to_bytes(self._encryptor.encrypt_symmetric(plain))
 
     def decrypt(self, answer: tuple[bytes, ...], most: float) -> Array:

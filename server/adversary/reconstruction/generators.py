@@ -189,6 +189,11 @@ def _play(
     )
     honest = duel.job
     free = honest.model_copy(update={"budget": Budget(unit="none")})
+    if (
+        experiment.budget.unit == "record"
+    ):  # as long steps as the victim's: a net of squares diverges else
+        bound = {"gradient_norm": experiment.budget.clip}
+        free = free.model_copy(update={"training": free.training.model_copy(update=bound)})
     app = ClientApp()
 
     def fresh() -> nn.Module:

@@ -10,9 +10,25 @@ from typing import Any
 from attacks.audit.steps import Claims
 from attacks.audit.steps.claims import Make
 from privacy.errors import SettingsError
+from privacy.files import write_atomically
 from privacy.settings import suggest
 
+DRAFT = "my_step.txt"
 REMEDY = "give FILE:FUNCTION, as in my_step.py:make"
+
+
+def draft_step(path: Path) -> None:
+    """Write a step that works, Opacus's, for the user to put theirs in its place.
+
+    Raises:
+        SettingsError: something is there already, or it is not to be a Python file.
+    """
+    if path.suffix != ".py":
+        raise SettingsError(f"{path}: must end in .py")
+    if path.exists():
+        raise SettingsError(f"{path}: is there already; choose another name, or take it away")
+    with write_atomically(path) as file:
+        file.write((Path(__file__).parent / DRAFT).read_bytes())
 
 
 def load_step(named: str) -> tuple[Make, Claims]:
@@ -37,7 +53,7 @@ def load_step(named: str) -> tuple[Make, Claims]:
 def _run(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise SettingsError(f"{path}: is no Python file; {REMEDY}")
+        raise SettingsError(f"{path}: is no Python file; {REMEDY}; privet audit draft writes one")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.parent.resolve())
     sys.path.insert(0, folder)  # as if Python ran it: it may import its neighbours

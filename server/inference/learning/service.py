@@ -117,10 +117,11 @@ class LearningService:
         who = self._accounts.identify(request.headers.get("authorization", ""), address)
         return who if self._tokens is not None else "anyone"
 
-    def _find(self, request: Request, name: str) -> Kept:
+    def _find(self, request: Request, name: str, others: bool = False) -> Kept:
+        """Of whoever began it, or of `others` as well who know its name."""
         who = self._who(request)
         self._accounts.require_calm(who)
-        return self._courses.find(name, who)
+        return self._courses.find(name, who, others)
 
     async def _begin(self, request: Request, digest: str) -> JSONResponse:
         who = self._who(request)
@@ -136,11 +137,11 @@ class LearningService:
         return JSONResponse({"course": name.hex()})
 
     async def _tell(self, request: Request, name: str) -> JSONResponse:
-        kept = self._find(request, name)
+        kept = self._find(request, name, others=True)
         return JSONResponse({"blocks": kept.blocks, "step": kept.last[0] + 1})
 
     async def _take_block(self, request: Request, name: str, block: str) -> JSONResponse:
-        kept, number = self._find(request, name), _number(block)
+        kept, number = self._find(request, name, others=True), _number(block)
         course = kept.course
         if number >= course.blocks:
             raise WireError(f"block {number}; the course has {course.blocks}", 422)

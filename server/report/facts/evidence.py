@@ -20,6 +20,7 @@ from server.report.facts.findings import (
     Step,
 )
 from server.report.facts.values import (
+    Misread,
     amount,
     count,
     flag,
@@ -171,8 +172,14 @@ def _parts(about: object) -> tuple[tuple[str, float], ...]:
 # ---- encrypted inference
 
 
-def encrypted(scheme: str, found: Document) -> Encrypted:
-    """One scheme of inference.json: what `privet infer --evaluate` told."""
+def encrypted(scheme: str, found: Document, weights: str) -> Encrypted:
+    """One scheme of inference.json: what `privet infer --evaluate` told.
+
+    Args:
+        weights: SHA-256 of the run's: figures of any others are not its own; empty: there are none.
+    """
+    if not weights or found.get("weights") != weights:
+        raise Misread(found.get("weights"), "the SHA-256 of the run's weights: ask again")
 
     def measured(name: str) -> Interval | None:
         if name not in found:

@@ -66,6 +66,7 @@ class RunFacts:
         label: what tells it from the others of the report, in 24 characters; `series` says it
             without promise and seed; `about` is what else is its own.
         course: what each round brought.
+        work: its settings that are not the defaults, as a digest that is alike in any report.
         command: what started it, as recorded.
         single_updates_seen: updates of one client that the server could read, over all rounds.
         epsilon: spent: the maximum over clients. `promise`: the target, or what was spent where
@@ -132,6 +133,7 @@ class RunFacts:
     failed_stages: tuple[tuple[str, str], ...] = ()
     about: str = ""
     course: tuple[Turn, ...] = ()
+    work: str = ""
 
     @property
     def private(self) -> bool:

@@ -1,5 +1,6 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
+import hashlib
 import os
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from server.report.words.labels import labelled
 from server.run import merit
 from server.run.directory import Run, find_run
 from server.run.rounds import RoundRecord, ledgers_after
-from server.run.summary import summarise
+from server.run.summary import summarise, weights_sha256
 
 Found = TypeVar("Found")
 
@@ -33,6 +34,9 @@ BESIDES = (
     "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
 )  # fmt: skip
 BESIDES_TABLES = ("record.", "attack.")
+# models that are affine between their activations; and those that are with such norms
+AFFINE = ("linear", "scatter", "backbone", "perceptron", "tabular", "strided")
+OF_MEANS = {"convnet": ("auto", "none", "batch"), "cnn1d": ("none", "batch")}
 NOT_WHOLE = "it is not a whole JSON document"
 
 
@@ -124,7 +128,9 @@ def read_run(
     about = _data_told(run)
     inference = part(
         "inference.json",
-        lambda found: tuple(evidence.encrypted(scheme, v) for scheme, v in found.items()),
+        lambda found: tuple(
+            evidence.encrypted(scheme, v, weights_sha256(run)) for scheme, v in found.items()
+        ),
         run.kept("inference.json"),
     )
     costs = part("cost.json", lambda found: tuple(map(evidence.cost, found)), run.costs)
@@ -180,17 +186,21 @@ def read_run(
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
         reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
-        searched=summary.searched or searched * (summary.epsilon is not None),
+        searched="; ".join(filter(None, [summary.searched, summary.cut_out]))
+        or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),
+        work=_work(experiment),
     )
 
 
-def flatten(experiment: Experiment) -> dict[str, str]:
-    """Every setting: `section.key` -> its value as TOML writes it, nearly."""
+def flatten(experiment: Experiment, written: bool = False) -> dict[str, str]:
+    """Every setting, or those that are not the defaults: `section.key` -> its value as TOML writes
+    it, nearly."""
     flat = {}
-    for section, table in experiment.model_dump(mode="json", exclude_none=True).items():
+    told = experiment.model_dump(mode="json", exclude_none=True, exclude_defaults=written)
+    for section, table in told.items():
         pairs = table.items() if isinstance(table, dict) else [("", table)]
         for key, value in pairs:
             text = value if isinstance(value, str) else to_json(value)
@@ -210,6 +220,14 @@ def _group(experiment: Experiment) -> dict[str, str]:
         for key, value in flatten(experiment).items()
         if key not in besides and not key.startswith(BESIDES_TABLES)
     }
+
+
+def _work(experiment: Experiment) -> str:
+    """What of the settings makes the result and is not a default, as a digest: a setting that a
+    later version adds does not make the same experiment another."""
+    own, makes = flatten(experiment, written=True), _group(experiment)
+    kept = sorted(pair for pair in own.items() if pair[0] in makes)
+    return hashlib.sha256(to_json(kept).encode()).hexdigest()[:12]
 
 
 def _data_told(run: Run) -> dict[str, str]:
@@ -244,9 +262,9 @@ def scheme_of(experiment: Experiment) -> str:
     model, numbers = experiment.model, experiment.arithmetic.formats
     if numbers.activation_bits == 1:
         return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
-    squares = model.name == "perceptron" and model.activation == "square"
-    whole = numbers.activation_bits == 32
-    return "ckks" if whole and (squares or model.name == "strided") else ""
+    means = model.pooling == "mean" and model.norm in OF_MEANS.get(model.name, ())
+    whole = numbers.activation_bits == 32 and numbers.kind != "spiking"
+    return "ckks" if whole and (means or model.name in AFFINE) else ""
 
 
 def _partition(experiment: Experiment) -> str:

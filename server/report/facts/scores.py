@@ -4,18 +4,14 @@ A score is of a work (runs that differ only in their seed) on an axis. The first
 as a matrix, and two reports are compared by them.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from attacks.leakage import clopper_pearson
-from privacy.documents import to_json
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Audit, Cost, Interval
 from server.report.facts.groups import common_adversaries, groups_of, leak_of
 from server.report.words.labels import promise_words
-
-MADE_BY = ("data.records", "code")  # of a group: not settings, but what they were tried with
 
 
 @dataclass(frozen=True)
@@ -81,12 +77,6 @@ def works_of(runs: Sequence[RunFacts]) -> tuple[Work, ...]:
     return tuple(tuple(sorted(those, key=lambda r: r.seed)) for those in found.values())
 
 
-def digest_of(run: RunFacts) -> str:
-    """Of its settings without the seed, and without what it was made with."""
-    settings = [pair for pair in run.group if pair[0] not in MADE_BY]
-    return hashlib.sha256(to_json(sorted(settings)).encode()).hexdigest()[:12]
-
-
 def axes_of(runs: Sequence[RunFacts]) -> tuple[Axis, ...]:
     """In the order in which a reader asks."""
     adversaries = len(common_adversaries(runs))
@@ -150,7 +140,7 @@ def _of_work(work: Work, axes: Sequence[Axis], adversaries: Sequence[str]) -> It
             yield Score(
                 **vars(found),
                 axis=axis.key,
-                work=digest_of(first),
+                work=first.work,
                 series=first.series,
                 promise=promise_words(first.promise),
             )
@@ -197,7 +187,8 @@ def _leak(work: Work, kind: str, adversaries: Sequence[str]) -> Found:
     if not found:
         return Found(attacked[0].name, None, words="by no adversary that was played everywhere")
     run, leak = max(found, key=lambda pair: pair[1].value)
-    return Found(run.name, leak, "members and strangers")
+    several = f", the greatest of {len(found)} seeds" * (len(found) > 1)
+    return Found(run.name, leak, f"members and strangers{several}")
 
 
 def _one(run: RunFacts, kind: str, adversaries: Sequence[str]) -> Interval | None:

@@ -18,7 +18,7 @@ from server.report.words.units import estimate, si, text
 
 PANELS = 8  # of series, in the order of the report
 CHIPS = 4
-ROUND = (1, 2, 5)
+ROUND, FINE = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _shares(spots: Sequence[Spot]) -> Scale:
 def _seconds(low: float, high: float) -> list[tuple[float, str]]:
     """Ticks of 1, 2, 5 with their prefix; of a long axis the tens alone."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = ROUND if last - first < 4 else ROUND[:1]
+    steps = FINE if high < 10 * low else ROUND if last - first < 4 else ROUND[:1]
     values = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     return [(v, text(si(v, "s")).replace(".00", "").replace(".0\u00a0", "\u00a0")) for v in values]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from server.report.facts.facts import Facts
 from server.report.facts.since import Since
 from server.report.page.blocks import Block, Commands, Panel, Picture, Prose, Section, Table
+from server.report.page.changes import changes
 from server.report.page.matrix import as_table
 from server.report.page.story import tell
 from server.report.words.shared import common_of
@@ -28,6 +29,11 @@ def to_markdown(facts: Facts, before: Since | None = None) -> str:
     lines += _sections(story.tables, "##")
     made = f"Made by privet {facts.version} at {facts.created}."
     return "\n".join([*lines, "", escape(made), ""])
+
+
+def changes_to_markdown(found: Since) -> str:
+    """What changed between two reports alone."""
+    return "\n".join([*_sections([changes(found)], "#"), ""]).lstrip("\n")
 
 
 def _sections(sections: Iterable[Section], mark: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Interval
@@ -11,7 +12,7 @@ from server.report.words.labels import promise_words
 from server.report.words.units import Cell, Num, estimate, number, text
 
 COLUMNS, ROWS = 6, 8  # of promises, and of series on one axis
-QUIET = ("", "no promise")  # a row of these alone is left out
+QUIET = {"", "no promise"}  # a row of these alone is left out
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Band:
-    """An axis: its rows, and the ends of the scale that they share."""
+    """An axis: its rows, the ends of the scale that they share, and of what there is no figure."""
 
     axis: Axis
     scale: str
     rows: tuple[Row, ...]
+    absent: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def as_table(matrix: Matrix) -> Table:
         for row in band.rows:
             cells = (_plain(cell) for cell in row.cells)
             rows.append((f"{band.axis.name}, {row.series}", *cells))
+        if band.absent:
+            rows.append((f"{band.axis.name}, {band.absent}", *("" for _ in matrix.columns)))
     return Table("Figures and their 95 % intervals", ("axis, run", *matrix.columns), tuple(rows))
 
 
@@ -130,28 +134,27 @@ def _band(
 ) -> Band:
     mine = [score for score in scores if score.axis == axis.key and score.promise in columns]
     ends = _ends([score for score in mine if score.interval], axis)
-    beside = {
-        s.work + s.series + s.promise: s for s in scores if s.axis == axis.beside and s.interval
-    }
-    rows: dict[tuple[str, int], dict[str, Shown]] = {}
+    others = {_place(s): _beside(s, axes) for s in scores if s.axis == axis.beside}
+    rows: dict[str, dict[str, Shown]] = {}
     for score in mine:
-        other = beside.get(score.work + score.series + score.promise)
-        shown = _shown(score, axis, _beside(other, axes), ends, targets)
-        number = 1
-        while score.promise in rows.setdefault((score.series, number), {}):
-            number += 1
-        rows[score.series, number][score.promise] = shown
-    told = tuple(
-        Row(
-            series + f" #{number}" * (number > 1),
-            about.get(series, "") if axis is next(iter(axes.values())) else "",  # once is enough
-            tuple(cells.get(column) for column in columns),
-        )
-        for (series, number), cells in rows.items()
-        if not all(cell.score.words in QUIET for cell in cells.values() if not cell.figure)
-        or any(cell.figure for cell in cells.values())
-    )
-    return Band(axis, _scale(ends, axis), told[:ROWS])
+        shown = _shown(score, axis, others.get(_place(score), ""), ends, targets)
+        names = (score.series + f" #{n}" * (n > 1) for n in count(1))
+        name = next(n for n in names if score.promise not in rows.get(n, {}))
+        rows.setdefault(name, {})[score.promise] = shown
+    told, absent = [], dict[str, list[str]]()
+    for name, cells in rows.items():
+        if any(cell.figure for cell in cells.values()):
+            words = about.get(name, "") if axis is next(iter(axes.values())) else ""  # once
+            told.append(Row(name, words, tuple(cells.get(column) for column in columns)))
+        else:
+            for why in {cell.score.words for cell in cells.values()} - QUIET:
+                absent.setdefault(why, []).append(name)
+    said = "; ".join(f"{why}: {', '.join(names)}" for why, names in absent.items())
+    return Band(axis, _scale(ends, axis) if told else "", tuple(told[:ROWS]), said)
+
+
+def _place(score: Score) -> tuple[str, str, str]:
+    return score.work, score.series, score.promise
 
 
 def _beside(score: Score | None, axes: Mapping[str, Axis]) -> str:

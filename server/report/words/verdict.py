@@ -75,7 +75,7 @@ def verdict(facts: Facts) -> Verdict:
     reasons = (*_of_attacks(facts.runs), *_of_audits(private), *_of_training(prices), *undone)
     if not facts.runs:
         return Verdict("untested", ("No run is there to judge.",), reasons, undone)
-    nothing = ["Nothing failed."] * (not failed)
+    nothing = ["No run, stage or client failed."] * (not failed)
     last = _of_devices(facts.runs, prices) + " ".join([*nothing, *undone])
     if not private:
         runs = "this run" if len(facts.runs) == 1 else "these runs"
@@ -123,12 +123,13 @@ def _proven(runs: Sequence[RunFacts]) -> str:
 
 
 def _of_devices(runs: Sequence[RunFacts], prices: Sequence[Price]) -> str:
-    """What a round takes on the first chip, and how much of that is privacy."""
+    """What a round takes on the first chip, how much of that is privacy, and whether it fits."""
     costs = [(run, cost) for run in runs for cost in run.costs]
     if not costs:
         return "What a device pays was not asked. "
     chip = costs[0][1].short
-    times = {run.name: cost.latency_s for run, cost in costs if cost.short == chip}
+    asked = {run.name: cost for run, cost in costs if cost.short == chip}
+    times = {name: cost.latency_s for name, cost in asked.items()}
     pairs = [(price.private.first.name, price.baseline.first.name) for price in prices]
     ratios = [times[a] / times[b] for a, b in pairs if times.get(a) and times.get(b)]
     ends = " to ".join(dict.fromkeys(text(si(f(times.values()), "s")) for f in (min, max)))
@@ -136,6 +137,8 @@ def _of_devices(runs: Sequence[RunFacts], prices: Sequence[Price]) -> str:
     if ratios:
         factors = " to ".join(dict.fromkeys(f"{f(ratios):.2f}" for f in (min, max)))
         told += f", {factors} times what the same run takes without privacy"
+    held = sum(not cost.too_large for cost in asked.values())
+    told += f"; its memory holds {held} of {_plural(len(asked), 'run')}" * (held < len(asked))
     return told + ". "
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from clients.models import Model, front_of, name_front, weights
 from clients.models.backbone import BLOCKS, FEATURES, plan
+from clients.models.weights import keep, recall
 from clients.protocol import Form
-from clients.training.backbones import keep, recall
 from privacy.errors import ModelError, RunError, SettingsError
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
@@ -198,7 +198,7 @@ def test_a_copy_that_was_altered_is_refused(file, tmp_path):
     content = bytearray(copy.read_bytes())
     content[-1] ^= 1
     copy.write_bytes(content)
-    assert recall(model)
+    assert recall(model.weights_sha256)
     with pytest.raises(ModelError, match="bring that file back"):
         weights.find(model.weights, model.weights_sha256)
 

@@ -18,7 +18,7 @@ from privacy.errors import ModelError, ServiceError
 from server import cli
 from server.inference.demo import draw, measure, wilson
 from server.inference.loopback import loopback
-from server.inference.program import compile_run, net_of, trained_model
+from server.inference.program import compile_run, drawn_inputs, served_net, trained_model
 from server.run.directory import Run
 
 
@@ -84,7 +84,7 @@ def test_what_was_measured_stays_in_the_run(trained, url, tmp_path):
     kept = measure(run, "ckks", 8, url)
     assert privet("infer", run.path, "--url", url, "--images", 3) == 0
     shown = run.inference
-    run.keep("inference.json", {"ckks": kept | {"round": 1}})  # of other weights
+    run.keep("inference.json", {"ckks": kept | {"weights": "0" * 64}})  # of other weights
     measure(run, "ckks", 2, url)
     assert run.inference["ckks"]["images"] == 2
     assert kept["images"] == kept["timed_images"] == 8
@@ -103,9 +103,9 @@ def refusal(run, capfd, *options):
 
 
 def test_a_model_that_no_service_can_serve_is_refused_without_one(tmp_path, monkeypatch, capfd):
-    run = served.train(tmp_path)  # a ReLU
+    run = served.train(tmp_path, *served.NORMED)
     monkeypatch.setattr(subprocess, "Popen", None)
-    reasons = {"ckks": "ReLU cannot be", "boolean": "not a binarized", "x": "unknown"}
+    reasons = {"ckks": "GroupNorm cannot be", "boolean": "not a binarized", "x": "unknown"}
     for scheme, why in reasons.items():
         (line,) = refusal(run, capfd, "--scheme", scheme).splitlines()
         assert line.startswith("privet: ")
@@ -114,10 +114,11 @@ def test_a_model_that_no_service_can_serve_is_refused_without_one(tmp_path, monk
 
 def test_a_service_that_does_not_start_says_why_in_one_line(tmp_path, monkeypatch, capfd):
     """The words and the exit status are its own, not those of the command that asked for it."""
-    run = served.train(tmp_path)  # a ReLU
+    run = served.train(tmp_path, *served.NORMED)
     monkeypatch.setattr("server.inference.loopback.require_encryptable", lambda *_: None)
-    (line,) = [x for x in refusal(run, capfd).splitlines() if "privet" in x or "ReLU" in x]
-    assert line.startswith("privet: ReLU cannot be")
+    (line,) = [x for x in refusal(run, capfd).splitlines() if "privet" in x or "Norm" in x]
+    assert line.startswith("privet: layer 2 of 7, ")
+    assert "GroupNorm cannot be" in line
 
 
 def test_a_batch_is_answered_as_one_by_one(url):
@@ -135,9 +136,9 @@ def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained, tmp_path, cap
     assert "privet run encrypted-binary" in capsys.readouterr().err
     assert privet("serve", trained.path, "--scheme", "rot13") == 2
     assert "known: ckks, boolean" in capsys.readouterr().err
-    relu = served.train(tmp_path, name="relu")
-    assert privet("serve", relu.path) == 2
-    assert "activation = 'square'" in capsys.readouterr().err
+    normed = served.train(tmp_path, *served.NORMED, name="normed")
+    assert privet("serve", normed.path) == 2
+    assert "use [model] norm = 'none'" in capsys.readouterr().err
     assert privet("infer", trained.path, "--url", "http://127.0.0.1:9") == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
 
@@ -161,7 +162,7 @@ def test_squares_in_fixed_point_compile_or_are_refused(bits, tmp_path, capsys):
         assert "train with -s arithmetic.activation_bits=32" in capsys.readouterr().err
         return
     data = load(Data())
-    net = net_of(trained_model(run), data.shape)
+    net, _ = served_net(run, drawn_inputs(run.experiment))
     steps = np.unique(np.abs(np.diff(np.unique(net.layers[0].weight[0]))).round(9))
     assert np.allclose(steps / steps[0], np.rint(steps / steps[0]))  # a grid of words
     x = data.test_x[:50].reshape(50, -1) / data.scale

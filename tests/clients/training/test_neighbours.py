@@ -16,11 +16,14 @@ from clients.training import train as train_room
 from clients.training.job import Job, Training
 from clients.training.net import build
 from clients.training.records import Records
+from clients.training.smaller.elastic import Elastic
+from clients.training.smaller.supernet import Supernet
 from clients.training.train import Round, net_of, train
 from privacy.cipher import Key
 from privacy.dp import training as private_step
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
+from privacy.dp.rules import RULES, SEVERAL
 
 CLIP, NUM, SIDE = 0.7, 24, 12
 
@@ -63,7 +66,7 @@ def influence(job: Job, monkeypatch: pytest.MonkeyPatch, places: tuple[int, ...]
 
     def moved(batch: torch.Tensor) -> torch.Tensor:
         monkeypatch.setattr(private_step, "poisson", lambda *_: batch)
-        net = net_of(model, records, job)
+        net = net_of(model, records, job, Form((SIDE, SIDE), 3))
         net.load(start)
         train(net, records, members, job, Round(1, 0, learning_rate=1.0), Ledger())
         change = [(start[n] - w).flatten().double() for n, w in net.state().items()]
@@ -104,6 +107,25 @@ def test_draws_by_place_are_caught(arithmetic: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("clients.arithmetic.dice.row_seeds", by_place)
     monkeypatch.setattr(train_room, "row_seeds", by_place)
+    assert influence(job, monkeypatch, (0,)) > 1.01
+
+
+@pytest.mark.parametrize("name", ["perceptron", "convnet"])
+def test_one_record_more_in_a_step_of_many_nets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a twin that clips the nets' gradients as if they did not add is caught."""
+    monkeypatch.setattr(f"{__name__}.SIDE", 20)
+    monkeypatch.setattr(f"{__name__}.CLIP", 0.05)
+    model = Model(name=name, width=8 * (name == "convnet"), hidden=(12,))  # type: ignore[arg-type]
+    job = job_of(Arithmetic(), model)
+    job = job.model_copy(update={"supernet": Supernet(widths=(0.25, 0.5), distil=False)})
+    assert 0.1 < influence(job, monkeypatch, (0, NUM // 2, NUM - 1)) <= 1 + 1e-6
+    together = SEVERAL[Elastic]
+
+    def as_if_apart(layer, calls):  # type: ignore[no-untyped-def]
+        squares = [RULES[Elastic](layer, x, g).squared_norms for x, g in calls]
+        return together(layer, calls)._replace(squared_norms=torch.stack(squares).sum(0))
+
+    monkeypatch.setitem(SEVERAL, Elastic, as_if_apart)
     assert influence(job, monkeypatch, (0,)) > 1.01
 
 

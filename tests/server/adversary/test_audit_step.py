@@ -39,6 +39,13 @@ def test_what_is_wrong_is_one_line(privet, tmp_path):
         status, said, err = privet("audit", "step", named)
         assert (status, said, len(err.splitlines())) == (2, "", 1), err
         assert told in err
+    for words, told in (
+        (("draft", str(path)), "is there already"),
+        (("draft", f"{tmp_path}/step.txt"), "must end in .py"),
+    ):
+        status, said, err = privet("audit", *words)
+        assert (status, said, len(err.splitlines())) == (2, "", 1), err
+        assert told in err
     status, _, err = privet("audit", "stop", f"{path}:make")
     assert status == 2
     assert "privet audit step" in err

@@ -70,7 +70,6 @@ def tape(labels, num_classes):
         num_classes=num_classes,
         pool=sample(labels),
         reference=sample(np.tile([0, 1], 20).tolist()),
-        front=None,
         nature=Nature("picture", (8, 8)),
     )
 

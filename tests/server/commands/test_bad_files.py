@@ -145,7 +145,6 @@ FILES = {  # name, content, schema, what is said
                        r"train_y \[8, 2\]: must be a label each"),
     "array of NaN": ("a.npz", npz(train_x=np.where(X > 0.9, np.nan, X)), NUMBERS, "the first in r"),
     "a test without": ("a.npz", npz(train_x=X, test_x=X), NUMBERS, "has no test_y; give both"),
-    "five channels": ("a.npz", npz(train_x=np.zeros((8, 5, 8, 8), np.uint8)), PETS, "1 or 3 chann"),
     "one class": ("a.npz", npz(train_x=X), NUMBERS.replace(', "1"', ""), "label '1' is not in the"),
 }  # fmt: skip
 BESIDE = {".jpg": ANIMALS, ".png": ANIMALS, ".wav": {"no/0.wav": owned.sound([5] * 400)}}

@@ -1,6 +1,9 @@
 """Experiments: what is planned, and what a device may know of it."""
 
+import itertools
 import math
+import random
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -12,7 +15,7 @@ from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import SettingsError
 from privacy.settings import parse
-from server.experiment.experiment import Experiment, Federation
+from server.experiment.experiment import Experiment, Federation, _deal
 from server.experiment.loading import load_experiment, ready_experiments
 from server.experiment.strategy import STRATEGIES
 
@@ -150,3 +153,22 @@ def test_schedules():
     assert rates("constant") == [2.0] * 4
     assert rates("linear") == [2.0, 1.5, 1.0, 0.5]
     assert rates("cosine") == pytest.approx([1 + math.cos(math.pi * k / 4) for k in range(4)])
+
+
+@pytest.mark.parametrize("num", [1, 3, 7, 100, 5000])
+def test_cards_are_dealt_as_a_shuffled_deck_has_them(num):
+    """Against `random.sample` of all clients, deck after deck; of the first no more is made."""
+    decks, rng = random.Random(7), random.Random(7)
+    whole = [card for _ in range(2) for card in decks.sample(range(num), num)]
+    assert list(itertools.islice(_deal(rng, num), 2 * num)) == whole
+
+
+def test_a_million_clients_cost_what_a_cohort_does():
+    asked = ["federation.clients=1000000", "federation.cohort=1000", "federation.rounds=2"]
+    experiment = load_experiment("tiny", asked)
+    tracemalloc.start()
+    first, second = experiment.cohorts
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len({*first, *second}) == 2000
+    assert most < 1e6

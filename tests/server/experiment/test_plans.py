@@ -1,15 +1,23 @@
 """A plan and a run say by which engine gradients are found, and why by no faster one."""
 
+import json
+import re
+
 import owned
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from clients.chip import load_chip
 from clients.models import Model, form_behind, front_of
 from clients.protocol import Form
 from server.cli import app
+from server.commands.cost import si
+from server.cost import cost_of_experiment
+from server.cost.here import measure_here
 from server.experiment.loading import load_experiment
 from server.experiment.plans import gradients_of, plan
+from server.experiment.prepared import prepare
 
 GRU = "onepass, not compiled: Recurrent has no kernel for records of [8, 8]"
 CASES = {
@@ -95,3 +103,27 @@ def test_a_run_says_in_a_line_what_was_not_compiled(
     told = [line for line in done.output.splitlines() if line.startswith("gradients: ")]
     assert len(told) == (name == "frozen")
     assert "".join(told).startswith("gradients: onepass, not compiled: Linear" * len(told))
+
+
+def test_a_plan_tells_time_and_memory_here_and_on_a_chip() -> None:
+    told = CliRunner().invoke(app, ["plan", "tiny", "--chip", "stm32h743", "--json"])
+    facts = json.loads(told.stdout)["facts"]
+    assert re.match(
+        r"a step of \d+ records takes [\d.]+ .?s: .* [MG]B of memory by now", facts["here"]
+    )
+    there = facts["on stm32h743"]
+    resolved = prepare(load_experiment("tiny")).experiment
+    cost = cost_of_experiment(resolved, load_chip("stm32h743"))
+    assert si(cost.round.latency_s, "s") in there
+    assert si(cost.round.step.memory_99.peak_bytes, "B") in there
+
+
+@pytest.mark.parametrize("unit", ["record", "client", "none"])
+def test_a_step_here_trains_nothing(unit: str) -> None:
+    ready = prepare(load_experiment("tiny", [f"budget.unit={unit}"]))
+    before = {name: value.clone() for name, value in ready.model.state_dict().items()}
+    found = measure_here(ready)
+    assert found.step_s > 0
+    assert found.training_s > found.step_s
+    for name, value in ready.model.state_dict().items():
+        assert torch.equal(value, before[name])

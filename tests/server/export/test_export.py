@@ -97,7 +97,7 @@ def test_a_sum_between_two_words_may_go_to_either_and_more_may_not():
 
 
 def test_streams_are_refused():
-    with pytest.raises(ModelError, match="streams"):
+    with pytest.raises(ModelError, match="bits, spikes and spins"):
         plain(build(Model(name="perceptron"), Form((8, 8), 10), Arithmetic(name="stochastic")))
 
 

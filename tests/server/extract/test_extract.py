@@ -1,6 +1,7 @@
 """`privet extract`: a net for one device, cut out of a run of many; no epsilon is spent."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from server.cost import cost_of_run
 from server.engines.app import test_evaluator as evaluator_of
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
+from server.experiment.plans import gradients_of
 from server.extract import extract
 from server.extract.candidates import Candidate, Limits, candidates_of
 from server.extract.predictor import Predictor
 from server.run.directory import Run
 from server.run.origin import trained_as
+from server.run.summary import CHARGE, summarise
 
 SUPER = [
     "federation.rounds=2", "federation.clients=2", "training.local_steps=2",
@@ -41,7 +44,11 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     bound = sorted(c.latency_ms for c in priced)[4]
     made = extract(trained, chip, "stm32h743", Limits(latency_ms=bound), tmp_path)
     run = Run.open(made.run.path)
-    assert cost_of_run(run, chip).inference.latency_s * 1e3 <= bound
+    cost = cost_of_run(run, chip)
+    assert cost.inference.latency_s * 1e3 <= bound
+    assert any("of training it alone" in note for note in cost.notes)
+    assert any("trains up to 3 nets" in note for note in cost_of_run(trained, chip).notes)
+    assert gradients_of(trained.experiment).startswith("onepass, not compiled")
     whole, small = trained.weights(2), run.weights(2)
     for name, array in small.items():
         assert np.array_equal(array, whole[name][tuple(map(slice, array.shape))])
@@ -52,6 +59,8 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     fitting = [c for c in priced if c.latency_ms <= bound]
     assert made.facts["nets"] == {"all": 9, "priced": 9, "fit": len(fitting), "asked": len(fitting)}
     assert json.loads((run.path / "extracted.json").read_text())["from"] == "whole"
+    assert summarise(run).cut_out.startswith("cut out of whole, which trained many")
+    assert summarise(run).epsilon == summarise(trained).epsilon
     # Who audits it audits what trained it, and shadows are cut out of shadows of the whole net.
     assert trained_as(run.path, run.experiment).supernet == trained.experiment.supernet
     assert subject(run.path.name, tmp_path)[0].model == trained.experiment.model
@@ -78,6 +87,29 @@ def test_a_run_of_one_net_has_none_to_cut(runs):
     run = launch(load_experiment("tiny", SUPER[:3]), runs, "one")
     with pytest.raises(RunError, match="trained one net only"):
         extract(run, load_chip("stm32h743"), "stm32h743", Limits(), runs)
+
+
+def test_what_chose_the_whole_net_is_charged_to_its_parts(trained, tmp_path):
+    folder = tmp_path / "whole"
+    shutil.copytree(trained.path, folder)
+    chosen, delta = Run.open(folder), trained.experiment.budget.delta
+    chosen.keep(CHARGE, {"epsilon": 9.5, "delta": delta, "said": "chosen by a search"})
+    made = extract(chosen, load_chip("eyeriss"), "eyeriss", Limits(), tmp_path)
+    assert summarise(made.run).epsilon == 9.5 > summarise(trained).epsilon
+    assert summarise(made.run).searched == "chosen by a search"
+    (folder / CHARGE).write_text("{}")
+    with pytest.raises(RunError, match="what the search that chose this run cost is not known"):
+        extract(chosen, load_chip("eyeriss"), "eyeriss", Limits(), tmp_path, "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_goes_on_is_not_cut(trained, tmp_path):
+    folder = tmp_path / "half"
+    shutil.copytree(trained.path, folder)
+    lines = (folder / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rounds.jsonl").write_text(lines[0])
+    with pytest.raises(RunError, match="1 of 2 rounds are done"):
+        extract(Run.open(folder), load_chip("eyeriss"), "eyeriss", Limits(), tmp_path)
 
 
 def test_from_the_command_line(trained, privet, monkeypatch):

@@ -22,6 +22,8 @@ from server.inference.synthetic import synthetic_inputs
 
 ROUND = ["federation.rounds=1", "federation.clients=1", "budget.unit=none"]
 SQUARE = ["model.name=perceptron", "model.activation=square", "model.hidden=[4]"]
+CNN1D = ["model.name=cnn1d", "model.activation=square", "model.norm=none", "model.pooling=mean"]
+CNN1D += ["model.width=2", "model.depth=1", "model.kernel=3"]
 WINDOWS = ["data.target=label", "data.windows.length=16", "data.windows.step=16"]
 
 
@@ -85,6 +87,10 @@ class Near:
     [
         (patients, ["data.target=state", "model.name=linear"]),
         (patients, ["data.target=state", *SQUARE]),
+        (patients, ["data.target=state", "model.name=tabular", "model.activation=square"]),
+        (sensor, [*WINDOWS, *CNN1D]),
+        (pets, ["model.name=strided", "model.kernel=3", "model.hidden=[]"]),
+        (pets, ["model.name=linear", "model.pool=2"]),
         (sensor, [*WINDOWS, "model.name=linear"]),
         (sensor, [*WINDOWS, "model.name=linear", "model.front=spectrum"]),
         (pets, ["model.name=linear"]),
@@ -124,8 +130,10 @@ def test_drawn_records_are_such_as_a_model_may_meet(tmp_path, make):
 @pytest.mark.parametrize(
     ("make", "settings", "says"),
     [
-        (pets, ["model.name=strided"], "Conv2d cannot be evaluated under CKKS"),
-        (pets, [*SQUARE, "model.pool=2"], "pictures are averaged where they have one colour"),
+        (sensor, [*WINDOWS, "model.name=cnn1d"], "layer 2 of 15, GroupNorm cannot be evaluated"),
+        (sensor, [*WINDOWS, *CNN1D, "model.pooling=max"], "MaxPool1d cannot .* pooling = 'mean'"),
+        (sensor, [*WINDOWS, "model.name=lstm"], "Recurrent cannot .* that of the whole sequence"),
+        (pets, [*SQUARE, "model.hidden=[2,2,2,2,2,2,2,2,2]"], "depth of 19 products; .* has 17"),
         (patients, ["data.task=itself", "model.name=autoencoder"], "is a class"),
     ],
 )

@@ -16,7 +16,9 @@ FINDINGS = {
     "test.json": lambda found: reached.reached(found, 2),
     "audit.json": evidence.audit,
     "cost.json": lambda found: tuple(map(evidence.cost, found)),
-    "inference.json": lambda found: tuple(evidence.encrypted(*pair) for pair in found.items()),
+    "inference.json": lambda found: tuple(
+        evidence.encrypted(scheme, v, v["weights"]) for scheme, v in found.items()
+    ),
     "environment.json": evidence.environment,
 }
 ODD = (
@@ -27,7 +29,8 @@ FILLED_BY = {
     "test.json": "privet evaluate whole",
     "audit.json": "privet audit whole",
     "cost.json": "privet cost whole --chip eyeriss",
-}  # the model of these runs answers no encrypted question
+    "inference.json": "privet infer whole --scheme ckks --evaluate 20",
+}
 
 
 def places(document, at=()):
@@ -106,6 +109,7 @@ def test_each_value_of_a_file_may_be_any_other(folder, name):
         ("cost.json", (0, "step", "memory", "fits"), 1, "1 is not true or false"),
         ("inference.json", ("ckks", "agreement"), math.nan, "nan is not finite"),
         ("inference.json", ("ckks", "images"), 1.5, "1.5 is not a count"),
+        ("inference.json", ("ckks", "weights"), "0" * 64, "'0000000000"),  # of another model
     ],
 )
 def test_the_page_says_which_file_and_what_fills_its_place(folder, name, place, value, says):

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from reported import HOSTILE, Page
+from reported import HOSTILE, Page, copy
 
 from privacy.errors import RunError
 from server.inference.demo import wilson
@@ -95,8 +95,9 @@ def test_the_matrix_says_what_the_run_directories_hold(facts, folder):
         whole.audit.best.epsilon,
         whole.audit.epsilon,
     )
-    assert cells["proven", bare.series, "ε 3"].score.words == "not audited"
-    assert cells["auc", bare.series, "ε 3"].score.words == "not attacked"
+    absent = {band.axis.key: band.absent for band in matrix.bands}
+    assert absent["proven"] == f"not audited: {bare.series}"
+    assert absent["auc"] == f"not attacked: {bare.series}"
     most = [s for s in scores_of(facts.runs) if s.state == "most"]
     worst = max((whole, free), key=lambda run: run.leakage.strongest.auc.value)
     assert [score.run for score in most] == [worst.name]
@@ -174,6 +175,9 @@ def test_two_reports_are_compared_by_the_command(privet, folder, tmp_path):
     assert privet(*told)[0] == 0
     assert "Since old.html, 0 of 0 figures changed" in target.read_text()
     assert privet("report", "whole", "--since", "whole", "-o", str(target))[0] == 0
+    status, out, _ = privet("report", str(page), "--since", str(page))
+    assert (status, out.partition("\n")[0]) == (0, "# What changed")
+    assert "| within chance |" in out
     status, _, err = privet("report", "whole", "--since", str(folder / "whole/log.txt"))
     assert (status, err.count("\n")) == (2, 1)
     assert re.search("no figures of a report", err)
@@ -185,3 +189,15 @@ def test_scores_that_a_page_carries_run_nothing(facts):
     hostile = replace(facts.runs[0].costs[0], chip=HOSTILE)
     html = to_html(replace(facts, runs=(replace(facts.runs[0], costs=(hostile,)),)))
     assert html.count("<script") == html.count("</script>") == 2
+
+
+def test_a_work_is_known_again_whatever_defaults_are_written(folder):
+    """As it was told by a version that did not know a setting yet; not with another number."""
+    again = copy(folder / "whole", "again", experiment=("seed = 0\ntitle", "seed = 3\ntitle"))
+    settings = again.path / "experiment.toml"
+    told = settings.read_text()
+    assert "\nmomentum = 0.0\n" in told
+    settings.write_text(told.replace("\nmomentum = 0.0\n", "\n"))
+    copy(folder / "whole", "other", experiment=("momentum = 0.0", "momentum = 0.5"))
+    whole, same, other = gather(["whole", "again", "other"], folder).runs
+    assert whole.work == same.work != other.work

@@ -94,7 +94,7 @@ def test_ranges(text, expected):
         (["--cost", "stm"], "no such chip"),
         (["--infer", "ckk"], "did you mean ckks?"),
         (["--infer", "ckks=many"], "must be SCHEME=NUMBER"),
-        (["--infer", "ckks"], "cannot be evaluated under CKKS"),
+        (["--infer", "ckks", "-s", "model.name=cnn1d"], "cannot be evaluated under CKKS"),
         (["--audit", "-s", "budget.unit=none"], "there is no noise to audit"),
         (["--name", "../x"], "one plain folder name"),
         (["--search", "accuracy"], "over what?"),
@@ -305,15 +305,16 @@ def test_a_sweep_names_only_runs_beside_it(privet, runs, tmp_path):
 
 
 def test_encrypted_inference_is_kept_in_the_run(privet, runs):
-    """A real service and real ciphertexts, for the one cell that squares can answer."""
-    command = ["sweep", "tiny", *QUICK, "--over", "model.activation=relu,square"]
-    command += ["-s", "model.hidden=[8]", "-s", "model.pool=2", "--infer", "ckks=2"]
+    """A real service and real ciphertexts, for the one cell without a norm."""
+    command = ["sweep", "tiny", *QUICK, "--over", "model.norm=group,none", "--infer", "ckks=2"]
+    settings = ("name=cnn1d", "pooling=mean", "activation=square", "width=2", "depth=1")
+    command += [word for text in settings for word in ("-s", f"model.{text}")]
     status, out, err = privet(*command)
     assert status == 0, err
-    assert "left out of 1 run: infer: ckks: ReLU cannot be evaluated under CKKS" in err
-    relu, square = Sweep.open(out.strip()).runs
-    assert relu.kept("inference.json") == {}
-    assert square.kept("inference.json")["ckks"]["images"] == 2
+    assert "left out of 1 run: infer: ckks: layer 2 of 7, GroupNorm cannot be evaluated" in err
+    grouped, plain = Sweep.open(out.strip()).runs
+    assert grouped.kept("inference.json") == {}
+    assert plain.kept("inference.json")["ckks"]["images"] == 2
 
 
 def test_the_cost_of_a_run_is_known_before_it(privet, runs):

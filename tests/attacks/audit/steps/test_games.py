@@ -3,7 +3,7 @@
 import numpy as np
 
 from attacks.audit.canaries import mu_of
-from attacks.audit.steps.games import of_members
+from attacks.audit.steps.games import apart, of_members
 
 DELTA = 1e-6
 
@@ -21,3 +21,14 @@ def test_bounds_hold_of_what_keeps_its_claim_and_refute_what_does_not():
     bounds, check = of_members(kept + 4 * member, member, 1.0, DELTA)
     assert check.state == "FAILED"
     assert bounds[0].epsilon > 3
+
+
+def test_canaries_that_share_a_bias_stand_apart_without_it():
+    """What is left shows each its own alone, and little of it is lost."""
+    rows = np.concatenate([10 * np.eye(50), np.ones((50, 1)), np.eye(50)[:, :3]], 1)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    own = apart(np.concatenate([units, units[:1]]))  # and one who has a twin
+    likeness = np.abs(own[1:50] @ own[1:50].T - np.eye(49))
+    assert likeness.max() < 0.01
+    assert ((own[1:50] * units[1:]).sum(1) > 0.98).all()
+    assert own[0] @ own[50] > 0.98  # a twin stays one: the two are then too much alike

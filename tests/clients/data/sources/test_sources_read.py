@@ -215,6 +215,11 @@ def test_sounds_are_cut_or_end_in_silence_and_their_paths_tell_who_speaks(tmp_pa
         ((9, 6, 6, 3), np.uint8, "picture", (3, 6, 6)),
         ((9, 3, 6, 6), np.uint8, "picture", (3, 6, 6)),
         ((9, 1, 6, 6), np.uint8, "picture", (6, 6)),
+        ((9, 6, 6, 3), np.float32, "picture", (3, 6, 6)),
+        ((9, 1, 6, 6), np.uint16, "picture", (6, 6)),
+        ((9, 5, 8, 9), np.int32, "picture", (5, 8, 9)),
+        ((9, 5, 8, 9), np.uint8, "picture", (5, 8, 9)),
+        ((9, 4), bool, "table", (4,)),
     ],
 )
 def test_arrays_of_any_shape(tmp_path, shape, dtype, kind, form):
@@ -225,7 +230,10 @@ def test_arrays_of_any_shape(tmp_path, shape, dtype, kind, form):
     assert dataset.form.kind == kind
     assert dataset.form.shape == form
     inputs = dataset.encoding(torch.from_numpy(dataset.train_x)).numpy()
-    if kind == "picture":
+    if kind == "picture" and dtype != np.uint8:
+        first = x.transpose(0, 3, 1, 2) if x.shape[3] == 3 else x
+        assert np.allclose(inputs.ravel(), first.ravel() / 200, atol=1e-6)
+    elif kind == "picture":
         assert 0 <= inputs.min() <= inputs.max() <= 1
     else:
         assert np.allclose(inputs, x / 100 - 1, atol=1e-6)

@@ -185,6 +185,17 @@ def test_arrays_that_are_no_numbers_are_refused(tmp_path):
 ARRAYS = {
     "a number for labels": ({"train_y": np.int64(1)}, {}, "does not fit train_y"),
     "a number for records": ({"train_x": np.float32(3)}, {}, "does not fit train_y"),
+    "records of too many sides": (
+        {"train_x": np.zeros((4, 1, 8, 8, 8))},
+        {},
+        r"train_x is float64 \[4, 1, 8, 8, 8\]; must be numbers",
+    ),
+    "words for records": ({"train_x": np.array([["a"]] * 4)}, {}, "train_x is <U1"),
+    "channels behind sides": (
+        {"train_x": np.zeros((4, 9, 9, 4))},
+        {},
+        r"channels these come first",
+    ),
     "labels in columns": (
         {"train_y": np.zeros((4, 2), int)},
         {},

@@ -5,38 +5,37 @@ import pytest
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from attacks.audit import audit_step
+from attacks.audit.steps.asking import Asked
+from attacks.audit.steps.checks import accounting, sensitivity
 from server.adversary.strangers.flower import of_strategy
-
-
-def states(found):
-    return {check.name: check.state for check in found.checks}
 
 
 def test_a_strategy_that_is_right_passes():
     found = audit_step(*flowers.of_name("server side, fixed"))
     assert found.passed
-    told = states(found)
+    told = {check.name: check.state for check in found.checks}
     assert told.pop("empty batches") == "impossible"  # all clients take part
     assert set(told.values()) == {"passed", "not applicable"}
 
 
-@pytest.mark.parametrize("name", ["client side, no mod", "server side, adaptive"])
-def test_a_strategy_that_is_wrong_is_red(name):
-    """Clients who do not clip; and noise by the norm of the round after, as Flower 1.41 has it: by
-    exp(-0.2 (1 - 0.5)) too little where all are clipped."""
-    found = {check.name: check for check in audit_step(*flowers.of_name(name)).checks}
-    assert found["sensitivity"].state == "FAILED"
-    if "adaptive" in name:
-        assert found["sensitivity"].measured.startswith("1.1")
+def test_clients_who_do_not_clip_are_red():
+    assert sensitivity(Asked(*flowers.of_name("client side, no mod"))).state == "FAILED"
+
+
+def test_noise_by_the_norm_of_the_round_after_is_too_little():
+    """As Flower 1.41's adaptive clipping has it: by exp(-0.2 (1 - 0.5)) where all are clipped."""
+    asked = Asked(*flowers.of_name("server side, adaptive"))
+    found = sensitivity(asked)
+    assert found.state == "FAILED"
+    assert found.measured.startswith("1.1")
 
 
 def test_local_dp_needs_a_sensitivity_of_twice_the_norm():
     """An update may turn into its opposite."""
-    found = audit_step(*flowers.of_local(2.0))
-    assert found.passed
-    assert states(found)["sensitivity"] == "passed"
-    found = audit_step(*flowers.of_local(1.0))
-    assert states(found)["accounting"] == "FAILED"
+    right, wrong = (Asked(*flowers.of_local(far)) for far in (2.0, 1.0))
+    assert sensitivity(right).state == accounting(right).state == "passed"
+    assert sensitivity(right).measured.startswith("1.9")
+    assert accounting(wrong).state == "FAILED"
 
 
 def test_a_strategy_that_waits_for_more_clients_is_told_of(monkeypatch):

@@ -10,12 +10,18 @@ import pytest
 import served
 from safetensors.numpy import load
 
+from clients.learning.course import join
 from clients.learning.desk import KEY, LETTER
+from clients.learning.shares import Prepared
 from clients.training.records import records
 from privacy.dp.grid import Grid
+from privacy.dp.journal import Journal
 from privacy.dp.noise import Noise
+from privacy.encrypted.learning.residual import prepare
 from privacy.encrypted.wire import HEADER, Frame, _checksum, read_frame
-from privacy.errors import BudgetExhausted, CiphertextError, RunError
+from privacy.errors import BudgetExhausted, CiphertextError, LedgerError, ModelError, RunError
+from server.experiment.lessons import load_lesson
+from server.inference.gate.accounts import read_tokens
 
 
 def bytes_under(folder):
@@ -46,7 +52,8 @@ def test_the_model_is_the_plain_one_though_both_sides_were_killed(tmp_path):
         again.upload(lambda *_: pytest.fail("the records are there"))
         told = again.finish(again.train())
     train, _ = records(again.lesson.data, again.lesson.model)
-    expected = learnt.trained_plain(train.x.numpy().astype(float), train.y.numpy(), again.lesson)
+    z = prepare(train.x.numpy().astype(float))
+    expected = learnt.descended(z, train.y.numpy() - 0.5, again.lesson, len(z))
     found = load((tmp_path / "model" / "model.safetensors").read_bytes())["weight"]
     centred = expected - expected.mean()
     assert np.abs(found[1] - found[0] - centred).max() < 1e-3 * np.abs(centred).max()
@@ -100,8 +107,18 @@ def test_weights_that_are_late_replayed_or_under_another_key_change_nothing(tmp_
         assert owner.train().step == 4  # and nothing was lost
 
 
+def broken(sound, rng):
+    """A frame with one byte altered in its head or at the start of its parts, or cut short as well;
+    its checksum holds again."""
+    content = bytearray(sound[:-16])
+    places = [p for p in range(HEADER.size + 300) if not 24 <= p < 40]  # not the nonce
+    content[rng.choice(places)] ^= rng.randrange(1, 256)
+    cut = rng.randrange(len(content)) if rng.random() < 0.2 else len(content)
+    return bytes(content[:cut]) + _checksum(bytes(content[:cut]))
+
+
 def test_broken_frames_leave_a_service_that_answers(tmp_path):
-    """Each gets a 4xx, but for the very frame of the last step, which gets its answer."""
+    """Of a course, records or weights: each gets a 4xx, but for sound ciphertexts of nonsense."""
     rng = random.Random(3)
     path = learnt.write_lesson(tmp_path)
     with learnt.serving(tmp_path / "kept", tmp_path) as (service, http):
@@ -109,21 +126,28 @@ def test_broken_frames_leave_a_service_that_answers(tmp_path):
         owner.upload()
         parts = owner._owner.encrypt_weights(np.zeros((1, 4)))
         sound = owner._link.frame("weights", parts, 0).to_bytes()
-        pids = [w.pid for w in service.pool.workers]
-        path = owner._link._path
-        for _ in range(150):
-            content = bytearray(sound)
-            at = rng.choice([rng.randrange(HEADER.size + 8), HEADER.size + 8 + rng.randrange(60)])
-            if 24 <= at < 40:
-                continue
-            content[at] ^= rng.randrange(1, 256)
-            content = bytes(content[:-16])
-            cut = rng.randrange(len(content)) if rng.random() < 0.2 else len(content)
-            content = content[:cut] + _checksum(content[:cut])
-            response = http.post(f"{path}/steps/0", content=content)
-            assert 400 <= response.status_code < 500, response.text
+        kept = tmp_path / "kept" / "courses" / owner._name / "000.block"
+        block = kept.read_bytes()
+        pids, course = [w.pid for w in service.pool.workers], owner._link._path
+        requests = {
+            f"/v1/keys/{owner.course.digest.hex()}": (http.put, owner._frame.to_bytes(), 15),
+            f"{course}/blocks/0": (http.put, block, 15),
+            f"{course}/steps/0": (http.post, sound, 100),
+        }
+        statuses = []
+        for url, (send, content, times) in requests.items():
+            for _ in range(times):
+                if "blocks" in url:
+                    kept.unlink(missing_ok=True)
+                statuses.append(send(url, content=broken(content, rng)).status_code)
+            kept.write_bytes(block)
+        assert all(400 <= status < 500 or status == 200 for status in statuses), statuses
+        assert statuses.count(200) < 20
         assert pids == [w.pid for w in service.pool.workers]
-        assert http.post(f"{path}/steps/0", content=sound).status_code == 200
+        told = http.get(course).json()
+        assert told["blocks"] == [0]
+        letter = owner._link.frame("weights", parts, told["step"]).to_bytes()
+        assert http.post(f"{course}/steps/{told['step']}", content=letter).status_code == 200
 
 
 def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
@@ -133,7 +157,7 @@ def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
     with learnt.serving(tmp_path / "kept", tmp_path) as (_, http):
         owner = learnt.teach(path, tmp_path / "model", http)
         owner.upload()
-        assert np.linalg.norm(owner._prepared.inputs, axis=1).max() <= 1 + 1e-12
+        assert np.linalg.norm(owner.share.prepared.inputs, axis=1).max() <= 1 + 1e-12
         drawn, whole = [], Noise.integers
         monkeypatch.setattr(
             Noise, "integers", lambda self, d, size: drawn.append(d) or whole(self, d, size)
@@ -150,6 +174,13 @@ def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
         assert told["noise_multiplier"] > 1
         owner = learnt.teach(path, tmp_path / "again", http)
         owner.upload()
+        owner._desk.keep(owner._step(owner._desk.state(1, 4)))
+        for file in (tmp_path / "again").glob("ledger*"):
+            file.rename(tmp_path / file.name)
+        with pytest.raises(LedgerError, match="give the --ledger"):
+            owner.train()
+        for file in tmp_path.glob("ledger*"):
+            file.rename(tmp_path / "again" / file.name)
         owner._step(owner._desk.state(1, 4))  # lost: the owner died before it was kept
         with pytest.raises(BudgetExhausted, match="would bring epsilon to"):
             owner.train()
@@ -158,8 +189,6 @@ def test_a_ledger_and_a_budget(tmp_path, monkeypatch):
 
 def test_names_are_for_whoever_has_the_token(tmp_path):
     tokens, words = served.tokens_file(tmp_path, "ann", "bob")
-    from server.inference.gate.accounts import read_tokens
-
     path = learnt.write_lesson(tmp_path)
     with learnt.serving(tmp_path / "kept", tmp_path, read_tokens(tokens)) as (_, http):
         assert http.get("/v1/courses/" + "0" * 64).status_code == 401
@@ -168,7 +197,9 @@ def test_names_are_for_whoever_has_the_token(tmp_path):
         owner.upload()
         assert http.get(owner._link._path).status_code == 200
         http.headers.update(served.bearer(words["bob"]))
-        assert http.get(owner._link._path).status_code == 404
+        assert http.get(owner._link._path).status_code == 200  # it knows the name: an owner
+        assert http.delete(owner._link._path).status_code == 404
+        assert http.post(f"{owner._link._path}/steps/0", content=b"").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -176,7 +207,7 @@ def test_names_are_for_whoever_has_the_token(tmp_path):
     [
         ("[model]\nname = 'convnet'\n", "has four levels"),
         ("[model]\nname = 'linear'\nhidden = [3]\n", "[model] hidden: would change nothing"),
-        ("[budget]\nunit = 'client'\nepsilon = 1\n", "one owner protects each record"),
+        ("[budget]\nunit = 'client'\nepsilon = 1\n", "an owner protects each record"),
         ("[budget]\nepsilon = 1\nclip = 2.0\n", "[budget] clip: would change nothing"),
         ("[learning2]\nsteps = 1\n", "unknown key"),
     ],
@@ -200,3 +231,49 @@ def test_a_folder_has_one_lesson(tmp_path):
         (tmp_path / "other" / "file").touch()
         with pytest.raises(RunError, match="is not empty"):
             learnt.teach(path, tmp_path / "other", http)
+
+
+def test_two_owners_train_the_model_of_all_their_records(tmp_path):
+    """The second has an invitation and a token of its own; its ledger is charged once."""
+    extra = 'budget = { unit = "record", epsilon = 1e9 }\n'
+    path = learnt.write_lesson(tmp_path, extra)
+    (tmp_path / "other").mkdir()
+    other = learnt.write_lesson(tmp_path / "other", extra, num=30)
+    several = ["learning.owners=2", "learning.owner_records=60"]
+    tokens, words = served.tokens_file(tmp_path, "ann", "bob")
+    with learnt.serving(tmp_path / "kept", tmp_path, read_tokens(tokens)) as (_, http):
+        http.headers.update(served.bearer(words["ann"]))
+        owner = learnt.teach(path, tmp_path / "model", http, *several)
+        owner.upload()
+        invitation, ledger = tmp_path / "model" / "invitation-1", Journal(tmp_path / "bobs")
+        assert invitation.stat().st_mode & 0o077 == 0
+        http.headers.update(served.bearer(words["bob"]))
+        second = load_lesson(str(other), several)
+        another = load_lesson(str(other), [*several, "learning.reach=13.0"])
+        with pytest.raises(ModelError, match="another lesson"):
+            join(another, invitation, http, ledger)
+        for _ in range(2):  # it is interrupted, and tries again
+            join(second, invitation, http, ledger).upload()
+        http.headers.update(served.bearer(words["ann"]))
+        owner.await_others()
+        told = owner.finish(owner.train())
+    assert ledger.spent.entries == owner._ledger.spent.entries
+    assert told["records"] == 120
+    both = [Prepared.of_lesson(load_lesson(str(p), several)) for p in (path, other)]
+    x, y = (np.concatenate([getattr(one, n) for one in both]) for n in ("inputs", "targets"))
+    expected = learnt.descended(x, y[:, 0], second, 120)
+    found = load((tmp_path / "model" / "model.safetensors").read_bytes())["weight"]
+    assert np.abs(found[1] - found[0] - expected[0]).max() < 1e-2 * np.abs(expected).max()
+
+
+def test_the_command_in_one_line(tmp_path, privet):
+    """It starts a service of its own; what is learnt is not learnt over."""
+    path, to = learnt.write_lesson(tmp_path), str(tmp_path / "model")
+    status, out, err = privet("learn", str(path), "--to", to, "-s", "learning.steps=1")
+    assert status == 0, err
+    assert out == f"{to}/model.safetensors\n"
+    assert "no privacy was promised" in err
+    status, _, err = privet("learn", str(path), "--to", to, "-s", "learning.steps=1")
+    assert (status, "is learnt already" in err) == (2, True)
+    status, _, err = privet("learn", str(path))
+    assert (status, "give --to FOLDER" in err) == (2, True)

@@ -11,7 +11,8 @@ from clients.models import Model
 from clients.protocol import Form
 from clients.training.net import build, fill, without_memory
 from clients.training.records import records
-from clients.training.supernet import Elastics, Supernet, cut, loss_of, nets_of
+from clients.training.smaller.cutting import Elastics, cut, loss_of
+from clients.training.smaller.supernet import Supernet, nets_of
 from clients.training.train import Round, net_of, train
 from privacy.cipher import Key
 from privacy.dp.bookkeeping import OnePassOptimizer
@@ -130,7 +131,7 @@ def test_a_round_trains_every_net_and_spends_what_one_net_does(runs):
     job = run.experiment.job
     whole, _ = records(job.data, job.model)
     form = load(job.data).form
-    net = net_of(build(job.model, form), whole, job, form)
+    net = net_of(build(job.model, form), whole, job)
     ledger = Ledger()
     train(net, whole, torch.arange(300), job, Round(1, 0, 0.5), ledger)
     assert [e.steps for e in ledger.entries] == [2]
