@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests/clients/firmware/numbers"), str(ROOT)]
 
 import numpy as np
-from test_layers import made, pictures, sequences
+from test_layers_in_c import made, pictures, sequences
 
 from clients.chip import load_chip
 from clients.firmware.check import CYCLES, check, survived

@@ -7,6 +7,7 @@ reached    what the last model reaches on the test set, checked
 leaks      what attack left, checked
 values     a value of a document, or why it is none
 cells      a sweep's cells
+works      what a run's settings make of it
 reading    the only reader of run directories
 gaps       what is missing, and the commands that fill it
 groups     runs that differ only in their seed

@@ -1,6 +1,5 @@
 """Run directories and sweeps -> Facts: the only reader of a report."""
 
-import hashlib
 import os
 import time
 from collections import Counter
@@ -11,16 +10,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from privacy.documents import to_json
 from privacy.errors import PrivetError, RunError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
-from server.experiment.experiment import Experiment
 from server.report.facts import evidence, leaks, reached
 from server.report.facts.cells import read_sweep, sweep_folder
 from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts, Turn
 from server.report.facts.gaps import missing_of
 from server.report.facts.values import UNREADABLE, why
+from server.report.facts.works import (
+    arithmetic_name,
+    flatten,
+    group_of,
+    partition_of,
+    scheme_of,
+    work_of,
+)
 from server.report.words.labels import labelled
 from server.run import merit
 from server.run.directory import Run, find_run
@@ -29,14 +34,6 @@ from server.run.summary import summarise, weights_sha256
 
 Found = TypeVar("Found")
 
-# What does not alter what was trained, or is solved from the rest.
-BESIDES = (
-    "title", "data.path", "budget.noise_multiplier", "federation.workers", "federation.timeout_s"
-)  # fmt: skip
-BESIDES_TABLES = ("record.", "attack.")
-# models that are affine between their activations; and those that are with such norms
-AFFINE = ("linear", "scatter", "backbone", "perceptron", "tabular", "strided")
-OF_MEANS = {"convnet": ("auto", "none", "batch"), "cnn1d": ("none", "batch")}
 NOT_WHOLE = "it is not a whole JSON document"
 
 
@@ -148,7 +145,7 @@ def read_run(
         machine=_machine(told),
         versions=tuple(told.get("versions", {}).items()),
         settings=tuple(flatten(experiment).items()),
-        group=tuple((_group(experiment) | _origin(about, told)).items()),
+        group=tuple((group_of(experiment) | _origin(about, told)).items()),
         seed=experiment.seed,
         dataset=summary.dataset,
         model=summary.model,
@@ -173,7 +170,7 @@ def read_run(
         delta=summary.delta,
         noise_multiplier=summary.noise_multiplier,
         clip=summary.clip,
-        partition=_partition(experiment),
+        partition=partition_of(experiment),
         cohort=experiment.federation.cohort_size,
         clients=tuple(_clients(run, rounds)),
         failures=tuple(_failures(rounds)),
@@ -191,43 +188,8 @@ def read_run(
         damaged=tuple(damaged),
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),
-        work=_work(experiment),
+        work=work_of(experiment),
     )
-
-
-def flatten(experiment: Experiment, written: bool = False) -> dict[str, str]:
-    """Every setting, or those that are not the defaults: `section.key` -> its value as TOML writes
-    it, nearly."""
-    flat = {}
-    told = experiment.model_dump(mode="json", exclude_none=True, exclude_defaults=written)
-    for section, table in told.items():
-        pairs = table.items() if isinstance(table, dict) else [("", table)]
-        for key, value in pairs:
-            text = value if isinstance(value, str) else to_json(value)
-            flat[f"{section}.{key}" if key else section] = text
-    return flat
-
-
-def _group(experiment: Experiment) -> dict[str, str]:
-    unused = []
-    if experiment.budget.unit == "none":
-        unused += ["budget.epsilon", "budget.delta", "budget.clip"]
-    if experiment.arithmetic.name == "float":
-        unused += [key for key in flatten(experiment) if key.startswith("arithmetic.")][1:]
-    besides = {"seed", *BESIDES, *unused}
-    return {
-        key: value
-        for key, value in flatten(experiment).items()
-        if key not in besides and not key.startswith(BESIDES_TABLES)
-    }
-
-
-def _work(experiment: Experiment) -> str:
-    """What of the settings makes the result and is not a default, as a digest: a setting that a
-    later version adds does not make the same experiment another."""
-    own, makes = flatten(experiment, written=True), _group(experiment)
-    kept = sorted(pair for pair in own.items() if pair[0] in makes)
-    return hashlib.sha256(to_json(kept).encode()).hexdigest()[:12]
 
 
 def _data_told(run: Run) -> dict[str, str]:
@@ -247,30 +209,6 @@ def _origin(about: dict[str, str], told: dict[str, Any]) -> dict[str, str]:
         "data.records": about.get("sha256", "unknown")[:12],
         "code": told.get("code", "unknown"),
     }
-
-
-def arithmetic_name(experiment: Experiment) -> str:
-    """In words: `fixed, 8 bit`."""
-    a = experiment.arithmetic
-    if a.name == "fixed":
-        return f"fixed, {a.bits} bit"
-    return f"stochastic, L = {a.stream_length}" if a.name == "stochastic" else a.name
-
-
-def scheme_of(experiment: Experiment) -> str:
-    """The scheme under which the model can be evaluated encrypted; empty if none."""
-    model, numbers = experiment.model, experiment.arithmetic.formats
-    if numbers.activation_bits == 1:
-        return "boolean" if model.name == "perceptron" and numbers.kind == "binary" else ""
-    means = model.pooling == "mean" and model.norm in OF_MEANS.get(model.name, ())
-    whole = numbers.activation_bits == 32 and numbers.kind != "spiking"
-    return "ckks" if whole and (means or model.name in AFFINE) else ""
-
-
-def _partition(experiment: Experiment) -> str:
-    data = experiment.data
-    more = {"dirichlet": f", alpha {data.alpha:g}", "shards": f", {data.shards} a client"}
-    return data.partition + more.get(data.partition, "")
 
 
 def _machine(told: dict[str, Any]) -> str:

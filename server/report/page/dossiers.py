@@ -105,7 +105,10 @@ def _rounds(run: RunFacts) -> Iterator[Block]:
 def _attacked(run: RunFacts, name: str) -> list[Block]:
     if not run.leakage:
         return [Commands("Nobody attacked it. To do so", (f"privet attack {name}",))]
-    return [Commands("Again", (f"privet attack {name}",)), *attacked(run)]
+    return [
+        Commands("Again, by the run’s own settings", (f"privet attack {name}",)),
+        *attacked(run),
+    ]
 
 
 def _audited(run: RunFacts, name: str) -> list[Block]:
@@ -115,7 +118,7 @@ def _audited(run: RunFacts, name: str) -> list[Block]:
         return [Prose("It cannot be audited: see what is not here.")]
     if not run.audit:
         return [Commands("Nobody audited it. To do so", (f"privet audit {name}",))]
-    return [Commands("Again", (f"privet audit {name}",)), *audited(run)]
+    return [Commands("Again, by the run’s own settings", (f"privet audit {name}",)), *audited(run)]
 
 
 def _costed(run: RunFacts, name: str) -> list[Block]:
