@@ -28,9 +28,9 @@ ROUNDING = ("project", "round_record", "round_hidden")  # to words
 LAYERS = ("element", "range", "convolve", "convolve_back", "normalise", "normalise_back", "pool")
 VISITS = ("visit_convolution", "visit_norm", "visited", "gradient")  # once to learn, once to clip
 LEARNING = (*LAYERS, *VISITS, "forward", "products", "backward", "accumulate", *ROUNDING)
-# Cycles an instruction, least and most. M4: 1.21 to 1.33 by ARM's table of these mixes, of which
-# published programs were 4 to 8 % above: 15 % to be sure. M7: ARM tells no table; at best two at a
-# time, at worst one.
+# Cycles an instruction, least and most. M4: 1.21 to 1.33 by ARM's table of a perceptron's mixes in
+# float32 and int8, of which published programs were 4 to 8 % above: 15 % to be sure. The mixes of
+# convolutions were not counted. M7: ARM tells no table; at best two at a time, at worst one.
 CYCLES = {"m4": (1.21, 1.53), "m7": (0.57, 1.0)}
 SPENT, NOT_OPEN = 1, 3  # as in ledger.h
 KEY = np.frombuffer(hashlib.sha256(b"privet export --check").digest(), "<u4")

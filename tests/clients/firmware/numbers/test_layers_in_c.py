@@ -45,7 +45,7 @@ def made(build):
     records = (inputs, dice.integers(0, 3, NUM).astype(np.uint8))
     plan, layers = plan_of(net, shape)
     contract = agree(
-        layers, scale=255, noise_multiplier=1.0, clip=0.7, learning_rate=0.1, sample_rate=0.2,
+        layers, scale=255, noise_multiplier=1.5, clip=0.7, learning_rate=0.1, sample_rate=0.2,
         num_records=NUM, steps=100, epsilon=None, delta=1e-5, plan=plan,
     )  # fmt: skip
     x = torch.from_numpy(inputs.astype(np.float32) / 255).reshape(NUM, *shape)
