@@ -49,7 +49,8 @@ def front_of(model: Model, form: Form) -> Transform | None:
 
 def form_behind(model: Model, form: Form) -> Form:
     """The form of what a model reads of records."""
-    front = front_of(model, form)
+    with torch.device("cpu"):  # a front's matrices are kept, where shapes alone are asked too
+        front = front_of(model, form)
     if front is None:
         return form
     itself = form.outputs == math.prod(form.shape)  # what a model gives back is what it reads

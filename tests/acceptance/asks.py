@@ -58,6 +58,13 @@ def is_json(told):
     return ""
 
 
+def are_events(told):
+    """A JSON object a line, the last of the end."""
+    lines = told.splitlines() or [""]
+    wrong = next(filter(None, map(is_json, lines)), "")
+    return wrong or ("" if strict(lines[-1])["event"] == "end" else "no event of the end")
+
+
 def is_run(rounds):
     """The path of a run, which has so many rounds (None: some)."""
 

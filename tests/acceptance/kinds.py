@@ -7,7 +7,7 @@ import json
 import shlex
 
 import settings_drawn
-from asks import Ask, is_json, is_run, paths_there
+from asks import Ask, are_events, is_run, paths_there
 from kinds_of_owned import own
 from kinds_of_runs import QUICK, ask_run, damaged, damaged_findings
 from records_drawn import OTHER, records
@@ -142,7 +142,7 @@ def sweeps(place, rng):
         key, text = rng.choice(sorted(found.items()))
         axes += ["--over", rng.choice(AXES).replace("K", key).replace("V", text)]
     more = rng.choice(OF_SWEEPS)
-    lacks = is_json if "--json" in more else paths_there
+    lacks = are_events if "--json" in more else paths_there
     return [Ask(["sweep", "e.toml", *axes, *more], lacks)]
 
 

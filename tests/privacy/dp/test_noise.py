@@ -8,6 +8,7 @@ from scipy.stats import chisquare, kstest, norm
 
 from privacy.cipher import LANES, WORDS, Key, keystream
 from privacy.dp import noise
+from privacy.dp.accounting.spent import TOTAL_VARIATION
 from privacy.dp.noise import HALF, MARGIN, PER_CALL, SHORT, Noise, normal_pair
 
 
@@ -121,7 +122,7 @@ def test_large_deviations_are_right_to_the_last_digit() -> None:
 
 def test_what_a_draw_may_be_off_follows_from_its_bits() -> None:
     """The claimed total variation is that of words so long, and no less."""
-    assert 2.0 ** (48 - 64 - 8 * noise.MORE_BYTES) <= noise.TOTAL_VARIATION
+    assert 2.0 ** (48 - 64 - 8 * noise.MORE_BYTES) <= TOTAL_VARIATION
 
 
 def test_no_draw_is_given_twice() -> None:

@@ -143,7 +143,7 @@ def test_a_wider_net_gets_a_larger_ring():
 def test_what_would_overflow_is_refused_before_it_runs(monkeypatch):
     """SEAL itself says nothing: the guard is ours. A last prime without room must be refused."""
     tight = dataclasses.replace(next(recipes(1)), prime_bits=(23, 37))
-    monkeypatch.setattr(planning, "recipes", lambda squares: iter([tight]))
+    monkeypatch.setattr(planning, "require_depth", lambda squares: [tight])
     with pytest.raises(ModelError, match=r"layer 0: after its square.* would overflow"):
         plan(oracle.perceptron(RNG, (8, 8), [16, 10]), RNG.random((50, 8, 8)))
 

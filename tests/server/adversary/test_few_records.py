@@ -71,6 +71,7 @@ def tape(labels, num_classes):
         pool=sample(labels),
         reference=sample(np.tile([0, 1], 20).tolist()),
         nature=Nature("picture", (8, 8)),
+        front=None,
     )
 
 
