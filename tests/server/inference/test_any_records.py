@@ -109,7 +109,8 @@ def test_an_encrypted_answer_is_the_models(tmp_path, make, settings):
     with torch.no_grad():
         expected = trained_model(run)(tests.inputs(torch.arange(6))).double()
     expected -= expected.mean(1, keepdim=True)  # what is common to all changes no answer
-    assert np.allclose(client.logits, expected, atol=0.05 * float(expected.std()))
+    near = 0.1 * float(expected.std())  # of which a square in the ring of 4,096 costs 0.03 to 0.07
+    assert np.allclose(client.logits, expected, atol=near)
 
 
 @pytest.mark.parametrize("make", [patients, sensor, pets, words])
