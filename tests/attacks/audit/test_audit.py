@@ -59,8 +59,8 @@ def stand_in(monkeypatch, images):
 
 
 def test_the_run_s_own_model_shows_most_of_what_is_claimed():
-    """From its worst start; with a few canaries 0.63 to 0.82 of it, by the seed. The benchmark takes
-    more."""
+    """From its worst start; with a few canaries 0.63 to 0.82 of it, by the seed. The benchmark
+    takes more."""
     evidence = verdict.Evidence(replace(claim_of(TINY), calls=800), 0)
     assert evidence.planted.where == "the run's own model"
     assert max(b.epsilon for b in evidence.planted.bounds) >= 0.6 * evidence.planted.epsilon
