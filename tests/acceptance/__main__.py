@@ -1,6 +1,6 @@
 """`make accept`: what takes too long for a test, each part by itself, as one JSON document.
 
-run as: python tests/acceptance [PART ...]
+run as: python tests/acceptance [PART ...]; without a name all but `LONG`
 
 Exit status 1 if a part broke what it promises; its own words are on stderr. What a machine cannot
 do is skipped, and the reason stands in the place of its figures.
@@ -17,16 +17,14 @@ HERE = Path(__file__).parent
 TOGETHER = (
     "image",
     "accuracy",
-    "encrypted",
     "records_real",
     "fuzz",
     "firmware",
-    "strangers",
     "ledger",
-    "exports",
 )  # two at a time: they time nothing
 ALONE = ("commands", "soak")
-PARTS = (*TOGETHER, *ALONE)
+LONG = ("encrypted", "strangers", "exports")  # by name only: beside the others they take too long
+PARTS = (*TOGETHER, *LONG, *ALONE)
 
 
 def run(part: str) -> dict[str, object]:
@@ -50,8 +48,9 @@ def main() -> int:
     if unknown:
         print(f"{unknown[0]}: not a part; known: {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    chosen = [part for part in PARTS if part in (sys.argv[1:] or PARTS)]
-    together = [part for part in chosen if part in TOGETHER]
+    asked = sys.argv[1:] or (*TOGETHER, *ALONE)
+    chosen = [part for part in PARTS if part in asked]
+    together = [part for part in chosen if part not in ALONE]
     with ThreadPoolExecutor(2) as pool:
         found = dict(zip(together, pool.map(run, together), strict=True))
     found |= {part: run(part) for part in chosen if part in ALONE}
