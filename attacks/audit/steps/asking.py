@@ -95,29 +95,61 @@ class Asked:
         return np.zeros_like(x[:num]), y[:num]
 
     @cached_property
-    def deviation(self) -> NDArray[np.float64]:
-        """Of the noise in each number [P]: the same in each array of the release."""
+    def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Deviation of the noise in each number, and by which share it may be more: [P], [P].
+
+        It is one in each array. Arrays whose noise is as loud as that of all, as far as can be
+        heard, are measured together: few numbers, as a bias has, tell little by themselves.
+        """
         squares = (self.heard**2).sum(0) / (RUNS - 1)
-        ends = np.cumsum(self._sizes)[:-1]
-        pooled = [np.full(len(part), part.mean() ** 0.5) for part in np.split(squares, ends)]
-        return np.concatenate(pooled)
+        noisy = squares > ATOM**2 * max(float(squares.max(initial=0.0)), 1e-300)
+        typical = float(squares[noisy].mean()) if noisy.any() else 0.0
+        parts = np.split(squares, np.cumsum(self._sizes)[:-1])
+        alike = [part for part in parts if _as_loud(part, typical)]
+        whole = np.concatenate(alike) if alike else np.empty(0)
+        found = [(part, whole if _as_loud(part, typical) else part) for part in parts]
+        return (
+            np.concatenate([np.full(len(p), float(told.mean()) ** 0.5) for p, told in found]),
+            np.concatenate([np.full(len(p), _doubt(len(told))) for p, told in found]),
+        )
 
     @property
-    def slack(self) -> float:
-        """How far a measured deviation may be from the true one, all but certainly (1 in 10^4)."""
-        degrees = max(1, (RUNS - 1) * int(self.loud.sum()))
-        return 4.0 / (2 * degrees) ** 0.5
+    def deviation(self) -> NDArray[np.float64]:
+        """Of the noise in each number [P]."""
+        return self._measured[0]
+
+    @property
+    def surely(self) -> NDArray[np.float64]:
+        """What the deviation in each number is at most, all but certainly [P]."""
+        return self._measured[0] * (1 + self._measured[1])
 
     @property
     def loud(self) -> NDArray[np.bool_]:
         """Where there is noise at all [P]."""
         return self.deviation > ATOM * max(float(self.deviation.max()), 1e-300)
 
-    def moved(self, difference: NDArray[np.float64]) -> float:
-        """How far, in deviations of the noise; infinite where there is none, or no number."""
+    def moved(self, difference: NDArray[np.float64], surely: bool = False) -> float:
+        """How far, in deviations of the noise; infinite where there is none, or no number.
+
+        Args:
+            surely: at the least, since the deviation was measured.
+        """
         if not np.isfinite(difference).all():
             return float("inf")
         quiet = difference[~self.loud]
         if quiet.size and np.abs(quiet).max() > ATOM * max(1.0, np.abs(difference).max()):
             return float("inf")
-        return float(np.linalg.norm(difference[self.loud] / self.deviation[self.loud]))
+        noise = self.surely if surely else self.deviation
+        return float(np.linalg.norm(difference[self.loud] / noise[self.loud]))
+
+
+def _doubt(num: int) -> float:
+    """By which share a deviation that was heard in so many numbers may be wrong, all but certainly
+    (1 in 10^4)."""
+    return 4.0 / (2 * (RUNS - 1) * max(1, num)) ** 0.5
+
+
+def _as_loud(squares: NDArray[np.float64], typical: float) -> bool:
+    """Is an array's noise of the typical variance, as far as can be heard?"""
+    share = (float(squares.mean()) / typical) ** 0.5 if len(squares) and typical else 0.0
+    return abs(share - 1) <= _doubt(len(squares))

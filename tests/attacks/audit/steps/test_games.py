@@ -1,8 +1,13 @@
-"""Bounds of epsilon from a training that is done: they hold, and rise where nothing protects."""
+"""What is told of epsilon, and of what a record moves, holds; and rises where nothing protects."""
+
+from functools import partial
 
 import numpy as np
 
+from attacks.audit import Claims
 from attacks.audit.canaries import mu_of
+from attacks.audit.steps.asking import Asked
+from attacks.audit.steps.checks import sensitivity
 from attacks.audit.steps.games import apart, of_members
 
 DELTA = 1e-6
@@ -32,3 +37,19 @@ def test_canaries_that_share_a_bias_stand_apart_without_it():
     assert likeness.max() < 0.01
     assert ((own[1:50] * units[1:]).sum(1) > 0.98).all()
     assert own[0] @ own[50] > 0.98  # a twin stays one: the two are then too much alike
+
+
+def test_a_bias_of_three_numbers_is_no_false_alarm():
+    """Its noise is that of the whole step, of which three numbers by themselves tell little; and
+    noise that is a fifth too small is told all the same."""
+
+    def step(x, y, seed, noise_multiplier=1.0, short=1.0):
+        noise = short * noise_multiplier * np.random.default_rng(seed).normal(size=303)
+        total = np.array([len(x), 0, 0])
+        return {"weight": noise[3:], "bias": total + noise[:3]}
+
+    x, y = np.ones((4, 2)), np.zeros(4, int)
+    claims = Claims(x, y, noise_multiplier=1.0, sample_rate=1.0, steps=1, divided="nothing")
+    for seed in range(40):
+        assert sensitivity(Asked(step, claims, seed)).state == "passed"
+    assert sensitivity(Asked(partial(step, short=0.8), claims)).state == "FAILED"
