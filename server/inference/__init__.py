@@ -7,6 +7,7 @@ synthetic  images that nobody took, on which a plan's ranges are measured
 limits     what clients may do
 gate/      what stands between them and the workers
 service    the HTTP service
+replies    what a service says of an answer, and of what it refuses
 worker     one native process: parsers and kernels that may die
 workers    such a process, as the service sees it
 pool       all of them, kept running

@@ -22,7 +22,6 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from privacy.encrypted.wire import Kind, Offer, read_offer
 from privacy.errors import WireError
@@ -33,7 +32,8 @@ from server.inference.gate.stores import KeyStore, Room, shares
 from server.inference.gate.tarpit import Tarpit
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.worker import CHECK_KEYS, EVALUATE, EVALUATE_BATCH, FULL
+from server.inference.replies import REFUSED, refusal_of, require_answered
+from server.inference.worker import CHECK_KEYS, EVALUATE, EVALUATE_BATCH
 from server.inference.workers import Answer, WorkerDied
 
 REMEMBERED_NONCES = 100_000  # and keys that crashed a worker
@@ -107,7 +107,7 @@ class Service:
         app.add_api_route("/v1/keys", self._take_keys, methods=["PUT"])
         app.add_api_route("/v1/answers", self._answer, methods=["POST"])
         app.add_api_route("/v1/batches", self._answer_batch, methods=["POST"])
-        for kind in (WireError, OSError, HTTPException, ClientDisconnect):
+        for kind in REFUSED:
             app.add_exception_handler(kind, self._refuse)
         return app
 
@@ -227,29 +227,13 @@ class Service:
                 if operation == CHECK_KEYS:
                     _note(self._crashers, keys)
             raise Refusal(DIED) from None
-        if answer.status >= 500:
-            raise Refusal(answer.content.decode(errors="replace"), answer.status)
-        if answer.status != 200:
-            raise WireError(answer.content.decode(errors="replace"), answer.status)
-        return answer
+        return require_answered(answer)
 
     async def _refuse(self, request: Request, error: Exception) -> PlainTextResponse:
-        status, text, headers = 500, "failed", {}
-        if isinstance(error, WireError):
-            status, text = error.status, str(error)
-        elif isinstance(error, HTTPException):
-            status, text = error.status_code, error.detail
-        elif isinstance(error, OSError) and error.errno in FULL:
-            status, text = 507, "no room left for this request; try again later"
-        elif isinstance(error, ClientDisconnect):
-            status, text = 400, "the client left"
-        if isinstance(error, Refusal):
-            headers["retry-after"] = str(error.retry_after_s)
-        if status == 401:
-            headers["www-authenticate"] = "Bearer"
-        self._statuses[status] += 1
+        refused = refusal_of(error)
+        self._statuses[refused.status_code] += 1
         await asyncio.sleep(self._tarpit.delay_s(self._who_was_refused(request)))
-        return PlainTextResponse(text + "\n", status, headers)
+        return refused
 
 
 def _note(remembered: OrderedDict[bytes, None], what: bytes) -> None:

@@ -22,8 +22,6 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from privacy.encrypted.learning.course import Course
 from privacy.encrypted.learning.steps import part_bytes
@@ -37,7 +35,7 @@ from server.inference.learning.courses import Courses, Kept
 from server.inference.learning.worker import BEGIN, BLOCK, STEP
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.worker import FULL
+from server.inference.replies import REFUSED, refusal_of, require_answered
 from server.inference.workers import WorkerDied
 
 WORKER = "server.inference.learning.worker"
@@ -99,7 +97,7 @@ class LearningService:
         app.add_api_route("/v1/courses/{name}/blocks/{block}", self._take_block, methods=["PUT"])
         app.add_api_route("/v1/courses/{name}/steps/{step}", self._step, methods=["POST"])
         app.add_api_route("/v1/courses/{name}", self._end, methods=["DELETE"])
-        for kind in (WireError, OSError, HTTPException, ClientDisconnect):
+        for kind in REFUSED:
             app.add_exception_handler(kind, self._refuse)
         return app
 
@@ -198,27 +196,10 @@ class LearningService:
             if death.crashed:
                 self._accounts.note_crash(who)
             raise Refusal(DIED) from None
-        if answer.status >= 500:
-            raise Refusal(answer.content.decode(errors="replace"), answer.status)
-        if answer.status != 200:
-            raise WireError(answer.content.decode(errors="replace"), answer.status)
-        return answer.content
+        return require_answered(answer).content
 
     async def _refuse(self, request: Request, error: Exception) -> PlainTextResponse:
-        status, text, headers = 500, "failed", {}
-        if isinstance(error, WireError):
-            status, text = error.status, str(error)
-        elif isinstance(error, HTTPException):
-            status, text = error.status_code, error.detail
-        elif isinstance(error, OSError) and error.errno in FULL:
-            status, text = 507, "no room left for this request; try again later"
-        elif isinstance(error, ClientDisconnect):
-            status, text = 400, "the client left"
-        if isinstance(error, Refusal):
-            headers["retry-after"] = str(error.retry_after_s)
-        if status == 401:
-            headers["www-authenticate"] = "Bearer"
-        return PlainTextResponse(text + "\n", status, headers)
+        return refusal_of(error)
 
 
 def _number(text: str) -> int:
