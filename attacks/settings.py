@@ -12,13 +12,15 @@ class Attack(Section):
         shadows: models trained on random halves of the pool; even, since they come in pairs.
         candidates: records whose gradients are held against each update; more is slower, by the
             cube.
-        reconstruct: also invert updates and, where the model reads pixels, train generators.
+        reconstruct: also invert updates.
+        generators: and, where the model reads pixels, train generators, which takes longest.
         seed: of all that the adversary draws.
     """
 
     shadows: int = Field(default=8, ge=4)
     candidates: int = Field(default=2500, ge=20)
     reconstruct: bool = True
+    generators: bool = True
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

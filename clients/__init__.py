@@ -7,6 +7,7 @@ training/     the local loop
 node/         the device in a federation: from a message to a reply
 learning/     an owner of records, whose model is trained on their ciphertexts
 firmware/     C for a microcontroller
+boards/       a board that trains, between a job and its firmware
 chip/         the accelerator model: what it all costs
 layers        layers that models are built of, and how the compiled step sees them
 protocol      what an arithmetic gives to a model

@@ -129,16 +129,24 @@ class MaxPool2d(nn.Module):
     Args:
         size: side of the square window.
         stride: of the window.
+
+    Attributes:
+        overlaps: 2x2 windows, stride 1, for which there are kernels.
     """
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
         self.size, self.stride = size, stride
+        self.overlaps = (size, stride) == (2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, (H - size) // stride + 1, (W - size) // stride + 1]"""
-        ours = (self.size, self.stride) == (2, 1) and min(x.shape[2:]) > 1
-        if not ours or x.dtype != torch.float32 or x.device.type != "cpu":
+        if (
+            not self.overlaps
+            or min(x.shape[2:]) < 2
+            or x.dtype != torch.float32
+            or x.device.type != "cpu"
+        ):
             return nn.functional.max_pool2d(x, self.size, self.stride)
         pooled: Tensor = _Pool.apply(x)
         return pooled
@@ -150,8 +158,6 @@ class MaxPool2d(nn.Module):
 
 LOWERINGS[AddChannel] = lambda _, shape: reshape(1, *shape)
 LOWERINGS[Square] = each(plan.SQUARE)
-PLANES[MaxPool2d] = lambda layer, shape: (
-    pooling(shape) if (layer.size, layer.stride) == (2, 1) else None
-)
+PLANES[MaxPool2d] = lambda layer, shape: pooling(shape) if layer.overlaps else None
 LAST[MaxPool2d] = lambda layer, shape: maxima(shape, (layer.size,) * 2, (layer.stride,) * 2)
 SUMS[Residual] = lambda layer: (layer.body, layer.shortcut)

@@ -37,7 +37,7 @@ class Formats(NamedTuple):
     """Numbers as the device holds them.
 
     Attributes:
-        kind: float, fixed, ternary, binary, stochastic, spiking or p-bits.
+        kind: float, fixed, ternary, binary, stochastic, spiking, p-bits or invertible.
         weight_bits, activation_bits, gradient_bits: of one word.
         stream_length: clock cycles of one product; 1 where numbers are not streams.
     """

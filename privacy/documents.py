@@ -31,14 +31,21 @@ def to_json(
     Raises:
         TypeError: what cannot be said in JSON, and `default` does not know.
     """
-    return json.dumps(
-        _finite(value),
-        indent=indent,
-        sort_keys=sort_keys,
-        ensure_ascii=ascii_only,
-        allow_nan=False,
-        default=default,
-    )
+
+    def write(plain: Any) -> str:
+        return json.dumps(
+            plain,
+            indent=indent,
+            sort_keys=sort_keys,
+            ensure_ascii=ascii_only,
+            allow_nan=False,
+            default=default,
+        )
+
+    try:
+        return write(value)
+    except ValueError:  # a number that JSON has no word for
+        return write(_finite(value))
 
 
 def from_json(text: str | bytes) -> Any:

@@ -18,6 +18,7 @@ from privacy.sealed import inflate
 from privacy.security import require_modulus
 
 MOST_BYTES = 1 << 28  # of an object whose size is not known better
+MOST_KEYS_BYTES = 256 << 20  # of a client's evaluation keys, which a service keeps
 SLACK_BYTES = 1024  # for headers within an object
 
 

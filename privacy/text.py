@@ -17,6 +17,7 @@ MARKS = {  # the first bytes of other encodings; the longer ones begin as the sh
 }
 
 BRIEF = 100  # characters of a wrong value that an error repeats
+MOST_SAID = 200  # characters of an exception that an error repeats
 MOST_SHOWN = 40  # characters of a name in a table or a figure
 NOT_SHOWN = "\ufffd"
 JOINERS = "\u200c\u200d"  # parts of words in some scripts
@@ -70,6 +71,12 @@ def shown(name: str, most: int = MOST_SHOWN) -> str:
         return line or NOT_SHOWN
     end = most // 3
     return f"{line[: most - end - 1]}\u2026{line[-end:]}"
+
+
+def words_of(error: BaseException) -> str:
+    """The words of an exception of code that is not ours, in one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}..."
 
 
 def told_apart(names: Sequence[str], most: int = MOST_SHOWN) -> list[str]:

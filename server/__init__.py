@@ -17,5 +17,6 @@ federation/   the rounds
 run/          the run directory
 experiment/   the experiment file
 reference     every command and public function, by their docstrings
+predictor     what is expected of something that nobody asked yet
 console       what people see on their terminal
 """

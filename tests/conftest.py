@@ -18,6 +18,21 @@ torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# They take a minute or more, much of it in waiting.
+LONGEST = (
+    "test_readme.py::test_the_story_in_order",
+    "test_deployment.py::test_three_nodes_and_what_can_happen_to_them",
+    "test_flower.py::test_the_whole_repository_is_a_flower_app",
+    "test_flower.py::test_ray_writes_the_same_run",
+    "test_sweep.py::test_killed_in_a_cell_it_goes_on_there",
+    "test_supervision.py::test_whatever_end_it_takes_nothing_is_left",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest come first: begun last, they would be waited for alone."""
+    items.sort(key=lambda item: not item.nodeid.endswith(LONGEST))
+
 
 @pytest.fixture(autouse=True)
 def _interruptible():

@@ -14,27 +14,30 @@ from server.inference.gate.stores import scratch
 from server.inference.learning.service import LEARNING_LIMITS, LearningService
 
 
-def write_lesson(folder, extra="", num=60):
-    """Records of four numbers in two classes, as arrays; the lesson's file."""
+def write_lesson(folder, extra="", num=60, classes=2):
+    """Records of four numbers in classes, as arrays; the lesson's file."""
     rng = np.random.default_rng(0)
     data = folder / "records"
     data.mkdir()
     for part, size in (("train", num), ("test", 40)):
-        y = rng.integers(0, 2, size)
-        x = np.clip(rng.normal(0, 0.3, (size, 4)) + np.outer(2 * y - 1, [0.5, -0.5, 0.2, 0]), -2, 2)
+        y = rng.integers(0, classes, size)
+        means = np.array([[-0.5, 0.5, -0.2, 0], [0.5, -0.5, 0.2, 0], [0.5, 0.5, -1, 0], [0] * 4])
+        x = np.clip(rng.normal(0, 0.3, (size, 4)) + means[y], -2, 2)
         np.save(data / f"{part}_x.npy", x)
         np.save(data / f"{part}_y.npy", y)
     bounds = "".join(f"[columns.{n}]\nlow = -2.0\nhigh = 2.0\n" for n in range(4))
-    (data / "schema.toml").write_text(f'labels = ["0", "1"]\n{bounds}')
+    labels = [str(label) for label in range(classes)]
+    (data / "schema.toml").write_text(f"labels = {labels}\n{bounds}")
     path = folder / "lesson.toml"
     path.write_text(f'data.path = "{data}"\nlearning = {{ steps = 4 }}\n{extra}')
     return path
 
 
 @contextlib.contextmanager
-def serving(folder, place, tokens=None):
+def serving(folder, place, tokens=None, refusal_s=0.0):
     """A service whose courses lie in `folder`, and an HTTP client of it in this process."""
-    limits = LEARNING_LIMITS.model_copy(update={"memory_bytes": 0, "answer_s": 120.0})
+    changed = {"memory_bytes": 0, "answer_s": 120.0, "refusal_s": refusal_s}
+    limits = LEARNING_LIMITS.model_copy(update=changed)
     with scratch("privet-arriving-", place) as theirs:
         service = LearningService(folder, theirs, limits, tokens)
         with TestClient(service.app(), raise_server_exceptions=False) as http:
@@ -53,7 +56,7 @@ def descended(z, t, lesson, num):
 
     Prepared records [N, D], targets [N], and by how many the sums are divided.
     """
-    residual = lesson.learning.residual
+    residual = lesson.learning.residual(1)
     w = v = np.zeros((1, z.shape[1]))
     for k in range(lesson.learning.steps):
         m = z @ v[0]

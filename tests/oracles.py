@@ -81,3 +81,18 @@ def per_sample_gradients(
 
     each = [grad(loss)(parameters, record) for record in x]
     return {name: torch.stack([one[name] for one in each]) for name in parameters}
+
+
+def clipped_sum(net: nn.Module, x: Tensor, labels: Array, clip: float) -> Array:
+    """What a step of DP-SGD sums before noise, [parameters]: one record after another, by autograd.
+
+    Args:
+        x: [B, ...]; labels: [B], of a cross-entropy.
+    """
+    total = 0.0
+    for one, label in zip(x, labels, strict=True):
+        net.zero_grad()
+        nn.functional.cross_entropy(net(one[None]), torch.tensor([int(label)])).backward()
+        g = torch.cat([p.grad.flatten() for p in net.parameters()]).numpy()
+        total = total + g * min(1.0, clip / float(np.linalg.norm(g)))
+    return np.asarray(total)

@@ -128,3 +128,29 @@ def live_words(network):
                 alive += network.layers[source].size if source >= 0 else network.input_size
         worst = max(worst, alive)
     return worst
+
+
+def dense_events(spikes, outputs):
+    """Spikes [T, I] -> synapses that they reach and neurons that one reaches, a pair a step."""
+    found = []
+    for step in spikes:
+        at = [(i, o) for i, s in enumerate(step) if s for o in range(outputs)]
+        found.append((len(at), len({o for _, o in at})))
+    return found
+
+
+def window_events(spikes, filters, size, stride, pad):
+    """As `dense_events`, of spikes [T, C, H, W] under windows that `filters` neurons look through;
+    0 filters: one for each channel, which sees that channel alone."""
+    found = []
+    for step in spikes:
+        rows, columns = ((n + 2 * pad - size) // stride + 1 for n in step.shape[1:])
+        events, reached = 0, set()
+        for c, y, x in np.argwhere(step):
+            for j, i in itertools.product(range(rows), range(columns)):
+                inside = 0 <= y + pad - j * stride < size and 0 <= x + pad - i * stride < size
+                for f in range(filters or 1) if inside else ():
+                    events += 1
+                    reached.add((f if filters else c, j, i))
+        found.append((events, len(reached)))
+    return found

@@ -315,9 +315,7 @@ def steps_uncharged(monkeypatch):
 
 def rate_charged_lower(monkeypatch):
     charge = Ledger.charge
-    monkeypatch.setattr(
-        Ledger, "charge", lambda self, sigma, rate, steps=1: charge(self, sigma, 0.9 * rate, steps)
-    )
+    monkeypatch.setattr(Ledger, "charge", lambda self, z, rate, *n: charge(self, z, 0.9 * rate, *n))
 
 
 def dice_by_place(monkeypatch):

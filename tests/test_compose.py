@@ -236,6 +236,7 @@ def test_the_page_calls_privet_as_it_is():
         "ledger",
         "serve",
         "infer",
+        "export",
     }
     known = typer.main.get_command(app).commands
     for call in calls:

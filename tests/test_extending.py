@@ -14,6 +14,8 @@ from attacks.membership import scores as membership
 from clients import models
 from clients.arithmetic import ARITHMETICS
 from clients.arithmetic.layers import ArithmeticLinear
+from clients.data.sets import load
+from clients.training.plain import plain
 from server import cli
 from server.adversary.adversaries import attack, settings_of
 from server.adversary.replay import builder
@@ -68,6 +70,8 @@ def test_an_arithmetic(runs):
     assert run.rounds[-1].epsilon < 8
     model = builder(experiment)(0)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in run.weights(5).items()})
+    x = torch.rand(50, *load(experiment.data).form.shape)
+    assert torch.allclose(plain(model)(x), model.eval()(x), atol=1e-5)
     for layer in model.modules():
         if isinstance(layer, ArithmeticLinear):
             words = layer.projection.words(layer.weight).words.detach().numpy()

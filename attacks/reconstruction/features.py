@@ -37,7 +37,7 @@ def undo(
     def cost() -> float:
         error = (front(x.clamp(low, high)).float() - features).square().sum()
         if nature.kind == "picture":
-            error = error + SMOOTHNESS * x.numel() * total_variation(x)
+            error = error + SMOOTHNESS * x[0].numel() * total_variation(x).sum()
         (slope,) = torch.autograd.grad(error, [x])
         x.grad = slope.nan_to_num()
         return float(error.detach())

@@ -6,16 +6,17 @@ gradient points the same way, with little total variation where neighbours are a
 al. 2020).
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from attacks.tape import Loss, Nature, cross_entropy
+from attacks.reconstruction.gradients import Gradients
+from attacks.tape import Nature
 
 SMOOTHNESS = 0.01  # weight of total variation
 STEPS, RESTARTS, RATE = 400, 2, 0.1
+MOST_NUMBERS = 1 << 24  # of gradients at once: 64 MiB, and a few times that on the way
 
 
 def first_dense(model: nn.Module) -> tuple[str, nn.Linear] | None:
@@ -36,53 +37,66 @@ def invert_dense(weight_OI: Tensor, bias_O: Tensor, nature: Nature) -> Tensor:
     return record.clamp(nature.low, nature.high).nan_to_num().float().view(nature.shape)
 
 
+def fits_together(gradients: Gradients, victims: int) -> bool:
+    """Is so many victims' search one computation, in bounded memory?"""
+    return gradients.together and RESTARTS * victims * gradients.size <= MOST_NUMBERS
+
+
 def invert(
-    model: nn.Module,
-    target: Sequence[Tensor],
+    gradients: Gradients,
+    target: Tensor,
     y: Tensor | None,
     nature: Nature,
-    seed: int,
-    loss: Loss = cross_entropy,
+    seeds: Sequence[int],
 ) -> Tensor:
-    """The record [*nature.shape] whose gradient is most like `target`, the best of a few starts.
+    """Records [V, *nature.shape] whose gradients are most like victims', the best of a few starts.
+
+    All are sought at once; none sees another's.
 
     Args:
-        model: at the weights that were sent; differentiable twice.
-        target: gradients of the trained parameters, up to a common factor.
-        y: what the model was to say of it [1, ...]; None where that is the record itself.
+        gradients: of the model, at the weights that were sent.
+        target: each victim's gradient [V, P], up to a factor of its own.
+        y: what the model was to say of each [V, ...]; None where that is the record itself.
+        seeds: of each victim's starts.
     """
-    shape, low, high = nature.shape, nature.low, nature.high
+    step = max(1, MOST_NUMBERS // (RESTARTS * gradients.size))
+    if len(seeds) > step:
+        parts = [slice(i, i + step) for i in range(0, len(seeds), step)]
+        some = [(target[p], None if y is None else y[p], nature, seeds[p]) for p in parts]
+        return torch.cat([invert(gradients, *part) for part in some])
+    low, high = nature.low, nature.high
+    flat = target / target.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    flat, y = (None if t is None else t.repeat_interleave(RESTARTS, 0) for t in (flat, y))
+    drawn = [_starts(seed, nature, target.dtype) for seed in seeds]
+    x = (low + (high - low) * torch.cat(drawn)).requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=RATE * (high - low))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        read = nature.settled(x)
+        found = gradients(read, read.flatten(1) if y is None else y)
+        cost = 1 - (found * flat).sum(1) / found.norm(dim=1).clamp(min=1e-12)
+        cost = cost + SMOOTHNESS * total_variation(x, nature.kind)
+        optimizer.zero_grad()
+        (x.grad,) = torch.autograd.grad(cost.sum(), [x])
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            x.clamp_(low, high)
+    best = cost.detach().nan_to_num(torch.inf).view(-1, RESTARTS).argmin(1)
+    ends = x.detach().nan_to_num().view(-1, RESTARTS, *nature.shape)
+    return ends[torch.arange(len(best)), best]
+
+
+def _starts(seed: int, nature: Nature, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    flat = torch.cat([t.flatten() for t in target])
-    flat = flat / flat.norm().clamp(min=1e-30)
-    best, best_cost = torch.zeros(shape), math.inf
-    for _ in range(RESTARTS):
-        x = (low + (high - low) * torch.rand(1, *shape, generator=generator)).requires_grad_()
-        optimizer = torch.optim.Adam([x], lr=RATE * (high - low))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-        for _ in range(STEPS):
-            read = nature.settled(x)
-            error = loss(model(read), read.flatten(1) if y is None else y).sum()
-            gradients = torch.autograd.grad(error, parameters, create_graph=True)
-            found = torch.cat([g.flatten() for g in gradients])
-            cost = 1 - found @ flat / found.norm().clamp(min=1e-12)
-            cost = cost + SMOOTHNESS * total_variation(x, nature.kind)
-            optimizer.zero_grad()
-            (x.grad,) = torch.autograd.grad(cost, [x])
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                x.clamp_(low, high)
-        if (reached := float(cost.detach())) < best_cost:
-            best, best_cost = x.detach()[0].clone(), reached
-    return best
+    return torch.rand(RESTARTS, *nature.shape, generator=generator, dtype=dtype)
 
 
 def total_variation(x: Tensor, kind: str = "picture") -> Tensor:
-    """Mean absolute difference of neighbours in records [B, ...]: pixels, or samples in time.
+    """Mean absolute difference of neighbours in records [B, ...], [B]: pixels, or samples in time.
 
     Columns of a table, and features, have none.
     """
     axes = {"picture": (-2, -1), "table": (), "features": ()}.get(kind, (-1,))
-    return torch.stack([x.new_zeros(()), *(x.diff(dim=axis).abs().mean() for axis in axes)]).sum()
+    rough = [x.diff(dim=axis).abs().flatten(1).mean(1) for axis in axes]
+    return torch.stack([x.new_zeros(len(x)), *rough]).sum(0)

@@ -167,6 +167,13 @@ def nearest(a_NHW: Tensor, b_MHW: Tensor) -> tuple[Tensor, Tensor]:
     return found.values, found.indices
 
 
+def pairwise_ssim(images_NHW: Tensor, turns: int = 3) -> float:
+    """Mean SSIM of two of at least two images, far from one another in their order: 1 where one was
+    drawn again and again."""
+    steps = {max(1, len(images_NHW) * n // (turns + 1)) for n in range(1, turns + 1)}
+    return float(torch.cat([ssim(images_NHW, images_NHW.roll(n, 0)) for n in steps]).mean())
+
+
 def image_features(images_NHW: Tensor, size: int = 7) -> NDArray:
     """Features for `frechet` that no model had a part in: the images on a coarse grid, [N, F]."""
     channels = images_NHW.reshape(len(images_NHW), -1, *images_NHW.shape[-2:])

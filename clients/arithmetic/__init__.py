@@ -49,4 +49,7 @@ ARITHMETICS |= {
         _layers("spiking.layers:SpikingLayers"), lambda _: Formats("spiking", 32, 1, 32)
     ),
     "p-bits": Numbers(_layers("pbits.layers:PbitLayers"), lambda _: Formats("p-bits", 32, 1, 32)),
+    "invertible": Numbers(
+        _layers("pbits.layers:InvertibleLayers"), lambda _: Formats("invertible", 2, 1, 32)
+    ),
 }

@@ -254,7 +254,12 @@ def windowed(layer: nn.Module, share: Share) -> Share:
         total, *bias = share.weighted_sum(c_B)
         return [pass_straight(total.view_as(weight), weight), *bias]
 
-    return Share(share.squared_norms, weighted_sum)
+    def gradients() -> list[Tensor]:
+        assert share.gradients is not None
+        rows, *bias = share.gradients()
+        return [rows.view(len(rows), *weight.shape) * (weight.abs() <= 1), *bias]
+
+    return Share(share.squared_norms, weighted_sum, gradients)
 
 
 def _linear(layer: nn.Module, x: Tensor, g: Tensor) -> Share:

@@ -20,9 +20,17 @@ class LocalLayer(nn.Module):
         """What comes out for records [B, ...], without a way back."""
         raise NotImplementedError
 
-    def share(self, x: Tensor) -> Share:
-        """What each record changes, its sign turned, as a gradient's share."""
+    def share(self, x: Tensor, told: Tensor) -> Share:
+        """What each record changes, its sign turned, as a gradient's share.
+
+        Args:
+            told: what came back to the layer's outputs, which most rules do not read.
+        """
         raise NotImplementedError
+
+    def back(self, x: Tensor, told: Tensor) -> Tensor:
+        """What is told the layer below: nothing of the loss, unless a rule knows what."""
+        return torch.zeros_like(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Answer records."""
@@ -30,16 +38,16 @@ class LocalLayer(nn.Module):
         return answer
 
 
-def by_itself(layer: nn.Module, x: Tensor, _: Tensor) -> Share:
-    """The rule of a local layer, whatever the gradient of its output."""
+def by_itself(layer: nn.Module, x: Tensor, told: Tensor) -> Share:
+    """The rule of a local layer."""
     assert isinstance(layer, LocalLayer)
-    return layer.share(x)
+    return layer.share(x, told)
 
 
 class _Learning(torch.autograd.Function):
     """Gradients of a mean loss over records are the mean of what they change, its sign turned.
 
-    Nothing of the loss comes farther back: zeros do, so that layers before learn, too.
+    What comes farther back is the layer's own word: zeros at least, so that layers before learn.
     """
 
     @staticmethod
@@ -49,12 +57,12 @@ class _Learning(torch.autograd.Function):
         return layer.answer(x.detach())
 
     @staticmethod
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, told: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        back = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        back = ctx.layer.back(x, told) if ctx.needs_input_grad[0] else None
         wanted = ctx.needs_input_grad[2:]
         if not any(wanted):
             return back, None, *(None for _ in wanted)
         mean = torch.full((len(x),), 1 / len(x), dtype=torch.float64)
-        changes = ctx.layer.share(x).weighted_sum(mean)
+        changes = ctx.layer.share(x, told).weighted_sum(mean)
         return back, None, *(change.to(x.dtype) for change in changes)

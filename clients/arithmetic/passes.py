@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from clients.arithmetic.dice import Dice
 from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
-from clients.arithmetic.spiking.plasticity import PlasticLinear
 from clients.arithmetic.streams.stochastic import StochasticLinear
 from privacy.cipher import Key, Stream
 
@@ -29,5 +28,3 @@ def constrain(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, windowed):
             module.weight.clamp_(-1, 1)
-        elif isinstance(module, PlasticLinear):
-            module.constrain()

@@ -34,7 +34,8 @@ class Arithmetic(Section):
         rounding: of weights and activations: to the nearest word, or at random without bias.
         projection: how the scale of weights is found; see `clients.arithmetic.projections`.
         scaling: one scale for each output channel, for the tensor, or none but a constant.
-        threshold: of one-bit inputs; of a neuron's membrane under `spiking`.
+        threshold: of one-bit inputs, those of `invertible` too; of a neuron's membrane under
+            `spiking`.
         accumulator_bits: under `scaling = "none"`, penalise sums of a layer that need more bits,
             of which encrypted inference pays for each; 0 does not care.
         stream_length: clock cycles under `stochastic`, a power of two up to 1024.

@@ -12,6 +12,7 @@ cost         a network on a chip, phase by phase
 hardware     a chip as its TOML file says; the ready ones are in `chips/`
 precision    the widths of operands
 dataflows/   how a loop nest runs: cycles and traffic
+events/      chips that compute when a spike arrives, and what counted spikes cost on them
 memory/      where operands live
 workloads/   what is asked of a chip
 energy       joules by part

@@ -11,6 +11,7 @@ from privacy.files import is_file
 from privacy.settings import Section, parse, read_toml, suggest
 
 READY = Path(__file__).parent / "chips"
+EVENTS = Path(__file__).parent / "events" / "chips"
 
 Dataflow = Literal[
     "row-stationary",
@@ -162,10 +163,9 @@ class Microcontroller(Section):
     Attributes:
         pointwise, depthwise, convolution, dense: cycles a multiply-accumulate of 8 bits.
         element: cycles an element of pooling, addition and the like.
-        float_mac: cycles a multiply-accumulate of floats.
-        gaussian: cycles a normal variate.
+        float_mac: cycles a multiply-accumulate of floats. `gaussian`: a normal variate.
         runtime_bytes: SRAM that the runtime holds beside the arena of tensors.
-        source: of all these.
+        core: the Cortex-M that can be emulated; empty is another. `source`: of all these.
     """
 
     pointwise: Amount
@@ -176,6 +176,7 @@ class Microcontroller(Section):
     float_mac: Amount
     gaussian: Amount
     runtime_bytes: CountOrNone
+    core: Literal["", "m4", "m7"] = ""
     source: str = Field(min_length=8)
 
 
@@ -297,12 +298,26 @@ def load_chip(name: str) -> Chip:
     Raises:
         SettingsError: no such chip, or something wrong in its file: one line for each.
     """
-    path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
-    if not is_file(path):
-        if name.endswith(".toml"):
-            raise SettingsError(f"{name}: no such file")
-        raise SettingsError(f"--chip {name}: no such chip{suggest(name, ready_chips())}")
-    return _load(path, path.stat().st_mtime_ns)
+    return _load(path := chip_path(name), path.stat().st_mtime_ns)
+
+
+def chip_path(name: str, ready: Path = READY) -> Path:
+    """Where a chip's file is: a TOML file, or that of a ready chip.
+
+    Raises:
+        SettingsError: nowhere.
+    """
+    path = Path(name) if name.endswith(".toml") else ready / f"{name}.toml"
+    if is_file(path):
+        return path
+    if name.endswith(".toml"):
+        raise SettingsError(f"{name}: no such file")
+    if is_file(EVENTS / f"{name}.toml"):
+        raise SettingsError(
+            f"--chip {name}: driven by events, it prices spikes that were counted in a run: "
+            f"privet cost RUN --chip {name}"
+        )
+    raise SettingsError(f"--chip {name}: no such chip{suggest(name, ready_chips())}")
 
 
 @lru_cache(maxsize=64)

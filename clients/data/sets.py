@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import Dataset
 from clients.data.encodings import Scaled
-from clients.data.files import load_file
 from clients.data.formats import read_digits, read_folder, read_idx_folder, read_mnist_wheel
 from clients.data.settings import Data
 from privacy.errors import DataError
@@ -87,6 +86,8 @@ def load(data: Data) -> Dataset:
             its labels are not those of its classes.
     """
     if data.name == "file":
+        from clients.data.files import load_file  # and readers of every form
+
         return load_file(data.source)
     where = data.path or ("." if data.name == "idx" else data.name)
     return _with_classes(_load(data.name, data.path, data.crop), data.classes, where)

@@ -1,6 +1,7 @@
 """[data]: what is trained on, and how it is spread over clients."""
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -136,8 +137,7 @@ class Data(Section):
     @property
     def source(self) -> "Data":
         """What decides which records there are, with everything else as nobody set it."""
-        spread = ("limit", "partition", "alpha", "shards", "held_out", "nominal_records")
-        return self._without(*spread, "shape")
+        return _source_of(self)
 
     @property
     def spread(self) -> "Data":
@@ -161,6 +161,13 @@ class Data(Section):
     def __hash__(self) -> int:
         """Of its text: it holds tables."""
         return hash(self.model_dump_json())
+
+
+@lru_cache(maxsize=16)
+def _source_of(data: Data) -> Data:
+    """Once for all clients of a cohort, who are told the same."""
+    spread = ("limit", "partition", "alpha", "shards", "held_out", "nominal_records")
+    return data._without(*spread, "shape")
 
 
 def is_hub(path: Path | str) -> bool:

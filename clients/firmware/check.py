@@ -1,19 +1,20 @@
 """Is the C the simulation? Private steps in the emulator, bit by bit, and what they cost."""
 
-import hashlib
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.firmware.budget import Part, cycles_of, must, parts_of, started
 from clients.firmware.compiling import TARGETS, build
 from clients.firmware.contract import FLAGS, Contract
-from clients.firmware.emulator import Board, PowerCut
+from clients.firmware.counting import Tallies, together
+from clients.firmware.emulator import KEY, Board, PowerCut
 from clients.firmware.net import Dense, Records
 from clients.firmware.numbers.device import device_of
 from privacy.errors import PrivetError
@@ -24,16 +25,15 @@ MOST_PRODUCTS, LEAST_BATCH = 1e8, 2  # of the forward pass, in all steps togethe
 ASKED = 1000
 PRIVACY = ("clip", "noise_update", "noise_slow", "stream_block", "sample")
 LEDGER = ("digest", "link", "append", "ledger_spend", "memcpy", "stream_begin")
-ROUNDING = ("project", "round_record", "round_hidden")  # to words
-LAYERS = ("element", "range", "convolve", "convolve_back", "normalise", "normalise_back", "pool")
+ROUNDING = ("project", "round_record", "inputs_of", "kernel_of")  # to words, and from packed ones
+LAYERS = (
+    "dot", "convolved", "passed_back", "elements", "readers", "outputs_of", "convolve",
+    "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add",
+    "forward_layer", "backward_layer", "accumulate_layer", "round_back",
+)  # fmt: skip
 VISITS = ("visit_convolution", "visit_norm", "visited", "gradient")  # once to learn, once to clip
-LEARNING = (*LAYERS, *VISITS, "forward", "products", "backward", "accumulate", *ROUNDING)
-# Cycles an instruction, least and most. M4: 1.21 to 1.33 by ARM's table of a perceptron's mixes in
-# float32 and int8, of which published programs were 4 to 8 % above: 15 % to be sure. The mixes of
-# convolutions were not counted. M7: ARM tells no table; at best two at a time, at worst one.
-CYCLES = {"m4": (1.21, 1.53), "m7": (0.57, 1.0)}
+LEARNING = (*LAYERS, *VISITS, "forward", "products", "backward", *ROUNDING)
 SPENT, NOT_OPEN = 1, 3  # as in ledger.h
-KEY = np.frombuffer(hashlib.sha256(b"privet export --check").digest(), "<u4")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Found:
     Attributes:
         steps: with the same bits; `differs_at`: the first without, 0 if there is none.
         instructions: of one step, by phase. `batch`: records in it.
-        cycles: of that step, least and most.
+        cycles: of that step, least and most. `parts`: phase by phase and layer by layer.
         ram_bytes: static and the deepest stack. `flash_bytes`: code, tables and initial weights.
         answers: test records that board and simulation class alike, of `asked`; `own`: and the run
             itself.
@@ -62,6 +62,7 @@ class Found:
     answers: int
     own: int
     cuts: int
+    parts: tuple[Part, ...]
     flags: tuple[str, ...] = field(default=FLAGS)
 
     @property
@@ -81,6 +82,14 @@ class Found:
         return {**asdict(self), "privacy_share": self.privacy_share, "passed": self.passed}
 
 
+class Truth(NamedTuple):
+    """What a simulated board did: its records, all weights after each step, classes before."""
+
+    records: Records
+    raw: list[NDArray[np.uint32]]
+    answers: NDArray[np.int64]
+
+
 def check(
     sources: dict[str, str],
     contract: Contract,
@@ -93,6 +102,7 @@ def check(
     cuts: int = CUTS,
     targets: tuple[str, ...] = tuple(TARGETS),
     flags: tuple[str, ...] = FLAGS,
+    truth: Truth | None = None,
 ) -> list[Found]:
     """Compile for each target and compare with the simulation.
 
@@ -100,15 +110,10 @@ def check(
         sources: as `clients.firmware.sources` made them, or sabotaged.
         records: the board's own. `asked`: inputs [N, inputs] that it is to class; `own`: the
             classes that the run itself gives them.
+        truth: of the same, where it was simulated before.
     """
-    steps = min(steps, contract.most_steps)
-    everyone, records = records, _few(contract, steps, records)
-    device = device_of(contract, layers, KEY, records)
-    answers = device.predict(asked)
-    truth = []
-    for _ in range(steps):
-        device.step()
-        truth.append(device.raw)
+    truth = truth or simulate(contract, layers, records, asked, steps)
+    everyone, records, steps, answers = records, truth.records, len(truth.raw), truth.answers
     found = []
     for target in targets:
         with TemporaryDirectory(prefix="privet-firmware-") as scratch:
@@ -117,49 +122,54 @@ def check(
                 (folder / name).write_text(text)
             program = build(folder, target, flags)
 
-            def started(
-                counted: bool = False,
-                held: Records = records,
-                program: Path = program,
-                to: str = target,
-            ) -> Board:
-                board = Board(program, to, contract, KEY, held, counted=counted)
-                _must(board.call("privet_begin"), "privet_begin")
-                _must(board.call("privet_open", 0), "privet_open")
-                return board
-
-            board, differs = started(), 0
+            board, differs = started(program, target, contract, records), 0
             for number in range(1, steps + 1):
-                _must(board.call("privet_step", len(records[1])), "privet_step")
-                if not np.array_equal(board.raw, truth[number - 1]):
+                must(board.call("privet_step", len(records[1])), "privet_step")
+                if not np.array_equal(board.raw, truth.raw[number - 1]):
                     differs = number
                     break
-            fresh = started()
+            fresh = started(program, target, contract, records)
             said = np.array([fresh.predict(x) for x in asked], np.int64)
-            counted = started(counted=True, held=everyone)
-            counted.counted()
+            counted = started(program, target, contract, everyone, counted=True)
             counted.call("privet_step", len(everyone[1]))
-            by_phase = counted.counted()
-            total = sum(by_phase.values())
-            low, high = CYCLES[target]
+            tallies = counted.counted()
             found.append(
                 Found(
                     target=target,
                     steps=differs - 1 if differs else steps,
                     differs_at=differs,
                     batch=counted.reads,
-                    instructions=_phases(by_phase),
-                    cycles=(round(total * low), round(total * high)),
+                    instructions=_phases(tallies),
+                    cycles=cycles_of(target, together(tallies.values())),
                     ram_bytes=board.static_bytes + board.stack_bytes,
                     flash_bytes=board.flash_bytes,
                     asked=len(asked),
                     answers=int((said == answers).sum()),
                     own=int((said == own).sum()),
                     cuts=survived(program, target, contract, records, cuts),
+                    parts=parts_of(target, tallies),
                     flags=flags,
                 )
             )
     return found
+
+
+def simulate(
+    contract: Contract,
+    layers: tuple[Dense, ...],
+    records: Records,
+    asked: NDArray[np.int16],
+    steps: int = STEPS,
+) -> Truth:
+    """The steps in numpy, on so many records that they can be emulated in a minute or two."""
+    steps = min(steps, contract.most_steps)
+    records = _few(contract, steps, records)
+    device = device_of(contract, layers, KEY, records)
+    answers, raw = device.predict(asked), []
+    for _ in range(steps):
+        device.step()
+        raw.append(device.raw)
+    return Truth(records, raw, answers)
 
 
 def _few(contract: Contract, steps: int, records: Records) -> Records:
@@ -203,13 +213,11 @@ def survived(program: Path, target: str, contract: Contract, records: Records, c
     return cuts
 
 
-def _must(status: int, name: str) -> None:
-    if status:
-        raise PrivetError(f"{name} in the emulator: status {status}, see ledger.h")
-
-
-def _phases(counted: Counter[str]) -> dict[str, int]:
-    """By phase: learning and privacy by function, all of the ledger together."""
+def _phases(tallies: Tallies) -> dict[str, int]:
+    """Instructions by function, all of the ledger together."""
+    counted: Counter[str] = Counter()
+    for (name, _), tally in tallies.items():
+        counted[name] += tally.instructions
     named = {name: counted[name] for name in (*LEARNING, *PRIVACY) if counted[name]}
     named["ledger"] = sum(counted[name] for name in LEDGER)
     named["rest"] = sum(counted.values()) - sum(named.values())

@@ -5,13 +5,13 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from clients.firmware.net import Dense, Words
-from clients.firmware.numbers.tables import LEAST_BITS, MOST_BITS, distance
-from clients.firmware.plan import Plan
+from clients.firmware.numbers.tables import LEAST_BITS, MOST_BITS, divergence
+from clients.firmware.plan import CONV, Plan
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import ModelError, SettingsError
@@ -21,9 +21,17 @@ ACTIVATION_SCALE, MOST_ACTIVATION = 64, 4095
 MARGIN = 1 - 2.0**-10  # of a record's factors: what float32 may be off, so that few are left out
 MOST_SENSITIVITY = 1 << 23
 BATCHES = 4  # times the expected batch, whose sum may not wrap
-FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-ffreestanding")
+FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-ffreestanding", "-fomit-frame-pointer")
 
 f4 = np.float32
+
+
+class Rows(NamedTuple):
+    """A layer's weights [outputs, row], none of a norm in words; then biases."""
+
+    outputs: int
+    row: int
+    has_words: bool
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Contract:
         clip: what S stands for.
         sample_rate: q in 2^-32. `expected_batch`: by which a sum is divided.
         most_steps: the owner's limit; `epsilon`, `delta`: what they cost at most.
-        distance: total variation of all noise drawn, charged to delta.
+        distance: total variation of all noise drawn, charged to delta: sqrt(divergence / 2).
         numbers: of an arithmetic of words; None is float32.
         plan: the layers of what is no perceptron; `sizes` are then its inputs and classes.
     """
@@ -62,9 +70,25 @@ class Contract:
     @property
     def num_weights(self) -> int:
         """Biases included."""
-        if self.plan is not None:
-            return sum(layer.num_weights for layer in self.plan)
-        return sum((i + 1) * o for i, o in pairwise(self.sizes))
+        return sum((one.row + 1) * one.outputs for one in self.rows)
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """Of the layers that have weights, in the order of their weights."""
+        if self.plan is None:
+            return tuple(Rows(o, i, True) for i, o in pairwise(self.sizes))
+        trained = (one for one in self.plan if one.row)
+        return tuple(Rows(one.outputs[0], one.row, one.kind == CONV) for one in trained)
+
+    @property
+    def divergence(self) -> float:
+        """Of a step's noise: see `privacy.dp.ledger.Spent`."""
+        return divergence(self.num_weights, self.noise_bits)
+
+    @property
+    def num_layers(self) -> int:
+        """Those of the C's table."""
+        return len(self.sizes) - 1 if self.plan is None else len(self.plan)
 
     @property
     def num_products(self) -> int:
@@ -172,27 +196,23 @@ def agree(
             f"[training] sample_rate = {sample_rate:g}: below 2^-32, a device's finest; raise it"
         )
 
-    def cost(count: int) -> tuple[float, float]:
-        """Epsilon of so many steps, and the distance that was taken off delta for it."""
-        off = distance(count * num, bits)
-        ledger = Ledger([Spent(noise_multiplier, sample_rate, count)])
-        told = ledger.epsilon(delta)
-        left = delta - (1 + math.exp(min(epsilon or 1.1 * told + 0.1, 700.0))) * off
-        return (ledger.epsilon(left) if left > 0 else math.inf), off
+    def cost(count: int) -> float:
+        """Epsilon of so many steps."""
+        off = divergence(count * num, bits)
+        return Ledger([Spent(noise_multiplier, sample_rate, count, off)]).epsilon(delta)
 
-    limit = epsilon if epsilon is not None else math.inf
+    limit = epsilon if epsilon is not None else 1e9
     low, high = 0, steps
-    if not cost(steps)[0] <= (limit if limit < math.inf else 1e9):
+    if not cost(steps) <= limit:
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if cost(middle)[0] <= limit else (low, middle)
+            low, high = (middle, high) if cost(middle) <= limit else (low, middle)
         steps = low
     if not steps:
         raise SettingsError(
             f"[budget] epsilon = {epsilon}: not one step on a device keeps it at "
             f"delta = {delta:g}; raise [budget] noise_multiplier"
         )
-    spent, off = cost(steps)
     return Contract(
         sizes=sizes,
         scale=scale,
@@ -204,9 +224,9 @@ def agree(
         sample_rate=rate,
         expected_batch=expected,
         most_steps=steps,
-        epsilon=spent,
+        epsilon=cost(steps),
         delta=delta,
-        distance=off,
+        distance=math.sqrt(divergence(steps * num, bits) / 2),
         numbers=numbers,
         plan=plan,
     )

@@ -4,8 +4,8 @@ The program's four port functions are breakpoints, which are answered here. Flas
 program can read and not write: it is programmed by the port alone, and bits only fall.
 """
 
+import hashlib
 import struct
-from bisect import bisect
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.firmware.contract import Contract
+from clients.firmware.counting import NOWHERE, PHASES, Block, Tallies, Where, tallied
+from clients.firmware.numbers.device import raw_of, reals_of
 from privacy.errors import PrivetError
 
 CODE, RAM, LEDGER, STACK = 0x08000000, 0x24000000, 0x08200000, 0x20000000
@@ -24,7 +26,7 @@ ASKED = RAM + (1 << 20)  # where inputs lie that the board is asked of
 AREA = 1 << 22
 RECORD = 32
 FLUSH = 1 << 24  # of FPSCR
-LONG_WORDS = (29, 30, 31)  # Thumb: the first five bits of an instruction of four bytes
+KEY = np.frombuffer(hashlib.sha256(b"privet export --check").digest(), "<u4")
 
 
 class PowerCut(Exception):
@@ -64,7 +66,7 @@ class Board:
         contract: Contract,
         key: NDArray[np.uint32],
         records: tuple[NDArray[np.int16], NDArray[np.uint8]],
-        flash: list[bytearray] | None = None,
+        flash: list[bytearray] | list[memoryview] | None = None,
         counted: bool = False,
         flush: bool = False,
     ) -> None:
@@ -74,8 +76,11 @@ class Board:
         self._uc, self._arm = uc, arm
         self._key, self._records = key, records
         self._contract = contract
-        self.flash = flash or [bytearray(b"\xff" * contract.ledger_bytes) for _ in range(2)]
-        self._blocks: Counter[tuple[int, int]] = Counter()
+        self.flash: list[bytearray] | list[memoryview] = flash or [
+            bytearray(b"\xff" * contract.ledger_bytes) for _ in range(2)
+        ]
+        self._blocks, self._taken = Counter[Block](), Counter[Block]()
+        self._where, self._before, self._next = NOWHERE, Block(0, 0, NOWHERE), 0
         self._fuse: int | None = None
         self._cut = False
         self.reads = 0
@@ -108,8 +113,10 @@ class Board:
             self._at("port_program"): self._program,
         }
         mu.hook_add(uc.UC_HOOK_INTR, self._breakpoint)
-        begin = self._at("stream_begin")
-        mu.hook_add(uc.UC_HOOK_CODE, self._begin, begin=begin, end=begin)
+        if "stream_begin" in self.symbols:  # else it learns nothing
+            begin = self._at("stream_begin")
+            mu.hook_add(uc.UC_HOOK_CODE, self._begin, begin=begin, end=begin)
+        self._functions = {s.address: s.name for s in self.symbols.values() if s.address < LEDGER}
         if counted:
             mu.hook_add(uc.UC_HOOK_BLOCK, self._count)
         self._mu: Any = mu
@@ -170,21 +177,28 @@ class Board:
         """
         arm, mu = self._arm, self._mu
         self._fuse, self._cut = torn, False
-        mu.reg_write(arm.UC_ARM_REG_SP, STACK + STACK_BYTES)
-        mu.reg_write(arm.UC_ARM_REG_LR, BACK | 1)
-        for register, value in zip((arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1), arguments, strict=False):
-            mu.reg_write(register, value)
+        self._prepare(*arguments)
         if after:
             mu.ctl_flush_tb()  # what was translated before would not be counted
-        try:
-            mu.emu_start(self._at(name) | 1, BACK, count=after)
-        except self._uc.UcError as error:
-            place = mu.reg_read(arm.UC_ARM_REG_PC)
-            raise PrivetError(f"the emulator, at {place:#x} in {name}: {error}") from None
+        self._run(self._at(name), after)
         if self._cut or mu.reg_read(arm.UC_ARM_REG_PC) & ~1 != BACK:
             raise PowerCut
         found: int = mu.reg_read(arm.UC_ARM_REG_R0)
         return found
+
+    def _prepare(self, *arguments: int) -> None:
+        arm, mu = self._arm, self._mu
+        mu.reg_write(arm.UC_ARM_REG_SP, STACK + STACK_BYTES)
+        mu.reg_write(arm.UC_ARM_REG_LR, BACK | 1)
+        for register, value in zip((arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1), arguments, strict=False):
+            mu.reg_write(register, value)
+
+    def _run(self, place: int, most: int = 0) -> None:
+        try:
+            self._mu.emu_start(place | 1, BACK, count=most)
+        except self._uc.UcError as error:
+            place = self._mu.reg_read(self._arm.UC_ARM_REG_PC)
+            raise PrivetError(f"the emulator, at {place:#x}: {error}") from None
 
     @property
     def raw(self) -> NDArray[np.uint32]:
@@ -195,18 +209,11 @@ class Board:
     @property
     def weights(self) -> NDArray[np.float32]:
         """What may leave: real numbers."""
-        if self._contract.numbers is None:
-            return self.raw.view(np.float32)
-        return self.raw.view(np.int32).astype(np.float32) * self._contract.rate
+        return reals_of(self._contract, self.raw)
 
     @weights.setter
     def weights(self, values: NDArray[np.float32]) -> None:
-        held = values.astype("<f4")
-        if self._contract.numbers is not None:
-            most = float(self._contract.one_weight)
-            units = np.rint(values.astype(np.float64) / float(self._contract.rate))
-            held = np.clip(units, -most, most).astype("<i4")
-        self._mu.mem_write(self._at("weights"), held.tobytes())
+        self._mu.mem_write(self._at("weights"), raw_of(self._contract, values).tobytes())
         if self._contract.numbers is not None:
             self.call("project")
 
@@ -223,30 +230,30 @@ class Board:
 
     # ---- counting
     def _count(self, mu: Any, address: int, size: int, _: object) -> None:
-        self._blocks[address, size] += 1
+        if address != self._next:
+            self._taken[self._before] += 1
+        if (name := self._functions.get(address)) is not None:
+            self._enter(name, mu.reg_read(self._arm.UC_ARM_REG_R0))
+        self._before, self._next = Block(address, size, self._where), address + size
+        self._blocks[self._before] += 1
 
-    def counted(self) -> Counter[str]:
-        """Instructions executed since the last call, by function."""
-        code = sorted((s.address, s.name) for s in self.symbols.values() if s.address < LEDGER)
-        starts = [address for address, _ in code]
-        found: Counter[str] = Counter()
-        for (address, size), times in self._blocks.items():
-            inside = bytes(self._mu.mem_read(address, size))
-            found[code[bisect(starts, address) - 1][1]] += times * _instructions(inside)
+    def _enter(self, name: str, first: int) -> None:
+        if name in PHASES:
+            self._where = Where(PHASES[name])
+        table = self.symbols["LAYERS"]
+        if 0 <= (offset := first - table.address) < table.size:  # the layer that it is given
+            layer = offset * self._contract.num_layers // table.size
+            self._where = Where(self._where.phase, layer)
+
+    def counted(self) -> Tallies:
+        """Instructions executed since the last call."""
+        found = tallied(self._blocks, self._taken, self._functions, self._mu.mem_read)
         self._blocks.clear()
+        self._taken.clear()
         return found
 
     def _at(self, name: str) -> int:
         return self.symbols[name].address
-
-
-def _instructions(code: bytes) -> int:
-    place = number = 0
-    while place < len(code):
-        (half,) = struct.unpack_from("<H", code, place)
-        place += 4 if half >> 11 in LONG_WORDS else 2
-        number += 1
-    return number
 
 
 def _segments(image: bytes) -> list[tuple[int, int, int, int, int]]:

@@ -44,6 +44,11 @@ class Words:
     channels: bool
 
     @property
+    def field_bits(self) -> int:
+        """In which a weight's word is packed: 1, 2, 4 or 8."""
+        return next(bits for bits in (1, 2, 4, 8) if bits >= self.bits)
+
+    @property
     def reach(self) -> float:
         """In root mean squares, what the largest word of inputs stands for."""
         return REACH[self.activation_bits]

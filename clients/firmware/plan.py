@@ -1,5 +1,6 @@
 """The net of convolutions, norms and pools that a microcontroller trains, out of a torch model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ from privacy.errors import ModelError
 
 Shape = tuple[int, int, int]  # channels, height, width; a sequence has a height of 1
 CONV, NORM, MOST, MEAN, ADD = "conv", "norm", "most", "mean", "add"
+FLOATS: Mapping[type, type] = {one: one for one in (nn.Linear, nn.Conv1d, nn.Conv2d)}
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,23 @@ class Layer:
 Plan = tuple[Layer, ...]
 
 
-def plan_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[Plan, tuple[Dense, ...]]:
+def plan_of(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    trained: Mapping[type, type] = FLOATS,
+    rounding: tuple[type, ...] = (),
+) -> tuple[Plan, tuple[Dense, ...]]:
     """The layers of a net, and the weights of those that have some.
 
     Args:
         shape: of a record.
+        trained: what stands for dense layers and convolutions in the model's arithmetic, and for
+            which. `rounding`: what stands before and behind them, and is told by `Words`.
 
     Raises:
         ModelError: names the first layer that has no C.
     """
-    found = _Builder(shape)
+    found = _Builder(shape, trained, rounding)
     found.add(model)
     if not found.layers or found.layers[-1].outputs[1:] != (1, 1):
         raise ModelError("--to c: the last layer gives no classes; end [model] in a dense layer")
@@ -79,7 +88,10 @@ def plan_of(model: nn.Module, shape: tuple[int, ...]) -> tuple[Plan, tuple[Dense
 
 
 class _Builder:
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], trained: Mapping[type, type], rounding: tuple[type, ...]
+    ) -> None:
+        self._trained_as, self._told = trained, (nn.Identity, *rounding)
         self.layers: list[Layer] = []
         self.weights: list[Dense] = []
         self.last = self.shared = -1  # what both arms of a sum read stays as it is
@@ -95,7 +107,7 @@ class _Builder:
         elif type(module) is AddChannel:
             c, h, w = self.shape
             self.shape = (1, c * h, w) if w > 1 else (1, 1, c)
-        elif type(module) is nn.Identity:
+        elif type(module) in self._told:
             pass
         elif type(module) is nn.ReLU:
             self._rectify()
@@ -126,7 +138,12 @@ class _Builder:
 
     def _layer(self, module: Any) -> None:
         c, h, w = self.shape
-        kind = type(module)
+        kind = self._trained_as.get(type(module), type(module))
+        if kind in FLOATS and type(module) in FLOATS and FLOATS is not self._trained_as:
+            raise ModelError(
+                f"--to c: layer {len(self.layers) + 1}, {kind.__name__}: of floats in a net of "
+                "words has no C"
+            )
         if kind is nn.Linear:
             self.shape = (c * h * w, 1, 1)
             self._trained(module, CONV, (module.out_features, 1, 1))

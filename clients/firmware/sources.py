@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
-from clients.firmware.net import Dense
+from clients.firmware.fitting import num_layer_words, num_words, quads
+from clients.firmware.net import Dense, Words
+from clients.firmware.numbers.packing import Packed, packed
 from clients.firmware.numbers.tables import tables
 from clients.firmware.numbers.words import begin, numbers_of
-from clients.firmware.plan import Plan
+from clients.firmware.plan import CONV, Plan
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -24,37 +26,77 @@ FIXED = (
     "ledger.c",
     "step.h",
     "step.c",
+    "answer.h",
+    "answer.c",
     "net.h",
     "numbers.h",
+    "serial.h",
+    "serial.c",
     "main.c",
-    "CMakeLists.txt",
+    "main_serial.c",
 )
-COMPILED = ("step.c", "net.c", "noise.c", "ledger.c")
+ANSWERING = ("answer.c", "net.c")
+COMPILED = ("step.c", "noise.c", "ledger.c", *ANSWERING)
+TO_ANSWER = (
+    "answer.h",
+    "answer.c",
+    "net.h",
+    "numbers.h",
+    "step.h",
+    "ledger.h",
+    "noise.h",
+)
+SERIAL = "serial.c"
 
 
-def sources(contract: Contract, layers: tuple[Dense, ...]) -> dict[str, str]:
-    """Text of each file, by its name."""
-    made = {name: (C / name).read_text() for name in FIXED}
+def sources(
+    contract: Contract, layers: tuple[Dense, ...], *, answers: bool = False
+) -> dict[str, str]:
+    """Text of each file, by its name.
+
+    Args:
+        answers: of a board that learns nothing: its weights lie in flash as they are read, of words
+            packed; there is no private step, and no promise.
+    """
+    kind, numbers = ("word", "words.h") if contract.numbers else ("float", "sums.h")
+    net = "layers" if contract.plan else f"{kind}s"
+    taken = {name: name for name in (TO_ANSWER if answers else FIXED)}
+    taken |= {"net.c": f"{net}.c", numbers: numbers}
+    if contract.plan:
+        taken["kernels.h"] = f"{kind}_kernels.h"
+    if not answers:
+        taken["learning.h"] = f"{net}_learning.h"
+        taken |= {"trained.h": "words_trained.h"} if contract.numbers else {}
+        taken |= {"back.h": f"{kind}_back.h"} if contract.plan else {}
+    made = {name: (C / source).read_text() for name, source in taken.items()}
     made["tables.h"] = _tables(contract)
-    made["contract.h"] = _contract(contract)
-    kind = "words" if contract.numbers else "layers" if contract.plan else "floats"
-    made["net.c"] = (C / f"{kind}.c").read_text()
-    made["weights.h"] = (
-        _whole_weights(begin(contract, layers)) if contract.numbers else _weights(layers)
-    )
-    made["Makefile"] = (C / "Makefile").read_text().replace("@FLAGS@", " ".join(FLAGS))
+    made["contract.h"] = _contract(contract, answers)
+    parts = ANSWERING if answers else (*COMPILED, SERIAL)
+    for name in ("Makefile", "CMakeLists.txt"):
+        text = (C / name).read_text().replace("@FLAGS@", " ".join(FLAGS))
+        made[name] = text.replace("@PARTS@", " ".join(parts))
+    if contract.numbers:
+        made["weights.h"] = (
+            _packed_weights(packed(contract, layers))
+            if answers
+            else _whole_weights(begin(contract, layers))
+        )
+    else:
+        made["weights.h"] = _weights(layers, "weights" if answers else "WEIGHTS")
     return made
 
 
-def _contract(c: Contract) -> str:
+def _contract(c: Contract, answers: bool = False) -> str:
     if c.plan is not None:
         told, table = _plan(c, c.plan)
     elif c.numbers is not None:
-        told, table = _words(c), _word_table(c)
+        told, table = _packed(c, c.numbers), _word_table(c)
     else:
         told, table = {"SCALE": f"{c.scale}u"}, _float_table(c)
+    if c.numbers is not None:
+        told |= _of_words(c, c.numbers)
     facts = {
-        "LAYERS": f"{len(table)}u",
+        "LAYERS": f"{c.num_layers}u",
         "INPUTS": f"{c.sizes[0]}u",
         "CLASSES": f"{c.sizes[-1]}u",
         "UNITS": f"{c.num_units}u",
@@ -69,6 +111,7 @@ def _contract(c: Contract) -> str:
         "LEDGER_RECORDS": f"{c.most_steps + 1}u",
         "LEDGER_BYTES": f"{c.ledger_bytes}u",
         **told,
+        **({"ANSWERS": ""} if answers else {}),
     }
     lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
     lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
@@ -83,17 +126,27 @@ def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
     """Facts and table of layers.c; values lie one after another, the record first."""
     starts = list(accumulate((prod(layer.outputs) for layer in plan), initial=c.sizes[0]))
     begin_at = [0, *starts]
-    rows, at = [], 0
+    rows, at, unit, word = [], 0, 0, 0
     for layer, value in zip(plan, starts, strict=False):
         numbers = [
             int(layer.rectified), begin_at[layer.source + 1], begin_at[layer.other + 1], value,
             *layer.inputs, *layer.outputs, *layer.kernel, *layer.stride, *layer.padding,
-            layer.groups, at,
+            layer.groups, layer.row, at, unit, word,
         ]  # fmt: skip
         words = [layer.kind.upper(), *(f"{n}u" for n in numbers), _float(np.float32(layer.eps))]
         rows.append("{" + ", ".join(words) + "}")
-        at += layer.num_weights
-    return {"VALUES": f"{starts[-1]}u", "FACTOR": _float(c.factor)}, rows
+        at, unit = at + layer.num_weights, unit + (layer.outputs[0] if layer.row else 0)
+        word += num_layer_words(layer, c.numbers)
+    kernel = max(max(layer.kernel) for layer in plan)
+    told = {"VALUES": f"{starts[-1]}u", "KERNEL": f"{kernel}u", "FACTOR": _float(c.factor)}
+    if c.numbers is not None:
+        convolutions = [layer for layer in plan if layer.kind == CONV]
+        told |= {
+            "WORDS": f"{word}u",
+            "MOST_ROW": f"{max(layer.row for layer in convolutions)}u",
+            "MOST_INPUTS": f"{max(prod(layer.inputs) for layer in convolutions)}u",
+        }
+    return told, rows
 
 
 def _float_table(c: Contract) -> list[str]:
@@ -107,8 +160,14 @@ def _float_table(c: Contract) -> list[str]:
     return rows
 
 
-def _words(c: Contract) -> dict[str, str]:
-    numbers, quads = numbers_of(c), [-(-size // 4) for size in c.sizes[:-1]]
+def _packed(c: Contract, numbers: Words) -> dict[str, str]:
+    return {
+        "QUADS": f"{sum(quads(size, numbers) for size in c.sizes[:-1])}u",
+        "WORDS": f"{sum(num_words(i, o, numbers) for i, o in pairwise(c.sizes))}u",
+    }
+
+
+def _of_words(c: Contract, numbers: Words) -> dict[str, str]:
     signed, unsigned = numbers.most_inputs(np.array([True, False])).tolist()
     rounded = numbers.gradient_bits < 32
     return {
@@ -122,18 +181,18 @@ def _words(c: Contract) -> dict[str, str]:
         "REACH": _float(np.float32(numbers.reach)),
         "FACTOR": _float(c.factor),
         "ONE": str(c.one_weight),
-        "QUADS": f"{sum(quads)}u",
-        "WORDS": f"{sum(q * o for q, o in zip(quads, c.sizes[1:], strict=True))}u",
+        "FIELD": f"{numbers.field_bits}u",
+        "ROWS": f"{sum(one.outputs for one in c.rows)}u",
     }
 
 
 def _word_table(c: Contract) -> list[str]:
     rows, at, unit, word, x = [], 0, 0, 0, 0
     for inputs, outputs in pairwise(c.sizes):
-        quads = -(-inputs // 4)
-        rows.append(f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {word}u, {x}u, {quads}u}}")
+        num = quads(inputs, numbers_of(c))
+        rows.append(f"{{{inputs}u, {outputs}u, {at}u, {unit}u, {word}u, {x}u, {num}u}}")
         at, unit = at + (inputs + 1) * outputs, unit + outputs
-        word, x = word + quads * outputs, x + quads
+        word, x = word + num_words(inputs, outputs, numbers_of(c)), x + num
     return rows
 
 
@@ -163,17 +222,25 @@ def _tables(contract: Contract) -> str:
     return _header("tables", "Of the noise: see clients/firmware/numbers/tables.py.", lines)
 
 
-def _weights(layers: tuple[Dense, ...]) -> str:
+def _weights(layers: tuple[Dense, ...], name: str) -> str:
     numbers = [
         _float(value) for layer in layers for part in layer for value in part.ravel().tolist()
     ]
-    line = f"static const float WEIGHTS[{len(numbers)}] = {{{_list(numbers)}}};"
+    line = f"static const float {name}[{len(numbers)}] = {{{_list(numbers)}}};"
     return _header("weights", "As privet trained them.", [line])
 
 
 def _whole_weights(weights: NDArray[np.int64]) -> str:
     line = f"static const int32_t WEIGHTS[{len(weights)}] = {{{_list(map(str, weights))}}};"
     return _header("weights", "As privet trained them, in units of PRIVET_RATE.", [line])
+
+
+def _packed_weights(found: Packed) -> str:
+    lists = {"uint32_t words": [f"{word:#010x}u" for word in found.words.tolist()]}
+    for name in ("scales", "biases"):
+        lists[f"float {name}"] = [_float(value) for value in getattr(found, name).tolist()]
+    lines = [f"static const {name}[{len(v)}] = {{{_list(v)}}};" for name, v in lists.items()]
+    return _header("weights", "As privet trained them, in words, packed.", lines)
 
 
 def _header(name: str, about: str, lines: list[str]) -> str:

@@ -1,11 +1,13 @@
 """A training on encrypted records, from records to a model: the owner's side, in order."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from clients.learning.descent import Descent, State
@@ -17,18 +19,22 @@ from clients.learning.shares import (
     Prepared,
     Share,
     accept,
-    classes_of,
     course_of,
     invite,
+    residual_of,
 )
 from clients.training.records import records
 from privacy.cipher import Key
 from privacy.dp.journal import Journal, Limit
-from privacy.dp.ledger import Spent
+from privacy.dp.ledger import Ledger, Spent
 from privacy.encrypted.learning.residual import Array
 from privacy.errors import BudgetExhausted, LedgerError, ServiceError
 
 TRIES = 4
+
+Told = dict[str, Any]
+Model = dict[str, NDArray[np.float32]]
+Leave = Callable[[Model, Ledger, Told], object]
 
 
 class Teaching:
@@ -39,19 +45,20 @@ class Teaching:
     """
 
     def __init__(self, lesson: Lesson, desk: Desk, http: httpx.Client, ledger: Journal) -> None:
+        self._begun = time.monotonic()
         self.lesson, self._desk, self._ledger = lesson.resolve(), desk, ledger
         prepared, learning = Prepared.of_lesson(lesson), lesson.learning
         self.course = course_of(lesson, prepared)
-        residual = learning.residual
+        residual = residual_of(lesson)
         own = lesson.data.nominal_records or len(prepared.inputs)
         self.descent = Descent(
             residual=residual,
             rate=learning.rate,
             num_records=learning.owners * learning.owner_records or own,
             budget=self.lesson.budget,
-            error=self.course.error(residual.sensitivity),
+            error=self.course.error(residual.most),
         )
-        self._owner, self._frame = desk.owner(self.course)
+        self._owner, self._frame = desk.owner(self.course, prepared.sha256)
         self._name = self._frame.identity.hex()
         self._link = Link(http, self.course.digest, self._frame.identity)
         self.share = Share(prepared, self._owner, self._link, 0, learning.owners)
@@ -92,7 +99,7 @@ class Teaching:
         return sum(entry.steps for entry in self._ledger.spent_in(self._name).entries)
 
     def _step(self, state: State) -> State:
-        total = self._owner.decrypt(self._asked(state), self.descent.residual.sensitivity)
+        total = self._owner.decrypt(self._asked(state), self.descent.residual.most)
         return self.descent.after(state, total, self._charged(state.step))
 
     def _asked(self, state: State) -> tuple[bytes, ...]:
@@ -123,23 +130,30 @@ class Teaching:
             charge(self._ledger, self.lesson, self._name, f"step {step}", cost)
         return Key.secret()
 
-    def finish(self, state: State) -> dict[str, Any]:
-        """Keep the model, have the server forget the course; what there is to tell."""
+    def finish(self, state: State, leave: Leave = lambda model, spent, told: None) -> Told:
+        """Keep the model, have the server forget the course; what there is to tell.
+
+        Args:
+            leave: is given it before the lesson counts as done, and so again if it is interrupted.
+        """
         spent = self._ledger.spent_in(self._name)
         budget = self.lesson.budget
-        told: dict[str, Any] = {
+        told: Told = {
             "steps": state.step,
             "records": self.descent.num_records,
             "accuracy": accuracy(self.lesson, state.weights),
             "epsilon": None if budget.unit == "none" else spent.epsilon(budget.delta),
             "delta": None if budget.unit == "none" else budget.delta,
             "noise_multiplier": budget.noise_multiplier,
-            "sensitivity": self.descent.sensitivity(self.course.outputs),
+            "sensitivity": self.descent.sensitivity,
             "packed": self.course.packed,
+            "seconds": time.monotonic() - self._begun,
             "bytes_up": self._link.bytes_up,
             "bytes_down": self._link.bytes_down,
         }
-        self._desk.finish(save(model_of(state.weights)), told)
+        model = model_of(state.weights)
+        leave(model, spent, told)
+        self._desk.finish(save(model), told)
         self._link.end()
         return told
 
@@ -175,12 +189,12 @@ def accuracy(lesson: Lesson, weights: Array) -> float | None:
     _, test = records(lesson.data, lesson.model)
     if not len(test):
         return None
-    logits = Prepared.of(test, classes_of(lesson)).inputs @ weights.T
+    logits = Prepared.of(test, residual_of(lesson)).inputs @ weights.T
     answers = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
     return float((answers == test.y.numpy()).mean())
 
 
-def model_of(weights: Array) -> dict[str, np.ndarray]:
+def model_of(weights: Array) -> Model:
     """Weights [K, D] of prepared records as a linear layer on records as they are.
 
     A record's own mean, taken from it, is taken from the weights as well; its norm, which is

@@ -11,7 +11,6 @@ server, which sees ciphertexts alone; and it stands on the server's computing wh
 in which a record counted a thousand times would not be covered, nor could the owner tell.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,9 +67,10 @@ class Descent:
             return None
         return Spent(self.budget.noise_multiplier or 0.0, 1.0, 1)
 
-    def sensitivity(self, outputs: int) -> float:
+    @property
+    def sensitivity(self) -> float:
         """The most that one record moves a sum, in norm; of its error, both neighbours' counted."""
-        return math.sqrt(outputs) * self.residual.sensitivity + 2 * self.error
+        return self.residual.sensitivity + 2 * self.error
 
     def released(self, total: Array, key: Key) -> Array:
         """The sum [K, D] as it may be used: with noise, under a budget.
@@ -80,7 +80,7 @@ class Descent:
         """
         if self.cost is None:
             return total
-        clip = self.sensitivity(len(total))
+        clip = self.sensitivity
         grid = Grid.of(clip, total.size)
         grid = grid._replace(clip=clip * (1 + grid.share))  # which rounding adds
         noisy = np.empty(total.size)

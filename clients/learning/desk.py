@@ -1,12 +1,15 @@
 """What the owner keeps between two steps, in one folder: a training goes on after either side died.
 
 lesson.toml         the settings. A folder has one lesson
+records.sha256      of the records, as they are encrypted
 key                 SECRET, the owner's eyes only: under it all is encrypted. Gone at the end
+invitation-1 ...    SECRET: the same key, for other owners. Gone at the end, and theirs to remove
 course.frame        keys for the server: public
 state.safetensors   weights and point after the last step; under a budget they have its noise
 letter.frame        the encrypted point of the step under way, to be sent again as it was
 ledger              what the records have spent (privacy.dp.journal), if no other is named
-model.safetensors   the model, at the end; learnt.json what there is to tell of it
+model.safetensors   the model, at the end; learnt.json what there is to tell of it; run/ both, as
+                    a run directory (server.inference.learning.left)
 """
 
 import os
@@ -32,6 +35,7 @@ LESSON, KEY, COURSE, STATE, LETTER = (
     "lesson.toml", "key", "course.frame", "state.safetensors", "letter.frame",
 )  # fmt: skip
 MODEL, LEARNT, LEDGER = "model.safetensors", "learnt.json", "ledger"
+RECORDS, INVITATION = "records.sha256", "invitation-"
 
 
 class Desk:
@@ -44,13 +48,12 @@ class Desk:
             RunError: it holds another lesson's, or cannot be written to.
         """
         self.folder = folder
-        told = tomli_w.dumps(lesson.model_dump(mode="json", exclude_none=True)).encode()
+        self._told = tomli_w.dumps(lesson.model_dump(mode="json", exclude_none=True)).encode()
         path = folder / LESSON
         if not path.exists():
             if folder.is_dir() and any(f.name != ".lock" for f in folder.iterdir()):
                 raise RunError(f"{folder}: is not empty; choose another --to")
-            self._write(LESSON, told)
-        elif path.read_bytes() != told:
+        elif path.read_bytes() != self._told:
             raise RunError(
                 f"{path}: another lesson than this; give back its settings to go on with it, or "
                 "choose another --to"
@@ -61,20 +64,31 @@ class Desk:
         """Is there a model?"""
         return (self.folder / LEARNT).exists()
 
-    def owner(self, course: Course) -> tuple[Owner, Frame]:
+    def owner(self, course: Course, records: str) -> tuple[Owner, Frame]:
         """The key, made once, and the frame of what the server needs of it.
 
+        Args:
+            records: SHA-256 of them.
+
         Raises:
-            RunError, KeysError: what is kept is damaged, or others may read the key.
+            RunError, KeysError: what is kept is damaged, or of other records; or others may read
+                the key.
         """
         path = self.folder / COURSE
         if path.exists():  # which is written last
+            if (self.folder / RECORDS).read_text() != records:
+                raise RunError(
+                    f"{self.folder}: its lesson began with other records, which the server has; "
+                    "give them back, or choose another --to"
+                )
             owner = Owner(course, load_secret(self.folder / KEY))
             try:
                 return owner, read_frame(path.read_bytes(), "keys", course.digest)
             except WireError as error:
                 raise RunError(f"{path}: {error}; choose another --to, and begin again") from None
         owner = Owner(course)
+        self._write(LESSON, self._told)  # now that it fits: before, the folder takes any other
+        self._write(RECORDS, records.encode())
         save_secret(self.folder / KEY, owner.secret_bytes())
         parts = (course.model_dump_json().encode(), *owner.evaluation())
         self._write(COURSE, Frame("keys", course.digest, parts).to_bytes())
@@ -92,10 +106,12 @@ class Desk:
         try:
             arrays = load(read_foreign(path, MOST_ARRAYS_BYTES))
             found = State(int(arrays["step"][0]), arrays["weights"], arrays["point"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
             raise RunError(f"{path}: damaged: {error}; choose another --to") from None
-        if found.weights.shape != (outputs, features):
+        if {found.weights.shape, found.point.shape} != {(outputs, features)}:
             raise RunError(f"{path}: of another model; choose another --to")
+        if found.step < 0 or not np.isfinite([found.weights, found.point]).all():
+            raise RunError(f"{path}: damaged: no such weights; choose another --to")
         return found
 
     def keep(self, state: State) -> None:
@@ -127,8 +143,10 @@ class Desk:
         """Keep the model; forget the key, which nothing needs any more."""
         self._write(MODEL, arrays)
         self._write(LEARNT, to_json(told, indent=1).encode())
-        for name in (KEY, LETTER, STATE, COURSE):
+        for name in (KEY, LETTER, STATE, COURSE, RECORDS):
             (self.folder / name).unlink(missing_ok=True)
+        for invitation in self.folder.glob(f"{INVITATION}*"):  # they hold the key
+            invitation.unlink()
 
     def _write(self, name: str, content: bytes, secret: bool = False) -> None:
         with write_atomically(self.folder / name) as file:

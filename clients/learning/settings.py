@@ -18,12 +18,14 @@ class Learning(Section):
     """How a linear model is trained on encrypted records.
 
     Attributes:
-        loss: `logistic`, whose sigmoid is a cubic, or `squared`.
+        loss: `logistic` or `squared`, which take more than two classes one by one, each against the
+            rest; or `softmax` of three or more. Probabilities are cubics
+            (`privacy.encrypted.learning.residual`).
         steps: of Nesterov's, each on all records.
         rate: over the mean gradient.
-        reach: margins up to which the cubic is close to the sigmoid; for `logistic`.
-        bound: norm in which the weights of each output are kept. It bounds every margin, and so
-            what one record can add to a step.
+        reach: margins up to which the cubic is close; not for `squared`.
+        bound: norm in which the weights of each output are kept, or all those of a softmax. It
+            bounds every margin, and so what one record can add to a step.
         letters: weights and gradients `packed` into few ciphertexts, or `each` in one of its own;
             `auto` is whichever takes less time over the link.
         owners: of records, who share one key (`clients.learning.shares`).
@@ -31,7 +33,7 @@ class Learning(Section):
         link_mbit: megabits a second between owner and server, for `auto`.
     """
 
-    loss: Literal["logistic", "squared"] = "logistic"
+    loss: Literal["logistic", "squared", "softmax"] = "logistic"
     steps: Annotated[int, Range(1, 10_000)] = 30
     rate: Annotated[float, Range(1e-6, 1e6)] = 20.0
     reach: Annotated[float, Range(0.5, 100.0)] = 12.0
@@ -42,17 +44,27 @@ class Learning(Section):
     link_mbit: Annotated[float, Range(1e-3, 1e6)] = 100.0
 
     @model_validator(mode="after")
+    def _nothing_is_idle(self) -> "Learning":
+        for name, idle, reason in (
+            ("reach", self.loss == "squared", "loss = 'squared' has no cubic"),
+            ("link_mbit", self.letters != "auto", f"letters = {self.letters!r} asks for no choice"),
+        ):
+            if idle and getattr(self, name) != Learning.model_fields[name].default:
+                raise ValueError(f"{name}: {reason}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _owners_say_how_many(self) -> "Learning":
         if (self.owners > 1) != bool(self.owner_records):
             raise ValueError("owners > 1 and owner_records, the most that one has, go together")
         return self
 
-    @property
-    def residual(self) -> Residual:
-        """What stands in the place of the loss's derivative."""
+    def residual(self, outputs: int) -> Residual:
+        """What stands in the place of the loss's derivative, of one output or of each class."""
         if self.loss == "squared":
-            return Residual.linear(self.bound)
-        return Residual.logistic(self.reach, self.bound)
+            return Residual.linear(self.bound, outputs)
+        form = Residual.softmax if self.loss == "softmax" else Residual.logistic
+        return form(self.reach, self.bound, outputs)
 
 
 class Lesson(Section):

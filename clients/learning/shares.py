@@ -17,13 +17,23 @@ import numpy as np
 import torch
 
 from clients.data.sets import load
+from clients.learning.desk import INVITATION
 from clients.learning.link import Link
 from clients.learning.settings import Lesson
+from clients.seeds import digest
 from clients.training.records import Records, records
 from privacy.encrypted.keys import load_secret, save_secret
-from privacy.encrypted.learning.course import MOST_SUM, SLOTS, Course
+from privacy.encrypted.learning.course import (
+    MOST_BLOCKS,
+    MOST_FEATURES,
+    MOST_LETTERS,
+    MOST_OUTPUTS,
+    MOST_SUM,
+    SLOTS,
+    Course,
+)
 from privacy.encrypted.learning.owner import Owner
-from privacy.encrypted.learning.residual import Array, prepare
+from privacy.encrypted.learning.residual import Array, Residual, prepare
 from privacy.encrypted.wire import Frame, read_frame
 from privacy.errors import DataError, KeysError, ModelError, WireError
 
@@ -35,7 +45,7 @@ Observe = Callable[[int, float], None]  # steps that are done, seconds that the 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Records as they are encrypted: inputs [N, D] of norm 1 or less, targets [N, K] of +-1/2."""
+    """Records as they are encrypted: inputs [N, D] of norm 1 or less, targets [N, K]."""
 
     inputs: Array
     targets: Array
@@ -50,22 +60,33 @@ class Prepared:
         train, _ = records(lesson.data, lesson.model)
         if not len(train):
             raise DataError("[data]: no training records")
-        return cls.of(train, classes_of(lesson))
+        return cls.of(train, residual_of(lesson))
+
+    @property
+    def sha256(self) -> str:
+        """Of both."""
+        return digest([torch.from_numpy(part) for part in (self.inputs, self.targets)]).hex()
 
     @classmethod
-    def of(cls, some: Records, classes: int) -> "Prepared":
-        """Two classes are one output; more have one each, against the rest."""
+    def of(cls, some: Records, residual: Residual) -> "Prepared":
+        """Some records, as a lesson's residual takes them."""
         every = torch.arange(len(some))
         inputs = some.inputs(every).flatten(1).numpy().astype(np.float64)
-        labels = some.y.numpy()
-        first = 1 if classes == 2 else 0
-        chosen = labels[:, None] == np.arange(first, classes)
-        return cls(prepare(inputs), chosen - 0.5)
+        return cls(prepare(inputs), residual.targets(some.y.numpy()))
 
 
-def classes_of(lesson: Lesson) -> int:
-    """Of the data set, whether there are records of each or not."""
-    return max(2, load(lesson.data).num_classes)
+def residual_of(lesson: Lesson) -> Residual:
+    """Of the data set's classes, whether there are records of each or not: two are one output.
+
+    Raises:
+        ModelError: two classes have no softmax of their own.
+    """
+    classes = max(2, load(lesson.data).num_classes)
+    if lesson.learning.loss == "softmax" and classes == 2:
+        raise ModelError(
+            "[learning] loss = 'softmax': of two classes it is 'logistic', of one output; say so"
+        )
+    return lesson.learning.residual(1 if classes == 2 else classes)
 
 
 def course_of(lesson: Lesson, prepared: Prepared) -> Course:
@@ -76,40 +97,47 @@ def course_of(lesson: Lesson, prepared: Prepared) -> Course:
         ModelError: the model, or the records, do not fit; the error says what does.
     """
     (num, features), outputs = prepared.inputs.shape, prepared.targets.shape[1]
-    learning, residual = lesson.learning, lesson.learning.residual
+    learning, residual = lesson.learning, residual_of(lesson)
     if learning.owners > 1 and num > learning.owner_records:
         raise DataError(
             f"[learning] owner_records = {learning.owner_records}: here are {num}; it is the most "
             "that any owner of the lesson has, and all give the same"
         )
     blocks = learning.owners * -(-(learning.owner_records or num) // SLOTS)
-    if features > 1024 or outputs > 128:
+    if features > MOST_FEATURES or outputs > MOST_OUTPUTS:
         raise ModelError(
             f"[model]: {features} numbers of a record and {outputs} outputs; a step takes up to "
-            "1024 and 128: crop or pool the pictures, or choose a front with fewer features"
+            f"{MOST_FEATURES} and {MOST_OUTPUTS}: crop or pool the pictures, or choose a front of "
+            "fewer features"
         )
-    if blocks * residual.sensitivity > MOST_SUM or blocks > 64:
-        fit = int(min(64, MOST_SUM / residual.sensitivity))
+    if blocks * residual.most > MOST_SUM or blocks > MOST_BLOCKS:
+        fit = int(min(MOST_BLOCKS, MOST_SUM / residual.most))
         raise ModelError(
             f"[learning]: {blocks} blocks of {SLOTS} records, each of which may add "
-            f"{residual.sensitivity:.1f} to a gradient, overflow its 44 bits; up to {fit} fit, or "
+            f"{residual.most:.1f} to a gradient, overflow its 44 bits; up to {fit} fit, or "
             "more with a smaller bound, or a longer reach"
         )
     letters = learning.letters
     if letters == "auto":
         letters = "packed" if _packing_pays(lesson, features * outputs) else "each"
-    return Course(
+    course = Course(
         blocks=blocks,
         features=features,
         outputs=outputs,
         cubic=residual.cubic > 0,
         offset=residual.offset,
         packed=letters == "packed",
+        joint=residual.joint,
     )
+    if reason := course.excess:
+        raise ModelError(f"[learning]: {reason}")
+    return course
 
 
 def _packing_pays(lesson: Lesson, numbers: int) -> bool:
     """Does the server spread weights faster than the link brings one to a ciphertext?"""
+    if numbers > MOST_LETTERS:
+        return True
     letters = -(-numbers // 256)
     link_s = (numbers - letters) * LETTER_BYTES * 8e-6 / lesson.learning.link_mbit
     return link_s > letters * PACKED_S
@@ -151,7 +179,7 @@ def invite(folder: Path, owner: Owner, course: Frame, owners: int) -> None:
         parts = (owner.course.model_dump_json().encode(), owner.secret_bytes())
         nonce = number.to_bytes(16, "little")
         frame = Frame("keys", owner.course.digest, parts, course.identity, nonce)
-        save_secret(folder / f"invitation-{number}", frame.to_bytes())
+        save_secret(folder / f"{INVITATION}{number}", frame.to_bytes())
 
 
 def accept(path: Path, lesson: Lesson, http: httpx.Client) -> tuple[Share, bytes]:

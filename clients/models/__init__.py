@@ -57,7 +57,7 @@ def _net(name: str) -> Callable[..., Any]:
 MODELS |= {
     "perceptron": Architecture(_net("perceptron:build_perceptron"), reads=("hidden", "activation")),
     "convnet": Architecture(
-        _net("convnet:build_convnet"), reads=("activation", "norm", "pooling", "width")
+        _net("convnet:build_convnet"), reads=("activation", "norm", "pooling", "width", "trim")
     ),
     "scatter": Architecture(_net("linear:build_linear"), "scatter", reads=()),
     "strided": Architecture(
@@ -66,15 +66,17 @@ MODELS |= {
     "linear": Architecture(_net("linear:build_linear"), reads=()),
     "cnn1d": Architecture(
         _net("sequences:build_cnn1d"),
-        reads=("activation", "norm", "pooling", "width", "depth", "kernel"),
+        reads=("activation", "norm", "pooling", "width", "depth", "kernel", "trim"),
     ),
     "gru": Architecture(_net("sequences:build_gru"), reads=("width", "depth")),
     "lstm": Architecture(_net("sequences:build_lstm"), reads=("width", "depth")),
     "attention": Architecture(_net("sequences:build_attention"), reads=("width", "depth")),
     "tabular": Architecture(_net("tabular:build_tabular"), reads=("hidden", "activation")),
-    "ds-cnn": Architecture(_net("tiny:build_ds_cnn"), reads=("activation", "width", "depth")),
-    "resnet8": Architecture(_net("tiny:build_resnet8"), reads=("activation", "width")),
-    "mobilenet": Architecture(_net("tiny:build_mobilenet"), reads=("activation", "width")),
+    "ds-cnn": Architecture(
+        _net("tiny:build_ds_cnn"), reads=("activation", "width", "depth", "trim")
+    ),
+    "resnet8": Architecture(_net("tiny:build_resnet8"), reads=("activation", "width", "trim")),
+    "mobilenet": Architecture(_net("tiny:build_mobilenet"), reads=("activation", "width", "trim")),
     "backbone": Architecture(_net("linear:build_linear"), "backbone", reads=()),
     "autoencoder": Architecture(
         _net("autoencoder:build_autoencoder"), reads=("activation", "width", "depth", "latent")

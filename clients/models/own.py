@@ -29,8 +29,8 @@ from clients.models.sources import Source, find, is_own, parts
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError, PrivetError
 from privacy.settings import suggest
+from privacy.text import words_of
 
-BRIEF = 200  # characters of an exception that an error repeats
 OUTPUTS = ("classes", "num_classes", "outputs")
 
 _importing = threading.RLock()
@@ -259,9 +259,7 @@ def _explained(error: BaseException, path: str) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    text = text if len(text) <= BRIEF else f"{text[:BRIEF]}..."
-    return f"{type(error).__name__}: {text}".rstrip(": ")
+    return f"{type(error).__name__}: {words_of(error)}".rstrip(": ")
 
 
 def _is_in(source: Source, function: Any) -> bool:

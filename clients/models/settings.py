@@ -62,6 +62,8 @@ class Model(Section):
         channels, kernel, stride: of the convolution of a strided net; `kernel` also of a `cnn1d`.
         width, depth: channels or units of a ready net's first layer, and how many blocks or layers
             it has; 0 is what it is known for.
+        trim: rows and columns that a kernel loses on each side, of its padding as many, so that
+            what it gives keeps its shape: 1 makes 3 x 3 of 5 x 5. One with less padding loses that.
         latent: numbers between the halves of an autoencoder.
     """
 
@@ -79,6 +81,7 @@ class Model(Section):
     stride: Annotated[int, Range(1, 1024)] = 3
     width: Annotated[int, Range(0, 4096)] = 0
     depth: Annotated[int, Range(0, 64)] = 0
+    trim: Annotated[int, Range(0, 64)] = 0
     latent: Annotated[int, Range(1, 4096)] = 8
     weights: str = ""
     weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")

@@ -7,6 +7,7 @@ state also holds its secrets in a secure sum (clients.node.secure).
 """
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
 from clients.seeds import round_key
+from clients.training.arrays import record_of
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -52,7 +54,7 @@ _mine = _Thread()
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
     torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
-    config: dict[str, Any] = dict(message.content.config_records["config"])
+    config: dict[str, Any] = dict(record_of(message.content, "config", ConfigRecord))
     ledger = read_ledger(context)
     try:
         if "ledger" in config:  # a resumed run tells a simulated device what it knew
@@ -61,7 +63,7 @@ def train_round(message: Message, context: Context) -> Message:
         place = secure.Place.of(context)
         in_sum = secure.require_sum(message.content, context.state, place)
         request, job = Request.of(config), Job.from_json(str(config["job"]))
-        arrays = message.content.array_records["arrays"]
+        arrays = record_of(message.content, "arrays", ArrayRecord)
         holder, round_ = Holder.of(context), request.round(client)
         if holder:
             holder.require_promise(job, in_sum)
@@ -73,6 +75,9 @@ def train_round(message: Message, context: Context) -> Message:
             rehearse(net, job, round_, training, holder.told.form(job.data).outputs)
             net.load(_mine.state)
             mine, own = np.arange(len(training)), holder.told.records
+            if holder.board:
+                form = holder.told.form(job.data)
+                holder.board.require(job, round_, net, form, training)
         else:
             mine = partition(data, num_clients, job.seed).members(client)
             own = len(mine)
@@ -82,8 +87,9 @@ def train_round(message: Message, context: Context) -> Message:
             return train(net, training, torch.from_numpy(mine), job, round_, spent)
 
         if holder and job.budget.unit == "record":
-            loss = None
-            ledger = holder.once(request.run, arrays, job, round_, net, work)
+            loss, board = None, holder.board
+            there = board.training(holder.journal, training, net, job) if board else None
+            ledger = holder.once(request.run, arrays, job, round_, net, there or nullcontext(work))
         else:
             if holder and in_sum and job.budget.unit == "client":
                 digest = secure.digest_of(message.content)
@@ -104,8 +110,9 @@ def train_round(message: Message, context: Context) -> Message:
                 metrics["train_loss"] = loss
             content = RecordDict({"arrays": sent, "metrics": metrics})
     finally:
-        context.state["ledger"] = ConfigRecord({"entries": ledger.to_json()})
-    content["spent"] = ConfigRecord({"client": client, "ledger": ledger.to_json()})
+        spent = ledger.to_json()
+        context.state["ledger"] = ConfigRecord({"entries": spent})
+    content["spent"] = ConfigRecord({"client": client, "ledger": spent})
     return Message(content, reply_to=message)
 
 
@@ -173,7 +180,7 @@ def read_ledger(context: Context) -> Ledger:
     """The ledger that this device has kept since the run's first round."""
     if "ledger" not in context.state:
         return Ledger()
-    return Ledger.from_json(str(context.state.config_records["ledger"]["entries"]))
+    return Ledger.from_json(str(record_of(context.state, "ledger", ConfigRecord)["entries"]))
 
 
 def prepare(job: Job, holder: Holder | None, arrays: ArrayRecord) -> tuple[Data, Net]:

@@ -12,6 +12,9 @@ delta               at which the limit holds
 allow-seeded        answer jobs whose noise the server can compute itself: for tests and rehearsals
 model               file of the one model of a user's own that may be run here
 allow-unprotected   answer jobs without noise of this device's own, and tell statistics without any
+board               train on a board: a device file, or `emulated`
+firmware            folder of the export that is on it
+program             of an emulated one
 
 What is not said is not allowed.
 """
@@ -19,9 +22,10 @@ What is not said is not allowed.
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flwr.app import ArrayRecord, Context
 from pydantic import Field, model_validator
@@ -39,6 +43,9 @@ from privacy.dp.journal import Journal, Limit
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import BudgetExhausted, ModelError, SettingsError
 from privacy.settings import Range, Section, parse, parse_json
+
+if TYPE_CHECKING:
+    from clients.boards.board import Board
 
 log = logging.getLogger("privet")
 
@@ -60,6 +67,9 @@ class NodeConfig(Section):
     allow_seeded: bool = Field(False, alias="allow-seeded")
     allow_unprotected: bool = Field(False, alias="allow-unprotected")
     model: str = ""
+    board: str = ""
+    firmware: str = ""
+    program: str = ""
 
     @model_validator(mode="after")
     def _limit_is_stated(self) -> "NodeConfig":
@@ -83,6 +93,7 @@ class Holder:
         allow_unprotected: jobs under another unit than a record, and statistics, carry no noise of
             this device's own.
         model: a file of the owner's choice, which jobs may name.
+        board: what trains in the place of this process.
     """
 
     told: Pictures | Source
@@ -91,6 +102,7 @@ class Holder:
     allow_seeded: bool
     allow_unprotected: bool
     model: Path | None = None
+    board: "Board | None" = None
 
     @classmethod
     def of(cls, context: Context) -> "Holder | None":
@@ -102,19 +114,28 @@ class Holder:
         if not has_own_records(context):
             return None
         config = parse(NodeConfig, _of(NodeConfig, context.node_config), "node config")
+        limit, board = Limit(config.epsilon_limit, config.delta), None
+        if config.board:
+            from clients.boards.board import Board
+
+            program = Path(config.program) if config.program else None
+            board = Board.of(config.board, Path(config.firmware), program, Path(config.ledger))
         return cls(
             read_told(context.node_config),
             Journal(Path(config.ledger)),
-            Limit(config.epsilon_limit, config.delta),
+            limit,
             config.allow_seeded,
             config.allow_unprotected,
             Path(config.model) if config.model else None,
+            board,
         )
 
     @property
     def covers(self) -> str:
-        """What an epsilon of single records covers here; empty where that is plain."""
-        return self.told.covers if isinstance(self.told, Source) else ""
+        """What an epsilon of single records covers here, and whose steps they are; empty where that
+        is plain."""
+        covers = self.told.covers if isinstance(self.told, Source) else ""
+        return "; ".join(filter(None, [covers, self.board.mark if self.board else ""]))
 
     def admit(self, model: Model) -> None:
         """Let a job's model be built, if it is one of privet's or in the owner's own file.
@@ -186,7 +207,7 @@ class Holder:
         job: Job,
         round_: Round,
         net: Net,
-        train: Callable[[Ledger], object],
+        training: AbstractContextManager[Callable[[Ledger], object]],
     ) -> Ledger:
         """Train, charged to the file before; the same request again gets the same answer, free.
 
@@ -197,7 +218,8 @@ class Holder:
             run: what the server calls it; another name begins another run, on the same limit.
             arrays: the global weights that were asked to be trained.
             net: then has the weights that may leave.
-            train: trains it; is given what the run has spent, and charges that.
+            training: entered before the charge, for what must be ready then; gives what trains the
+                net, is given what the run has spent, and charges that.
 
         Returns:
             What the run has now spent.
@@ -217,12 +239,13 @@ class Holder:
             cost = Spent(
                 job.budget.noise_multiplier, job.training.sample_rate, job.training.local_steps
             )
-            planned = ledger.with_charge(cost.noise_multiplier, cost.sample_rate, cost.steps)
-            Limit(job.budget.epsilon, job.budget.delta).require(
-                planned, "the run's [budget] epsilon ="
-            )
-            self.journal.charge(run, request, cost, self.limit, anew=anew, of=self.covers)
-            train(ledger)
+            if self.board:
+                cost = self.board.cost(job)
+            planned, asked = Ledger([*ledger.entries, cost]), job.budget
+            Limit(asked.epsilon, asked.delta).require(planned, "the run's [budget] epsilon =")
+            with training as train:
+                self.journal.charge(run, request, cost, self.limit, anew=anew, of=self.covers)
+                train(ledger)
             weights = {name: tensor.contiguous() for name, tensor in net.state().items()}
             self.journal.release(run, request, save(weights))
             return self.journal.spent_in(run)

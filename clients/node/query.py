@@ -12,7 +12,7 @@ import numpy as np
 
 from privacy.encrypted.keys import CkksKeys, load_secret, make_keys, save_secret
 from privacy.encrypted.net import Array
-from privacy.encrypted.wire import Frame, read_frame, read_offer
+from privacy.encrypted.wire import Frame, Offer, read_frame, read_offer
 from privacy.errors import CiphertextError, KeysError, ModelError, ServiceError, SettingsError
 
 TIMEOUT_S = 330.0  # longer than a service lets a question wait and takes to answer it
@@ -104,6 +104,13 @@ class Client:
             bytes_up=len(frame.to_bytes()),
             bytes_down=len(response.content),
         )
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a whole batch; raises ModelError where the service takes none."""
+        if not isinstance(self.offer, Offer) or self.offer.batch is None:
+            raise ModelError("this service takes no batches; ask image by image")
+        return self.offer.batch.images
 
     def ask_batch(self, images: Array) -> tuple[Array, dict[str, float]]:
         """Have images [B, H, W] classified at once: labels int64 [B], and times as in `Answer`.

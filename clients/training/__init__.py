@@ -8,6 +8,7 @@ optimizers    how a step's gradient moves the weights
 train         the local loop, evaluation
 pruning       [pruning]: weights that are zero and stay zero
 activations   those of a net that are pruned
+plain/        a net in torch's own layers, and how one of words is asked
 smaller/      smaller nets out of a net, and a net that is trained to be cut
 compression   [compression]: an update in few bits
 arrays        arrays in messages

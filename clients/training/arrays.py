@@ -1,19 +1,22 @@
-"""Arrays in messages: handed over as they are within a process, encoded where they cross a wire."""
+"""Records in messages, and their arrays: handed over as they are within a process, encoded where
+they cross a wire."""
 
 import math
 from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import DTypeLike, NDArray
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
 MOST_WEIGHT = 1e6  # of a weight, either sign, whoever sends it
 MOST_COUNT = 1 << 53  # of a counter among them
+
+Kind = TypeVar("Kind", ArrayRecord, ConfigRecord, MetricRecord)
 
 
 @cache
@@ -46,6 +49,18 @@ class HeldArray(Array):
         """The array itself: not to be written to."""
         value: NDArray = self.__dict__["value"]
         return value
+
+
+def record_of(content: RecordDict, name: str, kind: type[Kind]) -> Kind:
+    """As `content.config_records[name]` and its like, which first make a new dict of all records.
+
+    Raises:
+        KeyError: there is none of that name and kind.
+    """
+    found = content[name]
+    if not isinstance(found, kind):
+        raise KeyError(name)
+    return found
 
 
 def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:

@@ -72,6 +72,15 @@ class Job(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_label_is_clamped(self) -> "Job":
+        if self.arithmetic.name == "invertible" and self.data.task != "classes":
+            raise ValueError(
+                f"[arithmetic] name = 'invertible': [data] task = {self.data.task!r} has no one "
+                "label to clamp; use task = 'classes'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pruned_is_zero(self) -> "Job":
         pruning, adapt = self.pruning, self.model.adapt
         if pruning.activation != "none" and self.arithmetic.name != "float":

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from clients.arithmetic import Arithmetic
 from clients.arithmetic.passes import begin_pass, constrain, dice_of
+from clients.arithmetic.spiking.chain import most_numbers
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm
@@ -18,13 +19,17 @@ from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
 from clients.training.activations import keep_of_activations
+from clients.training.plain import answering
 from clients.training.pruning import Pruning
 from clients.training.smaller.cutting import Elastics
 from privacy.cipher import Key
 from privacy.dp.compiled import Program, Shape
+from privacy.dp.training import PIECE
 from privacy.errors import ModelError
 
 FLOAT, WHOLE = Arithmetic(), Pruning()
+WORKSPACE = 1 << 20  # numbers between two layers of a net over time: they stay in the cache
+IN_CACHE = 128  # records at a time, where all that is between two layers is written to memory
 # What initial weights are made by, in torch's own layers and in ours.
 DRAWN = {"kaiming_uniform_", "uniform_", "normal_", "ones_", "zeros_", "fill_", "zero_"}
 
@@ -144,6 +149,7 @@ class Net:
 
     Attributes:
         program: None if a layer has no kernel.
+        piece: records of a pass in training, where few fit in the cache; None: as many as usual.
     """
 
     def __init__(self, module: nn.Module, inputs: Shape, *, compiled: bool = True) -> None:
@@ -151,6 +157,8 @@ class Net:
         self.program = Program.of(module, inputs) if compiled else None
         self._views = module.state_dict() if self.program else None
         self._dice = dice_of(module)
+        numbers = most_numbers(module, inputs)
+        self.piece = min(PIECE, max(1, WORKSPACE // numbers)) if numbers else None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -163,8 +171,10 @@ class Net:
         """All weights by name, sharing their memory."""
         return self.module.state_dict() if self._views is None else self._views
 
-    def begin_round(self) -> None:
-        """Be ready to train."""
+    def begin_round(self, number: int) -> None:
+        """Be ready to train, in a round that is counted from 1."""
+        if isinstance(self.module, Elastics):
+            self.module.begin_round(number)
         if self.program is None:  # whose layers know no modes
             self.module.train()
 
@@ -194,5 +204,6 @@ class Net:
             return self.program.logits(x)
         self.module.eval()
         with torch.no_grad():
-            outputs: Tensor = self.module(x)
-        return outputs
+            net = answering(self.module)
+            blocks = [x] if net is self.module else x.split(IN_CACHE)
+            return torch.cat([net(block) for block in blocks])

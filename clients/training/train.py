@@ -1,7 +1,7 @@
 """The local loop: what one device does in one round, plain to read."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from clients.data.distort import distort
 from clients.data.sets import load
-from clients.models import Model
 from clients.protocol import Form
 from clients.seeds import digest, round_key, row_seeds
 from clients.training.job import Job
@@ -19,11 +18,11 @@ from clients.training.net import Net, build, without_memory
 from clients.training.optimizers import optimizer_of
 from clients.training.records import Records
 from clients.training.smaller.cutting import Elastics, loss_of
-from clients.training.smaller.supernet import nets_of
+from clients.training.smaller.supernet import Variant, nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
-from privacy.dp.training import privatize
+from privacy.dp.training import in_pieces, privatize
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,10 @@ def train(
         ModelError: the model cannot be trained under the budget.
     """
     key = _key(net, records, members, job, round_)
-    net.begin_round()
+    net.begin_round(round_.number)
     optimizer = optimizer_of(net, job, round_.learning_rate)
-    shape = _shape(net, job, round_.proximal)
+    kept = _kept(net, job)
+    shape = _shape(net, kept, round_.proximal)
     loss = loss_of(job.supernet) if job.supernet.trains else LOSSES[job.data.task]
 
     def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,8 @@ def train(
         batches = _shuffled(len(members), job, Stream(key.derive("batches")))
         for step, batch in enumerate(batches):
             optimizer.zero_grad()
-            total += _mean_gradient(net, *fetch(step, batch), loss)
+            for piece in in_pieces(batch, net.piece):
+                total += add_gradient(net, *fetch(step, piece), len(batch), loss)
             shape()
             if job.training.gradient_norm:
                 nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
@@ -104,7 +105,9 @@ def train(
         sampling=key.derive("batches"),
         noise=key.derive("noise"),
         per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
-        before_update=shape if round_.proximal or job.pruning.final else None,
+        before_update=shape if round_.proximal or kept else None,
+        kept=kept,
+        piece=net.piece,
     )
     try:
         for step, batch in enumerate(private.batches(job.training.local_steps)):
@@ -152,11 +155,11 @@ def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = Non
         form = (form or load(job.data).form)._replace(outputs=answers)
 
         @without_memory()
-        def smaller(settings: Model) -> nn.Module:
-            return build(settings, form, job.arithmetic, job.pruning)
+        def smaller(variant: Variant) -> nn.Module:
+            return build(variant.model, form, variant.arithmetic, job.pruning)
 
         nets = nets_of(job.supernet, job.model)
-        model = Elastics(model, nets, smaller, job.supernet.sampled)
+        model = Elastics(model, nets, smaller, job.supernet)
     return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
 
 
@@ -171,21 +174,25 @@ def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:
         yield batch
 
 
-def _shape(net: Net, job: Job, proximal: float) -> Callable[[], None]:
-    """What is done to each gradient, with its noise, before an update; it knows no record.
-
-    Pruned weights, which are zero when a round begins, have neither gradient nor noise.
+def _kept(net: Net, job: Job) -> dict[nn.Parameter, Tensor]:
+    """Like each parameter, 1 where it is trained and 0 where it is pruned, which is where a weight
+    is zero when a round begins; empty without pruning.
     """
-    pull = _proximal_pull(net.parameters, proximal)
     names = {id(p): name for name, p in net.module.named_parameters()}
     own = net.parameters if net.program is None else net.program.parameters
     kept = job.pruning.kept({names[id(p)]: p for p in own})
     if kept and net.program is not None:
-        kept = [torch.cat([part.flatten() for part in kept])]
+        return {net.program.flat: torch.cat([part.flatten() for part in kept])}
+    return {p: one for p, one in zip(own, kept, strict=False) if not one.all()}
+
+
+def _shape(net: Net, kept: Mapping[nn.Parameter, Tensor], proximal: float) -> Callable[[], None]:
+    """What is done to each gradient, with its noise, before an update; it knows no record."""
+    pull = _proximal_pull(net.parameters, proximal)
 
     def shape() -> None:
         pull()
-        for p, one in zip(net.parameters, kept, strict=False):
+        for p, one in kept.items():
             assert p.grad is not None
             p.grad.mul_(one)
 
@@ -204,16 +211,17 @@ def _proximal_pull(parameters: list[nn.Parameter], mu: float) -> Callable[[], No
     return pull
 
 
-def _mean_gradient(net: Net, x: Tensor, y: Tensor, loss_of: Loss) -> float:
-    """The gradient of the batch's mean loss, in `p.grad`; returns that loss."""
+def add_gradient(net: Net, x: Tensor, y: Tensor, num: int, loss_of: Loss) -> float:
+    """Add to `p.grad` the gradient of the losses' sum over `num`, the batch's; return the same."""
     if net.program is None:
-        mean_loss = loss_of(net.module(x), y).mean()
-        mean_loss.backward()
-        return mean_loss.item()
+        share = loss_of(net.module(x), y).sum() / num
+        share.backward()
+        return share.item()
     total = torch.zeros_like(net.program.flat.data, dtype=torch.float64)
     loss = net.program.add_clipped_sum(x, y, math.inf, total, loss_of)
-    net.program.flat.grad = total.div_(len(y)).float()
-    return loss / len(y)
+    mean, flat = total.div_(num).float(), net.program.flat
+    flat.grad = mean if flat.grad is None else flat.grad + mean
+    return loss / num
 
 
 def evaluate(

@@ -4,6 +4,7 @@ budget        [budget]: the unit, epsilon and delta, and the noise that they nee
 accounting/   closed forms of epsilon, and the noise that one needs
 ledger        what each data set has spent, by the PRV accountant
 journal       a device's own ledger on its disk, which survives a power cut
+opacus        the door to Opacus: what is used of it
 training      the private step: sample, clip, add noise, charge
 sampling      who is in a batch
 optimizer     Opacus's optimizer, with sums in float64 and noise in whole numbers

@@ -11,6 +11,7 @@ compiled program takes the place of autograd where `privacy.dp.compiled` has one
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.rules import (
     RULES,
     SEVERAL,
+    Call,
     Loss,
     Share,
     materialised,
@@ -31,7 +33,7 @@ from privacy.dp.rules import (
 from privacy.dp.taps import Record, Taps
 from privacy.errors import ModelError
 
-Calls = list[tuple[Tensor, Tensor]]  # inputs [B, ...] and gradients of outputs [B, ...]
+Calls = list[tuple[Call, Tensor]]  # of one input [B, ...], and gradients of outputs [B, ...]
 
 
 class Use(NamedTuple):
@@ -53,6 +55,12 @@ def require_row_a_record(rows: int, num_records: int) -> None:
 def _only(kept_B: Tensor, t: Tensor) -> Tensor:
     """The rows of some samples, and zeros for the others."""
     return t.where(kept_B.view(-1, *[1] * (t.dim() - 1)), t.new_zeros(()))
+
+
+def _only_of(kept_B: Tensor, call: Call) -> Call:
+    """A call with the rows of some samples, and zeros for the others."""
+    x, *how = call.inputs
+    return call._replace(inputs=(_only(kept_B, x), *how))
 
 
 def _share(
@@ -80,7 +88,7 @@ def _together(records: list[Record]) -> tuple[list[tuple[nn.Module, Calls]], lis
             others.append(record)
             continue
         calls = found.setdefault(id(record.layer), (record.layer, []))[1]
-        calls.append((record.call.inputs[0], record.g[0]))
+        calls.append((record.call, record.g[0]))
     return list(found.values()), others
 
 
@@ -91,7 +99,7 @@ def _share_of_all(
     for _, g in calls:
         require_row_a_record(len(g), num_records or len(g))
     if kept_B is not None:
-        calls = [(_only(kept_B, x), _only(kept_B, g)) for x, g in calls]
+        calls = [(_only_of(kept_B, call), _only(kept_B, g)) for call, g in calls]
     return SEVERAL[type(layer)](layer, calls)
 
 
@@ -119,6 +127,7 @@ class OnePassOptimizer(GridOptimizer):
         expected_batch_size: float,
         most_expected: float | None = None,
         noise: Noise | None = None,
+        kept: Mapping[nn.Parameter, Tensor] | None = None,
     ) -> None:
         most_expected = most_expected or expected_batch_size
         self._program = model if isinstance(model, Program) else None
@@ -128,6 +137,7 @@ class OnePassOptimizer(GridOptimizer):
             self._parameters = list(self._taps.parameters)
         if self._program is not None:
             self._parameters = [self._program.flat.requires_grad_(False)]
+            self._program.prune((kept or {}).get(self._program.flat))
         super().__init__(
             optimizer,
             noise_multiplier=noise_multiplier,
@@ -135,6 +145,7 @@ class OnePassOptimizer(GridOptimizer):
             expected_batch_size=expected_batch_size,
             noise=noise,
             share=self._program.hold_sums(most_expected) if self._program else 0.0,
+            kept=kept,
         )
 
     @property
@@ -195,7 +206,7 @@ class OnePassOptimizer(GridOptimizer):
         added: dict[int, tuple[nn.Parameter, Tensor]] = {}
         for record, named in zip(records, owned, strict=True):
             with self._taps.resting():
-                share = _share(record, list(named), num_records, kept_B)
+                share = self._of_kept(_share(record, list(named), num_records, kept_B), named)
             if all(counts[id(p)] == 1 for p in named.values()):
                 uses.append(Use(list(named.values()), share))
                 continue
@@ -213,6 +224,19 @@ class OnePassOptimizer(GridOptimizer):
         for squared_B in squares:
             require_row_a_record(len(squared_B), len(squares[0]))
         return uses, torch.stack(squares).sum(0).sqrt()
+
+    def _of_kept(self, share: Share, named: dict[str, nn.Parameter]) -> Share:
+        """A layer's share without what is pruned; its gradients are then held, record by record."""
+        kept = [self._kept.get(id(p)) for p in named.values()]
+        if all(one is None for one in kept):
+            return share
+        assert (
+            share.gradients is not None
+        )  # but of layers that are cut, beside which none is pruned
+        gradients = zip(share.gradients(), named.values(), kept, strict=True)
+        return materialised(
+            *(g if one is None else g.view(len(g), *p.shape) * one for g, p, one in gradients)
+        )
 
     def accumulate_compiled(self, x: Tensor, y: Tensor, loss: Loss = softmax_cross_entropy) -> None:
         """As `accumulate`, without a pass before: of a loss of x [B, ...] and targets y."""
@@ -236,5 +260,7 @@ class OnePassOptimizer(GridOptimizer):
         """Give the model back as it was."""
         if self._taps is not None:
             self._taps.remove()
+        if self._program is not None:
+            self._program.prune(None)
         for p in self._parameters:
             p.requires_grad_(True)

@@ -15,7 +15,7 @@ PRV accountant says of the continuous one.
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from privacy.cipher import WORDS, Key, Words, compiled, stream
-from privacy.dp.accounting.spent import LEAST_NOISE, Spent
+from privacy.dp.accounting.spent import LEAST_NOISE, Spent, at_delta
 from privacy.errors import SettingsError
 
 LEAST, MOST = 16, 1 << 20  # deviations: for the bound on tau, and for 64-bit integers
@@ -37,14 +37,14 @@ u64 = np.uint64
 
 def epsilon_of_sum(entries: Iterable[Spent], delta: float) -> float:
     """Epsilon of steps whose noise was a sum of discrete Gaussians; `sample_rate` must be 1."""
-    rho = 0.0
+    rho, entries = 0.0, tuple(entries)
     for entry in entries:
         if entry.sample_rate != 1:
             raise ValueError("no amplification by sampling is proved for shares of noise")
         if entry.steps:
             z = entry.noise_multiplier
             rho += entry.steps / (2 * z * z) if z >= LEAST_NOISE else math.inf
-    return epsilon_of_zcdp(rho, delta)
+    return at_delta(entries, delta, partial(epsilon_of_zcdp, rho))
 
 
 @lru_cache(maxsize=1024)

@@ -26,7 +26,7 @@ from typing import Any
 
 from privacy.documents import from_json, to_json
 from privacy.dp.discrete import epsilon_of_sum
-from privacy.dp.ledger import Ledger, Spent
+from privacy.dp.ledger import Ledger, Spent, row_of
 from privacy.errors import BudgetExhausted, LedgerError
 from privacy.files import write_atomically
 
@@ -160,7 +160,7 @@ class Journal:
             lines = self._read()
             if not anew and _is_pending([e for e in lines if e["run"] == run], request):
                 return
-            planned = _sum(lines).with_charge(cost.noise_multiplier, cost.sample_rate, cost.steps)
+            planned = Ledger([*_sum(lines).entries, cost])
             whose = "the limit of this device's owner, epsilon-limit ="
             limit.require(planned, whose, shared or _shares(lines))
             body = {"kind": "charge", "run": run, "request": request}
@@ -168,8 +168,7 @@ class Journal:
                 body["noise"] = SHARED
             if of:
                 body["of"] = of
-            cost_row = [cost.noise_multiplier, cost.sample_rate, cost.steps]
-            self._append(lines, body | {"cost": cost_row})
+            self._append(lines, body | {"cost": row_of(cost)})
 
     def release(self, run: str, request: str, content: bytes) -> None:
         """Keep what is about to leave, and note that it does."""

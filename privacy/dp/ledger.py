@@ -23,34 +23,45 @@ class Ledger:
     """
 
     def __init__(self, entries: Iterable[Spent] = ()) -> None:
-        self._steps: dict[tuple[float, float], int] = {}
-        for entry in entries:
-            self.charge(entry.noise_multiplier, entry.sample_rate, entry.steps)
+        self._spent: dict[tuple[float, float], Spent] = {}
+        for e in entries:
+            self.charge(e.noise_multiplier, e.sample_rate, e.steps, e.divergence)
 
     @property
     def entries(self) -> tuple[Spent, ...]:
         """What was spent, by mechanism, in a fixed order (composition is commutative)."""
-        return tuple(Spent(s, q, n) for (s, q), n in sorted(self._steps.items()))
+        return tuple(self._spent[key] for key in sorted(self._spent))
 
-    def charge(self, noise_multiplier: float, sample_rate: float, steps: int = 1) -> None:
-        """Write `steps` more steps down."""
-        if steps < 0:
+    def charge(
+        self,
+        noise_multiplier: float,
+        sample_rate: float,
+        steps: int = 1,
+        divergence: float = 0.0,
+    ) -> None:
+        """Write `steps` more steps down, and how far their noise is off: see `Spent`."""
+        if steps < 0 or divergence < 0:
             raise ValueError("a ledger only grows")
         key = (float(noise_multiplier), float(sample_rate))
         if steps:
-            self._steps[key] = self._steps.get(key, 0) + steps
+            had = self._spent.get(key, Spent(*key, 0))
+            self._spent[key] = Spent(*key, had.steps + steps, had.divergence + divergence)
 
-    def with_charge(self, noise_multiplier: float, sample_rate: float, steps: int) -> "Ledger":
+    def with_charge(
+        self, noise_multiplier: float, sample_rate: float, steps: int, divergence: float = 0.0
+    ) -> "Ledger":
         """A copy that has `steps` more steps."""
         ledger = Ledger(self.entries)
-        ledger.charge(noise_multiplier, sample_rate, steps)
+        ledger.charge(noise_multiplier, sample_rate, steps, divergence)
         return ledger
 
     def restore(self, other: "Ledger") -> None:
         """Take the greater count of each mechanism: a restored ledger can never forget."""
         for entry in other.entries:
             key = (entry.noise_multiplier, entry.sample_rate)
-            self._steps[key] = max(self._steps.get(key, 0), entry.steps)
+            had = self._spent.get(key, entry)
+            most = max(had.steps, entry.steps), max(had.divergence, entry.divergence)
+            self._spent[key] = Spent(*key, *most)
 
     def epsilon(self, delta: float) -> float:
         """The least epsilon that the accountant can prove at `delta`; inf without noise."""
@@ -67,7 +78,7 @@ class Ledger:
     def within(self, epsilon: float, delta: float) -> bool:
         """Is `epsilon(delta) <= epsilon`? What held for more like steps is not computed again."""
         entries = self.entries
-        if len(entries) != 1:
+        if len(entries) != 1 or entries[0].divergence:
             return self.epsilon(delta) <= epsilon
         key = (entries[0].noise_multiplier, entries[0].sample_rate, delta, epsilon)
         if entries[0].steps > _WITHIN.get(key, 0):
@@ -77,8 +88,8 @@ class Ledger:
         return True
 
     def to_json(self) -> str:
-        """`[[noise_multiplier, sample_rate, steps], ...]`"""
-        return to_json([[sigma, q, n] for (sigma, q), n in sorted(self._steps.items())])
+        """`[[noise_multiplier, sample_rate, steps], ...]`, and a divergence where there is one."""
+        return to_json([row_of(entry) for entry in self.entries])
 
     @classmethod
     def from_json(cls, text: str) -> "Ledger":
@@ -88,11 +99,18 @@ class Ledger:
             ValueError: the text is not a ledger.
         """
         try:
-            rows = [Spent(float(s), float(q), n) for s, q, n in from_json(text)]
+            rows = [Spent(float(s), float(q), n, *map(float, d)) for s, q, n, *d in from_json(text)]
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a ledger: {error}") from None
         for row in rows:
             whole = type(row.steps) is int and 0 <= row.steps < 1 << 53
-            if not (whole and 0 <= row.noise_multiplier < math.inf and 0 < row.sample_rate <= 1):
-                raise ValueError("not a ledger: sigma, q or steps out of range")
+            noise = 0 <= row.noise_multiplier < math.inf and 0 <= row.divergence < math.inf
+            if not (whole and noise and 0 < row.sample_rate <= 1):
+                raise ValueError("not a ledger: sigma, q, steps or divergence out of range")
         return cls(rows)
+
+
+def row_of(entry: Spent) -> list[float]:
+    """As it is written: of exact noise without its divergence, which is 0."""
+    told = [entry.noise_multiplier, entry.sample_rate, entry.steps]
+    return [*told, entry.divergence] if entry.divergence else told

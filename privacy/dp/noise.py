@@ -12,7 +12,6 @@ or finer steps could change is done again, with 192 more bits and as many digits
 import math
 from typing import Any
 
-import mpmath
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +74,8 @@ class Noise:
             (word << 8 * MORE_BYTES) + int.from_bytes(tail, "big")
             for word, tail in zip(both, tails, strict=True)
         )
+        import mpmath  # slow to load, and seldom needed
+
         z = normal_pair(radius, angle, 64 + 8 * MORE_BYTES)[place // HALF]
         with mpmath.workprec(512):
             return int(mpmath.nint(z * deviation))
@@ -85,6 +86,8 @@ def normal_pair(radius: int, angle: int, bits: int) -> tuple[Any, Any]:
 
     The angle is measured from the middle of the first quarter turn less pi / 2, as the kernel does.
     """
+    import mpmath
+
     with mpmath.workprec(512):
         u = (mpmath.mpf(radius) + mpmath.mpf(0.5)) / mpmath.mpf(2) ** bits
         turn = (mpmath.mpf(angle) + mpmath.mpf(0.5)) / mpmath.mpf(2) ** bits

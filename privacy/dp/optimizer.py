@@ -5,16 +5,16 @@ last bits tell the sum. Here records are clipped to a little less than the clip,
 rounding can add to a record's influence stays within it (see `privacy.dp.grid`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from opacus.optimizers import DPOptimizer
-from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
-from torch import Tensor
+from torch import Tensor, nn
 
 from privacy.cipher import Key
 from privacy.dp.grid import Grid
 from privacy.dp.noise import Noise
+from privacy.dp.opacus import DPOptimizer, _check_processed_flag, _mark_as_processed
 
 CHECKED = 1 - 2.0**-40  # of the clip: for norms and factors themselves, in float64
 
@@ -27,6 +27,8 @@ class GridOptimizer(DPOptimizer):
         others: as for `DPOptimizer`; `expected_batch_size` divides the noisy sum.
         noise: where the noise comes from; without one, the operating system.
         share: what else rounding may add to a record's influence, of the clip.
+        kept: of parameters that are pruned, like each: 1 where it is trained and 0 where it is not,
+            which then is no part of a record's norm, nor of a sum.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class GridOptimizer(DPOptimizer):
         expected_batch_size: float,
         noise: Noise | None = None,
         share: float = 0.0,
+        kept: Mapping[nn.Parameter, Tensor] | None = None,
     ) -> None:
         super().__init__(
             optimizer,
@@ -47,6 +50,7 @@ class GridOptimizer(DPOptimizer):
             loss_reduction="mean",
         )
         self._noise = noise or Noise(Key.secret())
+        self._kept = {id(p): kept_p for p, kept_p in (kept or {}).items()}
         parameters: list[Any] = self.params  # Any: Opacus hangs its `summed_grad` on them
         self._total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         self._noisy = torch.empty_like(self._total, dtype=parameters[0].dtype)
@@ -63,7 +67,10 @@ class GridOptimizer(DPOptimizer):
         """Add the clipped gradients that Opacus's hooks left to the sums."""
         for p in self.params:
             _check_processed_flag(p.grad_sample)
-        samples = [g.flatten(1).double() for g in self.grad_samples]
+        samples = [
+            (g * self._kept[id(p)] if id(p) in self._kept else g).flatten(1).double()
+            for p, g in zip(self.params, self.grad_samples, strict=True)
+        ]
         norms = [torch.linalg.vector_norm(g, dim=1) for g in samples]
         norms_B = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         c_B = self.factors(norms_B)

@@ -6,11 +6,9 @@ they are handed out; the sum is divided by the batch size *expected* of a public
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from opacus import GradSampleModule
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from privacy.cipher import Key, Stream
@@ -19,6 +17,7 @@ from privacy.dp.budget import MOST_OF_NOMINAL, Budget
 from privacy.dp.compiled import LOSSES, Program
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
+from privacy.dp.opacus import GradSampleModule, ModuleValidator
 from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.rules import (
     RULES,
@@ -52,6 +51,7 @@ class Private:
         sample_rate: float,
         num_records: int,
         sampling: Key,
+        piece: int | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -60,6 +60,7 @@ class Private:
         self._sample_rate = sample_rate
         self._num_records = num_records
         self._sampling = Stream(sampling)
+        self._piece = piece
         self._batch: Tensor | None = None  # handed out, charged, and not yet used
         self._seen_apart = False  # have two records been looked at, each without the other?
 
@@ -167,7 +168,9 @@ class Private:
             raise ValueError("not the batch that was handed out: its step is on no ledger")
         self._batch = None
         self._forget()
-        return list(indices.split(PIECE)) if len(indices) else []
+        if not len(indices):
+            return []
+        return list(in_pieces(indices, self._piece) if self._piece else indices.split(PIECE))
 
     def _forget(self) -> None:
         """Leave no trace of a step that failed half-way."""
@@ -181,6 +184,11 @@ class Private:
             self._optimizer.detach()
         elif isinstance(self._model, GradSampleModule):
             self._model.to_standard_module()
+
+
+def in_pieces(indices: Tensor, piece: int | None) -> Sequence[Tensor]:
+    """So many parts of like size that none has more than `piece`; None: one part."""
+    return indices.chunk(max(1, -(-len(indices) // (piece or max(1, len(indices))))))
 
 
 def _backward(losses: Losses, piece: Tensor) -> None:
@@ -202,6 +210,8 @@ def privatize(
     nominal_records: int | None = None,
     per_sample: str = "onepass",
     before_update: Callable[[], None] | None = None,
+    kept: Mapping[nn.Parameter, Tensor] | None = None,
+    piece: int | None = None,
 ) -> Private:
     """Bind a model and its optimizer to a budget.
 
@@ -220,6 +230,9 @@ def privatize(
             Opacus's own `hooks`.
         before_update: called when `p.grad` holds the noisy mean, before the step; for terms that
             do not depend on the data.
+        kept: of pruned parameters, like each: 1 where it is trained, 0 where it is pruned; that is
+            no part of a record's norm, so that what is left is clipped less, for the same promise.
+        piece: records of a backward pass, if not `PIECE`.
 
     Raises:
         ModelError: the model mixes records (BatchNorm), or a layer has no per-sample rule.
@@ -250,6 +263,7 @@ def privatize(
             expected_batch_size=expected,
             most_expected=expected * (MOST_OF_NOMINAL if nominal_records else 1),
             noise=Noise(noise),
+            kept=kept,
         )
     else:
         # Opacus asks for the hook that torch warns of; a person can do nothing about it.
@@ -261,6 +275,7 @@ def privatize(
             max_grad_norm=budget.clip,
             expected_batch_size=expected,
             noise=Noise(noise),
+            kept=kept,
         )
     if before_update is not None:
         private.attach_step_hook(lambda _: before_update())
@@ -272,6 +287,7 @@ def privatize(
         sample_rate=sample_rate,
         num_records=num_records,
         sampling=sampling,
+        piece=piece,
     )
 
 

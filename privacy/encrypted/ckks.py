@@ -19,7 +19,7 @@ from privacy.encrypted.net import Array, Net
 from privacy.encrypted.plan import ROTATED_BITS, Plan, plans
 from privacy.encrypted.recipes import Recipe
 from privacy.errors import CiphertextError, ModelError
-from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
+from privacy.seal import MOST_KEYS_BYTES, SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.security import ERROR_DEVIATION
 
 ROUNDING = 500  # public images on which the shift by rounded weights is measured
@@ -46,7 +46,7 @@ def choose_plan(net: Net, images: Array) -> Plan:
         images: [B, H, W] in [0, 1], from which ranges are taken as well.
 
     Raises:
-        ModelError: none fits the net; the error says what would.
+        ModelError: none fits the net, or its keys are too large; the error says what would fit.
     """
     for planned in plans(net, images):
         if planned.recipe.input_bits >= ROTATED_BITS:
@@ -54,7 +54,26 @@ def choose_plan(net: Net, images: Array) -> Plan:
         planned = correct_rounding(planned, images[:ROUNDING])
         if faithfulness(planned, images[:ASKED]) >= FAITHFUL:
             break
+    require_keys(context_of(planned.recipe), len(planned.rotations))
     return planned
+
+
+def require_keys(context: Any, rotations: int) -> None:
+    """Refuse evaluation keys that no service takes, before they are made.
+
+    Each is as large as one that is made here and forgotten.
+
+    Raises:
+        ModelError: they are.
+    """
+    num = rotations + 2  # and those that conjugate and relinearize
+    each = len(to_bytes(seal.KeyGenerator(context).create_relin_keys()))
+    if num * each > MOST_KEYS_BYTES:
+        raise ModelError(
+            f"evaluation keys of this model would have {num * each / 1e6:.0f} MB, {num} of "
+            f"{each / 1e6:.1f}; a service takes {MOST_KEYS_BYTES / 1e6:.0f}: use fewer layers, or "
+            "narrower ones ([model] hidden, width or channels), or a larger [model] pool"
+        )
 
 
 def correct_rounding(plan: Plan, images: Array) -> Plan:

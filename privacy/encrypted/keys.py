@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tenseal.sealapi as seal
 
-from privacy.encrypted.ckks import galois_elements
+from privacy.encrypted.ckks import galois_elements, require_keys
 from privacy.encrypted.layout import power_of_two
 from privacy.encrypted.net import Array, pool_images
 from privacy.encrypted.plan import pack
@@ -56,7 +56,12 @@ class CkksKeys:
         self._pixels = np.array(offer.pixels)
 
     def evaluation(self) -> tuple[bytes, ...]:
-        """Galois keys, seeded, for the model's rotations alone; and relinearization keys."""
+        """Galois keys, seeded, for the model's rotations alone; and relinearization keys.
+
+        Raises:
+            ModelError: they would be larger than a service takes.
+        """
+        require_keys(self._context, len(self.offer.rotations))
         elements = galois_elements(list(self.offer.rotations), self.offer.degree)
         galois = to_bytes(self._generator.create_galois_keys(elements))
         return galois, to_bytes(self._generator.create_relin_keys())

@@ -13,6 +13,6 @@ auditing          a run's mechanism before the auditor
 devices           its device's training, as the auditor calls it
 servers           its server's release and strategy, too
 nodes             the node's own process, from message to reply
-lessons           the step of an owner whose records are learnt encrypted, for the auditor
+mechanisms/       what reads records and is no training of a device, for the auditor
 strangers/        what privet did not make: a training step, a finished model
 """

@@ -24,7 +24,9 @@ from privacy.dp.noise import SECURE
 from privacy.errors import RunError, SettingsError
 from server.adversary import devices, nodes, servers
 from server.adversary.replay import builder
+from server.experiment.conditions import by_itself, in_streams
 from server.experiment.experiment import Experiment
+from server.experiment.lessons import Learnt
 from server.experiment.loading import load_experiment
 from server.run.directory import Run, find_run
 from server.run.logs import silence
@@ -51,6 +53,7 @@ def subject(name: str, runs: Path) -> tuple[Experiment, Run | None]:
     return trained_as(run.path, run.experiment), run
 
 
+LEARNT = "this run was learnt on encrypted records, not by a federation"
 LEAST_AUDITED = 0.05  # of noise over clip: with less, losses are beyond what float64 tells apart
 
 
@@ -67,6 +70,8 @@ def has_passed(run: Run) -> bool:
 
 def why_not(experiment: Experiment) -> str:
     """Why there is nothing to audit in such an experiment; empty if there is."""
+    if isinstance(experiment, Learnt):
+        return f"{LEARNT}: its owner's step is audited by: privet audit lesson FILE"
     unit, secrecy = experiment.budget.unit, experiment.federation.secure_aggregation
     if unit == "none":
         return (
@@ -198,7 +203,7 @@ def not_examined(experiment: Experiment, run: Run | None) -> list[str]:
         and experiment.compression.bits < 32,
         f"[arithmetic] name = {experiment.arithmetic.name!r}: the noise of layers whose gradient "
         "is never silent is held to what records could add": by_record
-        and experiment.arithmetic.name == "stochastic",
+        and (in_streams(experiment) or by_itself(experiment)),
         f"[federation] secure_aggregation = {federation.secure_aggregation!r}: the sum, which adds "
         "no noise": federation.secure_aggregation != "none",
         f"[pruning] {experiment.pruning.told} in the step, which takes noise away "

@@ -20,6 +20,7 @@ from torch import nn
 
 from attacks.audit.claim import LEVEL, NOWHERE, Check, NotApplicable, amplification
 from attacks.audit.lessons import is_certain, reach, silenced
+from clients.arithmetic.local import LocalLayer
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.data.sources.drawn import draw_records
@@ -177,16 +178,19 @@ def checks(experiment: Experiment, seed: int) -> tuple[list[Check], list[str]]:
 
 def quiet_of(model: nn.Module, data: Data, kind: Model) -> dict[str, NDArray[np.bool_]]:
     """Which numbers of each trained weight no record of the auditor's moves: all of a model that is
-    certain; of records that are told by themselves all but the last bias, for all else is zero."""
+    certain; of records that are told by themselves all but the last bias, for all else is zero.
+    None of a layer that learns by itself, whatever the model is certain of."""
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    local = [layer for layer in model.modules() if isinstance(layer, LocalLayer)]
+    loud = {id(p) for layer in local for p in layer.parameters()}
     if is_certain(model, data.task):
-        return {n: np.ones(tuple(p.shape), bool) for n, p in trained.items()}
+        return {n: np.full(tuple(p.shape), id(p) not in loud) for n, p in trained.items()}
     mine, _ = records(data, kind)
     x = mine.inputs(torch.arange(len(mine)))
     loss = LOSSES[data.task](model(x), mine.targets(torch.arange(len(mine)), x)).sum()
     moved = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
     return {
-        n: np.ones(tuple(p.shape), bool) if g is None else (g == 0).numpy()
+        n: np.ones(tuple(p.shape), bool) if g is None else (g == 0).numpy() & (id(p) not in loud)
         for (n, p), g in zip(trained.items(), moved, strict=True)
     }
 

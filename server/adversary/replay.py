@@ -38,6 +38,7 @@ from server.adversary.archive import Archive
 from server.adversary.pools import held_whole, nature_of, persons_of, sample_of
 from server.adversary.signature import shares_of, signature
 from server.experiment.experiment import Experiment
+from server.experiment.lessons import Learnt
 from server.federation.aggregation import Update, gather
 from server.federation.grid import Cohort, CohortGrid
 from server.federation.pruned import prune, spared_of
@@ -53,6 +54,11 @@ def replay(run: Run) -> Tape:
         RunError: not finished, or of other data than are here.
     """
     experiment, done = run.experiment, run.rounds
+    if isinstance(experiment, Learnt):
+        raise RunError(
+            f"{run.path}: was learnt on encrypted records: there is no federation to be replayed; "
+            "attack its model, with records that you name: privet attack model FILE"
+        )
     trained_by = trained_as(run.path, experiment)
     if len(done) < experiment.federation.rounds:
         raise RunError(

@@ -72,6 +72,10 @@ def attack(
     out.print(membership_table(found))
     if (drawn := reconstruction_table(found)).row_count:
         out.print(drawn)
+    for name, one in found["generators"].items():
+        if isinstance(one, dict) and "warning" in one:
+            told = f"generator, {name.replace('_', ' ')}, {one['warning']}"
+            err.print(told, highlight=False)
     if "columns" in found.get("attributes", {}):
         out.print(attribute_table(found["attributes"]))
     if "robustness" not in found["left_out"]:
@@ -149,26 +153,29 @@ FIGURES = {
 
 
 def reconstruction_table(found: dict[str, Any]) -> "Table":
-    """One line for each way to draw a victim's records: how near they come to whose."""
+    """One line for each way to draw a victim's records: how near they come to whose, of how many
+    victims (of a generator: federations), and by how much nearer than the better control."""
     from server.console import Columns
 
-    rows: dict[str, tuple[str, float, float, float]] = {}
+    rows: dict[str, tuple[Any, ...]] = {}
     for name in ("inversion", "inversion_of_features"):
         if "reconstruction" in (drawn := found.get(name, {})):
-            figure = drawn["figure"]
+            figure, ahead = drawn["figure"], drawn.get("nearer_by")
             near, far = (drawn[key][figure] for key in ("reconstruction", "nearest_stranger"))
-            p_value = drawn["p_nearer_than_strangers"]
-            rows[f"{name}, {drawn['method']}"] = (figure, near, far, p_value)
+            chance = drawn["p_nearer_than_strangers"]
+            rows[f"{name}, {drawn['method']}"] = figure, near, far, drawn["victims"], ahead, chance
     for name, one in found["generators"].items():
         if "psnr_db_to_victim" in one:
             likeness = one["psnr_db_to_victim"], one["psnr_db_to_strangers"]
-            rows[f"generator, {name}"] = ("psnr_db", *likeness, one["p_own_victim_nearer"])
-    columns = ("by", "how near", "to the victim's", "to strangers'", "p")
+            num, chance = one["federations"], one["p_own_victim_nearer"]
+            rows[f"generator, {name}"] = "psnr_db", *likeness, num, None, chance
+    columns = ("by", "how near", "to the victim's", "to strangers'", "of", "nearer by", "p")
     drawn = any(figure in ("psnr_db", "ssim") for figure, *_ in rows.values())
     table = Columns(*columns, title="Reconstruction" + "; pictures are in attack/" * drawn)
-    for name, (figure, near, far, p_value) in rows.items():
+    for name, (figure, near, far, num, ahead, chance) in rows.items():
         digits = 1 if figure == "psnr_db" else 3
-        figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", f"{p_value:.3f}")
+        told = _interval(ahead, 1, digits) if ahead else ""
+        figures = (f"{near:.{digits}f}", f"{far:.{digits}f}", str(num), told, f"{chance:.3f}")
         table.add_row(name.replace("_", " "), FIGURES[figure], *figures)
     return table
 

@@ -1,5 +1,7 @@
 """`privet audit`: does the mechanism do what it claims?"""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +27,10 @@ from server.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from attacks.audit.steps.asking import Told
     from server.adversary.strangers.finished import Subject
 
+FIRST, SLOW_S = 3, 0.5  # calls by which the time of all is told, of a step that takes so long
 STATES = {"passed": "green", "FAILED": "red"}
 MODELS_OWN = (
     "epsilon", "delta", "members", "non_members", "weights", "reference", "task", "classes", "s",
@@ -41,7 +45,7 @@ def audit(
         typer.Argument(
             help="After the word step: FILE:FUNCTION, a training step of your own; after draft: "
             "FILE.py, to be written with one; after model: FILE.py:NAME or FILE.onnx, a finished "
-            "model; after lesson: its FILE"
+            "model; after lesson, or sampler: its FILE"
         ),
     ] = "",
     epsilon: Annotated[
@@ -62,9 +66,9 @@ def audit(
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Audit the DP of a run or an experiment; of any training step (step FILE:FUNCTION) or lesson
-    (lesson FILE); or of a finished model (model FILE), of records that a coin each put into its
-    training or left out.
+    """Audit the DP of a run or an experiment; of any training step (step FILE:FUNCTION), lesson
+    (lesson FILE) or reading of spins (sampler FILE); or of a finished model (model FILE), of
+    records that a coin each put into its training or left out.
 
     Exit status 1 if it fails.
     """
@@ -81,6 +85,9 @@ def audit(
 
         draft_step(Path(own))
         print(own)
+        return
+    if own and run == "sampler":
+        _audit_sampler(own, as_json)
         return
     if own:
         _audit_step(run, own, as_json)
@@ -159,17 +166,21 @@ def _audit_model(subject: "Subject", epsilon: float | None, delta: float, as_jso
 
 def _audit_step(word: str, named: str, as_json: bool) -> None:
     """A training step that is not privet's, or a lesson's."""
-    from attacks.audit.steps import audit_step
+    from attacks.audit.steps import audit_step, calls_of
     from privacy.errors import SettingsError
-    from server.adversary.lessons import audit_lesson
+    from server.adversary.mechanisms.lessons import audit_lesson
     from server.adversary.strangers.steps import load_step
     from server.console import Columns, out
     from server.experiment.lessons import load_lesson
 
     if word not in ("step", "lesson"):
         raise SettingsError(f"{named}: one run at a time, or: privet audit step FILE:FUNCTION")
-    is_step = word == "step"
-    found = audit_step(*load_step(named)) if is_step else audit_lesson(load_lesson(named))
+    if word == "step":
+        with redirect_stdout(sys.stderr):  # what a step prints is no part of the answer
+            make, claims = load_step(named)
+            found = audit_step(make, claims, tell=_tell_of(calls_of(make, claims)))
+    else:
+        found = audit_lesson(load_lesson(named))
     if as_json:
         print(to_json(found.to_dict(), indent=1))
     else:
@@ -186,5 +197,44 @@ def _audit_step(word: str, named: str, as_json: bool) -> None:
         for check in found.checks:
             if check.state == "FAILED":
                 out.print(Text.assemble((check.name, "red"), f": usually {check.meaning}"))
+        if all(check.state not in STATES for check in found.checks):
+            out.print(Text("no check could be made, and nothing is known", "red"))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _tell_of(calls: int) -> "Told":
+    """Of a step that is slow: how long all of its calls will take, once."""
+    from server.console import err
+
+    loading = 0.0  # the first call may load libraries
+
+    def tell(done: int, seconds: float) -> None:
+        nonlocal loading
+        loading = seconds if done == 1 else loading
+        each = (seconds - loading) / max(1, done - 1)
+        if done == FIRST and each > SLOW_S:
+            minutes = calls * each / 60
+            err.print(f"about {calls} calls of {each:.1f} s each: {minutes:.0f} min", style="dim")
+
+    return tell
+
+
+def _audit_sampler(named: str, as_json: bool) -> None:
+    """A state that is read from records' energies."""
+    from server.adversary.mechanisms.samplers import audit_sampler, load_sampler
+    from server.console import Columns, out
+
+    found = audit_sampler(load_sampler(named))
+    if as_json:
+        print(to_json(found.to_dict(), indent=1))
+    else:
+        table = Columns("reading", "", "at least", "here", "proved", "delta", "by")
+        for reading in found.readings:
+            epsilons = (reading.bound.epsilon, reading.here, reading.epsilon, reading.delta)
+            state = reading.state if reading.passed else Text("FAILED", "red")
+            table.add_row(reading.name, state, *(f"{e:.3g}" for e in epsilons), reading.proof)
+        out.print(table)
+        out.print(f"a ledger may be charged {found.charged:.3g}, for the exact sampler alone")
     if not found.passed:
         raise typer.Exit(1)

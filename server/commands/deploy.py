@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -91,6 +92,12 @@ def node(
     weights: Annotated[
         Path | None, typer.Option(help="A backbone's .safetensors file, which jobs may name")
     ] = None,
+    board: Annotated[
+        str, typer.Option(help="Train on a board: its serial port, /dev/ttyUSB0; or emulated")
+    ] = "",
+    firmware: Annotated[
+        Path | None, typer.Option(help="Folder of privet export --to c that is on the board")
+    ] = None,
     allow_seeded: Annotated[
         bool, typer.Option("--allow-seeded", help="Answer with noise that the server knows")
     ] = False,
@@ -165,7 +172,48 @@ def node(
         **({} if model is None else {"model": str(model.resolve())}),
         **known,
     }
-    run_node(NodeSettings(address, config, authority, key, port))
+    with tempfile.TemporaryDirectory(prefix="privet-board-") as scratch:
+        config |= _tell_board(board, firmware, Path(scratch), ledger, epsilon_limit, delta)
+        run_node(NodeSettings(address, config, authority, key, port))
+
+
+def _tell_board(
+    port: str,
+    firmware: Path | None,
+    scratch: Path,
+    ledger: Path,
+    epsilon_limit: float | None,
+    delta: float,
+) -> dict[str, str]:
+    """What a node's config says of a board; and in words, to its owner, what that allows."""
+    from privacy.errors import SettingsError
+
+    if bool(port) != (firmware is not None):
+        raise SettingsError("--board and --firmware: give both, a board and what is on it; or none")
+    if firmware is None:
+        return {}
+    from clients.boards.board import EMULATED, Board
+    from clients.boards.flashed import emulated_program
+
+    board = Board.of(port, firmware.resolve(), None, ledger.resolve())
+    program = emulated_program(firmware, scratch) if port == EMULATED else None
+    contract, most = board.contract, board.most_epsilon(delta)
+    if epsilon_limit is not None and most < epsilon_limit:
+        print(
+            f"privet: a board's noise is {contract.distance:.2g} off: less than epsilon {most:.4g} "
+            f"can be promised at delta {delta:g}, and no step beyond that is taken",
+            file=sys.stderr,
+        )
+    print(
+        f"privet: trains on a board: {board.mark}, {contract.most_steps:,} at most, which cost "
+        f"epsilon {contract.epsilon:.4g} at delta {contract.delta:g}",
+        file=sys.stderr,
+    )
+    return {
+        "board": port,
+        "firmware": str(firmware.resolve()),
+        **({} if program is None else {"program": str(program)}),
+    }
 
 
 def _tell_records(

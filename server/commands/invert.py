@@ -11,7 +11,9 @@ from server.commands.options import AsJson
 
 
 def invert(
-    product: Annotated[int, typer.Argument(help="Whose two factors are looked for", max=1 << 32)],
+    product: Annotated[
+        int, typer.Argument(help="Whose two factors are looked for", max=(1 << 32) - 1)
+    ],
     bits: Annotated[int, typer.Option(help="Of a factor; 0: half of the product's")] = 0,
     chains: Annotated[int, typer.Option(help="Side by side", min=1, max=4096)] = 64,
     sweeps: Annotated[int, typer.Option(help="At most", min=1, max=10_000_000)] = 20_000,

@@ -36,6 +36,9 @@ def learn(
     ledger: Annotated[
         Path | None, typer.Option(help="Of the records; else one in the folder of the model")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what it sends, takes and promises; no more")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a linear model of records that are encrypted before they leave; prints its file."""
@@ -49,11 +52,16 @@ def learn(
     from privacy.files import held
     from server.console import err
     from server.experiment.lessons import load_lesson
+    from server.inference.learning.left import NAME
     from server.inference.learning.loopback import learning_loopback
 
     here = "" if url else "it is for a service at --url"
     refuse_idle({"authority": here, "token": here})
     chosen = load_lesson(lesson, s)
+    if plan:
+        refuse_idle(dict.fromkeys(("to", "join", "url", "ledger"), "--plan begins nothing"))
+        _plan(chosen, as_json)
+        return
     if to is None:
         if join is None or not url:
             raise SettingsError("give --to FOLDER; or --join INVITATION, and the --url it is for")
@@ -86,12 +94,41 @@ def learn(
     if told["epsilon"] is not None:
         spent = f"epsilon {told['epsilon']:.3f} at delta {told['delta']:g} for each record"
     err.print(f"{reached}{spent}", highlight=False)
+    err.print(f"ask it encrypted: privet infer {to / NAME}", highlight=False)
     print(to / MODEL)
 
 
+def _plan(lesson: "Lesson", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from clients.learning.plan import plan_of
+    from server.commands.cost import si
+    from server.console import fact_table, out
+
+    found = plan_of(lesson)
+    if as_json:
+        told = found | {"refreshes": [asdict(one) for one in found["refreshes"]]}
+        print(to_json(told, indent=1))
+        return
+    for name, unit in (("records_bytes", "B"), ("lesson_bytes", "B"), ("lesson_s", "s")):
+        found[name] = si(found[name], unit)
+    for name in ("sensitivity", "noise_multiplier", "epsilon"):
+        found[name] = found[name] and f"{found[name]:.4g}"
+    for one in found.pop("refreshes"):
+        steps = "each step" if one.steps == 1 else f"{one.steps} steps"
+        found[f"refreshed after {steps}"] = (
+            f"a step of {si(one.step_bytes, 'B')} and {si(one.step_s, 's')}, on one core"
+        )
+    out.print(fact_table("", found))
+    out.print("taken: the first of them, the fastest; under a budget noise is added there")
+
+
 def _teach(lesson: "Lesson", desk: "Desk", http: "Client", ledger: "Journal") -> dict[str, Any]:
+    from functools import partial
+
     from clients.learning.course import Teaching
     from server.console import err
+    from server.inference.learning.left import leave_run
 
     teaching = Teaching(lesson, desk, http, ledger)
     owners, steps = lesson.learning.owners, lesson.learning.steps
@@ -100,7 +137,8 @@ def _teach(lesson: "Lesson", desk: "Desk", http: "Client", ledger: "Journal") ->
         files = desk.folder / "invitation-N"
         err.print(f"hand {files} to the other owners, secretly; waiting for their records")
         teaching.await_others()
-    return teaching.finish(teaching.train(_observer("trained", "step", steps)))
+    state = teaching.train(_observer("trained", "step", steps))
+    return teaching.finish(state, partial(leave_run, lesson, desk.folder))
 
 
 def _join(lesson: "Lesson", invitation: Path, http: "Client", ledger: Path | None) -> None:

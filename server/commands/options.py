@@ -123,5 +123,6 @@ def refuse_idle(reasons: Mapping[str, str]) -> None:
     context = click.get_current_context(silent=True)
     for name, reason in reasons.items():
         given = context and context.get_parameter_source(name)
-        if reason and given is ParameterSource.COMMANDLINE:
-            raise SettingsError(f"--{name.replace('_', '-')}: would change nothing: {reason}")
+        if context and reason and given is ParameterSource.COMMANDLINE:
+            told = next(one.opts[0] for one in context.command.params if one.name == name)
+            raise SettingsError(f"{told}: would change nothing: {reason}")

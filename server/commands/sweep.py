@@ -37,13 +37,21 @@ sign, may be nothing but settings, and may have a name:
 found again by its settings, in any sweep. The sweep's path goes to stdout; exit status 1 if a cell
 failed.
 
+`privet sweep referee` has axes of its own: arithmetics with and without a promise, attacked,
+audited and priced over 5 seeds; --over gives other axes.
+
+With --on ray://HOST:PORT the cells are trained on a cluster of Ray, whose workers have this privet
+and the same files; runs and results are those of one machine.
+
 With --charge, what the search costs is in the epsilon of its result: a random number of trials is
 drawn, each tries a point of the axes at random, and one run is told, the best on the test set. Do
 not look at other trials, nor tell how many there were.
 
     privet sweep dp --over "training.learning_rate=1..8 log" --charge geometric=20
 
-With --search, axes may be ranges (0.05..1, 0.05..1 log, 5..20), and Optuna chooses what to try:
+With --search, axes may be ranges (0.05..1, 0.05..1 log, 5..20), and Optuna chooses what to try (or,
+--by evolution, what was best is crossed and changed; --by predictor, what a model of all results
+expects most of):
 
     privet sweep dp --over budget.clip=0.05..1 log --over model.name=scatter,perceptron
     --search accuracy,leakage,latency --budget 30 --cost stm32h743 --limit peak_bytes=400e3
@@ -76,8 +84,9 @@ def sweep(
     over: Over = None,
     s: Settings = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=MOST_RUNS, help="Runs of each, with seeds that follow")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=MOST_RUNS, help="Runs of each, with seeds that follow; 1"),
+    ] = None,
     attack: Annotated[bool, typer.Option("--attack", help="Attack each run")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Audit each run")] = False,
     cost: Chips = None,
@@ -86,8 +95,14 @@ def sweep(
     budget: Annotated[
         int, typer.Option(min=1, max=MOST_RUNS, help="With --search: candidates to train")
     ] = 30,
+    by: Annotated[
+        str, typer.Option("--by", help="With --search: tpe, predictor, evolution or random")
+    ] = "tpe",
     limit: Limits = None,
     charge: Charges = "",
+    on: Annotated[
+        str, typer.Option("--on", help="Train cells on a cluster of Ray: ray://HOST:PORT")
+    ] = "",
     name: Annotated[str, typer.Option("--name", help="Of the sweep")] = "",
     as_json: AsEvents = False,
     runs: Runs = None,
@@ -96,18 +111,28 @@ def sweep(
     from server.run.directory import runs_folder
     from server.sweep.axes import parse_axes
     from server.sweep.board import Board
+    from server.sweep.cluster import Cluster
     from server.sweep.document import SUFFIX, Document
     from server.sweep.events import Events
     from server.sweep.grid import default_name, lay_out, left_out
+    from server.sweep.ready import SWEEPS
     from server.sweep.search import recall, run_search
     from server.sweep.stages import Order, require_possible
     from server.sweep.sweep import Sweep
 
-    refuse_idle({"budget": "" if search else "a grid trains every cell; it is for --search"})
+    idle = "" if search else "a grid trains every cell; it is for --search"
+    refuse_idle({"budget": idle, "by": idle})
     if charge:
-        _require_plain(search, seeds, attack=attack, audit=audit, cost=cost, infer=infer)
+        _require_plain(search, seeds or 1, on, attack=attack, audit=audit, cost=cost, infer=infer)
+    if experiment in SWEEPS and not over and not charge and not search:
+        ready = SWEEPS[experiment]
+        over, cost, seeds = list(ready.over), cost or list(ready.chips), seeds or ready.seeds
+        attack, audit = ready.attack, ready.audit
+    seeds = seeds or 1
     axes = parse_axes(over or [])
-    sought = _search(axes, search, budget, limit or [], cost or [], seeds)
+    if "encrypted-latency" in search and not infer:
+        raise SettingsError("--search encrypted-latency: under which scheme? --infer ckks")
+    sought = _search(axes, search, budget, limit or [], cost or [], seeds, by)
     order = Order(
         attack=attack or (sought is not None and "leakage" in sought.objectives),
         audit=audit,
@@ -123,10 +148,11 @@ def sweep(
     limits = [str(x) for x in sought.limits] if sought else []
     folder = runs_folder(runs)
     asked = (document.fixed, [repr(axis) for axis in axes], seeds, search, limits)
-    more = (charge,) * bool(charge)
+    more = (charge,) * bool(charge) + (by,) * (by != "tpe")
     if name:
         require_name("--name", name)
     found = Sweep(folder / ((name or default_name(experiment, *asked, *more)) + SUFFIX), document)
+    found.cluster = Cluster(on) if on else None
     looking_on: type[Board | Events] = Events if as_json else Board
     if charge:
         _charge(found, charge, axes, looking_on)
@@ -141,9 +167,11 @@ def sweep(
         require_possible([each for each in experiments if each], order)
         with found.locked(), looking_on(found, len(found.cells)) as board:
             found.save()
-            for cell, each in zip(found.cells, experiments, strict=True):
-                if each:
-                    found.complete(cell, each, order, board)
+            wanted = [(c, e) for c, e in zip(found.cells, experiments, strict=True) if e]
+            for cell, each in wanted:
+                found.ask(cell, each, order)
+            for cell, each in wanted:
+                found.complete(cell, each, order, board)
     for reason, cells in left_out(found, order).items():
         _say(f"left out of {cells} run{'s' * (cells > 1)}: {reason}")
     failed = [cell for cell in found.cells if cell.status == "failed"]
@@ -157,7 +185,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _require_plain(search: str, seeds: int, **ordered: object) -> None:
+def _require_plain(search: str, seeds: int, on: str, **ordered: object) -> None:
     """Refuse what would show more of a charged search than the run that it chooses."""
     if search:
         raise SettingsError(
@@ -166,6 +194,11 @@ def _require_plain(search: str, seeds: int, **ordered: object) -> None:
         )
     if seeds > 1:
         raise SettingsError(f"--seeds {seeds}: with --charge each trial is one run; leave it out")
+    if on:
+        raise SettingsError(
+            f"--on {on}: with --charge nobody may look at the trials, and a cluster's users could; "
+            "leave it out"
+        )
     for name, value in ordered.items():
         if value:
             raise SettingsError(
@@ -208,14 +241,17 @@ def _search(
     limits: list[str],
     chips: list[str],
     seeds: int,
+    by: str,
 ) -> "Search | None":
     if not search:
         if limits:
             raise SettingsError(f"--limit {limits[0]}: is for --search; a grid trains every cell")
         return None
     from server.sweep.objectives import OBJECTIVES, parse_limit
-    from server.sweep.search import Search
+    from server.sweep.search import BY, Search
 
+    if by not in BY:
+        raise SettingsError(f"--by {by}: must be one of {', '.join(BY)}{suggest(by, BY)}")
     if not axes:
         raise SettingsError("--search: over what? --over training.learning_rate=0.1..10 log")
     objectives = [name.strip() for name in search.split(",")]
@@ -225,7 +261,7 @@ def _search(
         if OBJECTIVES[name].figure and not chips:
             raise SettingsError(f"--search {name}: on which chip? --cost stm32h743")
     found = [parse_limit(text, chips) for text in limits]
-    return Search(axes, objectives, found, budget, chips[0] if chips else "", seeds)
+    return Search(axes, objectives, found, budget, chips[0] if chips else "", seeds, by=by)
 
 
 def _scheme(text: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from clients.chip.federated import RoundCost, estimate_round, estimate_step, fix
 from clients.data.partitions import Partition, partition
 from clients.training.smaller.supernet import Supernet
 from privacy.errors import RunError
+from server.cost.saved import Saved, saved
 from server.cost.subjects import (
     Subject,
     arithmetic_of,
@@ -21,6 +22,7 @@ from server.cost.subjects import (
 )
 from server.cost.zeros import Left, left_of_plan, left_of_run, notes_on_zeros
 from server.experiment.experiment import Experiment
+from server.experiment.lessons import Learnt
 from server.run.directory import Run
 from server.run.origin import trained_as
 
@@ -32,6 +34,7 @@ CLIPPING: dict[str, Literal["onepass", "per-sample"]] = {
 }
 
 CUT_OUT = "cut out of another run's net: its step and its round are those of training it alone"
+IN_THE_CLEAR = "learnt on ciphertexts: its step and its round are those of training it in the clear"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,32 @@ class Preparation:
     block: Cost
 
 
+MOST_ERROR = 0.15  # beyond which what was counted takes the model's place
+
+
+@dataclass(frozen=True)
+class Held:
+    """A part of a step, modelled and counted.
+
+    Attributes:
+        layer: all of them of noise and update, and of what is of none.
+        modelled_s, counted_s: of one record; of noise and rest, of a step. counted_s: least, most.
+        error: how far the model is beyond the nearer end; None where it has no such part.
+    """
+
+    layer: str
+    part: str
+    modelled_s: float
+    counted_s: tuple[float, float]
+    error: float | None
+
+    @property
+    def mended(self) -> float:
+        """By what the model's figure is to be multiplied."""
+        far = self.error is not None and abs(self.error) > MOST_ERROR
+        return sum(self.counted_s) / 2 / self.modelled_s if far else 1.0
+
+
 @dataclass(frozen=True)
 class Report:
     """Costs of one subject on one chip.
@@ -62,6 +91,8 @@ class Report:
         round: with the radio; None for a model without a run.
         preparation: of the records of a run, where there is a transform.
         notes: where what is priced is not what was trained, one sentence each.
+        held: against a board that was emulated, part by part; empty where none was.
+        saved: by pruning and zeros, of an inference behind the transform; None if not counted.
     """
 
     subject: str
@@ -73,6 +104,8 @@ class Report:
     transform: Precision | None = None
     preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    saved: Saved | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -91,11 +124,15 @@ class Report:
             "inference": plain(self.inference),
             "step": plain(self.step),
         }
+        if self.held:
+            found["held"] = [asdict(one) | {"mended": one.mended} for one in self.held]
         if self.transform:
             found["transform"] = asdict(self.transform)
         if self.preparation:
             block = plain(self.preparation.block)
             found["preparation"] = asdict(self.preparation) | {"block": block}
+        if self.saved:
+            found["saved"] = plain_savings(self.saved)
         if self.round:
             parts = asdict(self.round)
             parts["step"] = {k: v for k, v in parts["step"].items() if k != "typical"}
@@ -120,6 +157,12 @@ def plain(cost: Cost) -> dict[str, Any]:
         "held": [asdict(layer) for layer in cost.held],
         "rows": [asdict(row) for row in cost.rows],
     }
+
+
+def plain_savings(saved: Saved) -> dict[str, Any]:
+    """What is saved as plain data."""
+    curve = [point._asdict() for point in saved.curve]
+    return saved._asdict() | {"measured": saved.measured._asdict(), "curve": curve}
 
 
 def cost_of_model(
@@ -177,7 +220,7 @@ def _cost(
 ) -> Report:
     """Of an inference of what is left; training is priced as of the whole net."""
     network, arithmetic = subject.network, arithmetic_of(experiment, chip)
-    records = _most_records(split, experiment.data.nominal_records)
+    records = most_records(split, experiment.data.nominal_records)
     rate = experiment.training.sample_rate
     workload = workload_of(experiment)
     if workload.step == "dp-sgd":
@@ -196,7 +239,9 @@ def _cost(
         preparation=_preparation(subject, chip, records),
         notes=notes_on(subject, chip, experiment.arithmetic.formats.kind, arithmetic)
         + notes_on_zeros(chip, left)
-        + notes_on_nets(experiment.supernet, title),
+        + notes_on_nets(experiment.supernet, title)
+        + ((IN_THE_CLEAR,) if isinstance(experiment, Learnt) else ()),
+        saved=saved(left, network, chip, arithmetic),
     )
 
 
@@ -246,7 +291,7 @@ def workload_of(experiment: Experiment) -> Workload:
     return Workload("dp-sgd", clipping, budget.clip, budget.noise_multiplier or 0.0)
 
 
-def _most_records(split: Partition, told: int) -> int:
+def most_records(split: Partition, told: int) -> int:
     """Of the client that has most; of devices, which have their own, what is told of them."""
     owners = split.owner[~split.held_out]
     owners = owners[owners >= 0]

@@ -47,7 +47,7 @@ def left_of_run(run: Run, whole: Network) -> Left:
     experiment = run.experiment
     if not (last := len(run.rounds)) or not _counts(experiment):
         return Left(whole)
-    net = _filled(experiment, run.weights(last))
+    net = filled(experiment, run.weights(last))
     _, test = records(experiment.data, experiment.model)
     return _left(net, whole, test.inputs(torch.arange(min(ASKED, len(test)))))
 
@@ -56,7 +56,7 @@ def left_of_plan(experiment: Experiment, whole: Network) -> Left:
     """Of an experiment that is not trained yet: what pruning will leave, whatever the weights."""
     if not experiment.pruning.final:
         return Left(whole)
-    net = _filled(experiment, None)
+    net = filled(experiment, None)
     weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
     rounds = experiment.federation.rounds
     fill(net, prune(experiment, weights, weights, rounds, spared_of(experiment)))
@@ -69,7 +69,8 @@ def _counts(experiment: Experiment) -> bool:
     return experiment.arithmetic.name in ("float", "fixed")
 
 
-def _filled(experiment: Experiment, weights: Weights | None) -> nn.Module:
+def filled(experiment: Experiment, weights: Weights | None) -> nn.Module:
+    """The experiment's model with those weights, or with its first; in evaluation."""
     with torch.random.fork_rng(devices=[]):
         form = load(experiment.data).form
         net = build(experiment.model, form, experiment.arithmetic, experiment.pruning)

@@ -69,7 +69,7 @@ def one_bit(experiment: Experiment) -> bool:
 def by_itself(experiment: Experiment) -> bool:
     """Do hidden layers learn by a rule of their own?"""
     numbers = experiment.arithmetic
-    return numbers.name == "p-bits" or (numbers.name, numbers.learning) in TIMED
+    return numbers.name in ("p-bits", "invertible") or (numbers.name, numbers.learning) in TIMED
 
 
 def in_streams(experiment: Experiment) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from clients.models.settings import MODELS, stands_on_backbone
 from clients.models.sources import is_own
+from clients.training.smaller.supernet import KINDS
 from server.experiment.conditions import (
     WORDS,
     Test,
@@ -47,7 +48,7 @@ ALWAYS = frozenset({
     "title", "seed", "data.name", "data.path", "data.task",  # any other task is for a file
     "model.name", "model.front", "model.adapt", "arithmetic.name", "compression.bits",
     "pruning.weight", "pruning.structured", "pruning.activation", "budget.unit",
-    "supernet.widths", "supernet.depths",  # which are refused where a model has none
+    "supernet.widths", "supernet.depths", "supernet.trims", "supernet.bits",  # refused without any
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
@@ -170,7 +171,7 @@ EFFECTS: dict[str, Effect] = {
         f"model.{key}": _of_models(key)
         for key in (
             *("hidden", "norm", "pooling", "channels", "kernel", "stride"),
-            *("width", "depth", "latent"),
+            *("width", "depth", "trim", "latent"),
         )
     },
     **{f"model.{key}": _OWN for key in ("options", "sha256")},
@@ -196,8 +197,12 @@ EFFECTS: dict[str, Effect] = {
     ),
     "arithmetic.projection": _numbers("fixed", "ternary"),
     "arithmetic.threshold": Effect(
-        lambda e: _SPIKES.when(e) or (in_words(e) and one_bit(e) and reads_pixels(e)),
-        "[arithmetic] name = 'spiking', or activation_bits = 1 and a model that reads pixels",
+        lambda e: (
+            _numbers("spiking", "invertible").when(e)
+            or (in_words(e) and one_bit(e) and reads_pixels(e))
+        ),
+        "[arithmetic] name = 'spiking' or 'invertible', or activation_bits = 1 and a model that "
+        "reads pixels",
         ("arithmetic.name", "arithmetic.activation_bits", "model.name"),
     ),
     **{f"arithmetic.{key}": _STREAMS for key in ("stream_length", "lfsr_bits", "counter_bits")},
@@ -221,7 +226,7 @@ EFFECTS: dict[str, Effect] = {
         (*_SURROGATES.by, "arithmetic.activation_bits", "model.name", "model.hidden"),
     ),
     "arithmetic.fault_rate": Effect(
-        lambda e: e.arithmetic.name not in ("float", "spiking", "p-bits"),
+        lambda e: e.arithmetic.name not in ("float", "spiking", "p-bits", "invertible"),
         "[arithmetic] in words or streams",
         ("arithmetic.name",),
     ),
@@ -246,10 +251,10 @@ EFFECTS: dict[str, Effect] = {
     **{
         f"supernet.{key}": Effect(
             lambda e: e.supernet.trains,
-            "[supernet] widths or depths",
-            ("supernet.widths", "supernet.depths"),
+            "[supernet] widths, depths, trims or bits",
+            tuple(f"supernet.{kind}" for kind in KINDS),
         )
-        for key in ("sampled", "distil")
+        for key in ("sampled", "distil", "progressive")
     },
     "pruning.gradual": Effect(
         lambda e: e.pruning.final > 0, "[pruning] weight above 0", ("pruning.weight",)
@@ -288,5 +293,10 @@ EFFECTS: dict[str, Effect] = {
         lambda e: e.record.updates or e.record.masked,
         "updates that the run kept: [record] updates = true, or masked = true",
         ("record.updates", "record.masked"),
+    ),
+    "attack.generators": Effect(
+        lambda e: e.attack.reconstruct,
+        "reconstruction: [attack] reconstruct = true",
+        ("attack.reconstruct",),
     ),
 }

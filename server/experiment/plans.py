@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clients.data.sets import load
+from clients.data.told.coverage import MORE
 from clients.models import form_behind
 from clients.models.norms import told_of_norms
 from clients.training.net import build
@@ -98,7 +99,7 @@ def _overlapping(experiment: Experiment) -> Iterator[str]:
         return
     times = math.ceil(data.windows.length / data.windows.step)
     yield (
-        f"windows overlap: a sample is in {times} of them, so for a sample it is {times} epsilon; "
+        f"windows overlap: a sample is in {times} of them, so for a sample it is {times} {MORE}; "
         f"set [data.windows] step = {data.windows.length}"
     )
     if data.test_share and not data.person:

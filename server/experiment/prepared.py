@@ -48,9 +48,10 @@ def prepare(experiment: Experiment) -> Prepared:
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
     model = build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
     if experiment.supernet.trains:
-        nets = nets_of(experiment.supernet, experiment.model)
-        smallest = build(nets[-1], dataset.form, experiment.arithmetic, experiment.pruning)
+        last = nets_of(experiment.supernet, experiment.model)[-1]
+        smallest = build(last.model, dataset.form, last.arithmetic, experiment.pruning)
         pairs_of(model, smallest)
+        _require_all_opened(experiment)
     if experiment.budget.unit == "record":
         require_private(model)
     require_floats(experiment, {k: v.numpy() for k, v in model.state_dict().items()})
@@ -69,6 +70,21 @@ def prepare(experiment: Experiment) -> Prepared:
     if experiment.data.partition == "nodes":
         experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
     return Prepared(experiment, dataset, parts, model)
+
+
+def _require_all_opened(experiment: Experiment) -> None:
+    """Under progressive shrinking no choice may wait until after the last round.
+
+    Raises:
+        SettingsError: one does.
+    """
+    each, kinds = experiment.supernet.progressive, experiment.supernet.kinds
+    if each * len(kinds) >= (rounds := experiment.federation.rounds):
+        raise SettingsError(
+            f"[supernet] progressive = {each}: {kinds[-1]} would be trained from round "
+            f"{each * len(kinds) + 1} on, and there are {rounds}; use less than "
+            f"{-(-rounds // len(kinds))}, or more rounds"
+        )
 
 
 def _require_a_round(experiment: Experiment) -> None:

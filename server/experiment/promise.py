@@ -3,6 +3,7 @@
 from clients.data.told.coverage import covered
 from privacy.dp.accounting.spent import TOTAL_VARIATION
 from server.experiment.experiment import Experiment
+from server.experiment.lessons import Learnt
 
 SIMULATION = (
     'a simulation: who knows the seed can take the noise away; deploy, or `noise = "secure"`'
@@ -28,6 +29,19 @@ NEIGHBOURS = {
     "client": "add or remove one client",
     "none": "",
 }
+# Of a lesson, whose records leave their owner encrypted.
+LEARNT = {
+    "record": "each record is protected from those who see the model; the owner, who is trusted, "
+    "bounds what each adds, decrypts each sum and adds the noise; the service sees ciphertexts "
+    "alone, and is counted on to compute what it should",
+    "none": "no promise: the model may tell of any record; the service that trained it saw "
+    "ciphertexts alone",
+}
+TOLD_TO_SERVICE = (
+    "the service is told the number of records in whole blocks, of features and of classes, and "
+    "sees when the owner answers"
+)
+EVERY_STEP = "all records in every step (q = 1), nothing is amplified by sampling"
 SAMPLING = {
     "record": "Poisson sampling of records within a client; no amplification from which clients "
     "take part",
@@ -94,6 +108,8 @@ def outside_of(experiment: Experiment) -> tuple[str, ...]:
     """What leaves a device and is not inside the promise; to be said wherever that stands."""
     if experiment.budget.unit == "none":
         return ()
+    if isinstance(experiment, Learnt):
+        return (TOLD_TO_SERVICE,)
     evaluated = (EVALUATED,) * experiment.federation.client_evaluation
     return (*evaluated, ANSWERED)
 
@@ -106,6 +122,8 @@ def neighbours_of(experiment: Experiment) -> str:
 def sampling_of(experiment: Experiment) -> str:
     """What is counted of sampling, the neighbours, and how near the noise is to its law."""
     told = SAMPLING[experiment.budget.unit]
+    if told and isinstance(experiment, Learnt):
+        told = EVERY_STEP
     return f"{told}; neighbours: {neighbours_of(experiment)}; {SAMPLER}" if told else ""
 
 
@@ -113,7 +131,9 @@ def trust_of(experiment: Experiment) -> str:
     """Who is protected from whom, and who does the work of it."""
     unit = experiment.budget.unit
     who, work = TRUST[unit], WORK[unit]
-    if experiment.shares_noise:
+    if isinstance(experiment, Learnt):
+        who, work = LEARNT[unit], ""
+    elif experiment.shares_noise:
         honest = experiment.secure.honest(experiment.federation.cohort_size)
         who, work = SUMS, SHARES.format(honest=honest)
     elif experiment.federation.secure_aggregation != "none":

@@ -4,16 +4,15 @@ written.
 A new form is a function `(run, path) -> what was written` and a line in `TARGETS`, with the ending
 of its default name.
 
-parts     layers of torch alone, which a file that runs without privet is made of
-plain     a model of such layers
-answers   the run's model, some records for it, and what it says of them
-onnx      as ONNX, asked by onnxruntime
-torch     a Python file and safetensors
-curves    for TensorBoard and MLflow
-card      a Hugging Face model card, with the facts of the statement
-firmware  C for a microcontroller: the model, and the private step that trained it
-words     a run's arithmetic as a board is to have it, and the run's own answers
-heard     the auditor before an emulated board
+answers    the run's model, some records for it, and what it says of them
+onnx       as ONNX, asked by onnxruntime
+integers   products of words among ONNX's own operations
+torch      a Python file and safetensors
+curves     for TensorBoard and MLflow
+card       a Hugging Face model card, with the facts of the statement
+firmware   C for a microcontroller: the model, and the private step that trained it
+answering  its answers alone, without the step
+heard      the auditor before an emulated board
 """
 
 from collections.abc import Callable

@@ -10,6 +10,7 @@ from clients.arithmetic.rounding import RoundInput
 from clients.data.sets import load
 from clients.models import form_behind, name_front
 from clients.training.net import Net, build, fill
+from clients.training.plain import is_exact, plain
 from clients.training.records import records
 from privacy.errors import RunError
 from server.experiment.experiment import Experiment
@@ -48,9 +49,10 @@ class Answers:
 
     @property
     def rounds(self) -> bool:
-        """Are activations words? A sum that lies between two may then go to either, by the order in
-        which it was added up."""
-        return any(isinstance(m, RoundInput | Sign | Threshold) for m in self.net.modules())
+        """Are activations words, and between them floats of a file of the user's? A sum that lies
+        between two words may then go to either, by the order in which it was added up."""
+        rounded = any(isinstance(m, RoundInput | Sign | Threshold) for m in self.net.modules())
+        return rounded and not is_exact(plain(self.net))
 
     def require(self, others: Tensor, what: str) -> str:
         """In words, how far they are.
@@ -60,8 +62,9 @@ class Answers:
         """
         each = self.distances(others)
         near = each <= FAR  # which no NaN is
-        told = f"{int(near.sum())} of {len(each)} records answered as the run answers them, within "
-        told += f"{float(each[near].max()) if near.any() else 0:.1e} of the largest answer"
+        most = float(each[near].max()) if near.any() else 0.0
+        told = f"{int(near.sum())} of {len(each)} records answered as the run answers them, "
+        told += f"within {most:.1e} of the largest answer" if most else "to the last bit"
         apart = int((~near).sum())
         if not apart:
             return told

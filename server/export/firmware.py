@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,29 +11,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from attacks.audit.claim import Check
+from clients.boards.jobs import require_c, scale_of, whole
+from clients.boards.nets import net_of, own_answers, words_of
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
-from clients.data.encodings import Scaled
-from clients.firmware.check import STEPS, Found, check
+from clients.firmware.answers import Answered, check_answers
+from clients.firmware.budget import Part, count
+from clients.firmware.check import STEPS, Found, check, simulate
 from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
 from clients.firmware.fitting import (
     Room,
     needed,
     needed_plan,
+    require_answers_fit,
     require_fit,
     require_plan_fit,
 )
 from clients.firmware.net import Dense, Records
 from clients.firmware.numbers.device import device_of
 from clients.firmware.plan import Plan
+from clients.firmware.qemu import Seen, not_installed, see
 from clients.firmware.sources import C, sources
-from clients.models import front_of
 from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
-from clients.training.records import Records as Held
 from clients.training.records import records as records_of
 from clients.training.smaller.compact import compact
 from privacy.documents import to_json
@@ -41,12 +45,8 @@ from privacy.errors import ModelError, RunError, SettingsError
 from server.experiment.experiment import Experiment
 from server.export.answers import calm
 from server.export.heard import heard
-from server.export.words import net_of, own_answers, words_of
 from server.run.directory import Run
 
-FINEST = 127  # of inputs that are not whole numbers already
-FINER = 4096  # where gradients read floats
-MOST_SCALE = 255
 VECTORS, VECTOR_STEPS = 64, 20
 ASKED = 1000
 
@@ -68,73 +68,80 @@ class Board:
     chip: str
     there: Room
 
-    def sources(self) -> dict[str, str]:
-        """The C."""
-        return sources(self.contract, self.layers)
+    def sources(self, answers: bool = False) -> dict[str, str]:
+        """The C; or of answers alone."""
+        return sources(self.contract, self.layers, answers=answers)
+
+    def check_answers(self) -> list[Answered]:
+        """Compile answers alone, and compare them."""
+        made = self.sources(answers=True)
+        return check_answers(made, self.contract, self.layers, self.asked, self.own)
 
     def audit(self) -> list[Check]:
         """Compile and run it before the auditor."""
         longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
         return heard(sources(longer, self.layers), longer, self.records)
 
-    def check(self) -> list[Found]:
-        """Compile, run and compare, on the run's own records; a shorter limit is lifted for it."""
+    def count(self, core: str) -> tuple[int, tuple[Part, ...]]:
+        """A step of some records on an emulated core: their number, and what each part took."""
+        return count(self.sources(), self.contract, self.records, core)
+
+    def check(self) -> tuple[list[Found], list[Seen]]:
+        """Compile, run and compare, on the run's own records; a shorter limit is lifted for it.
+
+        Returns:
+            Of the cores that are counted, and of that which QEMU has, where it is installed.
+        """
         longer = replace(self.contract, most_steps=max(self.contract.most_steps, STEPS))
         made = sources(longer, self.layers)
-        return check(made, longer, self.layers, self.records, self.asked, self.own)
+        truth = simulate(longer, self.layers, self.records, self.asked)
+        about = (made, longer, self.layers, self.records, self.asked, self.own)
+        found = check(*about, truth=truth)
+        return found, [] if not_installed() else [see(made, longer, truth, self.asked)]
 
 
-def board_of(run: Run, chip_name: str) -> Board:
+def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     """What is exported of a run, refused before anything is written.
 
+    Args:
+        answers: alone, without a private step.
+
     Raises:
-        ModelError: a layer has no C, or the step does not fit into the chip.
+        ModelError: a layer has no C, or it does not fit into the chip.
         SettingsError: the chip is no microcontroller, or the run has no promise to keep on one.
         RunError: no round is done.
     """
     chip, experiment = load_chip(chip_name), run.experiment
     there = _room(chip, chip_name)
     budget, training = experiment.budget, experiment.training
-    if budget.unit != "record" or not budget.noise_multiplier:
-        raise SettingsError(
-            f"{run.path}: [budget] unit = {budget.unit!r}: a private step needs unit = 'record' "
-            "and noise; train with them"
-        )
-    for key, value, plain in (
-        ("optimizer", training.optimizer, "sgd"),
-        ("momentum", training.momentum, 0.0),
-        ("distortion", training.distortion, 0.0),
-        ("schedule", training.schedule, "constant"),
-    ):
-        if value != plain:
-            raise SettingsError(
-                f"{run.path}: [training] {key} = {value!r}: has no C; train with {key} = {plain!r}"
-            )
+    form = _form(run)
+    require_c(experiment, form, str(run.path))
+    assert budget.noise_multiplier
     if experiment.pruning.final and experiment.pruning.structured != "filters":
         raise ModelError(
             f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
             "again; train with structured = 'filters', of which the C is that of a smaller net"
         )
-    if experiment.data.task != "classes":
-        raise ModelError(f"{run.path}: [data] task = {experiment.data.task!r}: only classes have C")
     if not (last := len(run.rounds)):
         raise RunError(f"{run.path}: no round is done; go on with: privet resume {run.path.name}")
     run.require_same_data()
     train, test = records_of(experiment.data, experiment.model)
-    form = _form(run)
-    if front_of(experiment.model, form) is not None:
-        raise ModelError(f"{run.path}: [model] front: has no C yet; train without one")
     model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
     numbers = words_of(experiment.arithmetic)
     net_of(model, experiment.arithmetic, form.shape)
     fill(model, run.weights(last))
-    plan, layers = net_of(compact(model), experiment.arithmetic, form.shape)
+    smaller = compact(model)
+    _require_no_zeros(experiment, smaller, str(run.path))
+    plan, layers = net_of(smaller, experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps
-    if plan is None:
+    if answers:
+        require_answers_fit(layers, plan, numbers, chip_name, there)
+    elif plan is None:
         require_fit(layers, steps, chip_name, there, numbers)
     else:
-        require_plan_fit(plan, steps, chip_name, there, partial(_narrower, experiment, form))
-    scale = _scale(train, FINEST if plan is None else FINER)
+        narrower = partial(_narrower, experiment, form)
+        require_plan_fit(plan, steps, chip_name, there, narrower, numbers)
+    scale = scale_of(train, plan is not None)
     mine = run.manifest.members(0)
     contract = agree(
         layers,
@@ -150,26 +157,45 @@ def board_of(run: Run, chip_name: str) -> Board:
         numbers=numbers,
         plan=plan,
     )
-    inputs, labels = _whole(train, mine, scale), train.y.numpy()[mine].astype(np.uint8)
+    inputs, labels = whole(train, mine, scale), train.y.numpy()[mine].astype(np.uint8)
     num = min(ASKED, len(test))
-    asked = _whole(test, np.arange(num), scale)
+    asked = whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
     return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
 
 
-def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -> None:
+def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> None:
+    """Refuse what has pruned weights still when it is as small as it can be.
+
+    Raises:
+        ModelError: it has.
+    """
+    weights = {key: tensor.numpy() for key, tensor in smaller.state_dict().items()}
+    kept = experiment.pruning.masks(weights)
+    if left := [key for key, mask in kept.items() if not mask.all()]:
+        raise ModelError(
+            f"{name}: [pruning] {experiment.pruning.told}: {left[0]} keeps its shape beside a "
+            "shortcut, before a norm or in words, and a step in C would train its zeros again; "
+            "use a perceptron or convnet of floats"
+        )
+
+
+def write(
+    board: Board,
+    folder: Path,
+    found: Sequence[Found],
+    checks: Sequence[Check],
+    seen: Sequence[Seen] = (),
+) -> None:
     """Write the export: whole, or not at all.
 
     Args:
-        found, checks: by `board.check` and `board.audit`; empty if they were not made.
+        found, seen, checks: by `board.check` and `board.audit`; empty if they were not made.
 
     Raises:
         RunError: the folder exists, or cannot be written.
     """
-    if folder.exists():
-        raise RunError(f"{folder}: exists; name a new folder with -o")
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.part")
-    key, records = _public_records(board.contract)
+    key, records = public_records(board.contract)
     vectors, hashes = _vectors(board, key, records)
     contract = {
         **board.contract.as_dict(),
@@ -177,14 +203,23 @@ def write(board: Board, folder: Path, found: list[Found], checks: list[Check]) -
         "flags": list(FLAGS),
         "vectors": {"steps": VECTOR_STEPS, "records": VECTORS, "weights_sha256": hashes},
     }
+    texts = board.sources() | {
+        "README.md": (C / "README.md").read_text(),
+        "contract.json": to_json(contract, indent=1) + "\n",
+        "budget.json": to_json(_budget(board, found, checks, seen), indent=1) + "\n",
+    }
+    write_folder({**{k: v.encode() for k, v in texts.items()}, "vectors.bin": vectors}, folder)
+
+
+def write_folder(files: dict[str, bytes], folder: Path) -> None:
+    """Files by name: all of them, or none."""
+    if folder.exists():
+        raise RunError(f"{folder}: exists; name a new folder with -o")
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.part")
     try:
         part.mkdir(parents=True)
-        for name, text in board.sources().items():
-            (part / name).write_text(text)
-        (part / "README.md").write_text((C / "README.md").read_text())
-        (part / "contract.json").write_text(to_json(contract, indent=1) + "\n")
-        (part / "budget.json").write_text(to_json(_budget(board, found, checks), indent=1) + "\n")
-        (part / "vectors.bin").write_bytes(vectors)
+        for name, content in files.items():
+            (part / name).write_bytes(content)
         part.rename(folder)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from None
@@ -196,22 +231,25 @@ def require_tools() -> None:
     """Raises SettingsError: the extra `firmware` is not installed."""
     if lacking := missing():
         raise SettingsError(
-            f"--check, --audit: need {' and '.join(lacking)}; pip install 'privet[firmware]', or "
-            "export without them"
+            f"the emulator: needs {' and '.join(lacking)}; pip install 'privet[firmware]', or "
+            "leave it out"
         )
 
 
-def _budget(board: Board, found: list[Found], checks: list[Check]) -> dict[str, Any]:
+def _budget(
+    board: Board, found: Sequence[Found], checks: Sequence[Check], seen: Sequence[Seen]
+) -> dict[str, Any]:
     contract, steps = board.contract, board.contract.most_steps
     need = needed(contract.sizes, steps, contract.numbers)
     if contract.plan is not None:
-        need = needed_plan(contract.plan, steps)
+        need = needed_plan(contract.plan, steps, contract.numbers)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
         "planned": need._asdict(),
         "verified": "on emulated targets" if found else "not verified on the target",
         "measured": [one.as_dict() for one in found],
+        "seen": [one.as_dict() for one in seen],
         "audit": [asdict(one) for one in checks],
     }
 
@@ -245,25 +283,7 @@ def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -
     return "no width fits: take a larger chip"
 
 
-def _scale(held: Held, finest: int) -> int:
-    """What stands for 1: of whole numbers their own scale."""
-    encoding = held.encoding
-    if held.x.is_floating_point() or not isinstance(encoding, Scaled):
-        return finest
-    scale = int(encoding.scale)
-    return scale if scale == encoding.scale and 1 <= scale <= MOST_SCALE else finest
-
-
-def _whole(held: Held, indices: NDArray[np.int64], scale: int) -> NDArray[np.int16]:
-    """Inputs of some records in units of 1 / scale, int16 [B, inputs]."""
-    import torch
-
-    inputs = held.inputs(torch.from_numpy(np.asarray(indices, np.int64))).flatten(1).numpy()
-    near = np.rint(np.nan_to_num(inputs.astype(np.float64)) * scale)
-    return np.clip(near, -32767, 32767).astype(np.int16)
-
-
-def _public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
+def public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
     """A key and records for vectors.bin that are nobody's."""
     dice = np.random.default_rng(int.from_bytes(contract.id[:8], "big"))
     inputs = dice.integers(0, contract.scale + 1, (VECTORS, contract.sizes[0])).astype(np.int16)

@@ -17,10 +17,9 @@ from scipy.stats import binom, chi2, norm
 
 from attacks.audit.claim import LEVEL, Check
 from attacks.audit.noise import misfits
-from clients.firmware.check import KEY
 from clients.firmware.compiling import build
 from clients.firmware.contract import Contract
-from clients.firmware.emulator import Board
+from clients.firmware.emulator import KEY, Board
 from clients.firmware.net import Records
 from clients.firmware.numbers.noise import poisson
 

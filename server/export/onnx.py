@@ -1,4 +1,4 @@
-"""As ONNX: one graph, float32, any number of records; asked by onnxruntime before it is written."""
+"""As ONNX: one graph, any number of records; asked by onnxruntime before it is written."""
 
 import io
 import warnings
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from clients.training.plain import plain
 from clients.training.smaller.compact import compact
 from privacy.errors import RunError
 from privacy.files import write_atomically
 from server.export.answers import answers_of, told_of
-from server.export.plain import plain
+from server.export.integers import as_integers
 from server.run.directory import Run
 
 OPSET = 17  # has LayerNormalization
@@ -19,8 +20,8 @@ OPSET = 17  # has LayerNormalization
 def to_onnx(run: Run, path: Path) -> list[str]:
     """Write the model, with input `records` [N, ...] and output `answers` [N, K].
 
-    Words of few bits are numbers in float32 that are rounded where the device rounds them: a step
-    of a record's own, which QuantizeLinear, of one step for all, cannot say.
+    Words of few bits are 8 bits each: QuantizeLinear by each record's own step, and a product of
+    integers; see `server.export.integers`. What stands between is in doubles.
 
     Returns:
         What was written, and how far its answers are from the run's.
@@ -38,7 +39,7 @@ def to_onnx(run: Run, path: Path) -> list[str]:
             "with onnxruntime; pip install onnx onnxruntime"
         ) from None
     asked = answers_of(run)
-    net, content = plain(compact(asked.net)), io.BytesIO()
+    net, content = as_integers(plain(compact(asked.net))), io.BytesIO()
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one operation that ONNX has not
     try:

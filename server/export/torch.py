@@ -8,12 +8,11 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from clients.training.plain import parts, plain
 from clients.training.smaller.compact import compact
 from privacy.errors import ModelError
 from privacy.files import write_atomically
-from server.export import parts
 from server.export.answers import answers_of, told_of
-from server.export.plain import plain
 from server.run.directory import Run
 
 TAIL = '''
@@ -124,6 +123,14 @@ OURS = {
     parts.MeanToken: lambda _: [],
     parts.Threshold: lambda m: [repr(m.threshold)],
     parts.Words: lambda m: [repr(m.bits), repr(m.reach)],
+    parts.InWords: lambda m: [
+        repr(tuple(m.words_of_weights.shape)),
+        "None" if m.words is None else expression(m.words),
+        repr(m.more),
+    ],
+    parts.Doubles: lambda m: [expression(m.net)],
+    parts.Floats: lambda m: [expression(m.layer)],
+    parts.MeanPool: lambda m: [repr(m.size), repr(m.stride)],
     parts.GroupNorm: lambda m: [
         repr(m.groups), repr(len(m.weight) if m.affine else 0), repr(m.eps), repr(m.affine)
     ],

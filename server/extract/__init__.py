@@ -3,7 +3,7 @@
     privet extract RUN --chip stm32h743 --latency-ms 1
 
 candidates  which nets there are, and what each needs on a chip
-predictor   how right a net will be that nobody has asked yet
+features    what the accuracy of a net is predicted from
 extraction  the best that fits, as a run directory
 """
 

@@ -4,8 +4,7 @@ import random
 from typing import NamedTuple
 
 from clients.chip import Chip, Workload, estimate
-from clients.models import Model
-from clients.training.smaller.supernet import nets_of
+from clients.training.smaller.supernet import Variant, nets_of
 from privacy.errors import SettingsError
 from server.cost.subjects import arithmetic_of, subject_of
 from server.experiment.experiment import Experiment
@@ -24,12 +23,13 @@ class Candidate(NamedTuple):
     """A net, and an inference of one record with it.
 
     Attributes:
+        net: which of the supernet's.
         weights: trained words. macs: products of a record.
         memory_kb: at the worst moment.
         has_room: in the chip's own memory.
     """
 
-    model: Model
+    net: Variant
     weights: int
     macs: int
     latency_ms: float
@@ -52,14 +52,15 @@ def candidates_of(experiment: Experiment, chip: Chip) -> tuple[list[Candidate], 
     if len(nets) > MOST:
         inner = random.Random(0).sample(range(1, len(nets) - 1), MOST - 2)
         some = [nets[0], *(nets[i] for i in sorted(inner)), nets[-1]]
-    return [_priced(experiment, model, chip) for model in some], len(nets)
+    return [_priced(experiment, net, chip) for net in some], len(nets)
 
 
-def _priced(experiment: Experiment, model: Model, chip: Chip) -> Candidate:
-    network = subject_of(experiment.model_copy(update={"model": model})).network
-    cost = estimate(network, chip, Workload(), arithmetic_of(experiment, chip), 1)
+def _priced(experiment: Experiment, net: Variant, chip: Chip) -> Candidate:
+    smaller = experiment.model_copy(update=net._asdict())
+    network = subject_of(smaller).network
+    cost = estimate(network, chip, Workload(), arithmetic_of(smaller, chip), 1)
     return Candidate(
-        model=model,
+        net=net,
         weights=network.parameters,
         macs=network.macs,
         latency_ms=cost.latency_s * 1e3,
@@ -87,22 +88,30 @@ def require_one(candidates: list[Candidate], limits: Limits, chip: str) -> list[
     """
     if found := [c for c in candidates if c.fits(limits)]:
         return found
-    nearest = min(
-        candidates, key=lambda c: (not c.has_room, max(over(c, limits).values(), default=1))
+    roomy = [c for c in candidates if c.has_room]
+    nearest = (
+        min(roomy, key=lambda c: max(over(c, limits).values()))
+        if roomy
+        else min(candidates, key=lambda c: c.memory_kb)
     )
     binds = [
         f"--{name.replace('_', '-')} {getattr(limits, name):g}" for name in over(nearest, limits)
     ]
     if not nearest.has_room:
         binds.append("its own memory")
+    told_of = f"{' and '.join(binds)} bind{'s' * (len(binds) < 2)}"
     raise SettingsError(
-        f"--chip {chip}: no net fits: {' and '.join(binds)} binds; the nearest needs "
-        f"{nearest.latency_ms:.4g} ms and {nearest.memory_kb:.4g} kB ({told(nearest.model)})"
+        f"--chip {chip}: no net fits: {told_of}; the nearest needs "
+        f"{nearest.latency_ms:.4g} ms and {nearest.memory_kb:.4g} kB ({told(nearest.net)})"
     )
 
 
-def told(model: Model) -> str:
+def told(net: Variant) -> str:
     """What tells a net from the others of its supernet."""
+    model, arithmetic = net
+    shape: dict[str, object] = {"width": model.width, "depth": model.depth, "trim": model.trim}
     if model.name == "perceptron":
-        return f"hidden = {list(model.hidden)}"
-    return f"width = {model.width}" + f", depth = {model.depth}" * bool(model.depth)
+        shape = {"hidden": list(model.hidden)}
+    if arithmetic.name != "float":
+        shape["bits"] = arithmetic.bits
+    return ", ".join(f"{key} = {value}" for key, value in shape.items() if value) or "the whole"

@@ -17,12 +17,13 @@ from clients.chip import Chip
 from clients.data.sets import load
 from clients.training.net import build, fill
 from clients.training.smaller.cutting import cut
-from clients.training.smaller.supernet import Supernet
+from clients.training.smaller.supernet import Supernet, Variant
 from privacy.errors import RunError
 from server.engines.app import test_evaluator
 from server.experiment.experiment import Experiment
 from server.extract.candidates import Candidate, Limits, candidates_of, require_one, told
-from server.extract.predictor import Predictor
+from server.extract.features import features_of
+from server.predictor import Predictor
 from server.run.directory import Run, Weights
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
@@ -73,20 +74,20 @@ def extract(
     fitting = require_one(priced, limits, name)
     asking = _Asking(run)
     chosen, expected = _best(fitting, asking)
-    score = asking.scores[chosen.model]
+    score = asking.scores[chosen.net]
     facts = {
         "from": run.path.name,
         "from_identity": run.identity,
         "chip": name,
         "limits": limits._asdict(),
-        "net": told(chosen.model),
+        "net": told(chosen.net),
         "nets": {
             "all": total,
             "priced": len(priced),
             "fit": len(fitting),
             "asked": len(asking.scores),
         },
-        "needs": {k: v for k, v in chosen._asdict().items() if k not in ("model", "has_room")},
+        "needs": {k: v for k, v in chosen._asdict().items() if k not in ("net", "has_room")},
         "accuracy": score.accuracy,
         "expected": expected,
         "chosen_by": "accuracy on the test set, which is taken as public: no epsilon is spent, and "
@@ -103,16 +104,16 @@ class _Asking:
 
     def __init__(self, run: Run) -> None:
         self._experiment, self._weights = run.experiment, run.weights(len(run.rounds))
-        self.scores: dict[Any, Score] = {}
+        self.scores: dict[Variant, Score] = {}
 
     def __call__(self, candidate: Candidate) -> float:
         """Its accuracy."""
-        model = candidate.model
-        if model not in self.scores:
-            experiment = self._experiment.model_copy(update={"model": model})
+        net = candidate.net
+        if net not in self.scores:
+            experiment = self._experiment.model_copy(update=net._asdict())
             weights = _cut(self._experiment, experiment, self._weights)
-            self.scores[model] = test_evaluator(experiment)(weights)
-        accuracy = self.scores[model].accuracy
+            self.scores[net] = test_evaluator(experiment)(weights)
+        accuracy = self.scores[net].accuracy
         if accuracy is None:
             raise RunError("there is no test set by which a net could be chosen")
         return accuracy
@@ -122,15 +123,17 @@ def _best(fitting: list[Candidate], asking: _Asking) -> tuple[Candidate, dict[st
     """The most accurate; and what the predictor said of it, if it was found by one."""
     if len(fitting) <= ASKED + PROMISING:
         return max(fitting, key=asking), None
-    asked = [fitting[0], *random.Random(1).sample(fitting[1:], ASKED - 1)]
-    others = [c for c in fitting if c not in asked]
-    mean, deviation = Predictor(asked, [asking(c) for c in asked])(others)
-    promising = sorted(range(len(others)), key=lambda i: -mean[i] - deviation[i])[:PROMISING]
-    best = max([*asked, *(others[i] for i in promising)], key=asking)
+    asked = [0, *random.Random(1).sample(range(1, len(fitting)), ASKED - 1)]
+    others = [i for i in range(len(fitting)) if i not in asked]
+    rows = features_of(fitting)
+    expects = Predictor(rows[asked], [asking(fitting[i]) for i in asked])
+    mean, deviation = expects(rows[others])
+    promising = sorted(range(len(others)), key=lambda k: -mean[k] - deviation[k])[:PROMISING]
+    best = max([*asked, *(others[k] for k in promising)], key=lambda i: asking(fitting[i]))
     if best in asked:
-        return best, None
-    place = others.index(best)
-    return best, {"accuracy": float(mean[place]), "deviation": float(deviation[place])}
+        return fitting[best], None
+    k = others.index(best)
+    return fitting[best], {"accuracy": float(mean[k]), "deviation": float(deviation[k])}
 
 
 def _cut(whole: Experiment, smaller: Experiment, weights: Weights) -> Weights:
@@ -146,7 +149,7 @@ def _written(run: Run, chosen: Candidate, score: Score, runs: Path, name: str) -
     whole, done = run.experiment, run.rounds
     smaller = whole.model_copy(
         update={
-            "model": chosen.model,
+            **chosen.net._asdict(),
             "supernet": Supernet(),
             "record": whole.record.model_copy(update={"updates": False, "masked": False}),
         }

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from clients.node.secure import flatten
-from clients.training.arrays import MOST_WEIGHT, decode, held, is_within
+from clients.training.arrays import MOST_WEIGHT, decode, held, is_within, record_of
 from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from clients.training.pruning import Pruning
@@ -54,10 +54,11 @@ def unpack(
     if reply.has_error():
         raise ValueError(reply.error.reason)
     try:
-        sent = reply.content.array_records["arrays"]
-        metrics = reply.content.metric_records["metrics"]
+        sent = record_of(reply.content, "arrays", ArrayRecord)
+        metrics = record_of(reply.content, "metrics", MetricRecord)
         examples = metrics["num-examples"]
-        ledger = Ledger.from_json(str(reply.content.config_records["spent"]["ledger"]))
+        spent = record_of(reply.content, "spent", ConfigRecord)
+        ledger = Ledger.from_json(str(spent["ledger"]))
         pruning = pruning or Pruning()
         kept = pruning.squeeze(expected, expected)
         arrays = compression.unpack(sent, kept)

@@ -202,12 +202,12 @@ class _Rounds:
         """A record for each client of the cohort, and what may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         planned = self.experiment.federation.cohort_size
-        gathered = gather(self.strategy, self.weights, self.experiment.job, planned)
+        job = self.experiment.job
+        gathered = gather(self.strategy, self.weights, job, planned)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                job = self.experiment.job
                 update = unpack(reply, self.weights, job.compression, job.pruning)
             except ValueError as fault:
                 entry.failure = str(fault)

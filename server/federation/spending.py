@@ -101,9 +101,9 @@ class Spending:
     def _after_another(self, client: int) -> Ledger:
         experiment, sigma = self._experiment, self._experiment.budget.noise_multiplier
         assert sigma is not None
-        return self.of(client).with_charge(
-            sigma, experiment.sample_rate, experiment.steps_per_round
-        )
+        had, steps = self.of(client), experiment.steps_per_round
+        off = steps * max((entry.divergence / entry.steps for entry in had.entries), default=0.0)
+        return had.with_charge(sigma, experiment.sample_rate, steps, off)
 
     # ---- epsilon
 
@@ -117,7 +117,7 @@ class Spending:
         if self._epsilon_after is None:
             return None
         self._spent |= {self.of(client).entries for client in cohort}
-        if any(len(entries) > 1 for entries in self._spent):
+        if any(len(entries) > 1 or any(e.divergence for e in entries) for entries in self._spent):
             return max(self._experiment.epsilon_of(Ledger(entries)) for entries in self._spent)
         return self._epsilon_after(max((e[0].steps for e in self._spent if e), default=0))
 

@@ -28,6 +28,7 @@ from server.run.summary import measured, weights_sha256
 
 SHADES = " .:-=+*#%@"
 NORMAL_97_5 = 1.959963984540054
+MOST_DIFFERING = 20  # answers, of which the margin is told
 LIBRARIES = {"ckks": ("tenseal",), "boolean": ("concrete-python",)}
 SHARES = {  # of two labels, how often they are the same; polynomial: with quadratics, in the clear
     "encrypted_accuracy": ("encrypted", "truth"),
@@ -127,24 +128,63 @@ class Demo:
             self._print_costs(answers)
         return {"answers": rows, **self._keep(answers, rows)}
 
-    def evaluate(self, number: int) -> dict[str, Any]:
-        """Encrypted accuracy and agreement with the plain model, with 95 % Wilson intervals."""
+    def evaluate(self, number: int, batch: bool = False) -> dict[str, Any]:
+        """Encrypted accuracy and agreement with the plain model, with 95 % Wilson intervals.
+
+        Args:
+            batch: ask many at once. What that tells stays out of the run, whose figures are of
+                images that were asked one by one.
+
+        Raises:
+            ModelError: the service takes no batches.
+        """
+        if batch:
+            return self._evaluate_batches(min(number, len(self._tests)))
         indices = range(min(number, len(self._tests)))
         shown = track(indices, "encrypted images", console=err, transient=True)
         answers, rows = zip(*map(self._ask, shown), strict=True)
-        return self._keep(answers, rows)
+        return self._keep(answers, rows) | {"differing": _differing(rows)}
+
+    def _evaluate_batches(self, number: int) -> dict[str, Any]:
+        size, rows, seconds = self._client.batch_images, [], 0.0
+        for first in range(0, number, size):
+            indices = range(first, min(first + size, number))
+            labels, times_s = self._client.ask_batch(np.concatenate([*map(self._image, indices)]))
+            rows += [self._row(i, int(label)) for i, label in zip(indices, labels, strict=True)]
+            seconds += sum(times_s.values())
+        return {
+            "images": number,
+            "batch_images": min(size, number),
+            **_shares(rows),
+            "differing": _differing(rows),
+            "image_ms": seconds / number * 1e3,
+        }
+
+    def _image(self, index: int) -> Array:
+        """A record as a client takes it [1, H, W]."""
+        inputs: Array = self._inputs(index).numpy().reshape(1, *self._client.offer.shape)
+        return inputs
 
     def _ask(self, index: int) -> tuple[Answer, dict[str, Any]]:
+        answer = self._client.ask(self._image(index)[0])
+        return answer, self._row(index, answer.label)
+
+    def _row(self, index: int, label: int) -> dict[str, Any]:
+        """An encrypted answer beside those in the clear; where it is another than that of the
+        weights that were encrypted, by how much their best logit is ahead of the next."""
         inputs = self._inputs(index)
-        answer = self._client.ask(inputs.numpy().reshape(self._client.offer.shape))
         with torch.no_grad():
-            plain = int(self._model(inputs).argmax())
-        row = {"image": index, "encrypted": answer.label, "plain": plain}
+            logits = self._model(inputs)[0].double().numpy()
+        row: dict[str, Any] = {"image": index, "encrypted": label, "plain": int(logits.argmax())}
         if self._net:
             plane = inputs.double().numpy().reshape(1, *self._net.shape)
             pooled = pool_images(plane, self._net.pool).reshape(1, -1)
-            row["polynomial"] = int(logits_of(self._net, pooled).argmax())
-        return answer, row | {"truth": int(self._tests.y[index])}
+            logits = logits_of(self._net, pooled)[0]
+            row["polynomial"] = int(logits.argmax())
+        if label != logits.argmax():
+            second, best = np.sort(logits)[-2:]
+            row["margin"] = float(best - second)
+        return row | {"truth": int(self._tests.y[index])}
 
     def _keep(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The figures of these answers; they go into the run.
@@ -240,6 +280,11 @@ def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         shares[name] = same / len(rows)
         shares[f"{name}_interval"] = wilson(same, len(rows))
     return shares
+
+
+def _differing(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first answers that are not those of the same weights in the clear."""
+    return [row for row in rows if "margin" in row][:MOST_DIFFERING]
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from privacy.seal import MOST_KEYS_BYTES
 from privacy.settings import Section
 
 # To compute an answer, many times what it takes: a worker that takes longer has gone astray.
@@ -32,8 +33,8 @@ class Limits(Section):
 
     workers: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
-    request_bytes: int = Field(default=64 << 20, ge=1)
-    keys_bytes: int = Field(default=256 << 20, ge=1)
+    request_bytes: int = Field(default=96 << 20, ge=1)
+    keys_bytes: int = Field(default=MOST_KEYS_BYTES, ge=1)
     in_flight_bytes: int = Field(default=512 << 20, ge=1)
     stored_keys_bytes: int = Field(default=2 << 30, ge=1)
     kept_free_bytes: int = Field(default=16 << 20, ge=0)

@@ -25,14 +25,13 @@ from starlette.exceptions import HTTPException
 
 from privacy.encrypted.wire import Kind, Offer, read_offer
 from privacy.errors import WireError
-from server.inference.gate.accounts import Accounts, neighbourhood
 from server.inference.gate.intake import Budget, Intake
+from server.inference.gate.reception import Reception
 from server.inference.gate.refusal import Refusal
 from server.inference.gate.stores import KeyStore, Room, shares
-from server.inference.gate.tarpit import Tarpit
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.replies import REFUSED, refusal_of, require_answered
+from server.inference.replies import REFUSED, require_answered
 from server.inference.worker import CHECK_KEYS, EVALUATE, EVALUATE_BATCH
 from server.inference.workers import Answer, WorkerDied
 
@@ -63,8 +62,8 @@ class Service:
         self._model = offer.digest
         batch = offer.batch if isinstance(offer, Offer) else None
         self._answers = {"image": 1, "batch": batch.images if batch else 1}
-        self._accounts = Accounts(tokens, limits.answers_per_day)
-        self._tarpit = Tarpit(limits.refusal_s)
+        self._reception = Reception(limits, tokens)
+        self._accounts = self._reception.accounts
         self._most_bytes = {
             "keys": limits.keys_bytes,
             "image": limits.request_bytes,
@@ -120,7 +119,7 @@ class Service:
         return JSONResponse({"status": "ok" if alive else "no worker"}, 200 if alive else 503)
 
     async def _status(self, request: Request) -> JSONResponse:
-        if not self._accounts.is_operator(self._who(request)):
+        if not self._accounts.is_operator(self._reception.who(request)):
             raise HTTPException(404)
         workers = [{"pid": w.pid, "answered": w.answered} for w in self.pool.workers]
         return JSONResponse(
@@ -138,21 +137,11 @@ class Service:
         )
 
     async def _tell_offer(self, request: Request) -> Response:
-        self._who(request)
+        self._reception.who(request)
         return Response(self._offer_json, media_type="application/json")
 
-    def _who(self, request: Request) -> str:
-        address = request.client.host if request.client else ""
-        return self._accounts.identify(request.headers.get("authorization", ""), address)
-
-    def _who_was_refused(self, request: Request) -> str:
-        try:
-            return self._who(request)
-        except WireError:
-            return neighbourhood(request.client.host if request.client else "")
-
     async def _take_keys(self, request: Request) -> JSONResponse:
-        who = self._who(request)
+        who = self._reception.who(request)
         self._accounts.require_calm(who)
         most_bytes = self._most_bytes["keys"]
         async with self._intake.receive(request, who, "keys", self._model, most_bytes) as arrived:
@@ -172,7 +161,7 @@ class Service:
         return await self._evaluate(request, "batch", EVALUATE_BATCH)
 
     async def _evaluate(self, request: Request, kind: Kind, operation: int) -> Response:
-        who = self._who(request)
+        who = self._reception.who(request)
         self._accounts.require_calm(who)
         most_bytes = self._most_bytes[kind]
         async with self._intake.receive(request, who, kind, self._model, most_bytes) as arrived:
@@ -230,9 +219,8 @@ class Service:
         return require_answered(answer)
 
     async def _refuse(self, request: Request, error: Exception) -> PlainTextResponse:
-        refused = refusal_of(error)
+        refused = await self._reception.refuse(request, error)
         self._statuses[refused.status_code] += 1
-        await asyncio.sleep(self._tarpit.delay_s(self._who_was_refused(request)))
         return refused
 
 

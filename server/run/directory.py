@@ -35,8 +35,8 @@ from privacy.documents import from_json, to_json
 from privacy.dp.ledger import Ledger
 from privacy.errors import RunError
 from privacy.files import MOST_NAME_BYTES, held, is_file, open_own, write_atomically
-from privacy.settings import parse, read_toml
 from server.experiment.experiment import Experiment
+from server.experiment.lessons import settings_of_run
 from server.run import origin
 from server.run.environment import describe
 from server.run.names import age, names_of, settle
@@ -117,7 +117,7 @@ class Run:
     def experiment(self) -> Experiment:
         """Every setting of the run."""
         path = self.path / "experiment.toml"
-        experiment = parse(Experiment, read_toml(path), str(path))
+        experiment = settings_of_run(path)
         origin.expect_model(self.path, experiment.model)
         return experiment
 

@@ -1,7 +1,7 @@
 """What a run remembers of its rounds: one record each, one line of rounds.jsonl."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
@@ -61,7 +61,7 @@ class RoundRecord:
 
     def to_json(self) -> str:
         """One line."""
-        return to_json(asdict(self))
+        return to_json(vars(self) | {"clients": [vars(client) for client in self.clients]})
 
     @classmethod
     def from_json(cls, text: str) -> "RoundRecord":

@@ -7,14 +7,21 @@ import torch
 from torch import Tensor, nn
 
 from clients.arithmetic.spiking.chain import watch
+from clients.arithmetic.spiking.conversion import converted
 from clients.data.sets import load
 from clients.training.losses import LOSSES
 from clients.training.net import build, fill
 from clients.training.records import Records, records
+from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
 from server.run.directory import Weights
 
 BATCH = 500
+SEEN = 256  # test records, without their labels, on which a conversion sees what ReLUs give
+CONVERTED = (
+    "converted, not trained as spiking: each layer is scaled by what its ReLUs give on the first "
+    f"{SEEN} test records, whose labels are not read; records of the training are not read again"
+)
 OFTEN = 0.9  # of all steps of all records: who fires so says nothing
 MANY = 0.5  # of a layer's neurons
 
@@ -40,6 +47,29 @@ def spikes_of(experiment: Experiment, weights: Weights) -> Found:
         model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
     fill(model, weights)
     return _told(model, test, experiment.data.task)
+
+
+def as_spiking(trained: Experiment, asked: Experiment, weights: Weights) -> Weights:
+    """Weights of a net of ReLUs, trained in floats, as those of the spiking net that is asked for.
+
+    Raises:
+        SettingsError, ModelError: it becomes none.
+    """
+    if trained.arithmetic.name != "float":
+        raise SettingsError(
+            f"[arithmetic] name = 'spiking': a net that was trained in {trained.arithmetic.name!r} "
+            "becomes no neurons; one of ReLUs in 'float' does"
+        )
+    _, test = records(trained.data, trained.model)
+    form = load(trained.data).form
+    with torch.random.fork_rng(devices=[]):
+        model, spiking = (
+            build(one.model, form, one.arithmetic, one.pruning) for one in (trained, asked)
+        )
+    fill(model, weights)
+    x = test.inputs(torch.arange(min(SEEN, len(test))))
+    state = converted(model.eval(), spiking, x, asked.arithmetic)
+    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def _told(model: nn.Module, test: Records, task: str) -> Found:

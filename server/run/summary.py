@@ -94,7 +94,8 @@ def summarise(run: Run) -> Summary:
         spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
         epsilon = max((_epsilon(experiment, Ledger(entries)) for entries in spent), default=0.0)
         steps = federation.rounds * experiment.steps_per_round
-        always = Spent(budget.noise_multiplier, experiment.sample_rate, steps)
+        off = max((e.divergence / e.steps for entries in spent for e in entries), default=0.0)
+        always = Spent(budget.noise_multiplier, experiment.sample_rate, steps, steps * off)
         full = _epsilon(experiment, Ledger([always]))
     charged, searched, target = _charged(run, budget.delta), "", budget.epsilon
     if epsilon is not None and charged:

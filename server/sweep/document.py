@@ -56,11 +56,12 @@ class Cell(_Part):
 
 
 class Searched(_Part):
-    """What a search looked for, and the cells that nothing it tried is better than."""
+    """What a search looked for, and how, and the cells that nothing it tried is better than."""
 
     objectives: dict[str, str]
     limits: list[str]
     seeds: int
+    by: str = "tpe"
     front: list[str] = Field(default_factory=list)
 
 

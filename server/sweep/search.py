@@ -1,24 +1,16 @@
 """`privet sweep --search`: in place of the whole grid, what a sampler thinks is worth a run.
 
-Optuna's multi-objective tree-structured Parzen estimator (Ozaki et al. 2020) proposes; candidates
-that break a limit of the chip model are never trained, and the sampler is told by how much. Each
-proposal is a function of the seed and of what sweep.json says was tried, so a search that was
-stopped goes on to what it would have found.
+Optuna's estimators or a predictor propose, or the best so far are crossed and changed, or points
+are drawn at random (`server.sweep.proposals`). Candidates that break a limit of the chip model are
+not trained, and it is told by how much. Each proposal is a function of the seed and of what
+sweep.json says was tried, so a search that was stopped goes on to what it would have found.
 """
 
-import operator
+import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clients.chip import load_chip
 from clients.seeds import derive
@@ -31,10 +23,14 @@ from server.sweep.axes import Axis, Point, Settings, grid
 from server.sweep.document import FILE, Cell, Searched
 from server.sweep.grid import cell_of, refused, repeated
 from server.sweep.objectives import FIGURES, OBJECTIVES, Direction, Limit
+from server.sweep.proposals.evolution import any_of, child_of, first_front, parents_of
+from server.sweep.proposals.told import Told
 from server.sweep.stages import Order
 from server.sweep.sweep import Sweep, Watch
 
+LEAST = 1e-12  # of a chip's figure whose logarithm is taken
 ASKS = 30  # for a point that was not tried before, until a search gives up
+BY = ("tpe", "predictor", "evolution", "random")
 PATIENCE = 20  # candidates for each that may be trained: so many may break limits
 
 
@@ -47,6 +43,7 @@ class Search:
         budget: candidates that are trained.
         chip: of the objectives that are figures of a chip.
         num_seeds: runs of each candidate; it is judged by their mean.
+        by: one of `BY`.
     """
 
     axes: Sequence[Axis]
@@ -56,6 +53,7 @@ class Search:
     chip: str = ""
     num_seeds: int = 1
     seed: int = 0
+    by: str = "tpe"
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -71,41 +69,48 @@ class Search:
             tried: the cells of each candidate.
         """
         known = {_key(cells[0].point) for cells in tried}
-        study = self._study(tried)
-        for ask in range(ASKS):
-            seed = derive(self.seed, "search", len(tried), ask) % (1 << 32)
-            study.sampler = optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=max(4, self.budget // 4), multivariate=True
-            )
-            trial = study.ask({axis.key: _distribution(axis) for axis in self.axes})
-            point = {axis.key: trial.params[axis.key] for axis in self.axes}
+        for point in self._proposals(tried):
             if _key(point) not in known:
                 return point
-            study.tell(trial, state=TrialState.FAIL)
         if any(axis.range for axis in self.axes):
             return None
         return next((point for point, _ in grid(self.axes) if _key(point) not in known), None)
 
-    def _study(self, tried: Sequence[list[Cell]]) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(directions=list(self.directions.values()))
-        for cells in tried:
-            if trial := self._trial(cells):
-                study.add_trial(trial)
-        return study
+    def _seed(self, tried: Sequence[list[Cell]], ask: int) -> int:
+        return derive(self.seed, "search", len(tried), ask) % (1 << 32)
 
-    def _trial(self, cells: list[Cell]) -> FrozenTrial | None:
-        """What the sampler is told of a candidate; nothing of one that failed."""
+    @property
+    def _startup(self) -> int:
+        """Candidates that are drawn at random."""
+        return max(4, self.budget // 4)
+
+    def _proposals(self, tried: Sequence[list[Cell]]) -> Iterator[Point]:
+        """What the way of this search proposes; and behind it, points from anywhere."""
+        told = [one for cells in tried if (one := self._told(cells))]
+        seeds = [self._seed(tried, ask) for ask in range(ASKS)]
+        trained = sum(one.scores is not None for one in told)
+        if self.by == "tpe":
+            from server.sweep.proposals.parzen import estimated
+
+            yield from estimated(self.axes, told, len(self.objectives), self._startup, seeds)
+        elif self.by == "predictor" and trained >= self._startup:
+            from server.sweep.proposals.screening import screened
+
+            yield from screened(self.axes, told, random.Random(seeds[0]))
+        elif self.by == "evolution" and trained >= self._startup:
+            known = [(one.point, tuple(one.scores)) for one in told if one.scores is not None]
+            parents = parents_of(*zip(*known, strict=True))
+            yield from (child_of(self.axes, parents, random.Random(seed)) for seed in seeds)
+        yield from (any_of(self.axes, random.Random(seed)) for seed in seeds)
+
+    def _told(self, cells: list[Cell]) -> Told | None:
+        """What is told of a candidate; nothing of one that failed."""
         first = cells[0]
-        if first.status != "pruned" and not self.is_judged(cells):
+        pruned = first.status == "pruned"
+        if not pruned and not self.is_judged(cells):
             return None
-        return create_trial(
-            state=TrialState.PRUNED if first.status == "pruned" else TrialState.COMPLETE,
-            params=first.point,
-            distributions={axis.key: _distribution(axis) for axis in self.axes},
-            values=None if first.status == "pruned" else self.values(cells),
-            constraints={str(x): first.figures[str(x)] / x.bound - 1 for x in self.limits},
-        )
+        over = {str(x): math.log(max(first.figures[str(x)], LEAST) / x.bound) for x in self.limits}
+        return Told(first.point, None if pruned else self.scores([cells])[0], over)
 
     # ---- judging
 
@@ -117,19 +122,23 @@ class Search:
         """A candidate's objectives: means over its seeds."""
         return [fmean(cell.figures[name] for cell in cells) for name in self.objectives]
 
+    def scores(self, judged: Sequence[list[Cell]]) -> list[tuple[float, ...]]:
+        """Objectives of candidates, all of them the better the greater.
+
+        Of a chip's figures the logarithms: twice as fast is as much, however fast it was.
+        """
+        return [tuple(map(self._score, self.objectives, self.values(cells))) for cells in judged]
+
+    @staticmethod
+    def _score(name: str, value: float) -> float:
+        if OBJECTIVES[name].figure:
+            value = math.log(max(value, LEAST))
+        return value if OBJECTIVES[name].direction == "maximize" else -value
+
     def front(self, tried: Sequence[list[Cell]]) -> list[list[Cell]]:
         """The candidates that no other is better than in one objective and as good in all."""
         judged = [cells for cells in tried if self.is_judged(cells)]
-        signs = [1 if d == "maximize" else -1 for d in self.directions.values()]
-        scores = [
-            tuple(sign * value for sign, value in zip(signs, self.values(cells), strict=True))
-            for cells in judged
-        ]
-        return [
-            cells
-            for cells, mine in zip(judged, scores, strict=True)
-            if not any(s != mine and all(map(operator.ge, s, mine)) for s in scores)
-        ]
+        return [judged[i] for i in first_front(self.scores(judged))]
 
     def estimate(self, cell: Cell, experiment: Experiment) -> None:
         """Write the chip's figures into a cell; prune it, if they break a limit."""
@@ -176,6 +185,7 @@ def _searched(search: Search) -> Searched:
         objectives=dict(search.directions),
         limits=[str(limit) for limit in search.limits],
         seeds=search.num_seeds,
+        by=search.by,
     )
 
 
@@ -238,15 +248,6 @@ def candidates(sweep: Sweep, num_seeds: int) -> Iterator[list[Cell]]:
     cells = sweep.cells
     for first in range(0, len(cells), num_seeds):
         yield cells[first : first + num_seeds]
-
-
-def _distribution(axis: Axis) -> BaseDistribution:
-    if not axis.range:
-        return CategoricalDistribution(axis.labels)
-    low, high, log = axis.range.low, axis.range.high, axis.range.log
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log)
-    return FloatDistribution(low, high, log=log)
 
 
 def _key(point: Point) -> str:

@@ -3,7 +3,7 @@
 run      train it, or what is left of it
 attack   five adversaries: leakage.json
 audit    does the mechanism do what it claims: audit.json
-cost     on chips: cost.json
+cost     on chips: cost.json, and events.json of event-driven ones
 infer    encrypted inference: inference.json
 """
 
@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clients.chip import load_chip
+from clients.chip import Chip, load_chip
+from clients.chip.events import EventChip, is_event_chip, load_event_chip
 from privacy.errors import ModelError, PrivetError, ServiceError, SettingsError
 from server.adversary.adversaries import attack, settings_of
 from server.adversary.auditing import audit_of, has_passed, why_not
 from server.cost import cost_of_run
+from server.cost.events import EVENTS, events_of_run
 from server.engines.launch import launch, resume
 from server.experiment.experiment import Experiment
 from server.inference.program import require_encryptable
@@ -102,17 +104,36 @@ def _why_not_audit(experiment: Experiment, order: Order) -> str:
     return why_not(experiment) if order.audit else NOT_ORDERED
 
 
+def _chips_of(experiment: Experiment, order: Order) -> tuple[list[Chip], list[EventChip]]:
+    """Those that compute its net: all that follow loops, and those of events of its kind."""
+    driven = [load_event_chip(name) for name in order.chips if is_event_chip(name)]
+    others = [load_chip(name) for name in order.chips if not is_event_chip(name)]
+    return others, [chip for chip in driven if chip.kind == experiment.arithmetic.name]
+
+
+def _why_not_cost(experiment: Experiment, order: Order) -> str:
+    if not order.chips:
+        return NOT_ORDERED
+    names = ", ".join(order.chips)
+    none = f"in {experiment.arithmetic.name!r} nothing happens that {names} computes"
+    return "" if any(_chips_of(experiment, order)) else none
+
+
 def _cost(run: Run, order: Order, tell: Tell) -> None:
-    reports = _costed(run)
-    for name in order.chips:
-        report = cost_of_run(run, load_chip(name)).as_dict()
-        reports[report["chip"]] = report
+    chips, driven = _chips_of(run.experiment, order)
+    reports, events = _costed(run), run.kept(EVENTS)
+    reports |= {chip.title: cost_of_run(run, chip).as_dict() for chip in chips}
     run.save_costs(list(reports.values()))
+    if driven:
+        run.keep(EVENTS, events | {one.title: events_of_run(run, one).as_dict() for one in driven})
 
 
 def _is_costed(run: Run, order: Order) -> bool:
-    costed = _costed(run)
-    return all(load_chip(name).title in costed for name in order.chips)
+    chips, driven = _chips_of(run.experiment, order)
+    events = run.kept(EVENTS)
+    return {chip.title for chip in chips} <= {*_costed(run)} and all(
+        chip.title in events for chip in driven
+    )
 
 
 def _costed(run: Run) -> dict[str, dict[str, Any]]:
@@ -175,7 +196,7 @@ STAGES: dict[str, Stage] = {
         _audit,
     ),
     "cost": Stage(
-        lambda experiment, order: "" if order.chips else NOT_ORDERED,
+        _why_not_cost,
         _is_costed,
         _cost,
     ),
@@ -189,8 +210,6 @@ def require_possible(experiments: list[Experiment], order: Order) -> None:
     Raises:
         SettingsError: with the reason of the first.
     """
-    for chip in order.chips:
-        load_chip(chip)
     for name in STAGES:
         reasons = [stages_of(experiment, order).get(name) for experiment in experiments]
         if experiments and all(reasons):

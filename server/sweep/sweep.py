@@ -25,6 +25,7 @@ from server.experiment.loading import load_experiment
 from server.run.directory import Run
 from server.run.rounds import RoundRecord
 from server.sweep.axes import Settings
+from server.sweep.cluster import Cluster
 from server.sweep.document import FILE, TRIALS, Cell, Document, StageState
 from server.sweep.stages import STAGES, Order, stages_of, train
 
@@ -46,11 +47,16 @@ class Watch(Protocol):
 
 
 class Sweep:
-    """A sweep's folder."""
+    """A sweep's folder.
+
+    Attributes:
+        cluster: where its cells are done; None is here.
+    """
 
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         self.document = document
+        self.cluster: Cluster | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> "Sweep":
@@ -134,6 +140,11 @@ class Sweep:
 
     # ---- doing
 
+    def ask(self, cell: Cell, experiment: Experiment, order: Order) -> None:
+        """Have a cell begun on the cluster, if there is one, and nothing of the cell is here."""
+        if self.cluster and not (self.run_of(cell).path / "experiment.toml").is_file():
+            self.cluster.ask(cell, experiment, self.document, order)
+
     def complete(self, cell: Cell, experiment: Experiment, order: Order, watch: Watch) -> None:
         """Do what is left of a cell; what fails is written into it, and is no error here.
 
@@ -148,7 +159,7 @@ class Sweep:
         self._note(cell, run)
         try:
             with watched_by(watch.observe):
-                if self._do(cell, "run", lambda: train(experiment, run.path)):
+                if self._do(cell, "run", lambda: self._train(cell, experiment, order)):
                     for name in wanted:
                         stage = STAGES[name]
                         if not stage.is_done(run, order):
@@ -165,6 +176,13 @@ class Sweep:
         cell.status, cell.error = ("failed", "; ".join(errors)) if errors else ("done", None)
         self._note(cell, run)
         watch.end(cell)
+
+    def _train(self, cell: Cell, experiment: Experiment, order: Order) -> None:
+        run = self.run_of(cell)
+        self.ask(cell, experiment, order)
+        if self.cluster and not (run.path / "experiment.toml").is_file():
+            self.cluster.bring(cell, experiment, run)
+        train(experiment, run.path)
 
     def _note(self, cell: Cell, run: Run) -> None:
         there = (run.path / "experiment.toml").is_file()

@@ -2,8 +2,9 @@
 
 run as: python tests/acceptance [PART ...]; without a name all but `LONG`
 
-Exit status 1 if a part broke what it promises; its own words are on stderr. What a machine cannot
-do is skipped, and the reason stands in the place of its figures.
+Exit status 1 if a part broke what it promises. Each part's own words follow on stderr when it is
+done, and those of broken parts stand there once more at the end, where a log is read first. What a
+machine cannot do is skipped, and the reason stands in the place of its figures.
 """
 
 import json
@@ -22,16 +23,18 @@ TOGETHER = (
     "firmware",
     "ledger",
 )  # two at a time: they time nothing
-ALONE = ("commands", "soak")
+ALONE = ("commands", "cluster", "soak")
 LONG = ("encrypted", "strangers", "exports")  # by name only: beside the others they take too long
 PARTS = (*TOGETHER, *LONG, *ALONE)
+LAST = 2000  # characters of a broken part's words that are told again
 
 
 def run(part: str) -> dict[str, object]:
     """One part's figures, and whether it kept its promises."""
     started = time.perf_counter()
     command = [sys.executable, str(HERE / f"{part}.py")]
-    done = subprocess.run(command, cwd=HERE.parent.parent, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True)
+    print(done.stderr, end="", file=sys.stderr)
     try:
         figures = json.loads(done.stdout.strip() or "null")
     except ValueError:
@@ -40,7 +43,10 @@ def run(part: str) -> dict[str, object]:
     if done.returncode == 0 and isinstance(figures, dict) and "skipped" in figures:
         print(f"{part}: skipped: {figures['skipped']}", file=sys.stderr)
         return {"skipped": figures["skipped"], "seconds": seconds}
-    return {"holds": done.returncode == 0, "seconds": seconds, "figures": figures}
+    if done.returncode == 0:
+        return {"holds": True, "seconds": seconds, "figures": figures}
+    broken = {"holds": False, "status": done.returncode, "words": done.stderr[-LAST:]}
+    return broken | {"seconds": seconds, "figures": figures}
 
 
 def main() -> int:
@@ -55,7 +61,11 @@ def main() -> int:
         found = dict(zip(together, pool.map(run, together), strict=True))
     found |= {part: run(part) for part in chosen if part in ALONE}
     print(json.dumps(found, indent=1))
-    return 0 if all(one.get("holds", True) for one in found.values()) else 1
+    broken = {part: one for part, one in found.items() if not one.get("holds", True)}
+    for part, one in broken.items():
+        print(f"{part}: broken, exit status {one['status']}; its last words:", file=sys.stderr)
+        print(one["words"], file=sys.stderr)
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ BENCHMARKS = (
     "per_sample",
     "per_sample_nets",
     "federation",
+    "crowd",
     "chip",
     "scale_sim",
     "adversary",
@@ -19,8 +20,10 @@ BENCHMARKS = (
     "engines",
     "aggregation",
     "spikes",
+    "invertible",
     "pruning",
     "supernet",
+    "search",
 )
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Spins flipped a second against numpy, and a training step of neurons against snntorch's.
 
 Both beside the same work: numpy flips the same spins of as many chains at once, by whole arrays;
-snntorch trains a net of the same weights, step by step, on the same currents.
+snntorch trains a net of the same weights, step by step, on the same currents. Under DP Opacus's
+hooks give the gradient of each record through snntorch's steps.
 """
 
+import copy
 import importlib.util
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +22,15 @@ from clients.arithmetic.pbits.circuits import multiplier
 from clients.arithmetic.pbits.sampling import Chains
 from clients.models import Model
 from clients.protocol import Form
-from clients.training.net import build
+from clients.training.net import Net, build
+from clients.training.train import add_gradient
+from privacy.cipher import Key
+from privacy.dp.budget import Budget
+from privacy.dp.ledger import Ledger
+from privacy.dp.rules import softmax_cross_entropy
+from privacy.dp.training import in_pieces, privatize
 
-CHAINS, BITS, RECORDS = 1024, 6, 128
+CHAINS, BITS, RECORDS, FORM = 1024, 6, 128, Form((28, 28), 10)
 
 
 def by_numpy(walk: Chains, h: Any, J: Any, I0: float) -> Callable[[], None]:
@@ -59,62 +69,133 @@ def spins() -> dict[str, Any]:
     return {"spins": len(h), "updates_per_s": updates / min(found["ours_s"]), **found}
 
 
-def step(model: Model, settings: Arithmetic) -> dict[str, Any]:
-    """A step of plain SGD on a batch."""
+def theirs_of(net: nn.Module, settings: Arithmetic) -> tuple[nn.Module, list[Any]]:
+    """A net of snntorch's neurons and torch's layers, on weights of its own; and the neurons."""
     import snntorch
     from snntorch import surrogate
 
-    torch.manual_seed(1)
-    form, x, y = Form((28, 28), 10), torch.rand(RECORDS, 28, 28), torch.arange(RECORDS) % 10
-    nets = [build(model, form, settings).train() for _ in range(2)]
-    nets[1].load_state_dict(nets[0].state_dict())
+    spike = {"fast-sigmoid": surrogate.fast_sigmoid, "arctan": surrogate.atan}
     layers: list[Any] = []
-    for layer in nets[1]:
+    for layer in copy.deepcopy(net):
         kind = type(layer).__name__
         if kind == "Neurons":
-            spike = surrogate.fast_sigmoid(slope=settings.slope)
+            slope = spike[settings.surrogate](settings.slope)
             layers.append(
-                snntorch.Leaky(settings.decay, settings.threshold, spike, init_hidden=True)
+                snntorch.Leaky(settings.decay, settings.threshold, slope, init_hidden=True)
             )
         elif kind == "AtEachStep":
             pool = hasattr(layer.layer, "stride")
             layers.append(nn.MaxPool2d(2, 1) if pool else layer.layer)  # torch's own
         elif kind not in ("Encoder", "OverTime"):
             layers.append(layer)
-    theirs = nn.Sequential(*layers)
-    weights = [list(net.parameters()) for net in nets]
+    return nn.Sequential(*layers), [n for n in layers if isinstance(n, snntorch.Leaky)]
+
+
+def over_time(net: nn.Module, neurons: list[Any], steps: int, x: torch.Tensor) -> Any:
+    """The mean of what a net of snntorch's neurons answers, step by step."""
+    for neuron in neurons:
+        neuron.reset_mem()
+    return sum(net(x) for _ in range(steps)) / steps
+
+
+def step(model: Model, settings: Arithmetic) -> dict[str, Any]:
+    """A step of plain SGD on a batch, as a device takes it."""
+    module, x, y = beginning(model, settings)
+    theirs, neurons = theirs_of(module, settings)
+    net = Net(module, FORM.shape)
+    weights = [net.parameters, list(theirs.parameters())]
 
     def ours() -> None:
-        update(nn.functional.cross_entropy(nets[0](x), y), weights[0])
+        for p in net.parameters:
+            p.grad = None
+        for piece in in_pieces(torch.arange(RECORDS), net.piece):
+            add_gradient(net, x[piece], y[piece], RECORDS, softmax_cross_entropy)
+        update([p.grad for p in weights[0]], weights[0])
 
     def by_snntorch() -> None:
-        for layer in layers:
-            if isinstance(layer, snntorch.Leaky):
-                layer.reset_mem()
-        outputs = sum(theirs(x) for _ in range(settings.time_steps)) / settings.time_steps
-        update(nn.functional.cross_entropy(outputs, y), weights[1])
+        loss = nn.functional.cross_entropy(over_time(theirs, neurons, settings.time_steps, x), y)
+        update(torch.autograd.grad(loss, weights[1]), weights[1])
 
-    def update(loss: torch.Tensor, parameters: list[Any]) -> None:
+    def update(gradients: Any, parameters: list[Any]) -> None:
         with torch.no_grad():
-            for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            for p, g in zip(parameters, gradients, strict=True):
                 p.sub_(g, alpha=0.01)
 
+    return compared(ours, by_snntorch, weights)
+
+
+def private_step(model: Model, settings: Arithmetic) -> dict[str, Any]:
+    """The same, each record's gradient clipped, without noise; theirs under Opacus's hooks."""
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    module, x, y = beginning(model, settings)
+    theirs, neurons = theirs_of(module, settings)
+    net, hooked = Net(module, FORM.shape), GradSampleModule(theirs)
+    net.begin_round(1)
+    private = privatize(
+        module,
+        torch.optim.SGD(net.parameters, lr=0.01),
+        Ledger(),
+        budget=Budget(noise_multiplier=0.0, clip=1.0),
+        sample_rate=1.0,
+        num_records=RECORDS,
+        sampling=Key.of("batches", 1),
+        noise=Key.of("noise", 2),
+        piece=net.piece,
+    )
+    optimizer = DPOptimizer(
+        torch.optim.SGD(hooked.parameters(), lr=0.01),
+        noise_multiplier=0.0,
+        max_grad_norm=1.0,
+        expected_batch_size=RECORDS,
+    )
+
+    def ours() -> None:
+        for batch in private.batches(1):
+            private.classify(lambda i: (x[i], y[i]), batch)
+
+    def by_hooks() -> None:
+        optimizer.zero_grad()
+        outputs = over_time(hooked, neurons, settings.time_steps, x)
+        nn.functional.cross_entropy(outputs, y).backward()
+        optimizer.step()
+
+    return compared(ours, by_hooks, [net.parameters, list(theirs.parameters())])
+
+
+def beginning(model: Model, settings: Arithmetic) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A net, and a batch."""
+    torch.manual_seed(1)
+    x = torch.rand(RECORDS, *FORM.shape)
+    return build(model, FORM, settings).train(), x, torch.arange(RECORDS) % FORM.outputs
+
+
+def compared(ours: Any, theirs: Any, weights: list[list[Any]]) -> dict[str, Any]:
+    """Times, and how far a step takes the two nets apart."""
     ours()
-    by_snntorch()
+    theirs()
     apart = max(float((a - b).abs().max()) for a, b in zip(*weights, strict=True))
-    return {"apart_after_a_step": apart, **measure.compare(ours, by_snntorch, repeats=5)}
+    return {"apart_after_a_step": apart, **measure.compare(ours, theirs, repeats=5)}
+
+
+def told(model: Model) -> str:
+    """In words."""
+    return f"perceptron {model.hidden}" if model.name == "perceptron" else model.name
 
 
 def run() -> dict[str, Any]:
-    """On one core."""
-    torch.set_num_threads(1)
-    found: dict[str, Any] = {"spins": spins()}
+    """As many threads as OMP_NUM_THREADS says; one if it says nothing."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    found: dict[str, Any] = {"threads": torch.get_num_threads(), "spins": spins()}
     if importlib.util.find_spec("snntorch") is None:
         return {**found, "snntorch": "not installed"}
-    for model in (Model(hidden=(512,)), Model(hidden=(256, 256)), Model(name="convnet")):
-        settings = Arithmetic(name="spiking", time_steps=8)
-        name = f"{model.name} {model.hidden}" if model.name == "perceptron" else model.name
-        found[f"step of {name}, 8 time steps"] = step(model, settings)
+    settings, convnet = Arithmetic(name="spiking", time_steps=8), Model(name="convnet")
+    for model in (Model(hidden=(512,)), Model(hidden=(256, 256)), convnet):
+        found[f"step of {told(model)}"] = step(model, settings)
+    for model in (Model(hidden=(128,)), convnet):
+        found[f"private step of {told(model)}"] = private_step(model, settings)
     return found
 
 

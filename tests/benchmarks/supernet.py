@@ -18,7 +18,8 @@ from server.experiment.loading import load_experiment
 from server.extract import extract
 from server.extract.candidates import Limits, candidates_of
 from server.extract.extraction import ASKED, _Asking
-from server.extract.predictor import Predictor
+from server.extract.features import features_of
+from server.predictor import Predictor
 from server.run.directory import Run
 
 UNITS = (16, 32, 64, 128, 256)
@@ -55,7 +56,7 @@ def together(folder: Path, epsilon: float, *settings: str) -> dict[int, float]:
     run = trained(folder, *WHOLE, f"budget.epsilon={epsilon}", *settings)
     asking = _Asking(run)
     priced, _ = candidates_of(run.experiment, load_chip("stm32h743"))
-    return {c.model.hidden[0]: asking(c) for c in priced}
+    return {c.net.model.hidden[0]: asking(c) for c in priced}
 
 
 def fleet(data: str, epsilon: float, rate: float, seed: int) -> dict[str, dict[int, float]]:
@@ -81,7 +82,8 @@ def predicted() -> dict[str, Any]:
         asking, dice = _Asking(run), random.Random(0)
         chosen = dice.sample(priced, ASKED + UNSEEN)
         accuracies = [asking(c) for c in chosen]
-        mean, _ = Predictor(chosen[:ASKED], accuracies[:ASKED])(chosen[ASKED:])
+        rows = features_of(chosen)
+        mean, _ = Predictor(rows[:ASKED], accuracies[:ASKED])(rows[ASKED:])
         chip = load_chip("stm32h743")
         made = extract(run, chip, "stm32h743", Limits(latency_ms=0.15), Path(name))
         return {

@@ -7,21 +7,29 @@ that is all that counts: a record may move it by at most 1 / noise multiplier of
 Shapes: R runs, P numbers of a release.
 """
 
+import math
+import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from attacks.audit.steps.claims import Claims, Make, options_of
 from privacy.errors import SettingsError
 
-RUNS = 40  # in which noise is heard
+RUNS, LONG = 40, 400  # in which noise is heard; where it is in doubt
+CERTAIN = 1e-4  # chance that noise is louder than it is said to be at most
 ATOM = 1e-9  # of the loudest numbers: quieter ones have no noise
 
 
+Told = Callable[[int, float], None]  # calls until now, and the seconds that they took
+
+
 class Stopped(Exception):
-    """A stranger's function raised an error."""
+    """A stranger's function raised an error, or released what is no number."""
 
 
 class Asked:
@@ -29,14 +37,17 @@ class Asked:
 
     Args:
         make: see `attacks.audit.steps.claims.Make`.
-        seed: of the first question; no two questions have the same.
+        seed: of the first question; no two questions have the same, but those without noise,
+            which have one.
+        tell: is told of each call.
     """
 
-    def __init__(self, make: Make, claims: Claims, seed: int = 0) -> None:
-        self.make, self.claims = make, claims
+    def __init__(self, make: Make, claims: Claims, seed: int = 0, tell: Told | None = None) -> None:
+        self.make, self.claims, self._tell = make, claims, tell
         self.options = options_of(make)
-        self._seed = 1000 * seed
-        self.calls = 0
+        self._seed = self._still = 1000 * seed
+        self.calls, self._seconds = 0, 0.0
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def release(
         self, records: NDArray, labels: NDArray, *, seed: int | None = None, **options: float
@@ -49,42 +60,70 @@ class Asked:
             Stopped: the function raised an error.
             SettingsError: it answers with something else than arrays by name.
         """
-        self.calls += 1
         self._seed += 1
         chosen = {key: value for key, value in options.items() if key in self.options}
-        try:
-            told = self.make(records, labels, self._seed if seed is None else seed, **chosen)
-        except Exception as error:  # of code that is not ours, whatever it is
-            raise Stopped(f"the function stopped: {type(error).__name__}: {error}") from error
-        try:
-            parts = [np.asarray(told[name], np.float64).ravel() for name in sorted(told)]
-            row = np.concatenate(parts)
-        except (TypeError, ValueError, KeyError) as error:
-            raise SettingsError(
-                f"the function must return arrays by name, of numbers: {error}"
-            ) from None
-        self._sizes = [len(part) for part in parts]
+        parts = self._asked(records, labels, self._seed if seed is None else seed, chosen)
+        row = np.concatenate([parts[name].ravel() for name in sorted(parts)])
         rate = self.claims.sample_rate if "sample_rate" in self.options else 1.0
         rate = float(chosen.get("sample_rate", 1.0 if rate is None else rate))
         divisor = {"batch": rate * len(records), "records": len(records), "nothing": 1}
         return row * divisor[self.claims.divided]
 
-    def one_step(self, records: NDArray, labels: NDArray, **options: float) -> NDArray[np.float64]:
+    def _asked(
+        self, records: NDArray, labels: NDArray, seed: int, chosen: dict[str, float]
+    ) -> dict[str, NDArray[np.float64]]:
+        """What the function returns, of copies of its own."""
+        began = time.perf_counter()
+        try:
+            told = self.make(np.array(records), np.array(labels), seed, **chosen)
+        except (Exception, SystemExit) as error:  # of code that is not ours, whatever it is
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise Stopped(f"the function stopped: {said}") from error
+        self.calls += 1
+        self._seconds += time.perf_counter() - began
+        if self._tell:
+            self._tell(self.calls, self._seconds)
+        parts = arrays_of(told)
+        shapes = {name: part.shape for name, part in parts.items()}
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            raise SettingsError(
+                "the function must return the same arrays whatever the records: it returned "
+                f"{_said(self._shapes)}, and then {_said(shapes)}"
+            )
+        return parts
+
+    def one_step(
+        self, records: NDArray, labels: NDArray, *, seed: int | None = None, **options: float
+    ) -> NDArray[np.float64]:
         """One step in which everyone takes part."""
         turned: dict[str, Any] = {"steps": 1, "sample_rate": 1.0} | options
-        return self.release(records, labels, **turned)
+        return self.release(records, labels, seed=seed, **turned)
 
-    def silent(self, records: NDArray, labels: NDArray, **options: float) -> NDArray[np.float64]:
-        """The same without noise."""
-        return self.one_step(records, labels, **{"noise_multiplier": 0.0} | options)
+    def silent(self, records: NDArray, labels: NDArray, another: int = 0) -> NDArray[np.float64]:
+        """The same without noise, always by one seed, or by another."""
+        return self.one_step(records, labels, seed=self._still + another, noise_multiplier=0.0)
+
+    @property
+    def missing(self) -> str:
+        """The handle that it lacks to be asked without noise, and without chance."""
+        if "noise_multiplier" not in self.options:
+            return "noise_multiplier"
+        by_chance = "sample_rate" not in self.options and self.claims.sample_rate != 1
+        return "sample_rate" * by_chance
 
     @cached_property
     def heard(self) -> NDArray[np.float64]:
         """Noise of one step in several runs, about its mean [R, P]."""
+        return self._hear(RUNS)
+
+    def _hear(self, runs: int) -> NDArray[np.float64]:
         x, y = self.claims.records, self.claims.labels
         if "sample_rate" not in self.options:  # or who was drawn would be heard too
             x, y = self.blank
-        rows = np.stack([self.one_step(x, y) for _ in range(RUNS)])
+        rows = np.stack([self.one_step(x, y) for _ in range(runs)])
+        if lost := int((~np.isfinite(rows)).any(0).sum()):
+            raise Stopped(f"{lost} of {rows.shape[1]} released numbers are NaN or infinite")
         return rows - rows.mean(0)
 
     @property
@@ -104,7 +143,7 @@ class Asked:
         squares = (self.heard**2).sum(0) / (RUNS - 1)
         noisy = squares > ATOM**2 * max(float(squares.max(initial=0.0)), 1e-300)
         typical = float(squares[noisy].mean()) if noisy.any() else 0.0
-        parts = np.split(squares, np.cumsum(self._sizes)[:-1])
+        parts = self._by_array(squares)
         alike = [part for part in parts if _as_loud(part, typical)]
         whole = np.concatenate(alike) if alike else np.empty(0)
         found = [(part, whole if _as_loud(part, typical) else part) for part in parts]
@@ -120,27 +159,85 @@ class Asked:
 
     @property
     def surely(self) -> NDArray[np.float64]:
-        """What the deviation in each number is at most, all but certainly [P]."""
+        """What the deviation in each number is at most [P], if arrays whose noise is as loud as
+        that of all, as far as can be heard, have the same."""
         return self._measured[0] * (1 + self._measured[1])
+
+    @cached_property
+    def alone(self) -> NDArray[np.float64]:
+        """The same [P], of each array measured by itself: whatever the noise of the others is."""
+        return self._at_most(self.heard)
+
+    @cached_property
+    def alone_for_long(self) -> NDArray[np.float64]:
+        """The same [P], of noise that is heard ten times as long: few numbers tell enough then."""
+        return self._at_most(self._hear(LONG))
+
+    def _at_most(self, heard: NDArray[np.float64]) -> NDArray[np.float64]:
+        parts, of_freedom = self._by_array((heard**2).sum(0)), len(heard) - 1
+        chance = CERTAIN / len(parts)
+        return np.concatenate([
+            np.full(len(part), (part.sum() / chi2.ppf(chance, of_freedom * len(part))) ** 0.5)
+            for part in parts
+        ])  # fmt: skip
+
+    def _by_array(self, row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        sizes = [math.prod(self._shapes[name]) for name in sorted(self._shapes)]
+        return np.split(row, np.cumsum(sizes)[:-1])
 
     @property
     def loud(self) -> NDArray[np.bool_]:
         """Where there is noise at all [P]."""
         return self.deviation > ATOM * max(float(self.deviation.max()), 1e-300)
 
-    def moved(self, difference: NDArray[np.float64], surely: bool = False) -> float:
+    def moved(
+        self, difference: NDArray[np.float64], noise: NDArray[np.float64] | None = None
+    ) -> float:
         """How far, in deviations of the noise; infinite where there is none, or no number.
 
         Args:
-            surely: at the least, since the deviation was measured.
+            noise: deviations of it [P]; None: those that were measured.
         """
+        quiet = difference[~self.loud]
         if not np.isfinite(difference).all():
             return float("inf")
-        quiet = difference[~self.loud]
         if quiet.size and np.abs(quiet).max() > ATOM * max(1.0, np.abs(difference).max()):
             return float("inf")
-        noise = self.surely if surely else self.deviation
+        noise = self.deviation if noise is None else noise
         return float(np.linalg.norm(difference[self.loud] / noise[self.loud]))
+
+
+def arrays_of(told: object) -> dict[str, NDArray[np.float64]]:
+    """Arrays by name, numpy's or another library's, as numpy's.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    if not isinstance(told, Mapping) or not told:
+        empty = "an empty " * isinstance(told, Mapping)
+        raise SettingsError(
+            f'the function must return arrays by name, as {{"weights": first - last}}: it '
+            f"returned {empty}{type(told).__name__}"
+        )
+    found = {}
+    for name, value in told.items():
+        try:
+            if hasattr(value, "detach"):  # a tensor of torch
+                value = value.detach().cpu().double()
+            array = np.asarray(value)
+            if np.iscomplexobj(array):
+                raise TypeError("complex numbers; release their parts")
+            found[str(name)] = array.astype(np.float64)
+        except Exception as error:  # of whatever library it is
+            said = str(error).partition("\n")[0]
+            raise SettingsError(
+                f"the function must return arrays by name, of numbers: {name}: {said}"
+            ) from None
+    return found
+
+
+def _said(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
 
 
 def _doubt(num: int) -> float:

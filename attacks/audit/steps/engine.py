@@ -9,6 +9,10 @@ def private(x, y, noise_multiplier=1.0, sample_rate=0.1):  # tensors, as any Opa
 
 make = of_engine(private, steps=100)
 
+What is released are the weights, less the first ones, of plain SGD; and of an optimizer that keeps
+more than weights (momentum, Adam), or where the learning rate follows a schedule (`sums=True`), the
+noisy gradients that it was given, summed over the steps: what it makes of them is post-processing.
+
 Of `grad_sample_mode="ghost"` return (model, optimizer, criterion, loader) as Opacus does. A loop of
 your own, say through BatchMemoryManager, is `train(model, optimizer, loader, criterion, steps)`.
 """
@@ -32,6 +36,7 @@ def of_engine(
     loss: Callable[..., torch.Tensor] | None = None,
     train: Train | None = None,
     first: int = 0,
+    sums: bool | None = None,
 ) -> Callable[..., dict[str, NDArray]]:
     """A function for `audit_step`.
 
@@ -41,6 +46,7 @@ def of_engine(
         loss: of outputs and targets, a mean; by default cross-entropy.
         train: the loop, if it is yours.
         first: seed of the first weights, the same whatever the noise.
+        sums: release the noisy gradients' sums, not weights; None: where the optimizer keeps more.
     """
     criterion = loss or nn.CrossEntropyLoss()
 
@@ -56,12 +62,36 @@ def of_engine(
         torch.manual_seed(first)
         model, optimizer, *between, loader = private(x, y, noise_multiplier, sample_rate)
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        plain = _is_plain(optimizer) if sums is None else not sums
+        given = None if plain else _Given(optimizer)
         torch.manual_seed(seed)
         (train or descend)(model, optimizer, loader, between[0] if between else criterion, steps)
         moved = dict(model.named_parameters())
+        if given:
+            return {n: given.sums[moved[n]].numpy() for n in before}
         return {n: (before[n] - moved[n].detach()).numpy() for n in before}
 
     return make
+
+
+def _is_plain(optimizer: Any) -> bool:
+    """Does a step follow from its gradients alone?"""
+    inner = optimizer.original_optimizer
+    return isinstance(inner, torch.optim.SGD) and not any(
+        group["momentum"] or group["weight_decay"] for group in inner.param_groups
+    )
+
+
+class _Given:
+    """The noisy gradients that Opacus gives to its optimizer, summed over the steps."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.sums = {p: torch.zeros_like(p) for p in optimizer.params}
+        optimizer.attach_step_hook(self._add)  # in the accountant's place
+
+    def _add(self, optimizer: Any) -> None:
+        for parameter, total in self.sums.items():
+            total += parameter.grad
 
 
 def descend(model: nn.Module, optimizer: Any, loader: Any, criterion: Any, steps: int) -> None:

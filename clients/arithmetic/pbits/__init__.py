@@ -7,5 +7,8 @@ kernels      spins flipped one after another, in many chains at once
 sampling     chains, and the law that they obey
 factoring    a multiplier, run backwards
 machine      a Boltzmann machine as a layer, trained by contrastive divergence
+private      a state read from a machine made of records: what that promises each of them
+clamping     what a clamped neuron votes for its weights, which are p-bits
+neurons      layers of such neurons: weights are read, no gradient is taken
 layers       what a model is built of
 """

@@ -51,19 +51,20 @@ def states(num: int) -> NDArray[np.float64]:
 
 
 def solve(rows: NDArray[np.float64]) -> Gate | None:
-    """The gate whose ground states are those rows [R, N] of -1 and 1; None if there is none."""
+    """The gate whose ground states are those rows [R, N] of -1 and 1; None if there is none, and
+    of rows that are all states, which no gap sets apart."""
     from scipy.optimize import linprog
 
     num = rows.shape[1]
     every = states(num)
-    pairs = list(itertools.combinations(range(num), 2))
+    i, j = np.triu_indices(num, 1)
 
     def terms(m: NDArray) -> NDArray:  # the energy is linear in h and J
-        return -np.concatenate([m, np.stack([m[:, i] * m[:, j] for i, j in pairs], 1)], 1)
+        return -np.concatenate([m, m[:, i] * m[:, j]], 1)
 
     known = {tuple(row) for row in rows}
-    others = terms(np.array([m for m in every if tuple(m) not in known]))
-    size = num + len(pairs)
+    others = terms(every[[tuple(m) not in known for m in every]])
+    size = num + len(i)
     ground = np.concatenate([terms(rows), -np.ones((len(rows), 1)), np.zeros((len(rows), 1))], 1)
     above = np.concatenate([-others, np.ones((len(others), 2))], 1)  # E >= ground + gap
     found = linprog(
@@ -80,8 +81,7 @@ def solve(rows: NDArray[np.float64]) -> Gate | None:
         whole = np.rint(found.x * times)
         if np.allclose(found.x * times, whole, atol=1e-6):
             J = np.zeros((num, num), np.int32)
-            for (i, j), value in zip(pairs, whole[num:size], strict=True):
-                J[i, j] = J[j, i] = value
+            J[i, j] = J[j, i] = whole[num:size]
             return Gate(whole[:num].astype(np.int32), J, int(whole[-1]))
     return None
 

@@ -41,7 +41,7 @@ def sweep(
             word ^= np.uint32(word >> np.uint32(17))
             word ^= np.uint32(word << np.uint32(5))
             words[r] = word
-            mine[r] = one if word < chance[field[r]] else -one
+            mine[r] = one if word < chance[np.uint32(field[r])] else -one  # no wrap at 0
 
 
 @compiled  # type: ignore[untyped-decorator]

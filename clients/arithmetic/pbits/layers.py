@@ -1,10 +1,11 @@
-"""What a net of p-bits is built of: Boltzmann machines one on another, and a readout."""
+"""What a net of p-bits is built of: Boltzmann machines and a readout, or neurons of p-bits."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 from clients.arithmetic.pbits.machine import BoltzmannLinear
+from clients.arithmetic.pbits.neurons import InvertibleLinear, InvertibleReadout, codes_of
 from clients.arithmetic.settings import Arithmetic
 from clients.protocol import Size
 from privacy.errors import ModelError
@@ -12,6 +13,8 @@ from privacy.errors import ModelError
 
 class PbitLayers:
     """Hidden layers that are machines; the last is dense, in floats, and reads them."""
+
+    name = "p-bits"
 
     def __init__(self, settings: Arithmetic) -> None:
         self._settings = settings
@@ -35,17 +38,17 @@ class PbitLayers:
         groups: int = 1,
     ) -> list[nn.Module]:
         """Raises ModelError."""
-        raise _none("Conv2d")
+        raise self._none("Conv2d")
 
     def conv1d(
         self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0
     ) -> list[nn.Module]:
         """Raises ModelError."""
-        raise _none("Conv1d")
+        raise self._none("Conv1d")
 
     def float_only(self, layer: nn.Module, name: str) -> list[nn.Module]:
         """Raises ModelError."""
-        raise _none(name)
+        raise self._none(name)
 
     def activation(self, chosen: Callable[[], nn.Module]) -> list[nn.Module]:
         """None but the p-bits' own."""
@@ -63,7 +66,7 @@ class PbitLayers:
             if type(layer) is nn.Linear:
                 layer = BoltzmannLinear(layer.in_features, layer.out_features, self._settings)
             elif not isinstance(layer, nn.Flatten):
-                raise _none(type(layer).__name__)
+                raise self._none(type(layer).__name__)
             built.append(layer)
         if not any(isinstance(layer, BoltzmannLinear) for layer in built):
             raise ModelError(
@@ -72,8 +75,41 @@ class PbitLayers:
             )
         return nn.Sequential(*built, readout)
 
+    def _none(self, layer: str) -> ModelError:
+        return ModelError(
+            f"[arithmetic] name = {self.name!r}: no {layer} of p-bits; use [model] name = "
+            "'perceptron'"
+        )
 
-def _none(layer: str) -> ModelError:
-    return ModelError(
-        f"[arithmetic] name = 'p-bits': no {layer} of p-bits; use [model] name = 'perceptron'"
-    )
+
+class InvertibleLayers(PbitLayers):
+    """Neurons whose weights are p-bits, the readout's too."""
+
+    name = "invertible"
+
+    def chain(self, layers: list[nn.Module]) -> nn.Module:
+        """Neurons, the readout last.
+
+        Raises:
+            ModelError: there is but one output, or a layer of something else.
+        """
+        *hidden, readout = layers
+        assert isinstance(readout, nn.Linear)
+        classes, threshold = readout.out_features, self._settings.threshold
+        if classes < 2:
+            raise ModelError(
+                "[arithmetic] name = 'invertible': one output has no rival; use [data] task = "
+                "'classes'"
+            )
+        built: list[nn.Module] = []
+        below = None
+        for layer in hidden:
+            if type(layer) is nn.Linear:
+                codes = codes_of(classes, layer.out_features)
+                layer = InvertibleLinear(layer.in_features, codes, below, threshold)
+                below = codes
+            elif not isinstance(layer, nn.Flatten):
+                raise self._none(type(layer).__name__)
+            built.append(layer)
+        last = InvertibleReadout(readout.in_features, classes, below, threshold)
+        return nn.Sequential(*built, last)

@@ -48,12 +48,17 @@ def _thrown(p: Tensor, seeds: LongWords, times: int = 1) -> Tensor:
 
 
 class Walk(NamedTuple):
-    """Where chains began and where they are: visible [B, I], chances of hidden ones [B, O]."""
+    """Where chains began and where they are: visible [B, I], chances of hidden ones [B, O].
+
+    Attributes:
+        ones: hidden and visible p-bits that were 1, over all sweeps, [B, 2].
+    """
 
     x: Tensor
     p: Tensor
     v: Tensor
     q: Tensor
+    ones: Tensor
 
 
 class BoltzmannLinear(LocalLayer):
@@ -80,19 +85,21 @@ class BoltzmannLinear(LocalLayer):
         with torch.no_grad():
             x = x.clamp(0, 1)
             p = q = self._up(x)
+            ones = torch.zeros(len(x), 2)
             for _ in range(self.sweeps):
                 h = _thrown(q, self.dice.rows(len(x)))
                 v = _thrown(torch.sigmoid(h @ self.weight + self.visible), self.dice.rows(len(x)))
                 q = self._up(v)
-        return Walk(x, p, v, q)
+                ones += torch.stack([h.sum(1), v.sum(1)], 1)
+        return Walk(x, p, v, q, ones)
 
     def _up(self, v: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.sigmoid(v @ self.weight.t() + self.hidden)
 
-    def share(self, x: Tensor) -> Share:
+    def share(self, x: Tensor, told: Tensor | None = None) -> Share:
         """Of couplings, hidden and visible fields."""
-        x, p, v, q = (part.double() for part in self.walk(x))
+        x, p, v, q, _ = (part.double() for part in self.walk(x))
         near, far = _product(x, x) * _product(p, p), _product(v, v) * _product(q, q)
         squared = near + far - 2 * _product(x, v) * _product(p, q) + ROUNDED * (near + far)
         squared += (p - q).square().sum(1) + (x - v).square().sum(1)

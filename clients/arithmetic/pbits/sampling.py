@@ -14,6 +14,7 @@ from clients.arithmetic.pbits import kernels
 from clients.arithmetic.pbits.circuits import colours
 from clients.arithmetic.pbits.gates import energies
 from clients.seeds import row_seeds
+from privacy.errors import ModelError
 
 WORDS = 1 << 32
 
@@ -29,11 +30,18 @@ class Chains:
 
     Attributes:
         m: spins int8 [N, R].
+
+    Raises:
+        ModelError: a coefficient is no whole number, or couplings are of no energy.
     """
 
     def __init__(
         self, h: NDArray, J: NDArray, clamped: Mapping[int, int], num: int, seed: int
     ) -> None:
+        if not (np.array_equal(h, np.rint(h)) and np.array_equal(J, np.rint(J))):
+            raise ModelError("fields and couplings of p-bits are whole numbers; scale them, and I0")
+        if not np.array_equal(J, J.T) or J.diagonal().any():
+            raise ModelError("couplings of p-bits are symmetric, and none is of a spin with itself")
         self.order = np.array([i for c in colours(J) for i in c if i not in clamped], np.int64)
         self.degree = (J != 0).sum(1).astype(np.int64)
         most = max(1, int(self.degree.max()))
@@ -53,8 +61,7 @@ class Chains:
     def chances(self, I0: float) -> NDArray[np.uint32]:
         """Of each field, that a spin becomes 1, in words."""
         fields = np.arange(-self.largest, self.largest + 1)
-        p = 1 / (1 + np.exp(-2.0 * I0 * fields))
-        return np.minimum(p * WORDS, WORDS - 1).astype(np.uint32)
+        return np.minimum(chance(I0, fields) * WORDS, WORDS - 1).astype(np.uint32)
 
     def sweep(self, chances: NDArray[np.uint32]) -> None:
         """Flip each free spin of each chain once."""
@@ -69,11 +76,20 @@ class Chains:
         return out
 
 
+def chance(I0: float, field: NDArray) -> NDArray[np.float64]:
+    """That a spin becomes 1 in a field: (1 + tanh(I0 field)) / 2, which saturates."""
+    return np.asarray(1 / (1 + np.exp(np.minimum(-2.0 * I0 * field, 700.0))))
+
+
 def boltzmann(h: NDArray, J: NDArray, I0: float) -> NDArray[np.float64]:
     """The probability of each state of few spins [2^N], by enumeration."""
-    E = energies(h, J)
-    p = np.exp(-I0 * (E - E.min()))
-    return np.asarray(p / p.sum())
+    return np.exp(log_boltzmann(h, J, I0))
+
+
+def log_boltzmann(h: NDArray, J: NDArray, I0: float) -> NDArray[np.float64]:
+    """Its logarithm, which float64 holds of a cold machine's rarest states too."""
+    weight = -I0 * energies(h, J)
+    return np.asarray(weight - np.logaddexp.reduce(weight))
 
 
 def visited(

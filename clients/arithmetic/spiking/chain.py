@@ -6,6 +6,8 @@ over time. Since that is linear, it reads the mean of the spikes, once.
 Shapes: B records, T steps, N neurons, K outputs.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from clients.arithmetic.spiking.coding import Encoder
 from clients.arithmetic.spiking.neurons import Neurons
 from clients.arithmetic.spiking.plasticity import PlasticLinear
+from clients.layers import MaxPool2d
 
 FIRING = (Neurons, PlasticLinear)
 
@@ -54,6 +57,18 @@ class Fired(NamedTuple):
 class SpikingChain(nn.Sequential):
     """Layers one after another, the time between its first neurons and `OverTime`."""
 
+    def forward(self, x: Tensor) -> Tensor:
+        """As of a sequence. In training neurons and the pooling of their spikes are one kernel."""
+        done = None
+        for layer, after in pairwise([*self, None]):
+            if self.training and _are_one(layer, after, x):
+                assert isinstance(layer, Neurons)
+                x, done = layer.pooled(x), after
+            elif layer is not done:
+                assert layer is not None
+                x = layer(x)
+        return x
+
     def watch(self, x: Tensor) -> Fired:
         """Answer records [B, ...], looking on."""
         spikes: dict[str, Tensor] = {}
@@ -70,15 +85,37 @@ class SpikingChain(nn.Sequential):
         return Fired(x.transpose(0, 1), spikes)
 
 
+def _are_one(layer: nn.Module | None, after: nn.Module | None, x: Tensor) -> bool:
+    """Neurons on images, of whose spikes the largest in windows 2x2, stride 1, are read."""
+    if not isinstance(layer, Neurons) or not isinstance(after, AtEachStep):
+        return False
+    pool, images = after.layer, x.dim() == (4 if layer.held else 5) and min(x.shape[-2:]) > 1
+    return images and x.dtype == torch.float32 and isinstance(pool, MaxPool2d) and pool.overlaps
+
+
 def watch(model: nn.Module, x: Tensor) -> Fired:
     """As `SpikingChain.watch`, of a model with or without a pooling of the records before it."""
-    chains = [model] if isinstance(model, SpikingChain) else list(model.children())
-    *before, chain = chains
-    assert isinstance(chain, SpikingChain)
-    for layer in before:
-        x = layer(x)
+    before, chain = parts(model)
     model.eval()
-    return chain.watch(x)
+    return chain.watch(before(x))
+
+
+def parts(model: nn.Module) -> tuple[nn.Module, SpikingChain]:
+    """What pools the records, if anything does, and the chain behind it."""
+    *before, chain = [model] if isinstance(model, SpikingChain) else model.children()
+    assert isinstance(chain, SpikingChain)
+    return nn.Sequential(*before), chain
+
+
+def most_numbers(model: nn.Module, inputs: Sequence[int]) -> int:
+    """Of a record [*inputs]: how many numbers stand between two layers where there are most, all
+    time steps together; 0 of a net in which no gradient goes through time."""
+    if not any(isinstance(layer, Neurons) for layer in model.modules()):
+        return 0
+    training = model.training
+    fired = watch(model, torch.zeros(1, *inputs))
+    model.train(training)
+    return max(counts.numel() for counts in fired.spikes.values())
 
 
 def is_spiking(model: nn.Module) -> bool:

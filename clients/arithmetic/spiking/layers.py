@@ -108,6 +108,9 @@ class SpikingLayers:
         by = f"[arithmetic] learning = {self._settings.learning!r}"
         if self._settings.coding == "current":
             raise ModelError(f"{by}: a current has no timing; use coding = 'rate' or 'latency'")
+        for layer in layers[:last]:
+            if any(True for _ in layer.parameters()) and not isinstance(layer, SpikingLinear):
+                raise _unlearnt(by, layer)
         built: list[nn.Module] = []
         for at, layer in enumerate(layers[: last + 1]):
             if at == last:
@@ -117,10 +120,13 @@ class SpikingLayers:
             elif isinstance(layer, (Encoder, nn.Flatten)):
                 built.append(layer)
             elif not isinstance(layer, Neurons):
-                raise ModelError(
-                    f"{by}: no {type(layer).__name__} learns by it; use [model] name = 'perceptron'"
-                )
+                raise _unlearnt(by, layer)
         return SpikingChain(*built)
+
+
+def _unlearnt(by: str, layer: nn.Module) -> ModelError:
+    name = type(layer).__name__.removeprefix("Spiking")
+    return ModelError(f"{by}: no {name} learns by it; use [model] name = 'perceptron'")
 
 
 def _none(layer: str) -> ModelError:

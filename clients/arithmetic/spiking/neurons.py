@@ -21,61 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import compiled
 from clients.arithmetic.settings import Arithmetic
-from clients.seeds import inlined
+from clients.arithmetic.spiking import membranes
+from clients.arithmetic.spiking.membranes import ARCTAN, FAST_SIGMOID
 
-FAST_SIGMOID, ARCTAN = 0, 1
 SURROGATES = {"fast-sigmoid": FAST_SIGMOID, "arctan": ARCTAN}
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _fire(currents: Any, decay: Any, theta: Any, to_zero: bool, u: Any, s: Any) -> None:
-    """Currents [B, T or 1, N] -> membranes u and spikes s, [B, T, N]."""
-    one, held = currents.dtype.type(1), currents.shape[1] == 1
-    for b in range(u.shape[0]):
-        for t in range(u.shape[1]):
-            current, now, fired = currents[b, 0 if held else t], u[b, t], s[b, t]
-            if t == 0:
-                for n in range(len(now)):
-                    now[n] = current[n]
-            elif to_zero:
-                before, spent = u[b, t - 1], s[b, t - 1]
-                for n in range(len(now)):
-                    now[n] = decay * ((one - spent[n]) * before[n]) + current[n]
-            else:
-                before, spent = u[b, t - 1], s[b, t - 1]
-                for n in range(len(now)):
-                    now[n] = decay * before[n] + current[n] - spent[n] * theta
-            for n in range(len(now)):
-                fired[n] = one if now[n] > theta else one - one
-
-
-@inlined  # type: ignore[untyped-decorator]
-def _steepness(x: Any, surrogate: int, slope: Any, one: Any) -> Any:
-    """A surrogate's derivative at x, in the precision of x."""
-    if surrogate == FAST_SIGMOID:
-        away = one + slope * abs(x)
-        return one / (away * away)
-    away = slope * x
-    return slope * (one / (one + one)) / (one + away * away * (one * (math.pi / 2) ** 2))
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _go_back(
-    g: Any, u: Any, decay: Any, theta: Any, to_zero: bool, surrogate: int, slope: Any, out: Any
-) -> None:
-    """Gradients g of spikes [B, T, N] -> of currents, out [B, T or 1, N] of zeros."""
-    one, held = out.dtype.type(1), out.shape[1] == 1
-    for b in range(u.shape[0]):
-        later = out[b, 0] * (one - one)  # of the membrane, from the steps after
-        for t in range(u.shape[1] - 1, -1, -1):
-            now, from_spike, into = u[b, t], g[b, t], out[b, 0 if held else t]
-            for n in range(len(now)):
-                x = now[n] - theta
-                kept = one - one if to_zero and x > 0 else decay
-                later[n] = from_spike[n] * _steepness(x, surrogate, slope, one) + kept * later[n]
-                into[n] += later[n]
 
 
 class Neurons(nn.Module):
@@ -98,36 +48,48 @@ class Neurons(nn.Module):
         spikes: Tensor = _Spikes.apply(current, self)
         return spikes
 
-    def fire(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        """Membranes and spikes, [B, T, N]."""
-        i_BTN = self._flat(current.detach()).contiguous()
-        u = i_BTN.new_empty(len(i_BTN), self.steps, i_BTN.shape[2])
-        s, number = torch.empty_like(u), u.numpy().dtype.type
-        decay, theta = number(self.decay), number(self.theta)
-        _fire(i_BTN.numpy(), decay, theta, self.to_zero, u.numpy(), s.numpy())
-        return u, s
+    def pooled(self, current: Tensor) -> Tensor:
+        """As `forward` of float32 [B, T, C, H, W] or [B, C, H, W], and the largest of windows 2x2,
+        stride 1: [B, T, C, H - 1, W - 1]."""
+        largest: Tensor = _Pooled.apply(current, self)
+        return largest
 
-    def back(self, g: Tensor, u: Tensor) -> Tensor:
-        """Gradients of spikes [B, T, N] at membranes u -> of currents, [B, T or 1, N]."""
-        out = u.new_zeros(len(u), 1 if self.held else self.steps, u.shape[2])
-        number = u.numpy().dtype.type
-        _go_back(
-            g.contiguous().numpy(),
-            u.numpy(),
-            number(self.decay),
-            number(self.theta),
-            self.to_zero,
-            self.surrogate,
-            number(self.slope),
-            out.numpy(),
-        )
-        return out
+    def fire(self, current: Tensor) -> Tensor:
+        """Spikes, [B, T, N]."""
+        i_BTN = self._flat(current)
+        s = i_BTN.new_empty(len(i_BTN), self.steps, i_BTN.shape[2])
+        membranes.fire(i_BTN.numpy(), *self._leak(i_BTN), s.numpy())
+        return s
+
+    def back(self, g: Tensor, current: Tensor) -> Tensor:
+        """Gradients of spikes [B, T, ...] -> of currents, like them."""
+        i_BTN = self._flat(current)
+        out, g_BTN = torch.zeros_like(i_BTN), g.flatten(2).contiguous().numpy()
+        seen = (g_BTN, i_BTN.numpy(), *self._leak(i_BTN), *self._surrogate(i_BTN))
+        membranes.back(*seen, out.numpy())
+        return out.view(current.shape)
+
+    def fire_pooled(self, current: Tensor) -> Tensor:
+        """As `pooled`, the channels last in memory."""
+        images = self._images(current)
+        height, width, channels = images.shape[2:]
+        out = images.new_empty(len(images), self.steps, height - 1, width - 1, channels)
+        membranes.fire_pooled(images.numpy(), *self._leak(images), out.numpy())
+        return out.movedim(-1, -3)
+
+    def back_pooled(self, g: Tensor, current: Tensor) -> Tensor:
+        """As `back`, of gradients of pooled spikes."""
+        images, g = self._images(current), g.movedim(-3, -1).contiguous()
+        out = torch.zeros_like(images)
+        seen = (g.numpy(), images.numpy(), *self._leak(images), *self._surrogate(images))
+        membranes.back_pooled(*seen, out.numpy())
+        return out.movedim(-1, -3).reshape(current.shape)
 
     def back_twice(self, g: Tensor, current: Tensor) -> Tensor:
         """As `back`, of expressions of torch, for gradients of gradients."""
         g_BTN, later = g.flatten(2), torch.zeros(())
         u, spent, membranes = torch.zeros(()), torch.zeros(()), []
-        for i_BN in self._flat(current).expand(-1, self.steps, -1).unbind(1):
+        for i_BN in self._in_time(current).expand(-1, self.steps, -1).unbind(1):
             u = self.decay * ((1 - spent) * u if self.to_zero else u) + i_BN
             u = u if self.to_zero else u - spent * self.theta
             spent = (u.detach() > self.theta).to(u.dtype)
@@ -143,11 +105,32 @@ class Neurons(nn.Module):
             later = g_BTN[:, t] * steepness + kept * later
             found.append(later)
         back = torch.stack(found[::-1], 1)
-        return back.sum(1, keepdim=True) if self.held else back
+        return (back.sum(1, keepdim=True) if self.held else back).view(current.shape)
+
+    def _record(self, current: Tensor) -> torch.Size:
+        """The shape of one record's currents at one step."""
+        return current.shape[1 if self.held else 2 :]
+
+    def _in_time(self, current: Tensor) -> Tensor:
+        """[B, T or 1, N]"""
+        steps = 1 if self.held else self.steps
+        return current.reshape(len(current), steps, math.prod(self._record(current)))
 
     def _flat(self, current: Tensor) -> Tensor:
-        shape = current.shape[1 if self.held else 2 :]
-        return current.reshape(len(current), 1 if self.held else self.steps, math.prod(shape))
+        return self._in_time(current.detach()).contiguous()
+
+    def _images(self, current: Tensor) -> Tensor:
+        """[B, T or 1, H, W, C]"""
+        images = current.detach().movedim(-3, -1)
+        return (images.unsqueeze(1) if self.held else images).contiguous()
+
+    def _leak(self, like: Tensor) -> tuple[Any, Any, bool]:
+        """What membranes are made by, in the precision of a tensor."""
+        number = like.numpy().dtype.type
+        return number(self.decay), number(self.theta), self.to_zero
+
+    def _surrogate(self, like: Tensor) -> tuple[int, Any]:
+        return self.surrogate, like.numpy().dtype.type(self.slope)
 
     def extra_repr(self) -> str:
         """As torch prints its own."""
@@ -157,14 +140,32 @@ class Neurons(nn.Module):
 class _Spikes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, neurons: Neurons) -> Tensor:
-        u, s = neurons.fire(current)
-        ctx.save_for_backward(current, u)
+        ctx.save_for_backward(current)
         ctx.neurons = neurons
-        return s.view(len(u), neurons.steps, *current.shape[1 if neurons.held else 2 :])
+        spikes = neurons.fire(current)
+        return spikes.view(len(spikes), neurons.steps, *neurons._record(current))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        current, u = ctx.saved_tensors
+        (current,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody wants the gradient of this gradient
-            return ctx.neurons.back_twice(g, current).view(current.shape), None
-        return ctx.neurons.back(g.flatten(2), u).view(current.shape), None
+            return ctx.neurons.back_twice(g, current), None
+        return ctx.neurons.back(g, current), None
+
+
+class _Pooled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, neurons: Neurons) -> Tensor:
+        ctx.save_for_backward(current)
+        ctx.neurons = neurons
+        return neurons.fire_pooled(current)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (current,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            s = ctx.neurons(current.detach()).requires_grad_()
+            largest = nn.functional.max_pool2d(s.flatten(0, 1), 2, 1).view(g.shape)
+            (g,) = torch.autograd.grad(largest, s, g, create_graph=True)
+            return ctx.neurons.back_twice(g, current), None
+        return ctx.neurons.back_pooled(g, current), None

@@ -133,16 +133,16 @@ class PlasticLinear(LocalLayer):
         _compete(spikes.numpy(), share, theta, share.dtype.type(self.decay), out.numpy())
         return out
 
-    def share(self, spikes: Tensor) -> Share:
+    def share(self, spikes: Tensor, told: Tensor | None = None) -> Share:
         """Of weights and thresholds."""
         x, fired = spikes.contiguous().numpy(), self.answer(spikes).numpy()
-        told = x, fired, self._within().double().numpy(), self.decay, self.triplet
+        seen = x, fired, self._within().double().numpy(), self.decay, self.triplet
         squared = np.empty(len(x))
-        _squares(*told, squared)
+        _squares(*seen, squared)
 
         def weighted_sum(c_B: Tensor) -> list[Tensor]:
             total = np.zeros(self.weight.shape), np.zeros(len(self.weight))
-            _add(*told, c_B.double().numpy(), *total)
+            _add(*seen, c_B.double().numpy(), *total)
             return [torch.from_numpy(part) for part in total]
 
         def gradients() -> list[Tensor]:
@@ -150,12 +150,6 @@ class PlasticLinear(LocalLayer):
             return [torch.stack(rows) for rows in zip(*each, strict=True)]
 
         return Share(torch.from_numpy(squared), weighted_sum, gradients)
-
-    @torch.no_grad()
-    def constrain(self) -> None:
-        """After an update: back to where weights and thresholds have a meaning."""
-        self.weight.clamp_(LEAST, 1)
-        self.threshold.clamp_(min=LEAST)
 
     def _within(self) -> Tensor:
         return self.weight.detach().clamp(LEAST, 1)

@@ -8,7 +8,8 @@ the parts. For a dense layer it needs no matrix of its own: its square is
 (the ghost norm of Li et al., "Large language models can be strong differentially private learners",
 ICLR 2022, section 4), and the clipped sum is one matrix product over records and steps.
 
-Shapes: B records, T steps, I inputs, O outputs, C channels, K kernel elements x C, P positions.
+Shapes: B records, T steps, I inputs, O outputs, C channels, H x W images, K kernel elements x C, P
+positions of all steps.
 """
 
 import torch
@@ -59,13 +60,15 @@ def _conv2d(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
     if x.dim() != 5:
         return RULES[nn.Conv2d](layer, x, g)
     assert isinstance(layer, SpikingConv2d)
-    sides, steps, pad = x.shape[2:], x.shape[1], layer.padding
-    assert not isinstance(pad, str)
-    x_NKP = F.unfold(x.reshape(-1, *sides), layer.kernel_size, stride=layer.stride, padding=pad)
-    x_BKP = x_NKP.unflatten(0, (-1, steps)).transpose(1, 2).flatten(2)
-    g_BOP = g.flatten(3).transpose(1, 2).flatten(2)
-    weight = torch.bmm(g_BOP, x_BKP.transpose(1, 2)).reshape(len(x), *layer.weight.shape)
-    return materialised(weight, g_BOP.sum(2)) if layer.bias is not None else materialised(weight)
+    assert not isinstance(layer.padding, str)
+    (down, along), (high, wide) = layer.padding, layer.kernel_size
+    x_BTHWC = F.pad(x, (along, along, down, down)).movedim(2, -1)
+    windows = x_BTHWC.unfold(2, high, layer.stride[0]).unfold(3, wide, layer.stride[1])
+    # The channels stand last, as they lie in memory: a window's row is copied in one piece.
+    x_BPK = windows.movedim(4, -1).flatten(4).flatten(1, 3)
+    g_BPO = g.movedim(2, -1).flatten(1, 3)
+    weight = torch.bmm(g_BPO.transpose(1, 2), x_BPK).unflatten(2, (high, wide, -1)).movedim(-1, 2)
+    return materialised(weight, g_BPO.sum(1)) if layer.bias is not None else materialised(weight)
 
 
 RULES |= {SpikingLinear: _linear, SpikingConv2d: _conv2d}

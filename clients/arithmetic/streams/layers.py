@@ -56,15 +56,12 @@ class StochasticLayers:
         groups: int = 1,
     ) -> list[nn.Module]:
         """A dense layer on square patches; raises ModelError for others, or groups of channels."""
-        if (
-            not isinstance(size, int)
-            or not isinstance(stride, int)
-            or not isinstance(padding, int)
-            or groups > 1
-        ):
+        sides = [n if isinstance(n, tuple) else (n, n) for n in (size, stride, padding)]
+        if groups > 1 or any(high != wide for high, wide in sides):
             raise _none("depthwise or oblong Conv2d")
-        patches = Patches(size, stride, padding)
-        return [patches, *self.linear(inputs * size * size, outputs), ToImage()]
+        side, step, pad = (high for high, _ in sides)
+        patches = Patches(side, step, pad)
+        return [patches, *self.linear(inputs * side * side, outputs), ToImage()]
 
     def conv1d(
         self, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0

@@ -4,6 +4,9 @@ import math
 
 from clients.data.settings import Data
 
+# Of k units: k e^(k epsilon) times as large at the most (Vadhan 2017, lemma 2.2).
+MORE = "epsilon, at a larger delta"
+
 
 def covered(data: Data, most_of_a_person: int = 0, *, bounded: bool = True) -> str:
     """In words; empty where nobody says whose records are, and nothing is cut.
@@ -20,7 +23,7 @@ def covered(data: Data, most_of_a_person: int = 0, *, bounded: bool = True) -> s
         length = f"{windows.length / rate_hz:.3g} s" if rate_hz else f"{windows.length} samples"
         what = f"window of {length}"
         if (times := math.ceil(windows.length / windows.step)) > 1:
-            shared = f"; each sample is in {times} windows, so for a sample it is {times} epsilon"
+            shared = f"; each sample is in {times} windows, so for a sample it is {times} {MORE}"
     if not data.person:
         return f"epsilon covers a {what}{shared}"
     if most_of_a_person == 1:
@@ -28,7 +31,7 @@ def covered(data: Data, most_of_a_person: int = 0, *, bounded: bool = True) -> s
     if most_of_a_person:
         whose = f"a person with {most_of_a_person:,} of them is not protected by it"
         if bounded:
-            whose += f": the bound for all together is {most_of_a_person} epsilon"
+            whose += f": the bound for all together is {most_of_a_person} {MORE}"
     else:
         whose = "a person with many of them is not protected by it"
     return f"epsilon covers a {what}; {whose}{shared}"

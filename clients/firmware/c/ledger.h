@@ -9,7 +9,8 @@ enum {
     PRIVET_DAMAGED = 2,   /* the ledger is not as it was left: cut short, or overwritten */
     PRIVET_NOT_OPEN = 3,  /* no ledger was opened, or none was begun on this board */
     PRIVET_USED = 4,      /* the ledger's areas are not erased: a board is begun once */
-    PRIVET_FLOATS = 5     /* floats are not as was agreed: products fused, or small numbers flushed */
+    PRIVET_FLOATS = 5,    /* floats are not as was agreed: products fused, or small numbers flushed */
+    PRIVET_REQUEST = 6    /* of serial.c: no request that this board knows, or beyond its bounds */
 };
 
 /* Begins the ledger of a new board. Returns PRIVET_OK or PRIVET_USED. */

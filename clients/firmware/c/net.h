@@ -7,6 +7,9 @@
 /* Takes the weights of weights.h. */
 void net_begin(void);
 
+/* Weights from elsewhere, 4 bytes each; after the last of them the net is ready. */
+void net_write(uint32_t at, const uint8_t *bytes, uint32_t num);
+
 /* Before the records of a step: what is rounded at random is, by this word and a record's number. */
 void net_step(uint32_t high, uint32_t low);
 

@@ -7,9 +7,10 @@
 /* All that is asked of a C library. */
 void *memcpy(void *to, const void *from, size_t size);
 
-/* A function that is counted by itself, and whose stack is not its caller's. */
+/* A function that is counted by itself, whose stack is not its caller's, and that is given what its
+   caller has, also where that is always the same. */
 #if defined(__GNUC__)
-#define PRIVET_APART __attribute__((noinline))
+#define PRIVET_APART __attribute__((noinline, used))
 #else
 #define PRIVET_APART
 #endif

@@ -74,6 +74,12 @@ static inline uint64_t square(int32_t x) {
     return (uint64_t)((int64_t)x * x);
 }
 
+/* q x, modulo 2^32 */
+static inline uint32_t wrapping_product(uint32_t q, int16_t x) {
+    uint32_t wide = (uint32_t)(int32_t)x;
+    return q * wide;
+}
+
 /* floor(sigma Z), modulo 2^32: a word of one stream, and in rare cases more of another. */
 static inline uint32_t noise_draw(stream_t *stream, stream_t *slow) {
     uint32_t word = stream_word(stream), brick = word >> 20, noise;

@@ -1,5 +1,5 @@
 /* port.h - what the board gives: records, a key, and flash that keeps the ledger.
-   A port of your board defines these four functions; port_board.c has their skeleton. */
+   A port of your board defines these functions; port_board.c has their skeleton. */
 #ifndef PRIVET_PORT_H
 #define PRIVET_PORT_H
 #include <stdint.h>
@@ -16,5 +16,11 @@ const uint8_t *port_ledger(uint32_t area);
 
 /* Programs 32 bytes of an area, once, and returns when they are there. Nothing erases an area. */
 void port_program(uint32_t area, uint32_t offset, const uint8_t *bytes);
+
+/* For serial.c alone: the next byte of the serial port, or less than 0 while there is none. */
+int32_t port_read(void);
+
+/* For serial.c alone: sends a byte, and waits where the port is busy. */
+void port_write(uint8_t byte);
 
 #endif

@@ -35,6 +35,16 @@ void port_program(uint32_t area, uint32_t offset, const uint8_t *bytes) {
     write_this_function(); /* STM32H7: one flash word; wait for the end of BSY and QW */
 }
 
+int32_t port_read(void) {
+    write_this_function(); /* the next byte that the UART, or USB's CDC, has taken in; else -1 */
+    return -1;
+}
+
+void port_write(uint8_t byte) {
+    (void)byte;
+    write_this_function(); /* wait until there is room, then send it */
+}
+
 uint32_t board_records(void) {
     return 0;
 }

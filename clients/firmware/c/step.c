@@ -14,8 +14,9 @@ static stream_t stream, slow;
    24 more in one case of 256. */
 static uint32_t is_drawn(uint32_t byte) {
     uint32_t first = (uint32_t)(PRIVET_SAMPLE_RATE >> 24);
+    uint32_t then = (uint32_t)(PRIVET_SAMPLE_RATE & 0xFFFFFFu);
     if (byte != first) { return (byte < first) ? 1u : 0u; }
-    return ((stream_word(&slow) >> 8) < (uint32_t)(PRIVET_SAMPLE_RATE & 0xFFFFFFu)) ? 1u : 0u;
+    return ((stream_word(&slow) >> 8) < then) ? 1u : 0u;
 }
 
 /* Marks of the next records, up to 32 of them: one bit each. */
@@ -33,13 +34,14 @@ int32_t privet_begin(void) {
     return ledger_begin();
 }
 
-/* With fused products, or where numbers below 2^-126 are flushed to zero, bits are others than those
-   that were audited: a matter of the compiler's flags, and of FPSCR. */
+/* With fused products, sums in another order, or where numbers below 2^-126 are flushed to zero, bits
+   are others than those that were audited: a matter of the compiler's flags, and of FPSCR. */
 static uint32_t floats_as_agreed(void) {
     volatile float near_one = 1.000244140625f, other = -1.00048828125f, tiny = 0x1p-126f;
-    float x = near_one, y = other, z = tiny;
-    float product = (x * x) + y, half = z * 0.5f;
-    return ((product == 0.0f) && (half > 0.0f)) ? 1u : 0u;
+    volatile float large = 0x1p24f, one = 1.0f;
+    float x = near_one, y = other, z = tiny, l = large, o = one;
+    float product = (x * x) + y, half = z * 0.5f, lost = (l + o) - l;
+    return ((product == 0.0f) && (half > 0.0f) && (lost == 0.0f)) ? 1u : 0u;
 }
 
 int32_t privet_open(uint32_t at_least) {
@@ -76,9 +78,4 @@ int32_t privet_step(uint32_t num_records) {
 
 const privet_weight_t *privet_weights(void) {
     return net_weights();
-}
-
-uint32_t privet_predict(const int16_t *inputs) {
-    memcpy(net_inputs(), inputs, 2u * PRIVET_INPUTS);
-    return net_class();
 }

@@ -3,6 +3,7 @@
 #define PRIVET_STEP_H
 #include <stdint.h>
 
+#include "answer.h"
 #include "contract.h"
 #include "ledger.h"
 
@@ -24,8 +25,5 @@ int32_t privet_step(uint32_t num_records);
 
 /* The weights, layer by layer: [outputs][inputs], then [outputs] biases. They may leave. */
 const privet_weight_t *privet_weights(void);
-
-/* The class of a record's inputs. What is asked of private records must not leave. */
-uint32_t privet_predict(const int16_t *inputs);
 
 #endif

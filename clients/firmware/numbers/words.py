@@ -22,7 +22,6 @@ fused, and sums are of integers or taken in order.
    2^32; weights are kept within -1 and 1, biases within 2^30 units.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +39,8 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Projected(NamedTuple):
-    """Of a layer: words int64 [outputs, inputs], scales float32 [outputs], biases the same."""
+    """Of a layer: words int64 [outputs, inputs], scales float32 [outputs], biases the same; of a
+    norm the scales are what multiplies."""
 
     words: Whole
     scales: Floats
@@ -69,7 +69,7 @@ class WordsDevice:
         key: Words32,
         records: Records,
     ) -> None:
-        self.contract, self._numbers = contract, numbers_of(contract)
+        self.contract = contract
         self.whole = begin(contract, layers)
         self._key = key
         self._inputs, self._labels = records
@@ -90,11 +90,14 @@ class WordsDevice:
         batch = poisson(self._key, self.step_number, len(self._labels), contract.sample_rate)
         total = gaussian(self._key, self.step_number, contract.num_weights, contract.noise_bits)
         if len(batch):
-            total = total + summed(self.gradients(batch))
+            total = total + self._summed(self.gradients(batch))
         moved = (self.whole - total).astype(np.int32).astype(np.int64)
         self.whole = np.clip(moved, *limits(contract))
         self._project()
         return batch
+
+    def _summed(self, gradients: Gradients) -> Whole:
+        return summed(gradients)
 
     def gradients(self, batch: NDArray[np.int64]) -> Gradients:
         """Clipped gradients of some records."""
@@ -111,15 +114,7 @@ class WordsDevice:
         return answers
 
     def _project(self) -> None:
-        c, at, found = self.contract, 0, []
-        for inputs, outputs in pairwise(c.sizes):
-            end = at + inputs * outputs
-            rows = self.whole[at:end].reshape(outputs, inputs)
-            words, scales = project(self._numbers, rows, c.rate)
-            biases = self.whole[end : end + outputs].astype(f4) * c.rate
-            found.append(Projected(words, scales, biases))
-            at = end + outputs
-        self.layers = tuple(found)
+        self.layers = projected(self.contract, self.whole)
 
 
 def numbers_of(contract: Contract) -> Words:
@@ -130,19 +125,42 @@ def numbers_of(contract: Contract) -> Words:
 
 def begin(contract: Contract, layers: tuple[Dense, ...]) -> Whole:
     """M of real weights."""
-    flat = np.concatenate([part.ravel() for layer in layers for part in layer])
+    return whole_of(contract, np.concatenate([part.ravel() for layer in layers for part in layer]))
+
+
+def whole_of(contract: Contract, flat: Floats) -> Whole:
+    """M of all real weights, one after another."""
     near = np.rint(flat.astype(np.float64) / float(contract.rate)).astype(np.int64)
     return np.clip(near, *limits(contract))
 
 
 def limits(contract: Contract) -> tuple[Whole, Whole]:
-    """Of M: weights within -1 and 1."""
+    """Of M: weights that have words within -1 and 1."""
+    one = contract.one_weight
     most = [
         np.full(num, limit, np.int64)
-        for i, o in pairwise(contract.sizes)
-        for num, limit in ((i * o, contract.one_weight), (o, MOST_BIAS))
+        for rows in contract.rows
+        for num, limit in (
+            (rows.row * rows.outputs, one if rows.has_words else MOST_BIAS),
+            (rows.outputs, MOST_BIAS),
+        )
     ]
     return -np.concatenate(most), np.concatenate(most)
+
+
+def projected(c: Contract, whole: Whole) -> tuple[Projected, ...]:
+    """Words, scales and biases of all M."""
+    at, found = 0, []
+    for one in c.rows:
+        end = at + one.row * one.outputs
+        rows = whole[at:end].reshape(one.outputs, one.row)
+        words, scales = rows, rows[:, 0].astype(f4) * c.rate
+        if one.has_words:
+            words, scales = project(numbers_of(c), rows, c.rate)
+        biases = whole[end : end + one.outputs].astype(f4) * c.rate
+        found.append(Projected(words, scales, biases))
+        at = end + one.outputs
+    return tuple(found)
 
 
 def as_float(x: Whole) -> Floats:
@@ -190,12 +208,12 @@ def round_record(contract: Contract, x: Whole) -> Rounded:
     return Rounded(words, step, bound)
 
 
-def round_hidden(contract: Contract, h: Floats) -> Rounded:
-    """Hidden units, none below 0, float32 [B, units]."""
-    most = numbers_of(contract).most_inputs(np.zeros(len(h), bool))
-    mean = in_order(h * h) / f4(h.shape[1])
-    per_step, step, bound = _set_step(contract, h.max(1), mean, most)
-    return Rounded(nearest(h * per_step[:, None], most[:, None]), step, bound)
+def round_numbers(contract: Contract, x: Floats) -> Rounded:
+    """What a layer reads, float32 [B, inputs], to words."""
+    most = numbers_of(contract).most_inputs((x < 0).any(1))
+    mean = in_order(x * x) / f4(x.shape[1])
+    per_step, step, bound = _set_step(contract, np.abs(x).max(1), mean, most)
+    return Rounded(nearest(x * per_step[:, None], most[:, None]), step, bound)
 
 
 def _set_step(
@@ -214,7 +232,7 @@ def forward(
     outputs: list[Floats] = []
     read: list[Rounded] = []
     for place, (words, scales, biases) in enumerate(layers):
-        read.append(round_hidden(contract, outputs[-1]) if place else round_record(contract, x))
+        read.append(round_numbers(contract, outputs[-1]) if place else round_record(contract, x))
         sums = (read[-1].words @ words.T).astype(f4)
         s = sums * (read[-1].steps[:, None] * scales) + biases
         last = place + 1 == len(layers)

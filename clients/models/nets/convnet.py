@@ -6,11 +6,12 @@ from torch import nn
 
 from clients.layers import MaxPool2d
 from clients.models.nets.perceptron import ACTIVATIONS
-from clients.models.nets.shapes import image_of, told
+from clients.models.nets.shapes import image_of, require_trimmed, told, trimmed
 from clients.models.settings import Model
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError
 
+PADDING = 3  # of the first convolution; the second has none
 NORMS = {
     "auto": lambda channels: nn.Identity(),
     "none": lambda channels: nn.Identity(),
@@ -35,12 +36,14 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
     width = model.width or 16
+    require_trimmed(model.trim, PADDING, "convnet")
+    size, padding = trimmed(8, PADDING, model.trim)
     pooling = MaxPool2d if model.pooling == "max" else nn.AvgPool2d
     return arithmetic.chain(
         [
             *entrance,
             *arithmetic.entrance(),
-            *arithmetic.conv2d(channels, width, 8, stride=2, padding=3),
+            *arithmetic.conv2d(channels, width, size, stride=2, padding=padding),
             norm(width),
             *arithmetic.activation(activation),
             pooling(2, 1),

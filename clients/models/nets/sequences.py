@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clients.layers import Residual
 from clients.models.nets.perceptron import ACTIVATIONS
-from clients.models.nets.shapes import norm, sequence_of
+from clients.models.nets.shapes import norm, require_trimmed, sequence_of, trimmed
 from clients.models.settings import Model
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError
@@ -34,6 +34,8 @@ def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     """
     entrance, (channels, length) = sequence_of(form, "cnn1d")
     width, padding = model.width or WIDTH, (model.kernel - 1) // 2
+    require_trimmed(model.trim, padding, "cnn1d")
+    size, margin = trimmed(model.kernel, padding, model.trim)
     layers: list[nn.Module] = [*entrance, *arithmetic.entrance()]
     for block in range(model.depth or 3):
         wide = width * (1 if block == 0 else 2)
@@ -44,7 +46,7 @@ def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
                 f"{form.shape[-1]} samples; use an odd one, or less depth"
             )
         layers += [
-            *arithmetic.conv1d(channels, wide, model.kernel, padding=padding),
+            *arithmetic.conv1d(channels, wide, size, padding=margin),
             NORMS[model.norm](wide, length),
             *arithmetic.activation(ACTIVATIONS[model.activation]),
         ]

@@ -59,6 +59,24 @@ def sequence_of(form: Form, name: str) -> Reading:
     )
 
 
+def trimmed(size: int, padding: int, trim: int) -> tuple[int, int]:
+    """The side of a kernel and its padding, with `trim` less of both on each side, or all of it."""
+    less = min(trim, padding)
+    return size - 2 * less, padding - less
+
+
+def require_trimmed(trim: int, most: int, name: str) -> None:
+    """Refuse a trim that no kernel of a model has, whose widest padding is `most`.
+
+    Raises:
+        ModelError: it is beyond.
+    """
+    if trim > most:
+        raise ModelError(
+            f"[model] trim = {trim}: the widest padding of {name} is {most}; use {most} or less"
+        )
+
+
 def _instead(form: Form) -> str:
     return "tabular, linear or perceptron" if form.kind == "table" else "linear or perceptron"
 

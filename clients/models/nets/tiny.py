@@ -10,7 +10,7 @@ from torch import nn
 
 from clients.layers import Residual
 from clients.models.nets.perceptron import ACTIVATIONS
-from clients.models.nets.shapes import image_of, norm, told
+from clients.models.nets.shapes import image_of, norm, require_trimmed, told, trimmed
 from clients.models.settings import Model
 from clients.protocol import Form, Layers
 from privacy.errors import ModelError
@@ -35,17 +35,21 @@ class _Chain:
         self._activation = ACTIVATIONS[model.activation]
         entrance, (self.channels, *self.sides) = image_of(form, name)
         self._given = tuple(self.sides)
+        self._trim, self._padding = model.trim, 0  # the widest so far
         self.layers = [*entrance, *arithmetic.entrance()]
 
     def conv(
         self, outputs: int, size: Size, *, stride: Size = 1, padding: Size = 0, groups: int = 1
     ) -> list[nn.Module]:
         """A convolution; raises ModelError where nothing is left of the image."""
-        made = self.parts.conv2d(
-            self.channels, outputs, size, stride=stride, padding=padding, groups=groups
-        )
         sizes, strides, pads = (
             (n, n) if isinstance(n, int) else n for n in (size, stride, padding)
+        )
+        self._padding = max(self._padding, *pads)
+        high, wide = (trimmed(n, pad, self._trim) for n, pad in zip(sizes, pads, strict=True))
+        sizes, pads = (high[0], wide[0]), (high[1], wide[1])
+        made = self.parts.conv2d(
+            self.channels, outputs, sizes, stride=strides, padding=pads, groups=groups
         )
         self.sides = [
             (side + 2 * pad - extent) // step + 1
@@ -91,6 +95,7 @@ class _Chain:
 
     def finish(self, outputs: int) -> nn.Module:
         """The mean over pixels, and a dense layer."""
+        require_trimmed(self._trim, self._padding, self.name)
         height, width = self.sides
         head = self.parts.linear(self.channels, outputs)
         return self.parts.chain([*self.layers, nn.AvgPool2d((height, width)), nn.Flatten(), *head])

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.models import Model
 from clients.training.losses import Loss
-from clients.training.smaller.elastic import CUT, Elastic, Narrow
-from clients.training.smaller.supernet import Supernet
+from clients.training.smaller.elastic import CUT, Elastic, Narrow, places_of
+from clients.training.smaller.supernet import Supernet, Variant, opened
 from privacy.cipher import Key, Stream
 from privacy.errors import ModelError
 
@@ -46,13 +45,13 @@ def _owners(net: nn.Module) -> list[str]:
 
 
 def cut(weights: Mapping[str, NDArray], whole: nn.Module, smaller: nn.Module) -> dict[str, NDArray]:
-    """The weights of a smaller net: the leading ones of the whole net's, by its own names."""
+    """The weights of a smaller net: a part of each layer's of the whole net, by its own names."""
     origin = dict(pairs_of(whole, smaller))
     found = {}
     for name, like in smaller.state_dict().items():
         layer, _, key = name.rpartition(".")
         array = weights[f"{origin[layer]}.{key}"]
-        found[name] = array[tuple(slice(0, n) for n in like.shape)].copy()
+        found[name] = array[places_of(array.shape, like.shape)].copy()
     return found
 
 
@@ -66,29 +65,39 @@ class Elastics(nn.Sequential):
         whole: whose weights are trained; itself it stays as it is.
         nets: all of them, the whole one first and the smallest last.
         build: makes a net; of a smaller one only its shape is used.
-        sampled: nets in a step, beside the whole and the smallest.
+        supernet: which of them a round and a step have.
 
     Raises:
         ModelError: it has a layer that cannot be cut.
     """
 
     def __init__(
-        self, whole: nn.Module, nets: list[Model], build: Callable[[Model], nn.Module], sampled: int
+        self,
+        whole: nn.Module,
+        nets: list[Variant],
+        build: Callable[[Variant], nn.Module],
+        supernet: Supernet,
     ) -> None:
         super().__init__()
         if type(whole) is not nn.Sequential:
             raise ModelError("[supernet]: the model is no chain of layers; use one of privet's own")
         self._elastic = {name: Elastic(whole.get_submodule(name)) for name in _owners(whole)}
         self._modules = dict(_swapped(whole, self._elastic).named_children())
-        self._nets, self._build, self._sampled = nets, build, sampled
+        self._nets, self._build, self._supernet = nets, build, supernet
         self._made: dict[int, nn.Module] = {}  # a dict hides them: their layers are these
-        self._chosen = [len(nets) - 1]
+        self._opened = list(range(len(nets)))
+        self._chosen = self._opened[1:][-1:]
+
+    def begin_round(self, number: int) -> None:
+        """The nets of a round, which is counted from 1."""
+        self._opened = opened(self._supernet, self._nets, number)
 
     def choose(self, step: Key) -> None:
         """The nets of a step: the whole, the smallest and others at random; by no record."""
-        last = len(self._nets) - 1
-        dealt = Stream(step.derive("nets")).permutation(max(0, last - 1))[: self._sampled]
-        self._chosen = [*(int(i) + 1 for i in dealt), *([last] if last else [])]
+        _, *others = self._opened
+        *between, last = others or [0]
+        dealt = Stream(step.derive("nets")).permutation(len(between))[: self._supernet.sampled]
+        self._chosen = [*(between[i] for i in dealt), *([last] if last else [])]
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the whole net [B, K]; training, of a step's nets [B, nets, K], the whole first."""

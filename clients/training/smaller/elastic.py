@@ -1,8 +1,9 @@
-"""Layers of which a smaller net uses the first filters and channels, and their per-sample rules.
+"""Layers of which a smaller net uses a part of the weights, and their per-sample rules.
 
-A cut is a layer of the smaller net's own, which tells how to compute; the weights that it computes
-with are the leading ones of the whole layer's. A layer that several nets call in one pass is taken
-for what it is: one set of weights, whose gradients of a record add before their norm is taken.
+The part is the first filters and channels, and of a kernel the middle; it may be rounded to words
+of some bits. A cut is a layer of the smaller net's own, which tells how to compute; the weights
+that it computes with are the whole layer's. A layer that several nets call in one pass is taken for
+what it is: one set of weights, whose gradients of a record add before their norm is taken.
 """
 
 from typing import Any
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from privacy.dp.rules import RULES, SEVERAL, Share, materialised
+from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
+from privacy.dp.rules import RULES, SEVERAL, Call, Share, materialised
 
-CUT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.GroupNorm)
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.GroupNorm)
+CUT = (*PLAIN, ArithmeticLinear, ArithmeticConv1d, ArithmeticConv2d)
+Key = tuple[tuple[int, ...], int]  # no two cuts of a layer have the same
+FLOAT_BITS = 32
 
 
 class Elastic(nn.Module):
@@ -25,27 +30,27 @@ class Elastic(nn.Module):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.cuts = {shape_of(layer): layer}  # a dict hides them: they have no weights of their own
+        self.cuts = {key_of(layer): layer}  # a dict hides them: they have no weights of their own
         for name, parameter in layer.named_parameters():
             self.register_parameter(name, parameter)
 
-    def forward(self, x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
-        """What the layer gives, or its cut with weights of that shape."""
-        if shape is None:
-            whole: Tensor = next(iter(self.cuts.values()))(x)
+    def forward(self, x: Tensor, key: Key | None = None) -> Tensor:
+        """What the layer gives, or one of its cuts."""
+        cut = self.cut_of(key)
+        if key is None:
+            whole: Tensor = cut(x)
             return whole
-        cut = self.cuts[shape]
-        leading = {name: leading_of(p, like) for name, p, like in self._pairs(cut)}
-        narrow: Tensor = functional_call(cut, leading, (x,))
+        part = {name: p[places_of(p.shape, like.shape)] for name, p, like in self._pairs(cut)}
+        narrow: Tensor = functional_call(cut, part, (x,))
         return narrow
+
+    def cut_of(self, key: Key | None = None) -> nn.Module:
+        """A cut; without a key the whole layer."""
+        return next(iter(self.cuts.values())) if key is None else self.cuts[key]
 
     def _pairs(self, cut: nn.Module) -> list[tuple[str, Tensor, Tensor]]:
         own = dict(self.named_parameters())
         return [(name, own[name], like) for name, like in cut.named_parameters()]
-
-    def called(self, x: Tensor, g: Tensor) -> nn.Module:
-        """The cut that read x [B, ...] and gave what has the gradient g [B, ...]."""
-        return next(c for c in self.cuts.values() if sides_of(c) == (_width(c, x), _width(c, g)))
 
 
 class Narrow(nn.Module):
@@ -53,51 +58,42 @@ class Narrow(nn.Module):
 
     def __init__(self, elastic: Elastic, layer: nn.Module) -> None:
         super().__init__()
-        self._elastic, self._shape = [elastic], shape_of(layer)  # a list hides it
-        elastic.cuts.setdefault(self._shape, layer)
+        self._elastic, self._key = [elastic], key_of(layer)  # a list hides it
+        elastic.cuts.setdefault(self._key, layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """By the elastic layer itself, so that whoever watches that sees it."""
-        given: Tensor = self._elastic[0](x, self._shape)
+        given: Tensor = self._elastic[0](x, self._key)
         return given
 
 
-def shape_of(layer: nn.Module) -> tuple[int, ...]:
-    """Of its weights: no two cuts of a layer have the same."""
-    assert isinstance(layer.weight, Tensor)
-    return tuple(layer.weight.shape)
+def key_of(layer: Any) -> Key:
+    """The shape of its weights, and their bits."""
+    bits = layer.projection.bits if hasattr(layer, "projection") else FLOAT_BITS
+    return tuple(layer.weight.shape), bits
 
 
-def leading_of(whole: Tensor, like: Tensor) -> Tensor:
-    """The first of each axis, as many as `like` has."""
-    return whole[tuple(slice(0, n) for n in like.shape)]
-
-
-def sides_of(layer: Any) -> tuple[int, int]:
-    """Channels that a layer reads and gives."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_channels, layer.num_channels
-    return layer.in_channels, layer.out_channels
-
-
-def _width(layer: nn.Module, t: Tensor) -> int:
-    return t.shape[-1] if isinstance(layer, nn.Linear) else t.shape[1]
+def places_of(whole: tuple[int, ...], part: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where a part of weights lies in the whole: the first of outputs and inputs, and the middle of
+    what comes behind, a kernel's rows and columns."""
+    firsts = (
+        (n - m) // 2 if axis > 1 else 0 for axis, (n, m) in enumerate(zip(whole, part, strict=True))
+    )
+    return tuple(slice(first, first + m) for first, m in zip(firsts, part, strict=True))
 
 
 def _padded(part: Tensor, like: Tensor, lead: int = 0) -> Tensor:
-    """Zeros behind the parts of an axis, up to the shape of `like`; `lead` axes stay."""
-    pairs = zip(part.shape[lead:], like.shape, strict=True)
-    missing = [side for have, want in reversed(list(pairs)) for side in (0, want - have)]
-    return nn.functional.pad(part, missing)
+    """A part where it lies in the shape of `like`, among zeros; `lead` axes stay."""
+    grown = part.new_zeros(*part.shape[:lead], *like.shape)
+    grown[(slice(None),) * lead + places_of(like.shape, part.shape[lead:])] = part
+    return grown
 
 
-def _share(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
-    """Of one call: the cut's own share, among zeros."""
-    assert isinstance(layer, Elastic)
-    cut, whole = layer.called(x, g), list(layer.parameters())
-    own = RULES[type(cut)](cut, x, g)
+def _share(layer: Elastic, call: Call, g: Tensor) -> Share:
+    """Of one call: the cut's own share, among zeros. What rounds weights is passed straight."""
+    cut, whole = _called(layer, call), list(layer.parameters())
+    rule = next(RULES[kind] for kind in PLAIN if isinstance(cut, kind))
+    own = rule(cut, call.inputs[0], g)
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
         sums = zip(own.weighted_sum(c_B), cut.parameters(), whole, strict=True)
@@ -111,7 +107,11 @@ def _share(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
     return Share(own.squared_norms, weighted_sum, gradients)
 
 
-def _several(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Share:
+def _called(layer: Elastic, call: Call) -> nn.Module:
+    return layer.cut_of(*call.inputs[1:])
+
+
+def _several(layer: nn.Module, calls: list[tuple[Call, Tensor]]) -> Share:
     """Of all calls in a pass.
 
     Of a dense layer the gradient is sum_k g_k x_k^T, whose squared norm is the sum over k and l of
@@ -119,13 +119,16 @@ def _several(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Share:
     """
     assert isinstance(layer, Elastic)
     whole = list(layer.parameters())
-    dense = all(x.dim() == 2 and isinstance(layer.called(x, g), nn.Linear) for x, g in calls)
+    dense = all(
+        call.inputs[0].dim() == 2 and isinstance(_called(layer, call), nn.Linear)
+        for call, _ in calls
+    )
     if not dense:
-        found = [_share(layer, x, g).gradients for x, g in calls]
+        found = [_share(layer, call, g).gradients for call, g in calls]
         rows = [f() for f in found if f is not None]
         return materialised(*(sum(parts[1:], parts[0]) for parts in zip(*rows, strict=True)))
     outputs, inputs = whole[0].shape
-    x_BKI = torch.stack([_to(x, inputs) for x, _ in calls], 1).double()
+    x_BKI = torch.stack([_to(call.inputs[0], inputs) for call, _ in calls], 1).double()
     g_BKO = torch.stack([_to(g, outputs) for _, g in calls], 1).double()
     biased = len(whole) > 1
     products = torch.bmm(x_BKI, x_BKI.transpose(1, 2)) + biased
@@ -143,5 +146,10 @@ def _to(rows: Tensor, width: int) -> Tensor:
     return nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
-RULES[Elastic] = _share
+def _one(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
+    """Of one call of the whole layer."""
+    return _several(layer, [(Call((x,), {}), g)])
+
+
+RULES[Elastic] = _one
 SEVERAL[Elastic] = _several

@@ -7,8 +7,7 @@ none, so that an epsilon of 0, of 10^-6 or of 10^9 is told as well as one of 3.
 import math
 
 from scipy.optimize import brentq
-from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtr
 
 MOST_MU = 1e3  # beyond, float64 loses the difference that delta is, and a bound takes its place
 LOST = 1e-15  # of a probability: what float64 may lose in the difference of two
@@ -20,9 +19,7 @@ def delta_of(mu: float, epsilon: float) -> float:
     Args:
         mu: > 0; of k steps, sqrt(sum of 1 / sigma^2), exactly (Dong, Roth and Su 2022).
     """
-    return float(
-        ndtr(mu / 2 - epsilon / mu) - math.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))
-    )
+    return float(ndtr(mu / 2 - epsilon / mu) - math.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu)))
 
 
 def epsilon_of(mu: float, delta: float) -> float:

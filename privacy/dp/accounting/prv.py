@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants.analysis.prv import (
+
+from privacy.dp.accounting.gaussian import distance, epsilon_of, order_two
+from privacy.dp.accounting.spent import LEAST_NOISE, Spent, at_delta
+from privacy.dp.opacus import (
     DiscretePRV,
     Domain,
     PoissonSubsampledGaussianPRV,
     TruncatedPrivacyRandomVariable,
     compose_heterogeneous,
+    compute_rdp,
     discretize,
+    get_privacy_spent,
 )
-from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
-
-from privacy.dp.accounting.gaussian import distance, epsilon_of, order_two
-from privacy.dp.accounting.spent import LEAST_NOISE, Spent
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
 ABSOLUTE_ERROR = 5e-4  # of epsilon, likewise: a finer grid is for an epsilon that needs it
@@ -53,6 +54,11 @@ def epsilon_spent(
         return 0.0
     if any(entry.noise_multiplier < LEAST_NOISE for entry in entries):
         return math.inf
+    return at_delta(entries, delta, lambda left: _epsilon_at(entries, left, relative_error))
+
+
+def _epsilon_at(entries: tuple[Spent, ...], delta: float, relative_error: float) -> float:
+    """Of exact noise."""
     if sum(distance(e.noise_multiplier, e.sample_rate, e.steps) for e in entries) <= delta:
         return 0.0
     try:
@@ -67,7 +73,7 @@ def renyi_epsilon(entries: tuple[Spent, ...], delta: float) -> float:
     spent = tuple(entry for entry in entries if entry.steps)
     if any(entry.noise_multiplier < LEAST_NOISE for entry in spent):
         return math.inf
-    return _rdp_epsilon(spent, delta) if spent else 0.0
+    return at_delta(spent, delta, lambda left: _rdp_epsilon(spent, left)) if spent else 0.0
 
 
 def _epsilon_of(

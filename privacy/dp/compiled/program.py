@@ -121,6 +121,7 @@ class Program:
         self._most_block = min(max(WORKSPACE // (4 * numbers), 1), MOST_RECORDS)
         self._block = self._most_block
         self._buffers: Buffers | None = None
+        self._trained = np.empty(0)  # all
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Shape) -> "Program | None":
@@ -144,6 +145,14 @@ class Program:
         if block != self._block:
             self._block, self._buffers = block, None
         return sum_share(num_records, block)
+
+    def prune(self, kept: Tensor | None) -> None:
+        """Leave pruned weights out of norms and sums.
+
+        Args:
+            kept: like `flat`, 1 where it is trained and 0 where it is pruned; None: all is trained.
+        """
+        self._trained = np.empty(0) if kept is None else kept.double().numpy()
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
@@ -182,6 +191,9 @@ class Program:
         values, grads, patches, notes, made, scratch = buffers
         records, targets = _flat_records(x), y.contiguous().numpy()
         numbers, orders, sum_of_losses = total.numpy(), self._orders, 0.0
+        trained = self._trained
+        if orders is not None and len(trained):
+            trained = trained[orders.forward]
         placed = numbers if orders is None else np.zeros_like(numbers)
         plan, block = self._plan, self._block
         for start in range(0, len(x), block):
@@ -195,10 +207,13 @@ class Program:
             )
             kernels.backward(plan, weights, turned, block, b, values, grads, notes, made, scratch)
             kernels.add_clipped(
-                plan, len(weights), clip, block, b, values, grads, patches, made, scratch, placed
-            )
+                plan, len(weights), clip, block, b, values, grads, patches, made, scratch, trained,
+                placed,
+            )  # fmt: skip
         if orders is not None:
             numbers[orders.forward] += placed
+        if len(self._trained):
+            numbers *= self._trained
         return sum_of_losses
 
     def _forward(self, weights: np.ndarray, x: np.ndarray, buffers: Buffers) -> None:

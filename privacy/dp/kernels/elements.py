@@ -73,6 +73,22 @@ def square(row: Floats) -> Any:
     return total
 
 
+@summing
+def weighed(row: Floats, weights: Sums) -> Any:
+    """The sum of weights * row^2."""
+    total = np.float64(0)
+    for i in range(len(row)):
+        total += weights[i] * (np.float64(row[i]) * np.float64(row[i]))
+    return total
+
+
+@compiled
+def keep(part: Floats, kept: Sums) -> None:
+    """part *= kept, of zeros and ones"""
+    for i in range(len(part)):
+        part[i] *= f32(kept[i])
+
+
 @compiled
 def _tanh(x: Any) -> Any:
     """Rational approximation, within a few units in the last place; no branch, so it vectorises."""

@@ -4,7 +4,16 @@ import numpy as np
 
 from privacy.dp.kernels import depthwise, last, norms, planes, windows
 from privacy.dp.kernels.compiling import compiled
-from privacy.dp.kernels.elements import activate, activate_back, add, copy, square, sum_up
+from privacy.dp.kernels.elements import (
+    activate,
+    activate_back,
+    add,
+    copy,
+    keep,
+    square,
+    sum_up,
+    weighed,
+)
 from privacy.dp.kernels.plan import (
     ADD,
     ADD_TO,
@@ -176,7 +185,7 @@ def _pass_on(how: int, g: Floats, to: Floats) -> None:
 @compiled
 def add_clipped(
     plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
-    patches: Floats, made: Floats, scratch: Floats, total: Sums,
+    patches: Floats, made: Floats, scratch: Floats, trained: Sums, total: Sums,
 ) -> None:  # fmt: skip
     """Add the clipped gradients of a block of b records to `total`, in the layout of the weights.
 
@@ -185,17 +194,22 @@ def add_clipped(
     where no square of a float32 is lost, and are taken again after the clip: a record without a
     finite gradient, or whose clipped one is too long for whatever reason, adds nothing. A block's
     sum is in float32, all else in float64.
+
+    Args:
+        trained: 1 of each weight that is, 0 of one that is pruned, whose gradient is no part of a
+            norm; empty: all are. What `total` gets of it is for the caller to take away.
     """
-    squares_x = np.zeros((len(plan), b))
+    seen = np.empty(len(values) // block * b)  # [b, outputs] of each dense layer
     squares = np.zeros(b)
     for n in range(len(plan)):
         op = plan[n]
         if op[KIND] == DENSE:
             a = rows(values, op[IN] * block, b, op[IN_SIZE])
             g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
+            seen_n = rows(seen, op[OUT] * b, b, op[OUT_SIZE])
+            _see(op, a, trained, seen_n)
             for s in range(b):
-                squares_x[n, s] = square(a[s]) + (op[BIAS] >= 0)
-                squares[s] += square(g[s]) * squares_x[n, s]
+                squares[s] += weighed(g[s], seen_n[s])
     for s in range(b):
         own = made if len(made) == num_weights else made[s * num_weights :][:num_weights]
         squares_made = 0.0
@@ -205,7 +219,10 @@ def add_clipped(
                 g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
                 planes.conv_gradient(op, s, block, g_s, patches, own[op[WEIGHT] :])
             if op[KIND] != DENSE:
-                squares_made += square(own[op[WEIGHT] :][: op[NUM_WEIGHTS]])
+                own_n = own[op[WEIGHT] :][: op[NUM_WEIGHTS]]
+                if len(trained):
+                    keep(own_n, trained[op[WEIGHT] :])
+                squares_made += square(own_n)
         norm = np.sqrt(squares[s] + squares_made)
         factor = f32(1)
         if norm > clip * (1 - ROUNDING):
@@ -217,7 +234,7 @@ def add_clipped(
                 g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
                 for i in range(len(g_s)):
                     g_s[i] *= factor
-                clipped += square(g_s) * squares_x[n, s]
+                clipped += weighed(g_s, rows(seen, op[OUT] * b, b, op[OUT_SIZE])[s])
         kept = clipped <= clip * clip and norm < np.inf  # and no NaN
         for n in range(len(plan)):
             op = plan[n]
@@ -243,3 +260,22 @@ def add_clipped(
             if op[BIAS] >= 0:
                 for s in range(b):
                     add(total[op[BIAS] :], f32(1), g[s])
+
+
+@compiled
+def _see(op: Plan, a: Floats, trained: Sums, seen: Sums) -> None:
+    """What the weights of each output of a dense layer read, squared: |x|^2 of those trained, +1 of
+    a bias. a [b, I], seen [b, O].
+    """
+    if len(trained):
+        squares = a.astype(np.float64)
+        squares *= squares
+        np.dot(squares, rows(trained, op[WEIGHT], op[OUT_SIZE], op[IN_SIZE]).T, seen)
+    for s in range(len(a)):
+        for o in range(op[OUT_SIZE]):
+            if len(trained):
+                seen[s, o] += trained[op[BIAS] + o] if op[BIAS] >= 0 else 0.0
+            elif o:
+                seen[s, o] = seen[s, 0]
+            else:
+                seen[s, o] = square(a[s]) + (op[BIAS] >= 0)

@@ -81,8 +81,8 @@ SEQUENCES: dict[type[nn.Module], CallRule] = {
     nn.MultiheadAttention: attention,
 }
 
-# Layers that are called several times in a pass: one share of all calls' inputs and gradients.
-SEVERAL: dict[type[nn.Module], Callable[[nn.Module, list[tuple[Tensor, Tensor]]], Share]] = {}
+# Layers that are called several times in a pass: one share of all calls and their gradients.
+SEVERAL: dict[type[nn.Module], Callable[[nn.Module, list[tuple[Call, Tensor]]], Share]] = {}
 
 
 def rule_of(layer: nn.Module) -> CallRule:

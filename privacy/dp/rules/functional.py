@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from privacy.dp.opacus import GradSampleModule
 from privacy.dp.rules.share import Call
 from privacy.errors import ModelError
 

@@ -9,9 +9,9 @@ Weights are numbers that stand in every slot, constant polynomials. They come on
 or (`packed`) as coefficients of few, which the server spreads (Angel et al. 2018, algorithm 1); a
 gradient's lowest coefficients are gathered into few in the same way (Chen, Dai, Kim and Song 2021).
 
-A step takes four levels: u = w . x; u^2; u (offset - u^2); times x. They are primes of 30 bits
-above one of 44, which leaves 2^13 for sums, and one of 50 for key switching: 214 bits, all that
-128-bit security allows in degree 8192.
+A step takes four levels: u = w . x; u^2; u (offset - u^2), of a softmax u (offset - |u|^2) over its
+outputs; times x. They are primes of 30 bits above one of 44, which leaves 2^13 for sums, and one of
+50 for key switching: 214 bits, all that 128-bit security allows in degree 8192.
 """
 
 import hashlib
@@ -30,6 +30,9 @@ SPECIAL_BITS = 50
 INPUT_BITS = 28  # log2 of a column's scale
 WEIGHT_BITS = 32  # of a weight's, where it meets a column
 LEAVES = 256  # weights in a packed ciphertext
+MOST_FEATURES, MOST_OUTPUTS, MOST_BLOCKS = 1280, 128, 64
+MOST_LETTERS = 1024
+MOST_MEMORY_BYTES = 7 << 30  # of a worker's 8 GiB, for records and what is made of them
 RESIDUAL_PRIMES = 2  # left where the residual meets the columns
 ANSWER_PRIMES = 1  # left of a gradient
 MOST_SUM = 100.0  # of a gradient's number over its slots: 2^36 of it is less than half the prime
@@ -45,16 +48,18 @@ class Course(Section):
         features: numbers in each.
         outputs: models trained at once on the same records: one, or one for each class.
         cubic: the residual is u (offset - u^2) - t; else u - t.
+        joint: u^2 is |u|^2 of all outputs.
         offset: of the residual, in units of the weights as they are encrypted.
         packed: weights and gradients travel as coefficients of few ciphertexts.
     """
 
-    blocks: int = Field(ge=1, le=64)
-    features: int = Field(ge=1, le=1024)
-    outputs: int = Field(ge=1, le=128)
+    blocks: int = Field(ge=1, le=MOST_BLOCKS)
+    features: int = Field(ge=1, le=MOST_FEATURES)
+    outputs: int = Field(ge=1, le=MOST_OUTPUTS)
     cubic: bool
     offset: float = Field(gt=0, le=100)
     packed: bool
+    joint: bool = False
 
     @cached_property
     def digest(self) -> bytes:
@@ -72,7 +77,7 @@ class Course(Section):
         It grows with the noise of columns, which is multiplied by residuals and added up.
 
         Args:
-            most: that |r| is.
+            most: that a number of r is.
         """
         each = DEVIATIONS * DEVIATION * (1 + most) * sqrt(self.blocks)
         return each * sqrt(self.numbers)
@@ -86,6 +91,25 @@ class Course(Section):
     def letters(self) -> int:
         """Ciphertexts of weights, or of a gradient."""
         return -(-self.numbers // self.leaves)
+
+    @property
+    def excess(self) -> str:
+        """What a service does not take of it, and the remedy; empty if it takes all."""
+        if self.letters > MOST_LETTERS:
+            return (
+                f"{self.letters} ciphertexts of weights, where {MOST_LETTERS} fit: say letters = "
+                "'packed'"
+            )
+        polynomial_bytes = 2 * 8 * DEGREE  # of both, modulo one prime
+        column, target = len(PRIME_BITS) * polynomial_bytes, RESIDUAL_PRIMES * polynomial_bytes
+        each = self.features * column + self.outputs * (column + target)  # and their margins
+        if self.blocks * each > MOST_MEMORY_BYTES:
+            return (
+                f"{self.blocks} blocks of records, of {each / 1e9:.2f} GB each, where a server has "
+                f"{MOST_MEMORY_BYTES / 1e9:.1f} GB for all: take up to "
+                f"{MOST_MEMORY_BYTES // each * SLOTS:,} records, or fewer features"
+            )
+        return ""
 
     @property
     def letter_bits(self) -> float:

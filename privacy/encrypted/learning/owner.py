@@ -53,7 +53,7 @@ class Owner:
 
         Args:
             records: all [N, D], of norm 1 or less.
-            targets: all [N, K], of size 1/2 or less.
+            targets: all [N, K], of size 1 or less.
         """
         rows = slice(block * SLOTS, (block + 1) * SLOTS)
         levels = self._levels

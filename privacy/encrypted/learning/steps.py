@@ -6,6 +6,7 @@ Shapes: B blocks, D features, K outputs.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,17 @@ class Steps:
         if len(parts) != features + outputs:
             raise CiphertextError(f"{len(parts)} ciphertexts; a block has {features + outputs}")
         levels = self._levels
-        for feature, part in enumerate(parts[:features]):
-            loaded = self._load(part, levels.full, 2.0**INPUT_BITS)
-            self._columns[block, feature] = loaded
-        for output, part in enumerate(parts[features:]):
-            loaded = self._load(part, levels.residual, levels.residual_scale)
-            self._targets[block, output] = loaded
+        columns = [self._load(part, levels.full, 2.0**INPUT_BITS) for part in parts[:features]]
+        targets = [
+            self._load(part, levels.residual, levels.residual_scale) for part in parts[features:]
+        ]
+        self._columns |= {(block, feature): column for feature, column in enumerate(columns)}
+        self._targets |= {(block, output): target for output, target in enumerate(targets)}
+
+    @property
+    def blocks(self) -> set[int]:
+        """That are here, whole."""
+        return {block for block, _ in self._targets}
 
     def _load(self, part: bytes, parms_id: Any, scale: float) -> Any:
         most = 2 * PRIMES * POLYNOMIAL_BYTES + SLACK_BYTES
@@ -127,73 +133,94 @@ class Steps:
         """
         if len(letters) != self.course.letters:
             raise CiphertextError(f"{len(letters)} letters, where {self.course.letters} belong")
-        weights: list[Any] = []
-        scale = 2.0**self.course.letter_bits
-        for letter in letters:
-            weights += self._spread(self._load(letter, self._levels.full, scale))
-        residuals = {}
-        for block in range(self.course.blocks):
-            for output in range(self.course.outputs):
-                residuals[block, output] = self._residual(block, output, weights)
-        gradient = [
-            self._correlate(output, feature, residuals)
-            for output in range(self.course.outputs)
-            for feature in range(self.course.features)
-        ]
-        leaves = self.course.leaves
-        return [
-            to_bytes(self._gather(gradient[start : start + leaves], leaves, 0))
-            for start in range(0, len(gradient), leaves)
-        ]
+        residuals = self._residuals(self._margins(letters))
+        leaves, answer = self.course.leaves, []
+        for start in range(0, self.course.numbers, leaves):
+            numbers = range(start, min(start + leaves, self.course.numbers))
+            found = [self._correlate(number, residuals) for number in numbers]
+            answer.append(to_bytes(self._gather(found, leaves, 0)))
+        return answer
 
-    def _residual(self, block: int, output: int, weights: Sequence[Any]) -> Any:
-        """r of a block's records, at the level where it meets the columns."""
-        evaluator, features = self._evaluator, self.course.features
-        total = seal.Ciphertext()
-        for feature in range(features):
-            product = seal.Ciphertext()
-            column = self._columns[block, feature]
-            evaluator.multiply(column, weights[output * features + feature], product)
-            if feature:
-                evaluator.add_inplace(total, product)
-            else:
-                total = product
-        margin = self._settle(total)
-        if self.course.cubic:
-            square = seal.Ciphertext()
-            evaluator.square(margin, square)
-            square = self._settle(square)
+    def _margins(self, letters: Sequence[bytes]) -> list[list[Any]]:
+        """u = w . x of each block's records, of each output [B][K]; few weights are held."""
+        scale, blocks = 2.0**self.course.letter_bits, range(self.course.blocks)
+        weights = (
+            weight
+            for letter in letters
+            for weight in self._spread(self._load(letter, self._levels.full, scale))
+        )
+        margins: list[list[Any]] = [[] for _ in blocks]
+        for _ in range(self.course.outputs):
+            totals: list[Any] = [None for _ in blocks]
+            for feature in range(self.course.features):
+                weight = next(weights)
+                for block in blocks:
+                    product = seal.Ciphertext()
+                    self._evaluator.multiply(self._columns[block, feature], weight, product)
+                    totals[block] = self._plus(totals[block], product)
+            for block in blocks:
+                margins[block].append(self._settle(totals[block]))
+        return margins
+
+    def _residuals(self, margins: Sequence[list[Any]]) -> list[list[Any]]:
+        """r of each block's records, of each output, at the level where it meets the columns."""
+        residuals = []
+        for block, found in enumerate(margins):
+            if self.course.cubic:
+                found = list(map(self._cube, found, self._rests(found)))
+            for output, residual in enumerate(found):
+                self._evaluator.mod_switch_to_inplace(residual, self._levels.residual)
+                residual.scale = self._levels.residual_scale  # equal but for a float64's last bits
+                self._evaluator.sub_inplace(residual, self._targets[block, output])
+            residuals.append(found)
+        return residuals
+
+    def _rests(self, margins: Sequence[Any]) -> list[Any]:
+        """offset - u^2 of each margin, or, of a softmax, offset - |u|^2 for all."""
+        squares = []
+        for margin in margins:
+            squares.append(seal.Ciphertext())
+            self._evaluator.square(margin, squares[-1])
+        if self.course.joint:
+            squares = [reduce(self._plus, squares)]
+        for square in squares:
+            self._settle(square)
             offset = seal.Plaintext()
             self._encoder.encode(self.course.offset, square.parms_id(), square.scale, offset)
-            evaluator.sub_plain_inplace(square, offset)
-            evaluator.negate_inplace(square)
-            evaluator.mod_switch_to_inplace(margin, square.parms_id())
-            cube = seal.Ciphertext()
-            evaluator.multiply(margin, square, cube)
-            margin = self._settle(cube)
-        evaluator.mod_switch_to_inplace(margin, self._levels.residual)
-        margin.scale = self._levels.residual_scale  # equal but for the last bits of a float64
-        evaluator.sub_inplace(margin, self._targets[block, output])
-        return margin
+            self._evaluator.sub_plain_inplace(square, offset)
+            self._evaluator.negate_inplace(square)
+        return squares * len(margins) if self.course.joint else squares
+
+    def _cube(self, margin: Any, rest: Any) -> Any:
+        """u (offset - u^2)."""
+        product = seal.Ciphertext()
+        self._evaluator.mod_switch_to_inplace(margin, rest.parms_id())
+        self._evaluator.multiply(margin, rest, product)
+        return self._settle(product)
+
+    def _plus(self, total: Any, one: Any) -> Any:
+        """Their sum, in the place of the first; the second alone, where there is no first."""
+        if total is None:
+            return one
+        self._evaluator.add_inplace(total, one)
+        return total
 
     def _settle(self, product: Any) -> Any:
         self._evaluator.relinearize_inplace(product, self._relin)
         self._evaluator.rescale_to_next_inplace(product)
         return product
 
-    def _correlate(self, output: int, feature: int, residuals: dict[tuple[int, int], Any]) -> Any:
+    def _correlate(self, number: int, residuals: Sequence[list[Any]]) -> Any:
         """One number of the gradient: in the mean of the slots."""
+        output, feature = divmod(number, self.course.features)
         total = None
         for block in range(self.course.blocks):
             column, product = seal.Ciphertext(), seal.Ciphertext()
             self._evaluator.mod_switch_to(
                 self._columns[block, feature], self._levels.residual, column
             )
-            self._evaluator.multiply(column, residuals[block, output], product)
-            if total is None:
-                total = product
-            else:
-                self._evaluator.add_inplace(total, product)
+            self._evaluator.multiply(column, residuals[block][output], product)
+            total = self._plus(total, product)
         return self._settle(total)
 
     # ---- between one number a ciphertext and many

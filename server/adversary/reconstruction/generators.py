@@ -1,6 +1,5 @@
 """Generators against a victim's updates, trained by another client or by the server."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +10,13 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.reconstruction.gan import Spy
+from attacks.reconstruction.generator import Spy
 from attacks.reconstruction.likeness import (
+    WINDOW,
     frechet,
     image_features,
     nearest,
+    pairwise_ssim,
     sign_flip_p,
 )
 from attacks.reconstruction.pictures import png
@@ -37,7 +38,10 @@ from server.run.directory import Run
 from server.run.merit import names_of
 
 # With five pairs of swapped victims, the permutation test can find p = 1 / 32.
-GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 12, 400, 5, 200
+GAN_ROUNDS, GAN_RECORDS, GAN_PAIRS, GAN_IMAGES = 24, 400, 5, 200
+JUDGES = 2000  # strangers, by whose class what an image shows is judged
+FAKE_STEPS = 6  # of a search, for what a malicious client calls fake
+ALIKE = 0.1  # of mean pairwise SSIM: as far from the victim's own is as diverse
 
 
 def play_generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: int) -> Found:
@@ -51,24 +55,40 @@ def play_generators(run: Run, tape: Tape, adversaries: tuple[str, ...], seed: in
         run.keep_bytes(f"attack/generator-{adversary}.png", png(pairs[0][2]))
         found[adversary] = {
             "federations": 2 * GAN_PAIRS,
-            **{key: float(np.mean(values)) for key, values in figures.items()},
+            **(means := {key: float(np.mean(values)) for key, values in figures.items()}),
+            **warned(means),
             "runs": figures,
             "p_own_victim_nearer": sign_flip_p(differences),
             "picture": f"attack/generator-{adversary}.png",
             "exhibits": {"classes": [names[_cast(tape, seed).target]]},
         }
-    return {**found, "rows": ["victim's images", "generated", "nearest strangers"]}
+    return {**found, "rows": ["victim's images", "generated", "own records it began at",
+             "nearest strangers"]}  # fmt: skip
+
+
+def warned(means: dict[str, float]) -> dict[str, str]:
+    """What is to be said of a generator whose images are not as unlike as the victim's."""
+    ours, theirs = (means.get(f"pairwise_ssim_{who}", 0.0) for who in ("generated", "victim"))
+    if abs(ours - theirs) <= ALIKE:
+        return {}
+    how = "collapsed: its images are more" if ours > theirs else "scattered: its images are less"
+    return {
+        "warning": f"{how} alike than the victim's, mean SSIM of two {ours:.2f} against "
+        f"{theirs:.2f}"
+    }
 
 
 def _swap(
     experiment: Experiment, tape: Tape, adversary: str, seed: int
 ) -> tuple[list[dict[str, float]], float, list[Tensor]]:
     """Figures for each of two victims, how much nearer each generator is to its own, pictures."""
-    target, mine, victims, images, strangers = _cast(tape, seed)
+    cast = _cast(tape, seed)
+    images, strangers = cast.images, cast.strangers
+    mine = tape.reference.inputs(cast.mine)
     figures, nearer, made = [], 0.0, []
     for which in (0, 1):
-        spy = Spy(tape.nature.shape, target, seed)
-        _play(experiment, tape, spy, adversary, victims[which], mine, seed)
+        spy = Spy(mine, cast.target, seed)
+        _play(experiment, tape, spy, adversary, cast.victims[which], cast.mine, seed)
         fakes = spy.images(GAN_IMAGES)
         own, swapped = images[which], images[1 - which]
         figures.append(
@@ -76,9 +96,13 @@ def _swap(
                 "frechet_to_victim": _distance(fakes, own),
                 "frechet_to_strangers": _distance(fakes, strangers),
                 "frechet_victim_to_strangers": _distance(own, strangers),
+                "frechet_own_records_to_victim": _distance(mine, own),
                 "nearest_to_victim": float(nearest(fakes, own)[0].mean()),
                 "nearest_to_strangers": float(nearest(fakes, strangers[: len(own)])[0].mean()),
                 "nearest_stranger_to_victim": float(nearest(strangers, own)[0].mean()),
+                "nearest_own_record_to_victim": float(nearest(mine, own)[0].mean()),
+                **_diversity(generated=fakes, victim=own, strangers=strangers, own_records=mine),
+                **_of_class(tape, cast.target, generated=fakes, victim=own, own_records=mine),
                 **_nearest_likeness("victim", fakes, own, tape.nature),
                 **_nearest_likeness("strangers", fakes, strangers[: len(own)], tape.nature),
             }
@@ -87,7 +111,8 @@ def _swap(
         made.append(fakes)
     row = made[0][:12]
     near = strangers[nearest(row, strangers)[1]]
-    return figures, nearer, [images[0][:12], row, near]
+    began = mine[spy.origins(len(row))]
+    return figures, nearer, [images[0][:12], row, began, near]
 
 
 class Cast(NamedTuple):
@@ -126,13 +151,11 @@ def why_not(tape: Tape, seed: int, names: Sequence[str]) -> str:
         return f"a generator draws pictures, and a record is a {told}"
     if tape.pool.task != "classes":
         return f"[data] task = {tape.pool.task!r}: a generator draws a class, and there is none"
-    if any(side % 4 for side in nature.shape[-2:]):
-        return "image sides must be multiples of 4"
     if tape.num_classes < 2:
         return "there is one class: a generator has none to draw that it does not own"
     for i in range(GAN_PAIRS):
         cast = _cast(tape, seed + i)
-        if min(map(len, (*cast.images, cast.strangers))) < 2 or not len(cast.mine):
+        if min(map(len, (*cast.images, cast.strangers))) < 2 or len(cast.mine) < 2:
             told = f"class {shown(names[cast.target])} has too few records"
             return f"{told} for two victims and a stranger"
     return ""
@@ -144,6 +167,23 @@ def _nearest_likeness(
     """PSNR and SSIM of each image to the nearest of others, on the mean."""
     found = likeness_of(fakes, others[nearest(fakes, others)[1]], nature)
     return {f"{key}_to_{whose}": value for key, value in found.items()}
+
+
+def _diversity(**sets: Tensor) -> dict[str, float]:
+    """Mean SSIM of two images of each set; nothing of images that are too small for it."""
+    if min(sets["victim"].shape[-2:]) < WINDOW:
+        return {}
+    return {f"pairwise_ssim_{who}": pairwise_ssim(images) for who, images in sets.items()}
+
+
+def _of_class(tape: Tape, target: int, **sets: Tensor) -> dict[str, float]:
+    """Of each set, the share whose nearest stranger, of all classes, is of the target class."""
+    some = torch.arange(min(len(tape.reference), JUDGES))
+    judges, y = tape.reference.originals(some), tape.reference.y[some]
+    return {
+        f"of_class_{who}": float((y[nearest(images, judges)[1]] == target).double().mean())
+        for who, images in sets.items()
+    }
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
@@ -214,15 +254,17 @@ def _play(
             (tape.pool, victim, honest) if client == 0 else (tape.reference, mine, free)
         )
         x, y = source.inputs(own), source.y[own]
+        if client == 0 and adversary == "server":
+            spy.see(model)
         if client == 1 and adversary == "malicious_client":
-            spy.learn(copy.deepcopy(model))
-            made = spy.images(max(1, len(own) // 5))
+            spy.see(model)
+            made = spy.images(max(1, len(own) // 5), FAKE_STEPS)
             x = torch.cat([x, made])
             y = torch.cat([y, torch.full((len(made),), fake)])
         seen, round_ = Records(x, y), Round(number, client, rate)
         train(net_of(model, seen, job), seen, torch.arange(len(y)), job, round_, Ledger())
         if client == 0 and adversary == "server":
-            spy.learn(copy.deepcopy(model))
+            spy.see(model)
         return reply(message, model, len(own))
 
     start = {k: v.numpy().copy() for k, v in fresh().state_dict().items()}

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.reconstruction.features import undo
-from attacks.reconstruction.inversion import first_dense, invert, invert_dense
+from attacks.reconstruction.gradients import Gradients
+from attacks.reconstruction.inversion import first_dense, fits_together, invert, invert_dense
 from attacks.reconstruction.pictures import png
 from attacks.reconstruction.strangers import held_against, nearest_of
 from attacks.tape import Nature, Sample, Tape
+from clients.arithmetic.rounding import RoundGradient
 from clients.data.dataset import Dataset
 from clients.data.sets import load
 from clients.layers import MaxPool2d
@@ -24,11 +26,13 @@ from clients.training.net import fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
 from privacy.dp.ledger import Ledger
+from privacy.errors import ModelError
 from server.adversary.reconstruction.exhibits import exhibits_of
 from server.adversary.reconstruction.victims import Found, open_ended
 from server.run.directory import Run
 
-VICTIMS = {True: 32, False: 4}  # analytic inversion is quick, iterative is not
+VICTIMS = 32
+ONE_BY_ONE = 8  # where each takes an iterative search of its own
 UNDONE = 8  # of them, whose records are sought behind their features
 STRANGERS = 2000
 
@@ -54,11 +58,24 @@ def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
     dense = first_dense(model)
     if dense and dense[1].in_features != math.prod(nature.shape):
         dense = None  # it reads the record in pieces, or a mean of neighbours
-    num = min(VICTIMS[dense is not None], len(eligible))
+    num = min(VICTIMS, len(eligible))
     victims = torch.from_numpy(rng.choice(eligible, num, replace=False))
+    try:
+        gradients = None if dense else _gradients(model, pool, victims[:2])
+    except ModelError as error:
+        return {"inversion": {"left_out": str(error)}}
+    if gradients and not fits_together(gradients, num):
+        victims = victims[:ONE_BY_ONE]
     same = _same_class(pool, victims, others.y[chosen])
-    first = dense[0] if dense else ""
-    drawn = _draw(run.experiment.job, model, first, pool, victims, nature, seed)
+    changes = [
+        _one_step(run.experiment.job, model, pool, i, number) for number, i in enumerate(victims)
+    ]
+    if gradients:
+        drawn = _search(gradients, changes, pool, victims, nature, seed)
+    else:
+        assert dense
+        pairs = [(change[f"{dense[0]}.weight"], change[f"{dense[0]}.bias"]) for change in changes]
+        drawn = torch.stack([invert_dense(*pair, nature) for pair in pairs])
     rows, found = held_against(drawn, pool.inputs(victims), strangers, same, nature)
     found = {"method": "analytic" if dense else "iterative", **found}
     if tape.front is None:
@@ -98,31 +115,23 @@ def _features_like(strangers: Tensor) -> Nature:
     return Nature("features", tuple(strangers.shape[1:]), low, high)
 
 
-def _draw(
-    job: Job,
-    model: nn.Module,
-    first: str,
+def _gradients(model: nn.Module, pool: Sample, some: Tensor) -> Gradients:
+    x = pool.inputs(some)
+    return Gradients(twice_differentiable(model), pool.loss, x, pool.targets(some, x))
+
+
+def _search(
+    gradients: Gradients,
+    changes: list[dict[str, Tensor]],
     pool: Sample,
     victims: Tensor,
     nature: Nature,
     seed: int,
 ) -> Tensor:
-    """What the update of each victim tells of what the model reads [V, *nature.shape].
-
-    Args:
-        first: name of the first layer, if its gradients tell it outright.
-    """
-    twin, drawn = _twice_differentiable(model), []
-    for number, i in enumerate(victims):
-        change = _one_step(job, model, pool, i, number)
-        if first:
-            told = invert_dense(change[f"{first}.weight"], change[f"{first}.bias"], nature)
-        else:
-            target = [change[n] for n, p in model.named_parameters() if p.requires_grad]
-            said = None if pool.task == "itself" else pool.y[i : i + 1]
-            told = invert(twin, target, said, nature, seed + number, pool.loss)
-        drawn.append(told)
-    return torch.stack(drawn)
+    """What each victim's update tells of what the model reads [V, *nature.shape]."""
+    target = torch.stack([gradients.flat(change) for change in changes])
+    said = None if pool.task == "itself" else pool.y[victims]
+    return invert(gradients, target, said, nature, range(seed, seed + len(victims)))
 
 
 def _shown(
@@ -163,11 +172,13 @@ def _one_step(
     return {n: (p - after[n]).detach() for n, p in model.named_parameters()}
 
 
-def _twice_differentiable(model: nn.Module) -> nn.Module:
-    """The same function; our compiled pooling has no second derivative."""
+def twice_differentiable(model: nn.Module) -> nn.Module:
+    """The same function, whose gradients have derivatives: torch's own pooling, unrounded."""
     twin = copy.deepcopy(model)
     for parent in twin.modules():
         for name, child in parent.named_children():
             if type(child) is MaxPool2d:
                 setattr(parent, name, nn.MaxPool2d(child.size, child.stride))
+            elif type(child) is RoundGradient:
+                setattr(parent, name, nn.Identity())
     return twin

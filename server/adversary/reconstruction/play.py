@@ -38,7 +38,8 @@ def reconstruct(run: Run, tape: Tape, settings: Attack, tell: Tell) -> Found:
         adversaries = ADVERSARIES[:1]
     else:
         found = invert_updates(run, tape, settings.seed)
-    if reason := generators.why_not(tape, settings.seed, names_of(load(experiment.data))):
+    reason = "" if settings.generators else "[attack] generators = false"
+    if reason := reason or generators.why_not(tape, settings.seed, names_of(load(experiment.data))):
         return found | {"generators": {"left_out": reason}}
     plays = 2 * len(adversaries) * generators.GAN_PAIRS
     tell(f"generators: {plays} federations of {generators.GAN_ROUNDS} rounds ...")

@@ -13,13 +13,14 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from clients.arithmetic import Arithmetic
-from clients.models.own import BRIEF, build_own, explain
+from clients.models.own import build_own, explain
 from clients.models.sources import is_own
 from clients.models.weights import digest
 from clients.protocol import Form
 from privacy.errors import ModelError, RunError, SettingsError
-from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
+from privacy.text import words_of
 from server.cost.asked import read_model
+from server.cost.graphs import read_graph
 
 FORMS = "FILE.py:NAME with --weights FILE.safetensors, or FILE.onnx"
 NUMBERS = {
@@ -63,7 +64,7 @@ def open_model(
     try:
         load_model(net, weights)
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        told = _brief(error).removeprefix(
+        told = words_of(error).removeprefix(
             f"Error(s) in loading state_dict for {type(net).__name__}: "
         )
         raise ModelError(
@@ -83,7 +84,7 @@ def ask(net: nn.Module, x: Tensor, named: str) -> Tensor:
         with torch.no_grad():
             said = net(x)
     except Exception as error:  # of code that is not ours, whatever it is
-        told = explain(error) or f"{named}: {_brief(error)}"
+        told = explain(error) or f"{named}: {words_of(error)}"
         raise ModelError(f"{told}; it was given records {list(x.shape)}") from error
     if not isinstance(said, Tensor) or said.dim() != 2 or len(said) != len(x):
         what = list(said.shape) if isinstance(said, Tensor) else f"a {type(said).__name__}"
@@ -107,17 +108,14 @@ class Graph(nn.Module):
             raise RunError(
                 f"{path}: onnxruntime is not installed, which asks it; pip install onnxruntime"
             ) from None
-        try:
-            content = read_foreign(path, MOST_ARRAYS_BYTES)
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+        content = read_graph(path)
         try:
             self._session = onnxruntime.InferenceSession(
                 content, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # protobuf and onnxruntime each have their own
             raise ModelError(
-                f"{path}: is no graph that onnxruntime can read: {_brief(error)}"
+                f"{path}: is no graph that onnxruntime can read: {words_of(error)}"
             ) from None
         inputs = self._session.get_inputs()
         answers = [
@@ -152,8 +150,3 @@ class Graph(nn.Module):
 def _named(ends: Sequence[object]) -> str:
     told = (f"{end.name} {end.type} {list(end.shape)}" for end in ends)  # type: ignore[attr-defined]
     return ", ".join(told) or "nothing"
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= BRIEF else f"{text[:BRIEF]}..."

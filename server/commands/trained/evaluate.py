@@ -30,7 +30,7 @@ def evaluate(
     from server.experiment.experiment import Experiment
     from server.experiment.idle import require_effect
     from server.run.merit import NAME, merit_of
-    from server.run.spikes import spikes_of
+    from server.run.spikes import CONVERTED, as_spiking, spikes_of
 
     found = open_run(run, runs, trust)
     tables, origins = override(found.experiment.model_dump(mode="json", exclude_none=True), s or [])
@@ -49,6 +49,9 @@ def evaluate(
             f"{found.path.name}"
         )
     weights = found.weights(last)
+    if experiment.arithmetic.name == "spiking" != found.experiment.arithmetic.name:
+        weights = as_spiking(found.experiment, experiment, weights)
+        err.print(CONVERTED, highlight=False)
     score = test_evaluator(experiment)(weights)
     if score.answers is None:
         raise DataError(f"{found.path}: its data have no test set to evaluate on")

@@ -25,6 +25,9 @@ def export(
     audit: Annotated[
         bool, typer.Option("--audit", help="Of --to c: audit what the emulated board releases")
     ] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Of --to c: answers alone, no private step")
+    ] = False,
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
@@ -36,11 +39,17 @@ def export(
         raise SettingsError(f"--to {to!r}: unknown{suggest(to, [*TARGETS, C])}")
     found = open_run(run, runs, trust)
     if to == C:
-        from server.commands.trained.firmware import to_c
+        from server.commands.trained.firmware import answers_to_c, to_c
 
-        to_c(found, output or Path(f"{found.path.name}-c"), chip or "stm32h743", check, audit)
+        where = output or Path(f"{found.path.name}-c"), chip or "stm32h743"
+        if answers and audit:
+            raise SettingsError("--audit: answers release nothing that is trained; leave it out")
+        if answers:
+            answers_to_c(found, *where, check)
+        else:
+            to_c(found, *where, check, audit)
         return
-    given = {"--chip": chip, "--check": check, "--audit": audit}
+    given = {"--chip": chip, "--check": check, "--audit": audit, "--answers": answers}
     if unread := [name for name, value in given.items() if value]:
         raise SettingsError(f"{unread[0]}: is of --to c; leave it out")
     write, ending = TARGETS[to]

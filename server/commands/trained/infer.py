@@ -14,6 +14,9 @@ def infer(
     scheme: Scheme = "ckks",
     images: Annotated[int, typer.Option(min=1, help="Test images to show")] = 3,
     evaluate: Annotated[int, typer.Option(min=0, help="Test images to measure on instead")] = 0,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask many at once, for --evaluate")
+    ] = False,
     url: Annotated[str, typer.Option(help="Of a running service; else one is started here")] = "",
     key: Annotated[Path | None, typer.Option(help="File of the secret key; made if absent")] = None,
     authority: Annotated[
@@ -41,7 +44,8 @@ def infer(
     here = "" if url else "it is for a service at --url"
     asked = "the service at --url has its own" if url else ""
     reasons = {"images": measured, "logits": measured, "flood": hidden, "scheme": asked}
-    refuse_idle(reasons | {"authority": here, "token": here})
+    alone = "" if evaluate else "it is for --evaluate"
+    refuse_idle(reasons | {"authority": here, "token": here, "batch": alone})
     found = open_run(run, runs, trust)
     found.require_same_data()
     require_images(found)
@@ -55,7 +59,10 @@ def infer(
     service = nullcontext(url) if url else loopback(found.path, scheme)
     with service as at:
         demo = Demo(found, connect(at, key, authority, token))
-        told = demo.evaluate(evaluate) if evaluate else demo.show(images, logits, flood, as_json)
+        if evaluate:
+            told = demo.evaluate(evaluate, batch)
+        else:
+            told = demo.show(images, logits, flood, as_json)
     if as_json:
         print(to_json(told, indent=1))
     elif evaluate:

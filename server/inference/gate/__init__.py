@@ -6,5 +6,6 @@ accounts   who asks, and how much
 intake     bytes that are under way
 stores     files that clients fill
 tarpit     refusals, and how fast they come
+reception  the identity of each request, and its refusal when it is time
 turns      workers, one identity after another
 """

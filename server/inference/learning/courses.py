@@ -146,4 +146,6 @@ def read_course(content: bytes) -> tuple[Course, tuple[bytes, ...]]:
         raise WireError("not a course: its first part tells no shapes", 422) from None
     if course.digest != digest:
         raise WireError("the frame is marked as another course's", 409)
+    if reason := course.excess:
+        raise WireError(reason, 413)
     return course, parts[1:]

@@ -21,21 +21,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 
 from privacy.encrypted.learning.course import Course
 from privacy.encrypted.learning.steps import part_bytes
 from privacy.encrypted.wire import CHECKSUM_BYTES, HEADER, Head
 from privacy.errors import WireError
-from server.inference.gate.accounts import Accounts
 from server.inference.gate.intake import Budget, Intake
+from server.inference.gate.reception import Reception
 from server.inference.gate.refusal import Refusal
 from server.inference.gate.stores import Room, shares
 from server.inference.learning.courses import Courses, Kept
 from server.inference.learning.worker import BEGIN, BLOCK, STEP
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.replies import REFUSED, refusal_of, require_answered
+from server.inference.replies import REFUSED, require_answered
 from server.inference.workers import WorkerDied
 
 WORKER = "server.inference.learning.worker"
@@ -62,7 +62,8 @@ class LearningService:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_failure = on_failure
-        self._accounts = Accounts(tokens, 0)
+        self._reception = Reception(limits, tokens)
+        self._accounts = self._reception.accounts
         self._tokens = tokens
         room = Room(scratch, limits.kept_free_bytes)
         _, in_flight_bytes = shares(room, 0, limits.in_flight_bytes)
@@ -98,7 +99,7 @@ class LearningService:
         app.add_api_route("/v1/courses/{name}/steps/{step}", self._step, methods=["POST"])
         app.add_api_route("/v1/courses/{name}", self._end, methods=["DELETE"])
         for kind in REFUSED:
-            app.add_exception_handler(kind, self._refuse)
+            app.add_exception_handler(kind, self._reception.refuse)
         return app
 
     async def _watch(self) -> None:
@@ -111,8 +112,7 @@ class LearningService:
 
     def _who(self, request: Request) -> str:
         """A token's name; without tokens, whoever knows a course's name may use it."""
-        address = request.client.host if request.client else ""
-        who = self._accounts.identify(request.headers.get("authorization", ""), address)
+        who = self._reception.who(request)
         return who if self._tokens is not None else "anyone"
 
     def _find(self, request: Request, name: str, others: bool = False) -> Kept:
@@ -162,6 +162,7 @@ class LearningService:
         if missing := set(range(course.blocks)) - set(kept.blocks):
             raise WireError(f"block {min(missing)} of records is not here yet", 409)
         most = course_bytes(course)["weights"]
+        self._budget.allow(most)
         async with self._intake.receive(request, who, "weights", course.digest, most) as arrived:
             _require_own(arrived.head, name, number)
             weights = hashlib.sha256(arrived.path.read_bytes()).hexdigest()
@@ -197,9 +198,6 @@ class LearningService:
                 self._accounts.note_crash(who)
             raise Refusal(DIED) from None
         return require_answered(answer).content
-
-    async def _refuse(self, request: Request, error: Exception) -> PlainTextResponse:
-        return refusal_of(error)
 
 
 def _number(text: str) -> int:

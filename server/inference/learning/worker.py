@@ -37,8 +37,8 @@ class Desk:
             WireError: a frame, or what is in it, is not what it should be.
         """
         if operation == BEGIN:
-            course, keys = read_course(content)
-            self._name, self._steps = identity, Steps(course, keys)
+            self._steps = None
+            Steps(*read_course(content))
             return b""
         steps = self._open(identity)
         digest = steps.course.digest
@@ -51,9 +51,11 @@ class Desk:
         return Frame("gradient", digest, parts, identity, frame.nonce).to_bytes()
 
     def _open(self, identity: bytes) -> Steps:
-        if self._name != identity or self._steps is None:
+        """A course as it lies on disk: another worker may have taken blocks of it."""
+        kept = Kept(self._folder / identity.hex())
+        steps = self._steps
+        if steps is None or self._name != identity or not steps.blocks.issuperset(kept.blocks):
             self._steps = None  # or two courses would be in memory
-            kept = Kept(self._folder / identity.hex())
             try:
                 steps = Steps(*read_course((kept.folder / "course.frame").read_bytes()))
                 for block in kept.blocks:
@@ -63,7 +65,7 @@ class Desk:
             except FileNotFoundError:
                 raise WireError("no such course here any more; begin it again", 404) from None
             self._name, self._steps = identity, steps
-        return self._steps
+        return steps
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def read_sweep(folder: Path) -> SweepFacts:
 def _cell(sweep: str, cell: SweepCell) -> Cell:
     settings = ", ".join(f"{key}={value}" for key, value in cell.settings.items())
     status, error = cell.status, cell.error or ""
-    return Cell(sweep, settings, cell.seed, status, error, cell.run or "")
+    labels = tuple((axis, str(label)) for axis, label in cell.point.items())
+    return Cell(sweep, settings, cell.seed, status, error, cell.run or "", labels)
 
 
 def _failed(cell: SweepCell) -> Stages:

@@ -1,10 +1,11 @@
-"""audit.json, cost.json and inference.json -> findings; and environment.json.
+"""audit.json, cost.json, events.json and inference.json -> findings; and environment.json.
 
 Each function raises one of `values.UNREADABLE` on a document that is not what it should be; the
 caller then names the part as damaged.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from server.report.facts.findings import (
@@ -76,7 +77,8 @@ def _check(about: Document) -> Check:
 
 def cost(found: Document) -> Cost:
     """One report of cost.json."""
-    about, transform, before = map(found.get, ("round", "transform", "preparation"))
+    parts = ("round", "transform", "preparation", "saved")
+    about, transform, before, saved = map(found.get, parts)
     return Cost(
         chip=text(found["chip"]),
         arithmetic=_numbers(found["arithmetic"]),
@@ -86,7 +88,16 @@ def cost(found: Document) -> Cost:
         transform="" if transform is None else _numbers(transform),
         preparation=None if before is None else _preparation(before),
         notes=texts(found.get("notes", ())),
+        left=None if saved is None else (share(saved["weights"]), share(saved["products"])),
+        speed_ups=()
+        if saved is None
+        else tuple(map(_speed_up, (saved["measured"], *saved["curve"]))),
     )
+
+
+def _speed_up(about: Document) -> tuple[float, float, float, float]:
+    theory, array, inference = (amount(about[key]) for key in ("theory", "array", "inference"))
+    return share(about["zeros"]), theory, array, inference
 
 
 def _numbers(about: Document) -> str:
@@ -167,6 +178,64 @@ def _phase(row: Document) -> Phase:
 
 def _parts(about: object) -> tuple[tuple[str, float], ...]:
     return tuple((part, amount(joules)) for part, joules in table(about).items())
+
+
+# ---- event-driven chips
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What `privet cost` found on an event-driven chip, from events counted on test records.
+
+    Attributes:
+        records: that were counted; of them energy_j and latency_s are means, of an inference, and
+            99 in 100 take no more than energy_99_j and latency_99_s.
+        batch: records of a training step. `step_j`, `step_s`: of all of them; None where the chip
+            cannot train the net.
+        rows: of each layer its neurons, synaptic events and spikes made, and joules by part.
+    """
+
+    chip: str
+    records: int
+    energy_j: float
+    energy_99_j: float
+    latency_s: float
+    latency_99_s: float
+    fits: bool
+    batch: int
+    step_j: float | None
+    step_s: float | None
+    rows: tuple[tuple[str, int, float, float, tuple[tuple[str, float], ...]], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def short(self) -> str:
+        """The chip's name without its description."""
+        return self.chip.partition(":")[0]
+
+
+def driven(found: Document) -> Driven:
+    """One report of events.json."""
+    once, step, batch = found["inference"], found["step"], count(found["batch"])
+    return Driven(
+        chip=text(found["chip"]),
+        records=count(once["records"]),
+        energy_j=amount(once["energy_j"]),
+        energy_99_j=amount(once["energy_99_j"]),
+        latency_s=amount(once["latency_s"]),
+        latency_99_s=amount(once["latency_99_s"]),
+        fits=count(once["cores"]) <= count(once["limit_cores"]),
+        batch=batch,
+        step_j=None if step is None else amount(batch * amount(step["energy_j"])),
+        step_s=None if step is None else amount(batch * amount(step["latency_s"])),
+        rows=tuple(_layer(row) for row in listed(once["rows"])),
+        notes=texts(found["notes"]),
+    )
+
+
+def _layer(row: Document) -> tuple[str, int, float, float, tuple[tuple[str, float], ...]]:
+    counted = amount(row["events"]), amount(row["fired"])
+    return text(row["layer"]), count(row["neurons"]), *counted, _parts(row["energy_j"])
 
 
 # ---- encrypted inference

@@ -8,6 +8,7 @@ What a run has not measured is None or empty here, and is named as missing on th
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.report.facts.evidence import Driven
 from server.report.facts.findings import Audit, Cost, Encrypted, Leakage
 from server.report.facts.reached import Reached
 
@@ -128,6 +129,7 @@ class RunFacts:
     scheme: str
     auditable: bool
     reached: Reached | None = None
+    events: tuple[Driven, ...] = ()
     searched: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
     failed_stages: tuple[tuple[str, str], ...] = ()
@@ -143,7 +145,12 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a sweep; `run` is empty before its run is there."""
+    """One cell of a sweep.
+
+    Attributes:
+        run: empty before it is there.
+        labels: what its value on each axis is called.
+    """
 
     sweep: str
     settings: str
@@ -151,6 +158,7 @@ class Cell:
     status: str
     error: str
     run: str
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Likeness:
         rows: of the picture, from the top.
         nearer_by: by that, the reconstruction less the better control.
         p_value: of the reconstruction's being nearer to its victim only by chance.
+        warning: what is to be held against it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Likeness:
     measures: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
     nearer_by: Interval | None = None
     p_value: float | None = None
+    warning: str = ""
     picture: str = ""
     png: bytes = field(default=b"", repr=False)
     rows: tuple[str, ...] = ()
@@ -189,10 +191,7 @@ class Audit:
 
     @property
     def by_chance(self) -> bool:
-        """Is a bound above the claim, by no more than chance allows where several are tried?
-
-        An audit fails by bounds that hold but once in 10,000; these hold but once in 20.
-        """
+        """Is a bound above the claim, but by chance: at 95 % and not at the audit's 99.99 %?"""
         return self.passed and self.best is not None and self.best.epsilon > self.epsilon
 
 
@@ -273,6 +272,9 @@ class Cost:
     Attributes:
         arithmetic: of the model. `transform`: of the fixed transform before it; empty without one.
         notes: where what is priced is not what was trained.
+        left: share of weights and of products that pruning and zeros leave; None if not counted.
+        speed_ups: by the share of products left out: in theory, of the array, of the inference;
+            the first as it was counted, the others a curve.
     """
 
     chip: str
@@ -283,6 +285,8 @@ class Cost:
     transform: str = ""
     preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
+    left: tuple[float, float] | None = None
+    speed_ups: tuple[tuple[float, float, float, float], ...] = ()
 
     @property
     def short(self) -> str:

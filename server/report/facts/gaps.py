@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Lacks, str, Command]] = {
         lambda run, name: f"privet audit {name}",
     ),
     "cost": (
-        lambda run: not run.costs,
+        lambda run: not run.costs and not run.events,
         "no chip was asked: what a device pays is not known",
         lambda run, name: f"privet cost {name} --chip eyeriss",
     ),

@@ -123,12 +123,12 @@ def _group(found: list[RunFacts]) -> Group:
     return Group(tuple(runs), over_seeds(values), min(values), max(values))
 
 
-def over_seeds(values: Sequence[float]) -> Interval:
-    """The mean and Student's 95 % interval; of one value, only the value."""
+def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """The mean and Student's interval; of one value, only the value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean, mean, mean)
-    factor = float(student.ppf((1 + LEVEL) / 2, len(values) - 1))
+    factor = float(student.ppf((1 + level) / 2, len(values) - 1))
     half = factor * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 

@@ -43,6 +43,21 @@ MEASURES = {
     "columns": "share of columns recovered",
     "features": "correlation of features",
 }
+# Of a generator's images, of strangers', of the adversary's own records.
+GENERATED = {
+    "Fréchet distance to the victim": (
+        "frechet_to_victim", "frechet_victim_to_strangers", "frechet_own_records_to_victim",
+    ),
+    "nearest distance to the victim": (
+        "nearest_to_victim", "nearest_stranger_to_victim", "nearest_own_record_to_victim",
+    ),
+    "mean SSIM of two of them": (
+        "pairwise_ssim_generated", "pairwise_ssim_strangers", "pairwise_ssim_own_records",
+    ),
+    "share whose nearest stranger is of the class": (
+        "of_class_generated", "", "of_class_own_records",  # a stranger is nearest to itself
+    ),
+}  # fmt: skip
 INVERSIONS = ("inversion", "inversion_of_features")
 
 
@@ -194,18 +209,19 @@ def _cell(value: object) -> str | float:
 
 
 def _generator(name: str, about: Document, rows: tuple[str, ...], picture: Bytes) -> Likeness:
-    """The control of "how near is what was generated" is how near strangers' images are."""
-    frechet = ("frechet_to_victim", "frechet_victim_to_strangers")
-    nearest = ("nearest_to_victim", "nearest_stranger_to_victim")
+    """The controls of "how near is what was generated": how near strangers' images are, and the
+    adversary's own records of other classes, before any model was asked."""
     return Likeness(
         name=f"generator_{name}",
-        method="generative network (Hitaj et al. 2017)",
+        method="images that models take for the class (after Hitaj et al. 2017)",
         victims=count(about["federations"]),
-        controls=("strangers of the class",),
-        measures=(
-            ("Fréchet distance to the victim", tuple(amount(about[key]) for key in frechet)),
-            ("nearest distance to the victim", tuple(amount(about[key]) for key in nearest)),
+        controls=("strangers of the class", "the adversary’s own records"),
+        measures=tuple(
+            (what, tuple(amount(about[key]) if key in about else None for key in keys))
+            for what, keys in GENERATED.items()
+            if keys[0] in about
         ),
+        warning=text(about.get("warning", "")),
         p_value=share_or_none(about["p_own_victim_nearer"]),
         picture=text(about["picture"]),
         png=picture(text(about["picture"])),

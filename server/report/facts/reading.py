@@ -13,6 +13,7 @@ import numpy as np
 from privacy.errors import PrivetError, RunError
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
+from server.cost.events import EVENTS
 from server.report.facts import evidence, leaks, reached
 from server.report.facts.cells import read_sweep, sweep_folder
 from server.report.facts.facts import Cell, Client, Facts, Failure, RunFacts, Turn
@@ -131,6 +132,9 @@ def read_run(
         run.kept("inference.json"),
     )
     costs = part("cost.json", lambda found: tuple(map(evidence.cost, found)), run.costs)
+    events = part(
+        EVENTS, lambda found: tuple(map(evidence.driven, found.values())), run.kept(EVENTS)
+    )
     promise = summary.epsilon_target if summary.epsilon_target is not None else summary.epsilon
     return RunFacts(
         name=run.path.name,
@@ -183,6 +187,7 @@ def read_run(
         scheme=scheme_of(experiment),
         auditable=not why_not(experiment),
         reached=part(merit.NAME, lambda f: reached.reached(f, len(rounds)), run.kept(merit.NAME)),
+        events=events or (),
         searched=summary.searched or searched * (summary.epsilon is not None),
         damaged=tuple(damaged),
         failed_stages=failed_stages,

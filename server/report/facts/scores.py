@@ -100,6 +100,7 @@ def axes_of(runs: Sequence[RunFacts]) -> tuple[Axis, ...]:
             Axis(f"time {chip}", name, about, "s", "device", 0.0, f"energy {chip}"),
             Axis(f"energy {chip}", name, about, "J", "device", 0.0),
         ]
+    found += _of_events(runs)
     if any(run.encrypted for run in runs):
         found += [
             Axis("asked", "Asked encrypted", "a whole answer; and same answers as in the clear",
@@ -130,6 +131,8 @@ def _of_work(work: Work, axes: Sequence[Axis], adversaries: Sequence[str]) -> It
             found = _reached(work, what)
         elif kind in ("time", "energy"):
             found = _device(work, what, kind)
+        elif kind in ("once", "joules"):
+            found = _once(work, what, kind)
         elif kind == "proven":
             found = _proven(work)
         elif kind in ("asked", "agreed"):
@@ -233,6 +236,27 @@ def _device(work: Work, chip: str, kind: str) -> Found | None:
     return Found(run.name, value, words=words, state="bad")
 
 
+def _of_events(runs: Sequence[RunFacts]) -> list[Axis]:
+    """An inference, where one was priced by events: on conventional chips beside it, too."""
+    if not any(run.events for run in runs):
+        return []
+    found = []
+    for chip in dict.fromkeys(chip for run in runs for chip in _once_of(run)):
+        driven = any(chip == one.short for run in runs for one in run.events)
+        about = "time and energy, " + ("of events counted" if driven else "by a model of the chip")
+        name = f"An inference on {chip}"
+        found += [
+            Axis(f"once {chip}", name, about, "s", "device", 0.0, f"joules {chip}"),
+            Axis(f"joules {chip}", name, about, "J", "device", 0.0),
+        ]
+    return found
+
+
+def _once(work: Work, chip: str, kind: str) -> Found | None:
+    found = next(((run, of[chip]) for run in work if chip in (of := _once_of(run))), None)
+    return Found(found[0].name, _exact(found[1][kind == "joules"])) if found else None
+
+
 def energy_of(cost: Cost) -> float:
     """Of a round where there is one, else of a training step, in joules."""
     return cost.round.energy_j if cost.round else cost.step.energy_j
@@ -246,6 +270,12 @@ def _asked(work: Work, kind: str) -> Found | None:
     if kind == "agreed":
         return Found(run.name, e.agreement, f"{e.images:,} questions") if e.agreement else None
     return Found(run.name, _exact(e.total_ms / 1e3))
+
+
+def _once_of(run: RunFacts) -> dict[str, tuple[float, float]]:
+    """Seconds and joules of an inference, by chip."""
+    loops = {cost.short: (cost.inference.latency_s, cost.inference.energy_j) for cost in run.costs}
+    return loops | {one.short: (one.latency_s, one.energy_j) for one in run.events}
 
 
 def _upper(words: str) -> str:

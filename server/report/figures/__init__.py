@@ -7,10 +7,10 @@ for.
 
 panel      a small chart: axes with numbers, marks with intervals, labels
 tradeoffs  accuracy against epsilon, leakage, time
-curves     of one run: rounds, ROC, roofline, recordings
+curves     of one run: rounds, ROC, roofline, speed-up, recordings
 """
 
-from server.report.figures.curves import recordings, roc, roofline, rounds
+from server.report.figures.curves import recordings, roc, roofline, rounds, speed_ups
 from server.report.figures.panel import Drawing
 from server.report.figures.tradeoffs import accuracy_by_epsilon, latency, pareto
 
@@ -23,4 +23,5 @@ __all__ = [
     "roc",
     "roofline",
     "rounds",
+    "speed_ups",
 ]

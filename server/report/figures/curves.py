@@ -1,4 +1,4 @@
-"""Curves of one run: its rounds, what adversaries find, its roofline, what was recorded."""
+"""Curves of one run: rounds, what adversaries find, roofline, speed-up, what was recorded."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +91,33 @@ def roofline(step: Step) -> Drawing:
         panel.mark(intensity, phase.operations_per_s, words, shape)
         panel.label(intensity, phase.operations_per_s, name[:20])
     return Drawing((panel.svg(),))
+
+
+def speed_ups(
+    found: Sequence[tuple[str, Sequence[tuple[float, float, float, float]]]],
+) -> Drawing:
+    """How much faster a chip is that skips zeros: in theory, and its array; a panel each.
+
+    Args:
+        found: a name, and by the share of products left out the speed-up in theory, of the array
+            and of an inference: the first as measured, the others a curve.
+    """
+    panels = []
+    for name, (measured, *curve) in found:
+        if not curve:
+            continue
+        most = max(max(point[1], point[2]) for point in (measured, *curve))
+        x = linear(
+            0.0, max(point[0] for point in (measured, *curve)), "products left out", 100, " %"
+        )
+        ticks = [(float(n), f"{n} x") for n in (1, 2, 5, 10, 20, 50, 100)]
+        panel = Panel(name, x, logarithmic(1.0, max(2.0, most), "times faster", ticks), "by zeros")
+        for place, dash, kind in ((1, "6 3", "faint"), (2, "", "")):
+            panel.line([(0.0, 1.0), *((point[0], point[place]) for point in curve)], dash, kind)
+        words = f"{measured[0]:.1%} of the products left out: {measured[2]:.3g} times faster"
+        panel.mark(measured[0], measured[2], words)
+        panels.append(panel.svg())
+    return Drawing(tuple(panels))
 
 
 def _tens(unit: str) -> list[tuple[float, str]]:

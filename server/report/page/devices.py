@@ -1,8 +1,9 @@
 """Sections on devices: their cost on a chip, and encrypted questions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from server.report import figures
+from server.report.facts.evidence import Driven
 from server.report.facts.facts import RunFacts
 from server.report.facts.findings import Cost, Encrypted, Step
 from server.report.page.blocks import Block, Panel, Prose, Section, Table
@@ -16,9 +17,15 @@ def costs(runs: Sequence[RunFacts]) -> Section:
     """What steps and rounds cost, of all runs."""
     title = "What it costs a device"
     costed = [(run, cost) for run in runs for cost in run.costs]
-    if not costed:
+    if not costed and not any(run.events for run in runs):
         return Section("cost", title, (Prose("No chip was asked.", "note"),))
-    blocks: list[Block] = [
+    blocks = [*_by_loops(costed)] if costed else []
+    return Section("cost", title, (*blocks, *_by_events(runs)))
+
+
+def _by_loops(costed: Sequence[tuple[RunFacts, Cost]]) -> list[Block]:
+    """On conventional chips, whose work follows from a net's loops."""
+    return [
         Prose(
             "From an analytical model of the chip: nothing here was timed on a device. A step is "
             "one "
@@ -29,12 +36,69 @@ def costs(runs: Sequence[RunFacts]) -> Section:
         _steps(costed),
         *_preparations(costed),
         _rounds(costed),
-        Prose("Chips: " + "; ".join(dict.fromkeys(cost.chip for _, cost in costed)) + "."),
+        _chips(cost for _, cost in costed),
     ]
-    return Section("cost", title, tuple(blocks))
 
 
-def _notes(costed: Sequence[tuple[RunFacts, Cost]]) -> list[str]:
+def _by_events(runs: Sequence[RunFacts]) -> list[Block]:
+    """On event-driven chips, and the same runs' inferences on conventional ones beside them."""
+    found = [(run, event) for run in runs for event in run.events]
+    if not found:
+        return []
+    rows = tuple(
+        (
+            run.label, chip, by, si(seconds, "s"), si(most_s, "s"), si(joules, "J"),
+            si(most_j, "J"), count(batch), si(step_s, "s"), si(step_j, "J"),
+            "yes" if fits else "NO",
+        )
+        for run in runs
+        if run.events
+        for chip, by, seconds, most_s, joules, most_j, batch, step_s, step_j, fits in _priced(run)
+    )  # fmt: skip
+    columns = (
+        "run", "chip", "priced by", "inference of 1 record", "of 99 in 100", "its energy",
+        "of 99 in 100", "records a step", "training step", "its energy", "fits",
+    )  # fmt: skip
+    said = (
+        "An event-driven chip pays for what happens: spikes, the synapses that they reach and the "
+        "neurons that they change, counted on test records in the last weights and priced by what "
+        "was published of the chip. A conventional chip beside it computes every product."
+    )
+    title = "An inference and a training step, event by event"
+    return [
+        Prose(said),
+        *(Prose(note, "note") for note in _notes(found)),
+        Table(title, columns, rows, folded=len(rows) > 24),
+        _chips(event for _, event in found),
+    ]
+
+
+Priced = tuple[
+    str, str, float, float | None, float, float | None, int, float | None, float | None, bool
+]
+
+
+def _priced(run: RunFacts) -> Iterator[Priced]:
+    """Each chip: what by, an inference and that of 99 in 100, a training step, whether it fits."""
+    for e in run.events:
+        yield (
+            e.short, f"events of {e.records:,} test records", e.latency_s, e.latency_99_s,
+            e.energy_j, e.energy_99_j, e.batch, e.step_s, e.step_j, e.fits,
+        )  # fmt: skip
+    for cost in run.costs:
+        once, step = cost.inference, cost.step
+        yield (
+            cost.short, f"loops, in {cost.arithmetic}", once.latency_s, None,
+            once.energy_j, None, step.batch, step.latency_s, step.energy_j, not cost.too_large,
+        )  # fmt: skip
+
+
+def _chips(found: Iterable[Cost | Driven]) -> Prose:
+    """Whose constants they are."""
+    return Prose("Chips: " + "; ".join(dict.fromkeys(one.chip for one in found)) + ".")
+
+
+def _notes(costed: Sequence[tuple[RunFacts, Cost | Driven]]) -> list[str]:
     """Each note once, with the runs and chips that it is about."""
     about: dict[str, list[str]] = {}
     for run, cost in costed:
@@ -137,6 +201,25 @@ def by_layer(run: RunFacts) -> Iterator[Block]:
                 "further below it, the more is idle. Shapes tell phases apart.",
                 table=_points(title, step),
             )
+    for event in run.events:
+        yield from (Prose(f"{note[:1].upper()}{note[1:]}.", "note") for note in event.notes)
+        yield _events(f"An inference of one record on {event.short}, {run.label}", event)
+
+
+def _events(title: str, found: Driven) -> Table:
+    """Layer by layer, means of the records that were counted."""
+    parts = [part for part, _ in found.rows[0][-1]] if found.rows else []
+    rows = tuple(
+        (
+            layer,
+            count(neurons),
+            number(events),
+            number(fired),
+            *(si(dict(joules).get(part, 0.0), "J") for part in parts),
+        )
+        for layer, neurons, events, fired, joules in found.rows
+    )
+    return Table(title, ("layer", "neurons", "synaptic events", "spikes made", *parts), rows)
 
 
 def _phases(title: str, step: Step) -> Table:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from clients.chip import load_chip, ready_chips
+from clients.chip.events import load_event_chip, ready_event_chips
 from server.report import figures
 from server.report.facts.facts import RunFacts
 from server.report.facts.gaps import is_baseline
@@ -122,11 +123,13 @@ def _audited(run: RunFacts, name: str) -> list[Block]:
 
 
 def _costed(run: RunFacts, name: str) -> list[Block]:
-    if not run.costs:
+    titles = [cost.chip for cost in run.costs] + [event.chip for event in run.events]
+    if not titles:
         lines = (f"privet cost {name} --chip eyeriss",)
         return [Commands("No chip was asked. To ask one", lines)]
     ready = {load_chip(chip).title: chip for chip in ready_chips()}
-    chips = " ".join(f"--chip {ready.get(cost.chip, 'FILE.toml')}" for cost in run.costs)
+    ready |= {load_event_chip(chip).title: chip for chip in ready_event_chips()}
+    chips = " ".join(f"--chip {ready.get(chip, 'FILE.toml')}" for chip in titles)
     return [Commands("Again", (f"privet cost {name} {chips}",)), *by_layer(run)]
 
 

@@ -162,6 +162,8 @@ def _caption(found: Likeness) -> str:
             "control "
             f"(p = {found.p_value:.3g})."
         )
+    if found.warning:
+        told.append(f"Beware, it {found.warning}.")
     if found.name == "inversion_of_features":
         told.append(
             "A record was sought whose features are those that were drawn; they tell no phases of "

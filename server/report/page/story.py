@@ -13,7 +13,9 @@ from server.report.page.dossiers import dossiers, targets
 from server.report.page.federations import federation
 from server.report.page.matrix import Matrix, matrix_of
 from server.report.page.promises import adversaries, claimed, limits
+from server.report.page.pruning import pruned
 from server.report.page.reached import reached
+from server.report.page.referee import referee
 from server.report.page.tradeoffs import tradeoff, utility
 from server.report.words.shared import differing
 from server.report.words.units import SPACE, Cell, count, number, percent, si
@@ -40,7 +42,7 @@ def tell(facts: Facts, before: Since | None = None) -> Story:
     """All of a report but its verdict."""
     runs = facts.runs
     changed = (changes(before),) if before else ()
-    shown = (*changed, tradeoff(runs), limits(runs), lacking(facts))
+    shown = (*changed, referee(facts), tradeoff(runs), pruned(runs), limits(runs), lacking(facts))
     tables = (
         every_run(runs), utility(runs), reached(runs), claimed(runs), adversaries(runs),
         costs(runs), encrypted(runs), federation(runs), reproduction(facts),

@@ -4,13 +4,17 @@ NIST SP 800-226 puts these at the top of its pyramid: epsilon, and the unit that
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 from privacy.errors import PrivetError
+from server.experiment.experiment import Experiment
+from server.experiment.lessons import Learnt
 from server.report.facts.facts import RunFacts
 from server.report.statement.statement import Fact, Part
 from server.run.directory import Run, list_runs
-from server.run.summary import summarise
+from server.run.origin import EXTRACTED
+from server.run.summary import CHARGE, summarise
 
 FALSELY = 0.01  # accused: one stranger in a hundred
 PLACE = "rounds.jsonl"
@@ -20,6 +24,9 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
     """Unit, neighbours, epsilon and delta."""
     summary, settings = summarise(run), "experiment.toml: [budget]"
     last = f"{PLACE}: ledgers of the last round, by the accountant"
+    target = f"{settings} epsilon"
+    if os.path.lexists(run.path / CHARGE):
+        last = target = f"{CHARGE}: epsilon, the search for settings included"
     words = [
         "A promise of differential privacy bounds how much anything that is released can depend on "
         "one unit: whoever sees it can hardly tell whether that unit was in the data.",
@@ -27,7 +34,6 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
         "less of a person who has several."
         if facts.private
         else "Nothing was promised: what was released may tell all of any record.",
-        *facts.warnings,
     ]
     told = [Fact("unit", "unit of privacy", summary.unit, f"{settings} unit")]
     if facts.private:
@@ -38,7 +44,7 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
                 "epsilon_promised",
                 "epsilon promised",
                 summary.epsilon_target,
-                f"{settings} epsilon",
+                target,
                 "the noise was given instead: [budget] noise_multiplier",
             ),
             Fact(
@@ -50,6 +56,10 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
             Fact("delta", "delta", summary.delta, f"{settings} delta"),
             Fact("for_whom", "holds but for", summary.caveat or "no one", "experiment.toml"),
         ]
+    told += [Fact("searched", "how it came about", summary.searched,
+                  f"{CHARGE}, {EXTRACTED}")] * bool(summary.searched)  # fmt: skip
+    told += [Fact(f"warning.{n}", "warning", one, "experiment.toml, manifest.safetensors")
+             for n, one in enumerate(facts.warnings)]  # fmt: skip
     return Part(
         "guarantee",
         "The guarantee",
@@ -103,21 +113,31 @@ def found(epsilon: float, delta: float) -> float:
     return min(1.0, rising, falling)
 
 
+def _how(experiment: Experiment) -> str:
+    if isinstance(experiment, Learnt):
+        return (
+            "At each step the owner decrypts a sum over all records, to which each adds no more "
+            "than a norm by how records and weights are bounded, and adds Gaussian noise to it "
+            "before anything is made of it."
+        )
+    if experiment.budget.unit == "record":
+        return (
+            "Each device draws records by Poisson sampling, clips the gradient of each to a norm, "
+            "adds them up, and adds Gaussian noise (DP-SGD; Abadi et al., CCS, and after)."
+        )
+    return (
+        "The update of each client is clipped to a norm; Gaussian noise is added to their sum "
+        "(DP-FedAvg; McMahan et al., ICLR, and after)."
+    )
+
+
 def mechanism(run: Run, facts: RunFacts) -> Part:
     """How noise is made and added, and every parameter that epsilon follows from."""
     question = "By which mechanism, with which parameters, and who does the accounts?"
     if not facts.private:
         return Part("mechanism", "The mechanism", question, ("No noise was added.",), ())
     experiment = run.experiment
-    budget, training, federation = experiment.budget, experiment.training, experiment.federation
-    by_record = budget.unit == "record"
-    what = (
-        "Each device draws records by Poisson sampling, clips the gradient of each to a norm, adds "
-        "them up, and adds Gaussian noise (DP-SGD; Abadi et al., CCS, and after)."
-        if by_record
-        else "The update of each client is clipped to a norm; Gaussian noise is added to their sum "
-        "(DP-FedAvg; McMahan et al., ICLR, and after)."
-    )
+    training, federation = experiment.training, experiment.federation
     most = max((client.steps for client in facts.clients), default=None)
     sigma = facts.noise_multiplier
     told = [
@@ -127,7 +147,7 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
         Fact("noise_multiplier", "noise multiplier", sigma,
              "experiment.toml: [budget] noise_multiplier"),
         Fact("clip", "clipping norm", facts.clip, "experiment.toml: [budget] clip"),
-        Fact("deviation", "standard deviation of the noise in a sum",
+        Fact("deviation", "standard deviation of the noise in a sum, at least",
              None if sigma is None or facts.clip is None else sigma * facts.clip,
              "noise multiplier times clipping norm"),
         Fact("sample_rate", "rate at which a unit is drawn in a step", experiment.sample_rate,
@@ -143,7 +163,7 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
         Fact("learning_rate", "learning rate", training.learning_rate,
              "experiment.toml: [training] learning_rate"),
     ]  # fmt: skip
-    return Part("mechanism", "The mechanism", question, (what,), tuple(told))
+    return Part("mechanism", "The mechanism", question, (_how(experiment),), tuple(told))
 
 
 def composition(run: Run, facts: RunFacts, runs: Sequence[Run] | None = None) -> Part:
@@ -156,7 +176,8 @@ def composition(run: Run, facts: RunFacts, runs: Sequence[Run] | None = None) ->
         "same folder that say the same digest of their records.",
         "What was trained on these records elsewhere, or deleted since, is not known here; on "
         "devices of their own, each device's journal knows it, and refuses past its owner's limit.",
-        "Choosing settings by their results is not charged.",
+        "Choosing settings by their results is not charged, unless the guarantee says that epsilon "
+        "counts the search.",
     ]
     source = f"{PLACE}: ledgers"
     told = [
@@ -168,7 +189,7 @@ def composition(run: Run, facts: RunFacts, runs: Sequence[Run] | None = None) ->
         remedy = "the run's manifest does not tell the digest of its records"
         told.append(Fact("runs", "runs on the same records", None, "manifest.safetensors", remedy))
         return _composed(words, told)
-    folder, unbounded = "manifest.safetensors and rounds.jsonl of each", 0
+    folder, unbounded = f"manifest.safetensors, {PLACE} and {CHARGE} of each", 0
     total_epsilon = total_delta = 0.0
     for other in others:
         summary = summarise(other)

@@ -5,16 +5,28 @@ from collections.abc import Iterator
 
 from privacy.errors import RunError
 from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
+from server.experiment.lessons import Learnt
 from server.report.facts.facts import RunFacts
 from server.report.statement.statement import Fact, Part
 from server.run.directory import Run
+from server.run.origin import EXTRACTED
+from server.run.summary import CHARGE
 
 HASHED = (
     "experiment.toml", "rounds.jsonl", "manifest.safetensors", "audit.json", "leakage.json",
-    "test.json", "model.py",
+    "test.json",
 )  # fmt: skip
+OF_SOME = (CHARGE, EXTRACTED, "model.py")  # of which a run without them lacks nothing
+STAYED = (
+    "Records stay on the devices that hold them; what leaves is named under trust. How they came "
+    "to the devices, and who may read them there, is not known here."
+)
+LEFT = (
+    "Records left their owner encrypted, under a key that stayed there; what else left is named "
+    "under trust."
+)
 NOT_COVERED = (
-    "settings that were chosen by looking at results: choosing them is not charged",
+    "settings that were chosen by looking at results, unless epsilon is said to count the search",
     "facts that are true of many units: a model may learn them, and they may be sensitive",
     "who may read the records, the models and this file: access control is the operator's",
     "time, memory and power of the machines, which may depend on records",
@@ -65,12 +77,12 @@ def exposure(run: Run, facts: RunFacts) -> Part:
         "The data",
         "Whose data are these, how many, where are they, and who collects what of them?",
         (
-            "Records stay on the devices that hold them; what leaves is named under trust. How "
-            "they came to the devices, and who may read them there, is not known here.",
+            LEFT if isinstance(run.experiment, Learnt) else STAYED,
         ),
         (
             Fact("dataset", "records", facts.dataset, "experiment.toml: [data] name"),
-            Fact("used", "records trained on", sum(known) if whole else None, manifest, gone),
+            Fact("used", "records for training, of all clients", sum(known) if whole else None,
+                 manifest, gone),
             Fact("fewest", "records of the smallest client", min(known) if whole else None,
                  manifest, gone),
             Fact("held_out", "records held out", aside if whole else None, manifest, gone),
@@ -170,12 +182,12 @@ def versions(run: Run, facts: RunFacts) -> Part:
 
 def _digests(run: Run, facts: RunFacts) -> Iterator[tuple[str, str | None]]:
     last = f"rounds/{facts.rounds_done:03d}.safetensors"
-    for name in (*HASHED, last):
+    for name in (*HASHED, *OF_SOME, last):
         path = run.path / name
         try:
             content = read_foreign(path, MOST_ARRAYS_BYTES, follow=False)
         except OSError:
-            if name != "model.py":
+            if name not in OF_SOME:
                 yield name, None
             continue
         yield name, hashlib.sha256(content).hexdigest()

@@ -75,8 +75,8 @@ def _drawn(found: Leakage) -> Iterator[str]:
     for one in found.likenesses:
         if one.left_out:
             reasons.setdefault(one.left_out, []).append(one.name.replace("_", " "))
-        elif one.name in INVERSIONS and one.measures:
-            yield _inversion(one)
+        elif one.measures:
+            yield _inversion(one) if one.name in INVERSIONS else _generated(one)
     for reason, names in reasons.items():
         yield f"no {' or '.join(names)}: {reason}"
 
@@ -85,10 +85,24 @@ def _inversion(one: Likeness) -> str:
     what, (near, *others) = one.measures[0]
     shown = MEASURED.get(what, f"{what} {{:.3g}}")
     control = max((value for value in others if value is not None), default=None)
-    told = f"by {one.name.replace('_', ' ')} {shown.format(near)}"
+    told = f"by {one.name.replace('_', ' ')} of {one.victims} victims {shown.format(near)}"
     if control is not None:
         told += f", strangers and the class's mean at best {shown.format(control)}"
-    return told + (f" (p = {one.p_value:.3g})" if one.p_value is not None else "")
+    chance = []
+    if (nearer := one.nearer_by) is not None:
+        ahead, low, high = (f"{x:+.3g}" for x in (nearer.value, nearer.low, nearer.high))
+        chance.append(f"nearer by {ahead}, 95 % interval {low} to {high}")
+    if one.p_value is not None:
+        chance.append(f"p = {one.p_value:.3g}")
+    return told + (f" ({'; '.join(chance)})" if chance else "")
+
+
+def _generated(one: Likeness) -> str:
+    what, (ours, *others) = one.measures[0]
+    beside = zip(one.controls, others, strict=True)
+    controls = [f"{who} {value:.2f}" for who, value in beside if value is not None]
+    told = f"by {one.name.replace('_', ' ')} a {what} of {ours:.2f} ({', '.join(controls)})"
+    return told + (f", {one.warning}" if one.warning else "")
 
 
 def _auc(figure: Interval | None) -> str:

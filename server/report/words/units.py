@@ -112,7 +112,7 @@ def estimate(found: Interval, unit: str = "") -> tuple[str, str]:
     if half <= 0:
         return text(percent(found.value) if unit == "%" else number(found.value)), ""
     factor, places = 100 if unit == "%" else 1, min(6, max(0, -math.floor(math.log10(half) + 1e-9)))
-    value, low, high = (f"{factor * x:,.{places}f}" for x in (found.value, found.low, found.high))
+    value, low, high = (f"{factor * x:z,.{places}f}" for x in (found.value, found.low, found.high))
     return _minus(value + f"{SPACE}{unit}".rstrip(SPACE)), _minus(f"{low} to {high}")
 
 

@@ -11,6 +11,7 @@ from server.experiment.promise import BY_CHANCE
 from server.report.facts.facts import Facts, RunFacts
 from server.report.facts.gaps import in_words, other_work
 from server.report.facts.groups import Price, groups_of, prices_of
+from server.report.words.referee import referee_of
 from server.report.words.units import number, percent, ratio, si, text
 
 NAMED = 2  # settings that were others too, in a sentence
@@ -22,8 +23,8 @@ class Verdict:
 
     Attributes:
         state: `held`, `broken`, `untested`, or `none` where nothing was promised.
-        sentences: at most three: whether it held, what privacy cost, what a device pays and what
-            failed.
+        sentences: at most three: whether it held, what privacy cost (or whether arithmetics
+            protect, if a sweep is over them), what a device pays and what failed.
         reasons: on what they stand. `undone` are those of them that tell what is not here.
     """
 
@@ -82,8 +83,9 @@ def verdict(facts: Facts) -> Verdict:
         said = f"No privacy was promised in {runs}{_strongest(free)}."
         return Verdict("none", (said, last), reasons, undone)
     state, held = _held(private)
-    told = filter(None, (held, _cost(prices, private, free), last))
-    return Verdict(state, tuple(told), reasons, undone)
+    refereed = referee_of(facts)
+    cost = refereed.answer if refereed else _cost(prices, private, free)
+    return Verdict(state, tuple(filter(None, (held, cost, last))), reasons, undone)
 
 
 def _held(private: Sequence[RunFacts]) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import sabotaged as s
 
 from attacks.audit import sensitivity
 from attacks.audit.verdict import CHECKS, Evidence
+from privacy.dp.optimizer import GridOptimizer
 from server.adversary.auditing import claim_of
 from server.experiment.loading import load_experiment
 
@@ -98,3 +99,29 @@ def test_draws_that_depend_on_others_are_caught(settings, monkeypatch):
     assert not alarms("sensitivity", *settings)
     s.dice_by_place(monkeypatch)
     assert alarms("sensitivity", *settings) == {"sensitivity"}
+
+
+TIMED = [
+    "arithmetic.name=spiking", "arithmetic.learning=pair", "arithmetic.coding=rate",
+    "arithmetic.time_steps=4", "arithmetic.threshold=0.1", "model.hidden=[8]",
+]  # fmt: skip
+
+
+def no_noise_for_neurons(monkeypatch):
+    """But for the readout."""
+    add_noise = GridOptimizer.add_noise
+
+    def partly(self):
+        add_noise(self)
+        p = self.params[0]
+        p.grad = p.summed_grad.view_as(p).to(p.dtype)
+
+    monkeypatch.setattr(GridOptimizer, "add_noise", partly)
+
+
+@pytest.mark.parametrize("sabotage", [s.half_the_noise, no_noise_for_neurons])
+def test_noise_of_neurons_that_learn_by_spike_timing_is_heard(sabotage, monkeypatch):
+    """Though no record is silent there."""
+    assert not alarms("noise deviation", *TIMED)
+    sabotage(monkeypatch)
+    assert alarms("noise deviation", *TIMED) == {"noise deviation"}

@@ -11,9 +11,10 @@ from torch import nn
 
 from attacks import evasion
 from attacks.reconstruction import inversion, likeness
-from attacks.reconstruction.gan import Spy
+from attacks.reconstruction.generator import Spy
+from attacks.reconstruction.gradients import Gradients
 from attacks.reconstruction.pictures import png
-from attacks.tape import Nature
+from attacks.tape import Nature, cross_entropy
 
 GREY = Nature("picture", (16, 16))
 
@@ -116,27 +117,39 @@ def test_a_convnet_gives_some_of_it_away(monkeypatch):
     )
     line = torch.linspace(0, 1, 16)
     x = (torch.outer(line, 1 - line) * 2).clamp(0, 1)[None]
-    loss = nn.functional.cross_entropy(model(x), torch.tensor([1]))
-    target = torch.autograd.grad(loss, list(model.parameters()))
-    found = inversion.invert(model, target, torch.tensor([1]), GREY, seed=0)
-    assert likeness.psnr(found[None], x).item() > 15
+    y = torch.tensor([1])
+    gradients = Gradients(model, cross_entropy, x, y)
+    found = inversion.invert(gradients, gradients(x, y).detach(), y, GREY, [0])
+    assert likeness.psnr(found, x).item() > 15
     assert likeness.psnr(images(1, seed=0), x).item() < 9
 
 
 def test_a_spy_learns_what_a_model_looks_for():
     """A fixed model that wants light on the left: so are the images, and the model is as it was."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(144, 2))
     with torch.no_grad():
-        side = torch.ones(8, 8)
-        side[:, 4:] = -1
+        side = torch.ones(12, 12)
+        side[:, 6:] = -1
         model[1].weight.copy_(torch.stack([side.flatten(), -side.flatten()]) / 8)
-    before = model[1].weight.clone()
-    spy = Spy((8, 8), target=0, seed=0)
-    spy.learn(model, steps=60)
+    before, own = model[1].weight.clone(), images(60, seed=2, side=12)
+    spy = Spy(own, target=0, seed=0)
+    spy.see(model)
     made = spy.images(20)
-    assert (made[:, :, :4].mean((1, 2)) > made[:, :, 4:].mean((1, 2)) + 0.3).all()
+    assert (made[:, :, :6].mean((1, 2)) > made[:, :, 6:].mean((1, 2)) + 0.1).all()
     assert torch.equal(model[1].weight, before)
     assert model[1].weight.grad is None
+    assert likeness.pairwise_ssim(made) < likeness.pairwise_ssim(made[:1].repeat(20, 1, 1))
+
+
+def test_a_model_that_says_nothing_leaves_the_prior():
+    """Without a word from a model the images are the adversary's own records, and more than those
+    are drawn again."""
+    own = images(12, seed=3)
+    spy = Spy(own, target=0, seed=0)
+    mute = nn.Sequential(nn.Flatten(), nn.Linear(own[0].numel(), 2))
+    nn.init.zeros_(mute[1].weight)
+    spy.see(mute)
+    assert torch.allclose(spy.images(15), own[spy.origins(15)], atol=0.02)
 
 
 def linear_model():

@@ -9,9 +9,10 @@ from torch import nn
 
 from attacks import evasion
 from attacks.reconstruction import inversion, likeness
-from attacks.reconstruction.gan import Spy
+from attacks.reconstruction.generator import Spy
+from attacks.reconstruction.gradients import Gradients
 from attacks.reconstruction.pictures import png
-from attacks.tape import Column, Nature
+from attacks.tape import Column, Nature, cross_entropy
 
 TABLE = Nature(
     "table", (6,), -1.0,
@@ -70,7 +71,9 @@ def test_colour():
     assert likeness.image_features(images).shape == (4, 3 * 49)
     content = png([images])
     assert struct.unpack(">IIBB", content[16:26])[2:] == (8, 2)  # 8 bits, colours
-    assert Spy((3, 8, 8), target=0, seed=0).images(5).shape == (5, 3, 8, 8)
+    spy = Spy(images, target=0, seed=0)
+    spy.see(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 2)))
+    assert spy.images(5, steps=1).shape == (5, 3, 12, 12)
 
 
 @pytest.mark.parametrize("kind", ["window", "table"])
@@ -87,13 +90,12 @@ def test_a_record_is_sought_whose_gradient_is_alike(kind, monkeypatch):
     )
     x = torch.linspace(-0.8, 0.9, 12).repeat(1, 2, 1) if kind == "window" else ROW
     y = torch.tensor([1])
-    error = nn.functional.cross_entropy(model(x), y)
-    target = torch.autograd.grad(error, list(model.parameters()))
-    found = inversion.invert(model, target, y, nature, seed=0)
-    assert found.shape == nature.shape
+    gradients = Gradients(model, cross_entropy, x, y)
+    found = inversion.invert(gradients, gradients(x, y).detach(), y, nature, [0])
+    assert found.shape == (1, *nature.shape)
     assert found.abs().max() <= 1
     if kind == "window":
-        assert likeness.correlation(found[None], x).item() > 0.8
+        assert likeness.correlation(found, x).item() > 0.8
 
 
 def test_of_a_table_only_numbers_move_and_not_what_is_flagged():
@@ -147,7 +149,6 @@ def test_a_bent_row_is_drawn_from_a_gradient():
     model = nn.Sequential(nn.Linear(8, 16, bias=False), nn.Tanh(), nn.Linear(16, 2))
     row = BENT.settled(torch.tensor([[-0.4, 0, 0, 0, 0, 0, 1.0, 0]]))
     y = torch.tensor([1])
-    error = nn.functional.cross_entropy(model(row), y)
-    target = torch.autograd.grad(error, list(model.parameters()))
-    drawn = inversion.invert(model, target, y, BENT, 0)
-    assert likeness.alike(drawn[None], row, BENT).item() == 1
+    gradients = Gradients(model, cross_entropy, row, y)
+    drawn = inversion.invert(gradients, gradients(row, y).detach(), y, BENT, [0])
+    assert likeness.alike(drawn, row, BENT).item() == 1

@@ -264,5 +264,6 @@ def test_every_arithmetic_tells_its_formats():
         "stochastic": ("stochastic", 1),
         "spiking": ("spiking", 32),
         "p-bits": ("p-bits", 32),
+        "invertible": ("invertible", 2),
     }
     assert kinds["stochastic"].stream_length == 64

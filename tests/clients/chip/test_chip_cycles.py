@@ -243,7 +243,7 @@ def test_microcontrollers(nest, kind, macs):
     assert nest.macs == macs
     assert microcontroller.run(nest, chip, fixed(8)).cycles == pytest.approx(macs * each)
     assert microcontroller.run(nest, chip, fixed(9)).cycles == pytest.approx(4 * macs * each)
-    assert microcontroller.run(nest, chip, FLOAT).cycles == pytest.approx(macs * 8)
+    assert microcontroller.run(nest, chip, FLOAT).cycles == pytest.approx(macs * 4)
 
 
 def test_a_record_of_a_batch_costs_what_one_alone_does_on_a_microcontroller():

@@ -131,6 +131,20 @@ def test_a_batch_is_answered_as_one_by_one(url):
     assert set(times_s) == {"encrypt", "upload", "server", "download", "decrypt"}
 
 
+def test_evaluation_in_batches(trained, url, capsys):
+    """The same shares, which stay out of the run; without --evaluate it is refused."""
+    before = trained.inference
+    asks = ("infer", trained.path, "--url", url, "--batch")
+    assert privet(*asks, "--evaluate", 60, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["images"], told["batch_images"]) == (60, 60)
+    assert told["agreement"] >= 0.95
+    assert told["image_ms"] > 0
+    assert trained.inference == before
+    assert privet(*asks) == 2
+    assert "--batch: would change nothing: it is for --evaluate" in capsys.readouterr().err
+
+
 def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained, tmp_path, capsys):
     assert privet("serve", trained.path, "--scheme", "boolean") == 2
     assert "privet run encrypted-binary" in capsys.readouterr().err

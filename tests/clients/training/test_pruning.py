@@ -80,7 +80,7 @@ def trained(job, pruned, **how):
 @pytest.mark.parametrize("per_sample", ["compiled", "onepass", "hooks"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_pruned_weight_has_neither_update_nor_noise(unit, per_sample, optimizer):
-    """And all others have what they have without pruning; so has the ledger."""
+    """All others move, as without pruning where nothing is clipped; and the ledger is the same."""
     if (unit, per_sample) == ("none", "hooks"):
         pytest.skip("no effect")
     job = (
@@ -93,7 +93,8 @@ def test_a_pruned_weight_has_neither_update_nor_noise(unit, per_sample, optimize
     for name, array in before.items():
         gone = (array == 0) & is_pruned(array)
         assert not after[name][gone].any()
-        assert np.array_equal(after[name][~gone], dense[name][~gone])
+        assert unit == "record" or np.array_equal(after[name][~gone], dense[name][~gone])
+        assert (after[name][~gone] != array[~gone]).any()
         moved += int((dense[name][gone] != 0).sum())
     assert moved > 500
     assert ledger.entries == as_much.entries

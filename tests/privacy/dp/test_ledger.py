@@ -130,8 +130,8 @@ def test_amplification_by_client_rate_is_caught(monkeypatch: pytest.MonkeyPatch)
     """Twin: q times the client rate reports 1.97 where 27.32 (or 7.54) was spent."""
     charge = Ledger.charge
 
-    def amplified(self: Ledger, sigma: float, q: float, steps: int = 1) -> None:
-        charge(self, sigma, q * CLIENT_RATE, steps)
+    def amplified(self: Ledger, sigma: float, q: float, steps: int = 1, off: float = 0) -> None:
+        charge(self, sigma, q * CLIENT_RATE, steps, off)
 
     monkeypatch.setattr(Ledger, "charge", amplified)
     assert ours(ALL_ROUNDS) == pytest.approx(1.97, rel=0.02)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_ledger import DELTA
 
+from privacy.dp.discrete import epsilon_of_sum
 from privacy.dp.ledger import Ledger, Spent
 
 entry_lists = st.lists(
@@ -15,6 +16,7 @@ entry_lists = st.lists(
         st.sampled_from([0.0, 0.5, 1.0, 1.1, 2.0]) | st.floats(0, 100),
         st.sampled_from([0.1, 0.5, 1.0]) | st.floats(1e-6, 1),
         st.integers(0, 10**6),
+        st.sampled_from([0.0, 2.0**-80, 2.0**-78]),
     ),
     max_size=8,
 )
@@ -27,9 +29,10 @@ def test_order_does_not_matter(entries: list[Spent], data: st.DataObject) -> Non
     shuffled = data.draw(st.permutations(entries))
     one_by_one = Ledger()
     for e in shuffled:
-        half = e.steps // 2
-        one_by_one.charge(e.noise_multiplier, e.sample_rate, half)
-        one_by_one = one_by_one.with_charge(e.noise_multiplier, e.sample_rate, e.steps - half)
+        key, half = (e.noise_multiplier, e.sample_rate), e.steps // 2
+        one_by_one.charge(*key, half, e.divergence / 2 if half else 0.0)
+        off = e.divergence / 2 if half else e.divergence
+        one_by_one = one_by_one.with_charge(*key, e.steps - half, off)
     assert one_by_one.entries == Ledger(entries).entries
     assert sum(e.steps for e in one_by_one.entries) == sum(e.steps for e in entries)
 
@@ -75,7 +78,7 @@ def test_restore_of_an_older_copy_changes_nothing() -> None:
         "null",
         "[1]",
         "[[1, 0.1]]",
-        "[[1, 0.1, 2, 3]]",
+        "[[1, 0.1, 2, -3]]",
         '[["a", 0.1, 2]]',
         "[[null, 0.1, 2]]",
         "[[-1, 0.1, 2]]",
@@ -131,3 +134,21 @@ def test_zero_noise_is_infinite() -> None:
     ledger = Ledger([Spent(5.0, 0.1, 1000), Spent(0.0, 0.1, 1)])
     assert ledger.epsilon(DELTA) == math.inf
     assert not ledger.within(1e9, DELTA)
+
+
+def test_noise_that_is_off_is_charged_to_delta() -> None:
+    """By every accountant; and where it leaves nothing of delta, nothing is promised."""
+    off = 2 * 1e-10**2  # 1e-10 in total variation
+    for sigma, rate, epsilon_of in (
+        (1.0, 0.1, Ledger.epsilon),
+        (1.0, 0.1, Ledger.renyi_epsilon),
+        (8.0, 1.0, lambda ledger, delta: epsilon_of_sum(ledger.entries, delta)),
+    ):
+        exact, drawn = (Ledger([Spent(sigma, rate, 100, d)]) for d in (0.0, off))
+        found = epsilon_of(drawn, DELTA)
+        paid = (1 + math.exp(found)) * 1e-10
+        assert epsilon_of(exact, DELTA - paid) <= found
+        assert epsilon_of(exact, DELTA) < found < 1.01 * epsilon_of(exact, DELTA)
+        assert epsilon_of(Ledger([Spent(sigma, rate, 100, 1e6 * off)]), DELTA) > found
+    assert Ledger([Spent(1.0, 0.1, 100, DELTA**2)]).epsilon(DELTA) == math.inf
+    assert not Ledger([Spent(1.0, 0.1, 100, DELTA**2)]).within(1e3, DELTA)

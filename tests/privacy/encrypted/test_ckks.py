@@ -275,6 +275,23 @@ def test_a_batch_is_the_net_on_each_image(batched):
     assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
 
 
+def test_a_batch_is_computed_exactly(batched):
+    """Words at the edge of their primes too, against Python's integers of any size."""
+    program, net = batched[2], batched[2].net
+    primes = [m.value() for m in program.context.first_context_data().parms().coeff_modulus()]
+    edge = np.array(primes) - 1
+    x_IKLN = RNG.integers(0, min(primes), (16, 2, 3, 6))
+    x_IKLN[..., 0], x_IKLN[..., 1] = 0, edge
+    found = program.evaluate(x_IKLN.astype(np.float64))
+    w1, b1, w2, b2 = (np.vectorize(int, [object])(a) for a in vars(net).values())
+    z = np.tensordot(w1, x_IKLN.astype(object), 1)
+    z[:, 0] += b1[:, None, None]
+    squares = np.stack([z[:, 0] * z[:, 0], 2 * z[:, 0] * z[:, 1], z[:, 1] * z[:, 1]], 1)
+    y = np.tensordot(w2, squares, 1)
+    y[:, 0] += b2[:, None, None]
+    assert (found == y % np.array(primes, object)[:, None]).all()
+
+
 def test_a_batch_of_other_ciphertexts_is_refused(batched):
     _, images, program, keys = batched
     parts = keys.encrypt_batch(images)
@@ -294,3 +311,5 @@ def test_batches_are_for_nets_whose_sums_are_exact():
     cancelling = Dense(np.tile([1e4, -1e4], (7, 32)), np.ones(7))
     with pytest.raises(ModelError, match="exact sums"):
         batch_net(Net(net.shape, 1, (cancelling, net.layers[1])), images * 0 + 0.5)
+    with pytest.raises(ModelError, match="1024 inputs; a batch has room for 900"):
+        batch_net(oracle.perceptron(RNG, (32, 32), [7, 5]), RNG.random((5, 32, 32)))

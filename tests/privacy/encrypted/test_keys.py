@@ -8,7 +8,8 @@ import oracles_encrypted as oracle
 import pytest
 import tenseal.sealapi as seal
 
-from privacy.encrypted.ckks import Program
+from privacy.encrypted import ckks
+from privacy.encrypted.ckks import Program, choose_plan
 from privacy.encrypted.keys import NOISE, CkksKeys, flood, load_secret, save_secret
 from privacy.encrypted.plan import plan
 from privacy.encrypted.programs import digest, offer_of
@@ -44,6 +45,23 @@ def test_a_secret_key_file_is_its_users_alone(tmp_path, case):
         load_secret(path)
     with pytest.raises(KeysError, match="No such file"):
         load_secret(tmp_path / "none")
+
+
+def test_keys_that_no_service_takes_are_refused_before_they_are_made(case, monkeypatch):
+    """By whoever compiles the model, and by the client: what is told is their size."""
+    images, _, offer = case
+    keys = CkksKeys(offer)
+    size = sum(map(len, keys.evaluation()))
+    net = oracle.perceptron(RNG, (8, 8), [8, 10])
+    assert choose_plan(net, images).rotations == list(offer.rotations)
+    monkeypatch.setattr(ckks, "MOST_KEYS_BYTES", int(1.06 * size))
+    keys.evaluation()
+    monkeypatch.setattr(ckks, "MOST_KEYS_BYTES", int(0.94 * size))
+    for ask in (keys.evaluation, lambda: choose_plan(net, images)):
+        with pytest.raises(
+            ModelError, match=r"would have 2 MB, 14 of 0.1; .*a larger \[model\] pool"
+        ):
+            ask()
 
 
 def test_what_is_not_a_secret_key_is_refused(case):

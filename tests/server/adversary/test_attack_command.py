@@ -92,12 +92,25 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     for adversary in ("malicious_client", "server"):
         about = found["generators"][adversary]
         assert about["frechet_victim_to_strangers"] < about["frechet_to_victim"]
+        assert about["frechet_to_victim"] < about["frechet_own_records_to_victim"]
+        assert about["of_class_own_records"] < about["of_class_victim"]
+        assert "pairwise_ssim_victim" not in about  # of 8 pixels a side
         assert 0 < about["p_own_victim_nearer"] <= 1
         assert 0 < about["psnr_db_to_victim"] < 40
         assert 0 < about["psnr_db_to_strangers"] < 40
         assert (run.path / about["picture"]).read_bytes()[:4] == b"\x89PNG"
     assert (run.path / inverted["picture"]).exists()
     assert reconstruction_table(found).row_count == 3
+
+
+def test_a_generator_that_draws_one_image_says_so():
+    """Two that are as unlike as the victim's say nothing; neither do images too small for SSIM."""
+    from server.adversary.reconstruction.generators import warned
+
+    means = {"pairwise_ssim_generated": 0.95, "pairwise_ssim_victim": 0.18}
+    assert "collapsed: its images are more alike" in warned(means)["warning"]
+    assert "less alike" in warned({**means, "pairwise_ssim_generated": 0.05})["warning"]
+    assert warned({**means, "pairwise_ssim_generated": 0.27}) == {} == warned({})
 
 
 def test_a_perceptron_of_means_of_pixels_is_inverted_too(runs, monkeypatch):
@@ -110,7 +123,7 @@ def test_a_perceptron_of_means_of_pixels_is_inverted_too(runs, monkeypatch):
     run = launch(load_experiment("tiny", pooled), runs)
     found = invert_updates(run, replay(run), 0)["inversion"]
     assert found["method"] == "iterative"
-    assert found["victims"] == 4
+    assert found["victims"] == 32
 
 
 def test_streams_are_attacked_through_their_mean(runs):
@@ -138,6 +151,8 @@ def test_behind_secure_aggregation_no_update_is_drawn_from(runs, monkeypatch):
     assert "no single client" in found["server_generator"]["left_out"]
     assert set(found["generators"]) == {"malicious_client", "rows"}
     assert reconstruction_table(found).row_count == 1  # the malicious client's
+    without = play.reconstruct(run, tape, Attack(generators=False), lambda _: None)
+    assert without["generators"] == {"left_out": "[attack] generators = false"}
     found = adversaries.on_updates(tape, means)
     assert "sums only" in found["server"]["left_out"]
     assert "auc" in found["secure_sum"]["coefficient"]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import owned
 import pytest
+from restated import require
 
 from attacks.membership.shadows import train_shadows
 from attacks.settings import Attack
@@ -71,7 +72,9 @@ def attacked(run):
 
 @pytest.mark.parametrize("leaks", [True, False], ids=["without a promise", "epsilon 1"])
 def test_a_table_gives_its_columns_away_unless_there_is_noise(tmp_path, runs, leaks):
-    found = attacked(table_run(tmp_path, runs, *(LEAKS if leaks else DP)))
+    run = table_run(tmp_path, runs, *(LEAKS if leaks else DP))
+    found = attacked(run)
+    require(run.path)
     told = found["attributes"]
     assert set(told["columns"]) == {"age", "dose", "ward", "diet"}
     auc = found["final_model"]["auc"]

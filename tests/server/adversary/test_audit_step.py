@@ -49,3 +49,20 @@ def test_what_is_wrong_is_one_line(privet, tmp_path):
     status, _, err = privet("audit", "stop", f"{path}:make")
     assert status == 2
     assert "privet audit step" in err
+
+
+def test_what_a_step_prints_is_no_part_of_the_answer(privet, tmp_path, monkeypatch):
+    """And of a slow one is told, once, how long all calls take."""
+    path = tmp_path / "my_step.py"
+    aloud = "def loud(*told):\n    print('loss 0.3')\n    raise ValueError('no\\nbatch')\n"
+    path.write_text(f"print('imported')\n{STEP}\n{aloud}\nclaims['steps'] = 2\n")
+    monkeypatch.setattr("server.commands.audit.SLOW_S", 0.0)
+    status, said, err = privet("audit", "step", f"{path}:make", "--json")
+    assert json.loads(said)["checks"]
+    assert err.count("about 254 calls of 0.0 s each: 0 min") == 1
+    assert "imported" in err
+    status, said, err = privet("audit", "step", f"{path}:loud")
+    assert status == 1
+    assert "no check could be made, and nothing is known" in said
+    assert "loss 0.3" in err
+    assert "loss 0.3" not in said

@@ -1,8 +1,12 @@
 """The node's own process before the auditor: green as it ships, red where it breaks a promise."""
 
+from contextlib import contextmanager
+
 import owned
 import pytest
 
+from attacks.audit.lessons import silenced
+from clients.arithmetic.spiking.plasticity import PlasticLinear
 from clients.data.settings import Data, Windows
 from clients.node import app
 from clients.node.holder import Holder
@@ -11,6 +15,7 @@ from privacy.cipher import Key
 from privacy.dp.journal import Journal
 from privacy.dp.ledger import Ledger
 from server.adversary import nodes
+from server.adversary.replay import builder
 from server.experiment.loading import load_experiment
 
 OWN, SIMULATED = "a device of its own", "a simulated client"
@@ -109,8 +114,14 @@ def uncharged(monkeypatch):
     once = Holder.once
 
     def free(self, *request):
-        *others, train = request
-        return once(self, *others, lambda ledger: train(Ledger()))
+        *others, training = request
+
+        @contextmanager
+        def forgetting():
+            with training as train:
+                yield lambda ledger: train(Ledger())
+
+        return once(self, *others, forgetting())
 
     monkeypatch.setattr(Journal, "spent_in", lambda self, run, besides="": Ledger())
     monkeypatch.setattr(Holder, "once", free)
@@ -180,3 +191,13 @@ def test_a_node_that_refuses_is_told_and_not_passed(monkeypatch):
     done, missing = nodes.checks(experiment, 0)
     assert {check.name.partition(": ")[2] for check in done} == {SIMULATED}
     assert missing == [f"the process of {OWN}: it refused the job: not today"]
+
+
+def test_what_hidden_layers_learn_by_themselves_is_not_taken_for_noise():
+    timed = ["arithmetic.name=spiking", "arithmetic.learning=pair", "arithmetic.coding=rate"]
+    experiment = load_experiment("tiny", timed).resolve()
+    model = silenced(builder(experiment)(0), experiment.data.task)
+    quiet = nodes.quiet_of(model, experiment.data, experiment.model)
+    heard = {id(p) for p in next(m for m in model if isinstance(m, PlasticLinear)).parameters()}
+    for name, p in model.named_parameters():
+        assert quiet[name].all() == quiet[name].any() == (id(p) not in heard)

@@ -26,6 +26,8 @@ def mine(privet, runs):
         ("sweep tiny --over model.norm=group,batch", "needs [model] name = 'convnet'"),
         ("sweep tiny -s data.shards=3 --over seed=1,2", "needs [data] partition = 'shards'"),
         ("sweep tiny --over arithmetic.name=float+arithmetic.bits=4,fixed", "arithmetic.bits"),
+        ("audit mine -s seed=1", " -s: would change nothing: it is of: privet audit model FILE"),
+        ("cost mine -s model.hidden=[3]", " -s: would change nothing"),
         ("audit tiny.toml", "no such file"),
     ],
 )

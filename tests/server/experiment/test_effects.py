@@ -23,7 +23,8 @@ OTHER = {
     "model.hidden": [7], "model.activation": "tanh",
     "model.norm": "group", "model.pooling": "mean",
     "model.pool": 2, "model.channels": 2, "model.kernel": 3,
-    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.latent": 3, "model.size": 64,
+    "model.stride": 2, "model.width": 4, "model.depth": 1, "model.trim": 1, "model.latent": 3,
+    "model.size": 64,
     "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
@@ -44,8 +45,9 @@ OTHER = {
     "secure.survivors": 0.8, "secure.threshold": 0.6, "secure.neighbours": 3, "secure.bits": 64,
     "secure.value_range": 2.0, "secure.most_examples": 500, "secure.dishonest": 1,
     "secure.groups": 3, "record.updates": True, "attack.shadows": 6, "attack.candidates": 90,
-    "attack.seed": 3, "attack.reconstruct": False, "pruning.weight": 0.5, "pruning.gradual": True,
-    "supernet.sampled": 2, "supernet.distil": False,
+    "attack.seed": 3, "attack.reconstruct": False, "attack.generators": False,
+    "pruning.weight": 0.5, "pruning.gradual": True, "supernet.sampled": 2, "supernet.distil": False,
+    "supernet.progressive": 1,
 }  # fmt: skip
 NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "data.name", "data.path", "data.schema", "data.test", "data.task", "data.windows",
@@ -55,6 +57,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
     "arithmetic.name", "arithmetic.accumulator_bits", "budget.unit",
     "federation.engine", "federation.secure_aggregation", "record.masked",
     "pruning.structured", "pruning.activation", "supernet.widths", "supernet.depths",
+    "supernet.trims", "supernet.bits",
 }  # fmt: skip
 
 # Kinds of experiments. Between them, every setting that a process can read is read.
@@ -86,6 +89,7 @@ KINDS = {
     "streams": ["budget.unit=none", "arithmetic.name=stochastic"],
     "spiking": ["budget.unit=none", "arithmetic.name=spiking"],
     "p-bits": ["budget.unit=none", "arithmetic.name=p-bits"],
+    "invertible": ["budget.unit=none", "arithmetic.name=invertible"],
     "by rate": ["budget.unit=none", "arithmetic.name=spiking", "arithmetic.coding=rate"],
     "by timing": [
         "budget.unit=none",

@@ -67,6 +67,19 @@ def test_a_run_becomes_a_folder_of_c(privet, tmp_path):
     status, _, err = privet("export", "latest", "--to", "c", "-o", str(folder))
     assert (status, "exists" in err) == (2, True)
 
+    alone = tmp_path / "alone"
+    status, *_ = privet("export", "latest", "--to", "c", "--answers", "-o", str(alone))
+    assert status == 0
+    there = {one.name for one in alone.iterdir()}
+    assert there > {"answer.c", "net.c", "weights.h", "vectors.bin", "README.md", "answers.json"}
+    assert not there & {"step.c", "noise.c", "ledger.c", "learning.h", "contract.json"}
+    size = 2 * 64 + 1
+    rows = np.frombuffer((alone / "vectors.bin").read_bytes(), np.uint8).reshape(-1, size)
+    inputs = np.ascontiguousarray(rows[:, :-1]).view("<i2")
+    nobody = (inputs[:0], rows[:0, -1])
+    answers = Device(board.contract, board.layers, key, nobody).predict(inputs)
+    assert np.array_equal(answers, rows[:, -1])
+
 
 @pytest.mark.parametrize(
     ("settings", "chip", "said"),
@@ -91,14 +104,12 @@ def test_what_cannot_be_exported_is_refused(privet, tmp_path, settings, chip, sa
 @pytest.mark.skipif(bool(missing()), reason="not verified on the target: privet[firmware]")
 def test_the_auditor_finds_two_boards_that_do_not_keep_their_contract():
     made = sources(CONTRACT, LAYERS)
-    weak = {
-        **made,
-        "net.c": made["net.c"].replace(
-            "sums[i] + noise_draw(stream, slow)",
-            "sums[i] + (uint32_t)((int32_t)noise_draw(stream, slow) / 2)",
-        ),
-    }
-    loud = {**made, "net.c": made["net.c"].replace("squared > PRIVET_CLIP_SQUARED", "0")}
-    loud["net.c"] = loud["net.c"].replace("if (s > left) { return 0; }", "if (s > left) { s = 0; }")
+    noise, half = "noise_draw(stream, slow)", "(uint32_t)((int32_t)noise_draw(stream, slow) / 2)"
+    assert noise in made["sums.h"]
+    weak = {**made, "sums.h": made["sums.h"].replace(noise, half)}
+    loud = {**made, "learning.h": made["learning.h"].replace("squared > PRIVET_CLIP_SQUARED", "0")}
+    loud["learning.h"] = loud["learning.h"].replace(
+        "if (s > left) { return 0; }", "if (s > left) { s = 0; }"
+    )
     failed = [{c.name for c in heard(m, CONTRACT, RECORDS) if not c.passed} for m in (weak, loud)]
     assert failed == [{"noise law"}, {"sensitivity"}]

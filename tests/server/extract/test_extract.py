@@ -5,11 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from restated import require
 from scipy.stats import kendalltau
 
 from attacks.settings import Attack
 from clients.chip import load_chip
 from clients.models import Model
+from clients.training.smaller.supernet import Variant
 from privacy.errors import RunError, SettingsError
 from server.adversary.adversaries import attack
 from server.adversary.auditing import subject
@@ -20,8 +22,9 @@ from server.engines.launch import launch
 from server.experiment.loading import load_experiment
 from server.experiment.plans import gradients_of
 from server.extract import extract
-from server.extract.candidates import Candidate, Limits, candidates_of
-from server.extract.predictor import Predictor
+from server.extract.candidates import Candidate, Limits, candidates_of, require_one
+from server.extract.features import features_of
+from server.predictor import Predictor
 from server.run.directory import Run
 from server.run.origin import trained_as
 from server.run.summary import CHARGE, summarise
@@ -61,6 +64,8 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     assert json.loads((run.path / "extracted.json").read_text())["from"] == "whole"
     assert summarise(run).searched.startswith("cut out of whole, which trained many")
     assert summarise(run).epsilon == summarise(trained).epsilon
+    require(trained.path)
+    require(run.path)
     # Who audits it audits what trained it, and shadows are cut out of shadows of the whole net.
     assert trained_as(run.path, run.experiment).supernet == trained.experiment.supernet
     assert subject(run.path.name, tmp_path)[0].model == trained.experiment.model
@@ -69,6 +74,33 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     assert replay(run).signature != replay(trained).signature
     attack(run, Attack(shadows=4), lambda text: None)
     assert "cut out" in run.leakage["inversion"]["left_out"]
+
+
+def test_kernels_and_bits_are_in_the_run_that_is_cut_out(tmp_path, privet):
+    """And what prices, asks and exports a run reads them."""
+    small = ["model.name=cnn1d", "model.width=8", "model.depth=1", "federation.clients=2"]
+    several = ["supernet.trims=[2]", "supernet.bits=[4]", "supernet.progressive=1"]
+    once = ["federation.rounds=3", "training.local_steps=1"]
+    whole = launch(load_experiment("tiny", small + several + once), tmp_path, "whole")
+    chip = load_chip("stm32h743")
+    priced, _ = candidates_of(whole.experiment, chip)
+    assert [(c.net.model.trim, c.net.arithmetic.name) for c in priced] == [
+        *((0, "float"), (0, "fixed"), (2, "float"), (2, "fixed"))
+    ]
+    least = priced[-1]
+    limits = Limits(least.latency_ms, least.memory_kb)
+    made = extract(whole, chip, "stm32h743", limits, tmp_path, "small")
+    run = Run.open(made.run.path)
+    told = (run.experiment.model.trim, run.experiment.arithmetic.bits, made.facts["net"])
+    assert told == (2, 4, "width = 8, depth = 1, trim = 2, bits = 4")
+    shapes = {array.shape for array in run.weights(3).values() if array.ndim == 3}
+    assert shapes == {(8, 8, 3)}
+    assert evaluator_of(run.experiment)(run.weights(3)).accuracy == made.facts["accuracy"]
+    assert cost_of_run(run, chip).inference.latency_s * 1e3 == pytest.approx(least.latency_ms)
+    assert cost_of_run(run, chip).peak_bytes < cost_of_run(whole, chip).peak_bytes
+    command = ["export", str(run.path), "--to", "torch", "-o", str(tmp_path / "net.pt")]
+    status, _, err = privet(*command)
+    assert status == 0, err
 
 
 def test_where_no_net_fits_one_line_says_what_binds(trained, tmp_path):
@@ -81,6 +113,22 @@ def test_where_no_net_fits_one_line_says_what_binds(trained, tmp_path):
             extract(trained, chip, "stm32h743", limits, tmp_path)
         assert len(str(error.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())
+    # A chip without room for any: the nearest is the least, not the whole.
+    priced = [c._replace(has_room=False) for c in candidates_of(trained.experiment, chip)[0]]
+    least = min(c.memory_kb for c in priced)
+    said = f"--chip tiny: no net fits: its own memory binds; the nearest needs .* {least:.4g} kB"
+    with pytest.raises(SettingsError, match=said):
+        require_one(priced, Limits(), "tiny")
+
+
+def test_one_line_from_the_command_line_says_what_binds(trained, privet, monkeypatch):
+    monkeypatch.setenv("PRIVET_RUNS", str(trained.path.parent))
+    before = sorted(trained.path.parent.iterdir())
+    asked = ["extract", "whole", "--chip", "stm32h743", "--latency-ms", "1e-6", "--memory-kb", "1"]
+    status, out, err = privet(*asked)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "--latency-ms 1e-06 and --memory-kb 1 bind; the nearest needs" in err
+    assert sorted(trained.path.parent.iterdir()) == before
 
 
 def test_a_run_of_one_net_has_none_to_cut(runs):
@@ -126,11 +174,14 @@ def test_the_predictor_ranks_nets_that_it_has_not_seen_and_knows_how_sure_it_is(
 
     def candidate(hidden):
         weights = 64 * hidden[0] + hidden[0] * hidden[1] + hidden[1] * 10
-        return Candidate(Model(hidden=hidden), weights, weights, 0.0, 0.0, 0.0, True)
+        return Candidate(Variant(Model(hidden=hidden)), weights, weights, 0.0, 0.0, 0.0, True)
 
     nets = [candidate(tuple(map(int, 2 ** rng.uniform(3, 8, 2)))) for _ in range(74)]
-    truth = np.array([1 - 0.5 / c.model.hidden[0] ** 0.5 - 0.3 / c.model.hidden[1] for c in nets])
+    truth = np.array(
+        [1 - 0.5 / c.net.model.hidden[0] ** 0.5 - 0.3 / c.net.model.hidden[1] for c in nets]
+    )
     seen = truth + rng.normal(0, 0.002, len(nets))
-    mean, deviation = Predictor(nets[:24], seen[:24])(nets[24:])
+    rows = features_of(nets)
+    mean, deviation = Predictor(rows[:24], seen[:24])(rows[24:])
     assert kendalltau(mean, truth[24:]).statistic > 0.8
     assert np.mean(np.abs(mean - truth[24:]) < 3 * deviation) > 0.9

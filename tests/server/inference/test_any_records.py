@@ -141,3 +141,22 @@ def test_drawn_records_are_such_as_a_model_may_meet(tmp_path, make):
 def test_what_is_no_class_or_no_plane_is_refused(tmp_path, make, settings, says):
     with pytest.raises(ModelError, match=says):
         require_encryptable(experiment_of(tmp_path, make, *settings), "ckks")
+
+
+def test_other_weights_under_the_runs_name_are_told_by_their_answers(tmp_path, monkeypatch):
+    """Which weights were compiled is the service's word; whether they answer alike is measured."""
+    run = launch(experiment_of(tmp_path, pets, "model.name=linear"), tmp_path, "run")
+
+    def others(run):
+        model = trained_model(run)
+        for p in model.parameters():
+            p.data.neg_()
+        return model
+
+    monkeypatch.setattr("server.inference.program.trained_model", others)
+    compile_run(run, "ckks", tmp_path / "served")
+    found = Demo(run, Near(tmp_path / "served")).evaluate(6)
+    assert found["agreement"] < 0.5
+    assert len(found["differing"]) == 6 - round(6 * found["agreement"])
+    assert all(one["margin"] > 0 for one in found["differing"])
+    assert "differing" not in run.inference["ckks"]  # labels of records stay out of the run

@@ -134,8 +134,9 @@ def test_whatever_end_it_takes_nothing_is_left(model, tmp_path, monkeypatch):
     process.kill()
     process.wait()
     wait_for(lambda: not alive(worker))
-    places = (tmp_path, Path("/dev/shm"))
-    left = [path for place in places for path in place.glob("privet-*") if is_abandoned(path)]
+    names, places = ("privet-model-*", "privet-keys-*"), (tmp_path, Path("/dev/shm"))  # its own
+    found = [path for place in places for name in names for path in place.glob(name)]
+    left = [path for path in found if is_abandoned(path)]
     assert len(left) >= 2
     process, url, worker = serve(model[0])
     try:

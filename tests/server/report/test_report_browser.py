@@ -158,7 +158,7 @@ def test_a_key_opens_evidence_and_a_table_is_copied(fresh):
     link.focus()
     fresh.keyboard.press("Enter")
     target = link.get_attribute("href")
-    assert fresh.locator(f"{target}[open] svg").first.is_visible()
+    fresh.locator(f"{target}[open] svg").first.wait_for()  # a link's event comes after the key's
     fresh.evaluate(
         "addEventListener('copy', e => { window.told = e.clipboardData.getData('text/plain') })"
     )

@@ -8,6 +8,8 @@ from privacy.text import shown as short
 from server.commands.attack import attribute_table, membership_table, reconstruction_table
 from server.commands.runs import show
 from server.report import gather, to_html, to_markdown
+from server.report.facts.leaks import leakage
+from server.report.words.leaks import leaks_of
 
 FIGURE = {"value": 0.25, "low": 0.125, "high": 0.375}
 OF_COLUMN = {
@@ -21,7 +23,7 @@ PERSONS = {"auc": FIGURE, "members": 21, "non_members": 9, "against": "persons o
 DRAWN = {
     "method": "analytic", "victims": 32, "figure": "columns", "p_nearer_than_strangers": 0.25,
     "reconstruction": {"columns": 0.875}, "nearest_stranger": {"columns": 0.5},
-    "class_mean": {"columns": 0.375},
+    "class_mean": {"columns": 0.375}, "nearer_by": {"value": 0.375, "low": -0.125, "high": 0.875},
 }  # fmt: skip
 
 
@@ -42,14 +44,32 @@ def test_tables_and_persons_are_shown_as_such(folder):
     assert hidden[2][1][1] == 0.25
     (drawn,) = [rows for title, rows in page.tables.items() if "one record, one step" in title]
     assert drawn[1][0][0] == "share of columns recovered"
-    assert [cell[1] for cell in drawn[1][1:]] == [0.875, 0.5, 0.375]
+    assert [cell[1] for cell in drawn[1][1:]] == [0.875, 0.5, 0.375, 0.375]
     assert HOSTILE not in html
     assert "share of columns recovered" in to_markdown(facts)
 
     assert membership_table(found).row_count == 6
     assert reconstruction_table(found).row_count == 1
-    assert list(reconstruction_table(found).columns[1].cells) == ["share of columns recovered"]
+    cells = [next(iter(column.cells)) for column in reconstruction_table(found).columns]
+    assert cells[1] == "share of columns recovered"
+    assert cells[4:] == ["32", "0.375 (-0.125 to 0.875)", "0.250"]
     assert attribute_table(HIDDEN).row_count == 2
+
+
+def test_a_generator_stands_beside_its_prior_and_its_warning(folder):
+    found = json.loads((folder / "whole/leakage.json").read_text())
+    found["generators"]["server"]["warning"] = "collapsed: its images are more alike"
+    facts = leakage(found, lambda _: b"")
+    (one,) = [drawn for drawn in facts.likenesses if drawn.name == "generator_server"]
+    about = found["generators"]["server"]
+    assert one.measures[0][1][2] == about["frechet_own_records_to_victim"]
+    told = leaks_of(facts)["drawn from updates"]
+    assert f"the adversary’s own records {one.measures[0][1][2]:.2f}), collapsed" in told
+    run = copy(folder / "whole", "collapsed")
+    run.keep("leakage.json", found)
+    assert "Beware, it collapsed: its images are more alike." in to_html(
+        gather([run.path.name], folder)
+    )
 
 
 def test_persons_that_were_not_told_apart_say_why(folder):
@@ -75,7 +95,8 @@ def test_show_tells_what_leaks_in_a_line_each(folder, capsys):
     )
     assert f"most of {short(HOSTILE)} +25.0 (+12.5 to +37.5)" in told["hidden columns"]
     drawn = "88% of columns right, strangers and the class's mean at best 50% of columns right"
-    assert f"by inversion {drawn} (p = 0.25)" in told["drawn from updates"]
+    ahead = "nearer by +0.375, 95 % interval -0.125 to +0.875; p = 0.25"
+    assert f"by inversion of 32 victims {drawn} ({ahead})" in told["drawn from updates"]
     assert "no generator: no pictures" in told["drawn from updates"]
     show("shown", runs=folder)
     shown = capsys.readouterr().out

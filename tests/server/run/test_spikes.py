@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from clients.data.sets import load
+from clients.training.net import build
 from server.cli import app
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
@@ -18,6 +20,7 @@ SPIKING = [
     "arithmetic.name=spiking", "arithmetic.time_steps=4", "budget.unit=none",
     "federation.rounds=1", "model.hidden=[16, 12]",
 ]  # fmt: skip
+TIMING = ["arithmetic.learning=pair", "arithmetic.coding=rate"]
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +73,38 @@ def test_dead_nets_and_exploding_rates_are_named(run, weight, bias, warning):
     run.keep(SPIKES, whole)
 
 
+def test_neurons_that_learn_by_timing_and_never_fire_are_named():
+    """And, twin, not those that do."""
+    experiment = load_experiment("tiny", [*TIMING, *SPIKING, "model.hidden=[16]"])
+    net = build(experiment.model, load(experiment.data).form, experiment.arithmetic)
+    weights = {name: w.numpy() for name, w in net.state_dict().items()}
+    assert not spikes_of(experiment, weights)["warnings"]
+    high = {name: w + 1e9 for name, w in weights.items() if name.endswith("threshold")}
+    (line,) = spikes_of(experiment, weights | high)["warnings"]
+    assert line.startswith("neurons 2: dead: no spike at all")
+
+
+def test_a_dead_net_is_told_where_it_is_asked(run, capsys):
+    asked = ["evaluate", str(run.path), "-s", "arithmetic.threshold=0.999"]
+    dead = [*asked, "-s", "arithmetic.decay=0.001", "-s", "arithmetic.coding=rate"]
+    done = CliRunner().invoke(app, [*dead, "-s", "arithmetic.rate=0.001"])
+    assert done.exit_code == 0, done.output
+    assert "dead: no spike at all" in done.output + capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["arithmetic.time_steps=0"], "in no time no neuron fires"),
+        ([*TIMING, "arithmetic.time_steps=0"], "in no time no neuron fires"),
+        ([*TIMING, "model.name=strided"], "'pair'.*: no Conv2d learns by it"),
+        ([*TIMING, "model.hidden=[]"], "no neuron would fire"),
+        ([*TIMING[:1]], "a current has no timing"),
+        (["arithmetic.name=p-bits", "arithmetic.sweeps=0"], "sweeps"),
+        (["arithmetic.name=p-bits", "model.name=strided"], "'p-bits': no Conv2d"),
+        (["arithmetic.name=p-bits", "model.hidden=[]"], "'p-bits': the model has no hidden layer"),
+        (["arithmetic.name=invertible", "model.name=strided"], "'invertible': no Conv2d"),
+        (["arithmetic.name=invertible", "model.name=cnn1d"], "'invertible': no Conv1d"),
         (["model.hidden=[]"], "no neuron would fire"),
         (["model.name=cnn1d"], "no Conv1d between spikes"),
         (["model.name=ds-cnn"], "no depthwise Conv2d|no GroupNorm with weights"),
@@ -87,3 +118,20 @@ def test_what_cannot_be_trained_is_refused_by_name(settings, message, tmp_path):
     assert done.exit_code != 0
     assert re.search(message, str(done.exception) + done.output)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_net_that_was_trained_in_floats_is_converted(tmp_path):
+    """And answers as it did, given time; what was trained in other numbers is refused."""
+    base = ["budget.unit=none", "federation.rounds=3", "model.hidden=[16]"]
+    run = Run.open(launch(load_experiment("tiny", base), tmp_path, "floats").path)
+    asked = ["arithmetic.name=spiking", "arithmetic.decay=1", "arithmetic.time_steps=64"]
+    found = told(run, *asked)
+    early = [row["accuracy"] for row in found["spiking"]["early"]]
+    assert abs(early[-1] - told(run)["accuracy"]) < 0.03
+    assert early[0] < early[-1] - 0.03
+    words = ["arithmetic.name=fixed", "federation.rounds=1", *base[::2]]
+    other = Run.open(launch(load_experiment("tiny", words), tmp_path, "words").path)
+    asked = [word for setting in asked for word in ("-s", setting)]
+    done = CliRunner().invoke(app, ["evaluate", str(other.path), *asked])
+    assert done.exit_code
+    assert "trained in 'fixed' becomes no neurons" in str(done.exception)

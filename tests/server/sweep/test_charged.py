@@ -5,6 +5,7 @@ import math
 
 import pytest
 from oracles_selection import charged_epsilon, step_divergence
+from restated import require
 
 from privacy.errors import Interrupted
 from server.report.facts.reading import gather
@@ -101,6 +102,7 @@ def test_one_run_is_told_and_its_epsilon_counts_the_search(privet, runs, monkeyp
     told = str(limits(gather(["s"], runs).runs))
     assert summary.searched in told
     assert "by its accuracy on the test set" in told
+    require(run.path)
 
     monkeypatch.setattr("server.sweep.sweep.train", None)
     assert privet(*SEARCH)[1] == out

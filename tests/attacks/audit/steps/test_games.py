@@ -7,8 +7,8 @@ import numpy as np
 from attacks.audit import Claims
 from attacks.audit.canaries import mu_of
 from attacks.audit.steps.asking import Asked
-from attacks.audit.steps.checks import sensitivity
 from attacks.audit.steps.games import apart, of_members
+from attacks.audit.steps.moved import sensitivity
 
 DELTA = 1e-6
 

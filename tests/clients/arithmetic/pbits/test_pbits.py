@@ -34,6 +34,42 @@ def test_the_ground_states_are_the_rows_of_the_table(name):
     assert sorted(energies(h, J)) == sorted(energy.values())
 
 
+def test_one_spin_is_a_gate_and_all_states_are_none():
+    one = gates.solve(np.array([[1.0]]))
+    assert (one.h.tolist(), one.J.tolist(), one.gap) == ([1], [[0]], 2)
+    assert gates.solve(states(2)) is None
+    share = visited(one.h, one.J, 0.3, chains=256, sweeps=500, burn=5, seed=1)
+    assert np.abs(share - boltzmann(one.h, one.J, 0.3)).sum() / 2 <= 0.01
+
+
+def test_a_cold_gate_saturates_and_stays_a_law():
+    """At an I0 at which tanh is 1 every chain that began warm is in a row, as the law says."""
+    h, J, _ = gate("and")
+    walk = Chains(h, J, {}, 2000, 1)
+    with np.errstate(all="raise", under="ignore"):
+        for I0 in (*np.linspace(0.05, 2, 60), 1e6):
+            walk.sweep(walk.chances(I0))
+        law = boltzmann(h, J, 1e6)
+    seen = np.bincount(walk.read([2, 1, 0]), minlength=8) / 2000
+    assert seen[law == 0].sum() < 0.01
+    assert np.abs(seen - law).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("h", "J", "said"),
+    [
+        ([0.5, 1], [[0, 1], [1, 0]], "whole numbers"),
+        ([0, 1], [[0, 0.5], [0.5, 0]], "whole numbers"),
+        ([0, np.nan], [[0, 1], [1, 0]], "whole numbers"),
+        ([0, 1], [[0, 1], [0, 0]], "symmetric"),
+        ([0, 1], [[1, 0], [0, 0]], "with itself"),
+    ],
+)
+def test_what_has_no_energy_or_no_integers_is_refused(h, J, said):
+    with pytest.raises(ModelError, match=said):
+        Chains(np.array(h), np.array(J), {}, 4, 1)
+
+
 def test_a_table_that_is_none_is_refused():
     assert gates.solve(2.0 * np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) - 1) is None
     with pytest.raises(ModelError, match="nand: no such gate; known: and, or"):

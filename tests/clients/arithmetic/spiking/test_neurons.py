@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from clients.arithmetic import Arithmetic
-from clients.arithmetic.spiking.chain import SpikingChain
+from clients.arithmetic.spiking.chain import SpikingChain, most_numbers
 from clients.arithmetic.spiking.coding import BLACK, Encoder
 from clients.arithmetic.spiking.neurons import Neurons
 from clients.models import Model
 from clients.protocol import Form
-from clients.training.net import build
+from clients.training.net import WORKSPACE, Net, build
 
 KINDS = [
     {"surrogate": surrogate, "reset": reset, "slope": slope}
@@ -104,7 +104,7 @@ def test_the_gradient_has_a_gradient(kind, held):
     g, along = torch.randn(2, 6, 3, dtype=torch.float64), torch.randn_like(current)
 
     def first(x):
-        return ours.back(g, ours.fire(x)[0]).view(x.shape)
+        return ours.back(g, x)
 
     (found,) = torch.autograd.grad((ours(current) * g).sum(), current, create_graph=True)
     assert torch.allclose(found, first(current), rtol=1e-12, atol=1e-14)
@@ -112,6 +112,55 @@ def test_the_gradient_has_a_gradient(kind, held):
     step = 1e-6 * torch.randn_like(current)
     change = ((first(current + step) - first(current - step)) * along).sum() / 2
     assert float((twice * step).sum()) == pytest.approx(float(change), rel=1e-4)
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: f"{k['surrogate']} {k['reset']}")
+def test_pooled_spikes_are_those_of_two_layers(kind, held):
+    """The largest of each window, and gradients to its first: against torch's pooling."""
+    torch.manual_seed(3)
+    ours, steps = neurons(held, **kind), () if held else (6,)
+    current = (torch.randn(3, *steps, 2, 4, 5) + 0.2).requires_grad_()
+    found = ours.pooled(current)
+    expected = nn.functional.max_pool2d(ours(current).flatten(0, 1), 2, 1).view(found.shape)
+    assert torch.equal(found, expected)
+    assert 0.1 < float(found.detach().mean()) < 0.9
+    g = torch.randn_like(found)
+    one, other = (
+        torch.autograd.grad(spikes, current, g, create_graph=again)[0]
+        for spikes, again in ((found, False), (expected, False))
+    )
+    assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+    once = torch.autograd.grad(ours.pooled(current), current, g, create_graph=True)[0]
+    assert torch.allclose(once, one, rtol=1e-5, atol=1e-6)
+    twice = [
+        torch.autograd.grad(first.square().sum(), current)[0]
+        for first in (once, torch.autograd.grad(
+            nn.functional.max_pool2d(ours(current).flatten(0, 1), 2, 1).view(g.shape),
+            current, g, create_graph=True,
+        )[0])
+    ]  # fmt: skip
+    assert torch.allclose(*twice, rtol=1e-4, atol=1e-5)
+    assert float(twice[0].norm()) > 0.1
+
+
+def test_in_training_a_net_gives_what_it_gives_in_evaluation():
+    """Where neurons and pooling are one kernel, of few records at a time."""
+    torch.manual_seed(4)
+    net = build(Model(name="convnet"), Form((20, 20), 4), Arithmetic(name="spiking"))
+    x, y = torch.rand(6, 20, 20), torch.arange(6) % 4
+    found = []
+    for mode in (True, False):
+        net.train(mode).zero_grad()
+        outputs = net(x)
+        nn.functional.cross_entropy(outputs, y).backward()
+        found.append([outputs.detach(), *(p.grad.clone() for p in net.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+    numbers = most_numbers(net, (20, 20))
+    assert numbers == 8 * 16 * 10 * 10
+    assert Net(net, (20, 20)).piece == WORKSPACE // numbers
+    assert Net(build(Model(), Form((20, 20), 4)), (20, 20)).piece is None
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: f"{k['surrogate']} {k['reset']}")

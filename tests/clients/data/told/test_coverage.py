@@ -13,7 +13,10 @@ from clients.data.told.coverage import covered
     [
         (0, "a person with many of them is not protected"),
         (1, "epsilon covers a record; nobody has more than one of them"),
-        (30, "a person with 30 of them is not protected by it: .* is 30 epsilon"),
+        (
+            30,
+            "a person with 30 of them is not protected by it: .* 30 epsilon, at a larger delta",
+        ),
     ],
 )
 def test_a_person_of_one_record_is_protected(most, told):

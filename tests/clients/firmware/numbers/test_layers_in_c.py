@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import clipped_sum
 from torch import nn
 
 from clients.firmware.check import KEY, check
@@ -56,16 +57,11 @@ def made(build):
 def test_a_step_is_dp_sgd(build):
     """Clipped gradients, by torch's own, record by record; answers too."""
     net, x, records, layers, c = made(build)
-    device, total = LayersDevice(c, layers, KEY, records), 0.0
-    for one, label in zip(x, records[1], strict=True):
-        net.zero_grad()
-        nn.functional.cross_entropy(net(one[None]), torch.tensor([int(label)])).backward()
-        g = torch.cat([p.grad.flatten() for p in net.parameters()])
-        total = total + g * min(1.0, c.clip / float(g.norm()))
+    device, total = LayersDevice(c, layers, KEY, records), clipped_sum(net, x, records[1], c.clip)
     everyone = np.arange(NUM)
     whole = device.gradients(everyone)
     ours = device._summed(whole) * c.clip / c.sensitivity
-    assert np.linalg.norm(ours - total.numpy()) < 0.01 * np.linalg.norm(total.numpy())
+    assert np.linalg.norm(ours - total) < 0.01 * np.linalg.norm(total)
     assert np.array_equal(device.predict(records[0]), net(x).argmax(1).numpy())
     assert 0.99 < observed_sensitivity(c, whole) <= 1
     for i in everyone[::6]:
@@ -82,8 +78,10 @@ def test_the_board_is_the_simulation(fault):
     _, _, records, layers, c = made(pictures)
     text = sources(c, layers)
     clip = "c = PRIVET_CLIP / root(visit.squared);"
-    assert clip in text["net.c"]
-    text["net.c"] = text["net.c"].replace(clip, "c = 1.0f;") if fault else text["net.c"]
+    assert clip in text["learning.h"]
+    text["learning.h"] = (
+        text["learning.h"].replace(clip, "c = 1.0f;") if fault else text["learning.h"]
+    )
     own = np.zeros(5, np.int64)
     limits = {"steps": 8, "cuts": 0, "targets": ("m4",)}
     (found,) = check(text, c, layers, records, records[0][:5], own, **limits)
@@ -96,8 +94,8 @@ def test_what_is_taken_back_leaves_nothing(tmp_path):
     _, _, records, layers, c = made(pictures)
     text = sources(c, layers)
     guard = "visit.norm > ((uint64_t)PRIVET_SENSITIVITY * PRIVET_SENSITIVITY)"
-    assert guard in text["net.c"]
-    text["net.c"] = text["net.c"].replace(guard, "visit.norm > 0u")
+    assert guard in text["learning.h"]
+    text["learning.h"] = text["learning.h"].replace(guard, "visit.norm > 0u")
     for name, content in text.items():
         (tmp_path / name).write_text(content)
     program, after = build(tmp_path, "m4"), []

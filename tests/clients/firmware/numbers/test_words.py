@@ -21,7 +21,7 @@ from clients.firmware.numbers.words import (
     begin,
     project,
     round_gradient,
-    round_hidden,
+    round_numbers,
     round_record,
     summed,
 )
@@ -87,7 +87,7 @@ def test_words_of_inputs_and_gradients_are_those_of_privet(bits, low):
     real = x.astype(np.float32) * np.float32(1 / 255)
     for ours, floats in (
         (round_record(c, x), real),
-        (round_hidden(c, np.maximum(real, 0)), np.maximum(real, 0)),
+        (round_numbers(c, np.maximum(real, 0)), np.maximum(real, 0)),
     ):
         out, bounds = np.empty_like(floats), np.empty(60, np.float32)
         round_rows(floats, bits, np.float32(REACH[bits]), out, bounds)
@@ -151,8 +151,10 @@ def test_the_board_is_the_simulation(fault):
     made = sources(replace(c, sensitivity=c.sensitivity - 1) if fault == "another S" else c, LAYERS)
     if fault == "dice of the batch":
         own = "(number * GOLDEN)"
-        assert own in made["net.c"]
-        made["net.c"] = made["net.c"].replace(own, "((number + (uint32_t)weights[0]) * GOLDEN)")
+        assert own in made["trained.h"]
+        made["trained.h"] = made["trained.h"].replace(
+            own, "((number + (uint32_t)weights[0]) * GOLDEN)"
+        )
     own = np.zeros(20, np.int64)
     limits = {"steps": 10, "cuts": 0, "targets": ("m4",)}
     (found,) = check(made, c, LAYERS, RECORDS, RECORDS[0][:20], own, **limits)

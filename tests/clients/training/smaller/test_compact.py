@@ -128,6 +128,9 @@ def test_pruned_filters_and_their_biases_stay_zero_and_are_left_out_of_price_and
     assert board.contract.sizes[1] == units // 2
     with pytest.raises(ModelError, match="train zeros again"):
         board_of(launch(load_experiment("tiny", [*SMALL, "pruning.weight=0.5"]), runs), "stm32h743")
+    normed = [*FILTERS, "model.name=cnn1d", "model.width=8", "model.depth=1"]
+    with pytest.raises(ModelError, match="keeps its shape beside a shortcut, before a norm"):
+        board_of(launch(load_experiment("tiny", normed), runs), "stm32h743")
 
 
 def test_activations_keep_the_greatest_of_each_record():

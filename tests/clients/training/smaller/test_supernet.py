@@ -12,7 +12,7 @@ from clients.protocol import Form
 from clients.training.net import build, fill, without_memory
 from clients.training.records import records
 from clients.training.smaller.cutting import Elastics, cut, loss_of
-from clients.training.smaller.supernet import Supernet, nets_of
+from clients.training.smaller.supernet import Supernet, nets_of, opened
 from clients.training.train import Round, net_of, train
 from privacy.cipher import Key
 from privacy.dp.bookkeeping import OnePassOptimizer
@@ -26,12 +26,24 @@ from server.experiment.prepared import prepare
 SMALL = ["federation.rounds=2", "federation.clients=2", "training.local_steps=2"]
 SUPER = [*SMALL, "supernet.widths=[0.25, 0.5]"]
 NETS = {
-    "perceptron": (Model(hidden=(12, 8)), Supernet(widths=(0.5,), depths=(1,), sampled=2)),
-    "convnet": (Model(name="convnet", width=8, norm="group"), Supernet(widths=(0.5,))),
-    "ds-cnn": (Model(name="ds-cnn", width=8, depth=2), Supernet(widths=(0.5,), depths=(1,))),
-    "resnet8": (Model(name="resnet8", width=8), Supernet(widths=(0.5,))),
-    "mobilenet": (Model(name="mobilenet", width=8), Supernet(widths=(0.5,))),
-    "cnn1d": (Model(name="cnn1d", width=8, depth=2), Supernet(widths=(0.5,), depths=(1,))),
+    "perceptron": (
+        Model(hidden=(12, 8)),
+        Supernet(widths=(0.5,), depths=(1,), bits=(3,), sampled=2),
+    ),
+    "convnet": (
+        Model(name="convnet", width=8, norm="group"),
+        Supernet(widths=(0.5,), trims=(1, 3), bits=(4,)),
+    ),
+    "ds-cnn": (
+        Model(name="ds-cnn", width=8, depth=2),
+        Supernet(widths=(0.5,), depths=(1,), trims=(1,)),
+    ),
+    "resnet8": (Model(name="resnet8", width=8), Supernet(widths=(0.5,), trims=(1,), bits=(8, 2))),
+    "mobilenet": (Model(name="mobilenet", width=8), Supernet(widths=(0.5,), trims=(1,))),
+    "cnn1d": (
+        Model(name="cnn1d", width=8, depth=2),
+        Supernet(widths=(0.5,), depths=(1,), trims=(2,), bits=(4,)),
+    ),
 }
 FORM = Form((28, 28), 5)
 
@@ -41,17 +53,21 @@ def made(name, form=FORM):
     torch.manual_seed(0)
     whole = build(model, form)
     nets = nets_of(supernet, model)
-    return (
-        whole,
-        nets,
-        Elastics(whole, nets, without_memory()(lambda m: build(m, form)), supernet.sampled),
-        supernet,
-    )
+    smaller = without_memory()(lambda net: build(net.model, form, net.arithmetic))
+    return whole, nets, Elastics(whole, nets, smaller, supernet), supernet
+
+
+def middle(array, shape):
+    """The first outputs and inputs, and of a kernel's sides the middle, one axis after another."""
+    for axis, side in enumerate(shape):
+        first = (array.shape[axis] - side) // 2 if axis >= 2 else 0
+        array = array.take(range(first, first + side), axis)
+    return array
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_net_is_cut_out_of_the_whole_bit_for_bit(name):
-    """Its weights are slices; its answers are those that it had in training."""
+    """Its weights are slices; its answers are those that it had in training, words or floats."""
     whole, nets, elastics, _ = made(name)
     x = torch.rand(3, 28, 28)
     weights = {n: t.numpy().copy() for n, t in whole.state_dict().items()}
@@ -60,13 +76,13 @@ def test_a_net_is_cut_out_of_the_whole_bit_for_bit(name):
     }
     assert torch.equal(elastics.eval()(x), whole(x))
     assert len(nets) > 1
-    assert nets[0] == NETS[name][0]
-    for index, model in enumerate(nets[1:], 1):
-        small = build(model, FORM)
+    assert nets[0].model == NETS[name][0]
+    for index, (model, arithmetic) in enumerate(nets[1:], 1):
+        small = build(model, FORM, arithmetic)
         sliced = cut(weights, whole, small)
         for (n, array), (_, origin) in zip(sliced.items(), weights.items(), strict=False):
-            if model.depth == nets[0].depth and len(model.hidden) == len(nets[0].hidden):
-                assert np.array_equal(array, origin[tuple(map(slice, array.shape))]), n
+            if (model.depth, len(model.hidden)) == (nets[0].model.depth, len(nets[0].model.hidden)):
+                assert np.array_equal(array, middle(origin, array.shape)), n
         fill(small, sliced)
         elastics.train()._chosen = [index]
         with torch.no_grad():
@@ -74,7 +90,7 @@ def test_a_net_is_cut_out_of_the_whole_bit_for_bit(name):
             assert torch.equal(elastics(x)[:, 0], whole(x))
 
 
-@pytest.mark.parametrize("name", ["perceptron", "convnet", "ds-cnn", "resnet8"])
+@pytest.mark.parametrize("name", ["perceptron", "convnet", "ds-cnn", "resnet8", "cnn1d"])
 def test_each_record_has_one_gradient_which_is_clipped_once(name):
     """Against autograd, record by record, on the nets cut out one by one."""
     _, _, elastics, supernet = made(name)
@@ -140,6 +156,36 @@ def test_a_round_trains_every_net_and_spends_what_one_net_does(runs):
     assert all(check.passed for check in checks), checks
 
 
+def test_choices_are_opened_kind_by_kind():
+    model = Model(name="cnn1d", width=8, depth=2)
+    supernet = Supernet(widths=(0.5,), depths=(1,), trims=(2,), bits=(4,), progressive=2)
+    nets = nets_of(supernet, model)
+    assert len(nets) == 16
+
+    def differ(number):
+        """In which kinds the nets of a round differ from the whole one."""
+        found = set()
+        for net in (nets[i] for i in opened(supernet, nets, number)):
+            found |= {
+                k for k in ("trim", "depth", "width") if getattr(net.model, k) != getattr(model, k)
+            }
+            if net.arithmetic.name != "float":
+                found.add("bits")
+        return found
+
+    told = [differ(number) for number in range(1, 10)]
+    assert told[0] == told[1] == set()
+    assert told[2] == told[3] == {"trim"}
+    assert told[4] == {"trim", "depth"}
+    assert told[6] == {"trim", "depth", "width"}
+    assert told[8] == {"trim", "depth", "width", "bits"}
+    _, _, elastics, _ = made("cnn1d")
+    elastics._supernet = supernet
+    elastics.begin_round(1)
+    elastics.choose(Key.of("step"))
+    assert elastics.train()(torch.rand(3, 28, 28)).shape == (3, 1, 5)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -149,6 +195,13 @@ def test_a_round_trains_every_net_and_spends_what_one_net_does(runs):
         (["supernet.depths=[2]"], "give as many or fewer"),
         (["supernet.widths=[0.5]", "model.name=linear"], "has none"),
         (["supernet.widths=[0.5]", "model.name=resnet8"], "give it"),
+        (["supernet.trims=[1]"], "padded kernels, and perceptron has none"),
+        (
+            ["supernet.trims=[2]", "model.name=resnet8"],
+            "trim = 2: the widest padding of resnet8 is 1",
+        ),
+        (["supernet.trims=[1]", "model.name=cnn1d", "model.trim=2"], "give more"),
+        (["supernet.widths=[0.5]", "supernet.progressive=2"], "from round 3 on, and there are 2"),
     ],
 )
 def test_what_cannot_be_cut_is_refused_before_anything_is_made(settings, said):
@@ -161,4 +214,4 @@ def test_layers_that_no_filter_can_be_left_out_of_are_refused():
     form = Form((28, 28), 5)
     whole = build(Model(name="lstm", width=8), form, Arithmetic())
     with pytest.raises(ModelError, match="cannot be cut"):
-        Elastics(whole, [], lambda m: build(m, form), 1)
+        Elastics(whole, [], lambda net: whole, Supernet())

@@ -203,7 +203,7 @@ def test_what_is_wrong_is_one_line(given, privet, tmp_path):
         (("attack", "models", "net.onnx"), "privet attack model net.onnx"),
         (("attack", "latest", "--weights", "x.safetensors"), "is a run"),
         (("audit", "step", "a.py:b", "--members", "a.npz"), "privet audit model"),
-        (("cost", "net.onnx"), "FILE.py:NAME with --shape"),
+        (("cost", "net.onnx"), "net.onnx: cannot be read: No such file"),
         (("audit", "model", f"{folder}/my_model.py:Net", "--members", f"{folder}/in.npz",
           "--non-members", f"{folder}/out.npz"), "--epsilon"),
     ):  # fmt: skip

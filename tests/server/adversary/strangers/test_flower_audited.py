@@ -6,7 +6,8 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 
 from attacks.audit import audit_step
 from attacks.audit.steps.asking import Asked
-from attacks.audit.steps.checks import accounting, sensitivity
+from attacks.audit.steps.checks import accounting
+from attacks.audit.steps.moved import sensitivity
 from server.adversary.strangers.flower import of_strategy
 
 
@@ -33,9 +34,9 @@ def test_noise_by_the_norm_of_the_round_after_is_too_little():
 def test_local_dp_needs_a_sensitivity_of_twice_the_norm():
     """An update may turn into its opposite."""
     right, wrong = (Asked(*flowers.of_local(far)) for far in (2.0, 1.0))
-    assert sensitivity(right).state == accounting(right).state == "passed"
+    assert sensitivity(right).state == accounting(right.claims).state == "passed"
     assert sensitivity(right).measured.startswith("1.9")
-    assert accounting(wrong).state == "FAILED"
+    assert accounting(wrong.claims).state == "FAILED"
 
 
 def test_a_strategy_that_waits_for_more_clients_is_told_of(monkeypatch):

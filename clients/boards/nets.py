@@ -1,4 +1,4 @@
-"""A run's arithmetic, as a microcontroller is to have it, and the run's own answers."""
+"""A net and its arithmetic, as a microcontroller is to have them, and its own answers."""
 
 import numpy as np
 import torch
@@ -6,15 +6,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clients.arithmetic import Arithmetic
-from clients.arithmetic.layers import ArithmeticLinear
+from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
 from clients.firmware.net import Dense, Words, dense_layers
-from clients.firmware.plan import Plan, plan_of
+from clients.firmware.plan import FLOATS, Plan, plan_of
 from clients.training.net import Net
 from clients.training.records import Records
 from privacy.errors import ModelError, SettingsError
 
 WORDS = ("fixed", "ternary", "binary")
+IN_WORDS = {ArithmeticLinear: nn.Linear, ArithmeticConv1d: nn.Conv1d, ArithmeticConv2d: nn.Conv2d}
 MOST_SQUARES = 1 << 30  # of a layer's input words
 
 
@@ -41,15 +42,18 @@ def layers_of(net: nn.Module, arithmetic: Arithmetic) -> tuple[Dense, ...]:
 def net_of(
     net: nn.Module, arithmetic: Arithmetic, shape: tuple[int, ...]
 ) -> tuple[Plan | None, tuple[Dense, ...]]:
-    """A perceptron's dense layers; or the plan of any other net in floats, and its weights.
+    """A perceptron's dense layers; or the plan of any other net, and its weights.
 
     Args:
         shape: of a record.
     """
-    dense = nn.Flatten, nn.Linear, nn.ReLU, nn.Sequential
-    if arithmetic.name != "float" or all(type(one) in dense for one in net.modules()):
+    trained, rounding = FLOATS, tuple[type, ...]()
+    if words_of(arithmetic) is not None:
+        trained, rounding = IN_WORDS, (RoundInput, RoundGradient)
+    dense = nn.Flatten, nn.ReLU, nn.Sequential, *rounding
+    if all(type(one) in dense or trained.get(type(one)) is nn.Linear for one in net.modules()):
         return None, layers_of(net, arithmetic)
-    return plan_of(net, shape)
+    return plan_of(net, shape, trained, rounding)
 
 
 def words_of(arithmetic: Arithmetic) -> Words | None:
@@ -89,7 +93,7 @@ def words_of(arithmetic: Arithmetic) -> Words | None:
 
 
 def own_answers(net: nn.Module, held: Records, num: int) -> NDArray[np.int64]:
-    """What the run itself says of the first records: classes int64 [num]."""
+    """What the net itself says of the first records: classes int64 [num]."""
     x = held.inputs(torch.arange(num)).float()
     answers: NDArray[np.int64] = Net(net, x.shape[1:], compiled=False).logits(x).argmax(1).numpy()
     return answers

@@ -1,7 +1,12 @@
 """Layers that torch has not, of torch alone: this file's text stands in what is exported."""
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+TINY = 1e-30  # a record below it is zero
 
 
 class AddChannel(nn.Module):
@@ -22,7 +27,7 @@ class Sign(nn.Module):
     """1 where x >= 0, else -1"""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x >= 0, 1.0, -1.0)
+        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
 
 
 class Threshold(nn.Module):
@@ -33,7 +38,7 @@ class Threshold(nn.Module):
         self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x >= self.threshold).to(torch.float32)
+        return (x >= self.threshold).to(x.dtype)
 
 
 class Words(nn.Module):
@@ -44,16 +49,119 @@ class Words(nn.Module):
         super().__init__()
         self.bits, self.reach = bits, reach
 
-    def forward(self, x: Tensor) -> Tensor:
+    def held(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, ...] -> what words can hold of it, and the step of each record's words [N]; both
+        float32. The nearest whole number to their quotient is the word."""
         rows = x.flatten(1)
-        largest = rows.abs().amax(1, keepdim=True)
-        bound = torch.minimum(largest, self.reach * rows.square().mean(1, keepdim=True).sqrt())
+        mean = rows.double().square().mean(1, keepdim=True)
+        bound = torch.minimum(rows.abs().amax(1, keepdim=True).double(), self.reach * mean.sqrt())
         unsigned, signed = float(2**self.bits - 1), float(2 ** (self.bits - 1) - 1)
         words = torch.where(rows.amin(1, keepdim=True) >= 0, unsigned, signed)
-        zero = bound == 0
-        per_step = words / torch.where(zero, torch.ones_like(bound), bound)
-        rounded = torch.minimum(torch.maximum((rows * per_step).round(), -words), words)
-        return (rounded * (bound / words)).reshape(x.shape)
+        bound = bound.float()
+        step = bound / words
+        held = torch.minimum(torch.maximum(rows.float(), -bound), bound).reshape(x.shape)
+        return held, torch.where(bound < TINY, torch.ones_like(step), step).flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        held, step = self.held(x)
+        steps = step.reshape(-1, *[1] * (x.dim() - 1))
+        return ((held / steps).round() * steps).to(x.dtype)
+
+
+class InWords(nn.Module):
+    """A dense layer or a convolution of words: a sum of whole numbers, times what one of them
+    stands for, as float32. Without words for x, x itself times words.
+
+    Args:
+        shape: of the words [O, I], [O, I, L] or [O, I, H, W].
+        words: of x; None leaves it alone.
+        more: stride, padding, dilation and groups of a convolution.
+    """
+
+    words_of_weights: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, shape: tuple[int, ...], words: Words | None, more: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.words, self.more = words, more
+        self.register_buffer("words_of_weights", torch.zeros(shape, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(shape[0], dtype=torch.float64))
+        self.register_buffer("bias", torch.zeros(shape[0], dtype=torch.float64))
+
+    def sums(self, held: Tensor, step: Tensor) -> Tensor:
+        """Words of x [N, I, ...] times words of weights: whole, [N, O, ...] float64."""
+        words = (held / step.reshape(-1, *[1] * (held.dim() - 1))).round()
+        assert self.words is not None
+        most = 2**self.words.bits * int(self.words_of_weights.abs().flatten(1).sum(1).max())
+        return self.product(words if most < 2**24 else words.double())
+
+    def product(self, x: Tensor) -> Tensor:
+        """x times words; of floats, exact where it is whole and below 2^24."""
+        weights = self.words_of_weights.to(x.dtype)
+        if not self.more:
+            return nn.functional.linear(x, weights).double()
+        convolve = nn.functional.conv2d if weights.dim() == 4 else nn.functional.conv1d
+        return convolve(x, weights, None, *self.more).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        trailing = [1] * (self.words_of_weights.dim() - 2)
+        scale = self.scale.reshape(-1, *trailing)
+        if self.words is None:
+            read = x.float()  # a sum of which is exact in doubles
+            y = self.product(read if self.more else read.double()) * scale
+        else:
+            held, step = self.words.held(x)
+            steps = step.double().reshape(-1, *[1] * (x.dim() - 1))
+            y = self.sums(held, step) * (steps * scale)
+        return (y + self.bias.reshape(-1, *trailing)).float().to(x.dtype)
+
+
+class Doubles(nn.Module):
+    """A net of which all that stands between words is in doubles."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.net(x.double())
+        return answers.float()
+
+
+class Floats(nn.Module):
+    """A layer of floats between doubles."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def _apply(self, fn: object, recurse: bool = True) -> "Floats":
+        """Its numbers stay as they are."""
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x.float())
+        return y.to(x.dtype)
+
+
+class MeanPool(nn.Module):
+    """Means of windows, of which as many lie along each of the last axes as fit."""
+
+    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size, self.stride = size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x.dim() - len(self.size)
+        for axis, (size, stride) in enumerate(zip(self.size, self.stride, strict=True), first):
+            last = (x.shape[axis] - size) // stride * stride + 1
+            before = (slice(None),) * axis
+            parts = [x[(*before, slice(i, i + last, stride))] for i in range(size)]
+            x = sum(parts[1:], parts[0])
+        return x / math.prod(self.size)
 
 
 class GroupNorm(nn.Module):

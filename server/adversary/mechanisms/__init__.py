@@ -1,0 +1,5 @@
+"""Mechanisms of privet's own that are no training of a device, before the auditor.
+
+lessons    the step of an owner whose records are learnt encrypted
+samplers   a state of spins that is read from records' energies
+"""
