@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from privacy.encrypted import batch
-from privacy.encrypted.ckks import Program, galois_elements
+from privacy.encrypted.ckks import galois_elements
 from privacy.encrypted.plan import Plan
+from privacy.encrypted.ring.engine import Engine
 from privacy.encrypted.wire import CHECKSUM_BYTES, HEADER
 from privacy.errors import CiphertextError
 from privacy.seal import SLACK_BYTES, to_bytes
@@ -82,7 +83,7 @@ def read_circuit_files(folder: Path) -> tuple[Form, Form, bytes]:
     return keys, Form.of_ciphertext(question), question
 
 
-def random_question(program: Program) -> bytes:
+def random_question(program: Engine) -> bytes:
     """Random words in the form of an image's ciphertext: what any encryption looks like."""
     recipe, context = program.plan.recipe, program.context
     data = context.first_context_data()
