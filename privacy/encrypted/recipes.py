@@ -45,6 +45,7 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
         yield Recipe(4096, (35, 35), 36, 22, (22,), frozenset())
     if num_squares == 1:
         yield Recipe(4096, (36, 37), 33, 15, (15, 11.4), frozenset({("square", 0)}))
+        yield Recipe(8192, (50, 48), 50, 20, (20, 16.4), frozenset({("square", 0)}))
         yield Recipe(8192, (60, 60), 60, 24, (24, 20), frozenset({("square", 0)}))
     if num_squares == 2:
         yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
