@@ -2,7 +2,7 @@
 
 A product x w is h + l, its rounded value and what rounding took, by one fused multiplication and
 addition; with q the nearest integer to h / p, the rest is h - q p + l, both steps exact (van der
-Hoeven, Lecerf and Quintin 2016, section 3). It is below 7/8 p in magnitude where |x| <= 2 p and
+Hoeven, Lecerf and Quintin 2016, section 3). It is below p in magnitude where |x| <= 2.5 p and
 |w| <= p / 2, and p has at most 50 bits; it may be negative. Numbers stay such rests until they
 leave, and sums of a few are not reduced at all.
 
@@ -80,6 +80,47 @@ def reduce(typing: Any, x: Any, p: Any, inverse: Any) -> Any:
         return builder.fma(builder.fneg(q), p, x)
 
     return types.float64(*[types.float64] * 3), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose(
+    typing: Any, source: Any, start: Any, step: Any, target: Any, to: Any, by: Any
+) -> Any:
+    """Eight rows of eight numbers, each `step` from the last, as columns that are `by` apart."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        read, start, step, write, to, by = arguments
+        vector, bit32 = ir.VectorType(ir.DoubleType(), 8), ir.IntType(32)
+
+        def place(kind: Any, array: Any, at: Any) -> Any:
+            data = context.make_array(kind)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+
+        rows = []
+        for _ in range(8):
+            rows.append(builder.load(place(kinds[0], read, start), align=8, typ=vector))
+            start = builder.add(start, step)
+        for width in (1, 2, 4):  # exchange blocks of so many numbers
+            low = [i % (2 * width) + (i // (2 * width)) * 2 * width for i in range(8)]
+            first = [i if i % (2 * width) < width else i - width + 8 for i in low]
+            second = [i + width if i % (2 * width) < width else i + 8 for i in low]
+            masks = [
+                ir.Constant(ir.VectorType(bit32, 8), [bit32(i) for i in order])
+                for order in (first, second)
+            ]
+            for r in range(8):
+                if r & width == 0:
+                    u, v = rows[r], rows[r + width]
+                    rows[r] = builder.shuffle_vector(u, v, masks[0])
+                    rows[r + width] = builder.shuffle_vector(u, v, masks[1])
+        for row in rows:
+            builder.store(row, place(kinds[3], write, to), align=8)
+            to = builder.add(to, by)
+        return context.get_dummy_value()
+
+    whole = types.int64
+    return types.void(source, whole, whole, target, whole, whole), code
 
 
 def balanced(x: int, p: int) -> int:

@@ -20,6 +20,7 @@ from privacy.encrypted.ring.modular import (
     compiled,
     multiply,
     reduce,
+    transpose,
 )
 
 
@@ -139,10 +140,7 @@ def forward(source, t, m, a, out):  # type: ignore[no-untyped-def]
     if _odd(degree):
         x, u, v = w[1], a[:half], a[half:]
         for j in range(half):
-            r = multiply(v[j], x, p, inverse)
-            y = u[j]
-            if tight:
-                y = reduce(y, p, inverse)
+            r, y = multiply(v[j], x, p, inverse), u[j]
             u[j] = y + r
             v[j] = y - r
         half //= 2
@@ -165,8 +163,6 @@ def forward(source, t, m, a, out):  # type: ignore[no-untyped-def]
                 b0, b1, b2, b3 = u0 + r2, u1 + r3, u0 - r2, u1 - r3
                 r1 = multiply(b1, y, p, inverse)
                 r3 = multiply(b3, z, p, inverse)
-                if tight:
-                    b0, b2 = reduce(b0, p, inverse), reduce(b2, p, inverse)
                 a0[j] = b0 + r1
                 a1[j] = b0 - r1
                 a2[j] = b2 + r3
@@ -174,10 +170,9 @@ def forward(source, t, m, a, out):  # type: ignore[no-untyped-def]
         half //= 4
         blocks *= 4
     eighth = degree // 8
+    for j in range(0, eighth, 8):
+        transpose(a, 8 * j, 8, out, j, eighth)
     b = out.reshape(8, eighth)
-    for j in range(eighth):
-        for k in range(8):
-            b[k, j] = a[8 * j + k]
     for k in range(4):
         _join(b[k], b[k + 4], near[0], p, inverse, tight)
     for k in range(2):
@@ -203,14 +198,13 @@ def backward(values, t, m, work, a):  # type: ignore[no-untyped-def]
         _part(b[k + 4], b[k + 6], near[2], p, inverse, tight)
     for k in range(4):
         _part(b[k], b[k + 4], near[0], p, inverse, tight)
-    for j in range(eighth):
-        for k in range(8):
-            a[8 * j + k] = b[k, j]
+    for j in range(0, eighth, 8):
+        transpose(work, j, eighth, a, 8 * j, 8)
     quarter, blocks = 8, degree // 16
     while blocks >= 2:
-        half = 2 * quarter
-        for i in range(blocks // 2):
-            x, y, z = w[blocks // 2 + i], w[blocks + 2 * i], w[blocks + 2 * i + 1]
+        half, pairs = 2 * quarter, blocks // 2
+        for i in range(pairs):
+            x, y, z = w[pairs + i], w[blocks + 2 * i], w[blocks + 2 * i + 1]
             start = 2 * half * i
             a0 = a[start : start + quarter]
             a1 = a[start + quarter : start + half]
@@ -221,9 +215,10 @@ def backward(values, t, m, work, a):  # type: ignore[no-untyped-def]
                 b0, b2 = u0 + u1, u2 + u3
                 b1 = multiply(u0 - u1, y, p, inverse)
                 b3 = multiply(u2 - u3, z, p, inverse)
-                c0, c1 = b0 + b2, b1 + b3
                 if tight:
                     b0, b2 = reduce(b0, p, inverse), reduce(b2, p, inverse)
+                c0, c1 = b0 + b2, b1 + b3
+                if tight:
                     c0, c1 = reduce(c0, p, inverse), reduce(c1, p, inverse)
                 a0[j] = c0
                 a1[j] = c1
@@ -232,12 +227,11 @@ def backward(values, t, m, work, a):  # type: ignore[no-untyped-def]
         quarter *= 4
         blocks //= 4
     if blocks == 1:
-        half, x = degree // 2, w[1]
-        u, v = a[:half], a[half:]
-        for j in range(half):
-            y, z = u[j], v[j]
-            u[j] = y + z
-            v[j] = multiply(y - z, x, p, inverse)
+        x, a0, a1 = w[1], a[: degree // 2], a[degree // 2 :]
+        for j in range(degree // 2):
+            y, z = a0[j], a1[j]
+            a0[j] = y + z
+            a1[j] = multiply(y - z, x, p, inverse)
     shrink = t.shrink[m]
     for j in range(degree):
         a[j] = reduce(multiply(a[j], shrink, p, inverse), p, inverse)
