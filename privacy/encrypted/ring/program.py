@@ -27,7 +27,8 @@ from privacy.encrypted.ring.modular import (
     balanced,
     machine_fits,
 )
-from privacy.encrypted.ring.transforms import Tables, reversed_bits, tables, turned
+from privacy.encrypted.ring.seeds import SEED_BYTES, expand
+from privacy.encrypted.ring.transforms import reversed_bits, tables, turned
 from privacy.errors import CiphertextError, ModelError
 from privacy.seal import SLACK_BYTES, make_context, to_bytes
 
@@ -103,7 +104,7 @@ class RingProgram:
         level = self._levels[len(self.plan.recipe.prime_bits)]
         empty = np.zeros((len(level.primes), 2, len(self._primes), level.degree))
         keys = RingKeys(dict.fromkeys(self._elements, empty), empty)
-        words = np.stack([foreign.expand(bytes(64), level.primes, level.degree)] * 2)
+        words = np.stack([expand(bytes(SEED_BYTES), level.primes, level.degree)] * 2)
         self._leave(self.evaluate(self._enter(words), keys))
 
     @cached_property
@@ -240,7 +241,7 @@ class RingProgram:
 
     def _rescale(self, x: Residues) -> Residues:
         left = x.shape[1] - 1
-        t = Tables(*(table[: left + 1] for table in self._tables))
+        t = self._tables.first(left + 1)
         out = np.empty((len(x), left, x.shape[2]))
         switching.settle(x, self._units(self._primes[left], left), t, self._work, out)
         return out

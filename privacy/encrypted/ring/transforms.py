@@ -76,6 +76,10 @@ class Tables(NamedTuple):
     back_near: Residues
     shrink: Residues
 
+    def first(self, num: int) -> "Tables":
+        """Those of the first primes alone."""
+        return Tables._make(table[:num] for table in self)
+
 
 def tables(primes: list[int], degree: int) -> Tables:
     """The tables of primes, each 1 modulo 2N."""
@@ -99,13 +103,13 @@ def tables(primes: list[int], degree: int) -> Tables:
         )
         for table in (there, back)
     ]
-    p = np.array(primes, np.float64)
-    tight = (np.log2(p * degree) > EXACT_BITS).astype(np.int64)
+    moduli = np.array(primes, np.float64)
+    tight = (np.log2(moduli * degree) > EXACT_BITS).astype(np.int64)
     shrink = np.array([balanced(pow(degree, -1, q), q) for q in primes], np.float64)
-    return Tables(p, 1 / p, tight, there, near[0], back, near[1], shrink)
+    return Tables(moduli, 1 / moduli, tight, there, near[0], back, near[1], shrink)
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _join(u, v, w, p, inverse, tight):  # type: ignore[no-untyped-def]
     """u + w v and u - w v, in place."""
     for j in range(len(u)):
@@ -117,7 +121,7 @@ def _join(u, v, w, p, inverse, tight):  # type: ignore[no-untyped-def]
         v[j] = x - r
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _part(u, v, w, p, inverse, tight):  # type: ignore[no-untyped-def]
     """u + v and w (u - v), in place."""
     for j in range(len(u)):
@@ -237,7 +241,7 @@ def backward(values, t, m, work, a):  # type: ignore[no-untyped-def]
         a[j] = reduce(multiply(a[j], shrink, p, inverse), p, inverse)
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _odd(degree):  # type: ignore[no-untyped-def]
     """Whether an odd number of layers comes before the last three."""
     layers = 0
