@@ -49,7 +49,8 @@ def recipes(num_squares: int) -> Iterator[Recipe]:
         yield Recipe(8192, (50, 48), 50, 20, (20, 16.4), frozenset({("square", 0)}))
         yield Recipe(8192, (60, 60), 60, 24, (24, 20), frozenset({("square", 0)}))
     if num_squares == 2:
-        yield Recipe(8192, (56, 56), 60, 17, (14, 14, 14), frozenset({("product", 1)}))
+        late = frozenset({("square", 0), ("square", 1), ("product", 2)})
+        yield Recipe(8192, (43,) * 4, 42, 20.5, (18.5, 18.5, 20), late)
     levels = 2 * num_squares + 1
     always = frozenset(
         [("product", i) for i in range(num_squares + 1)]
