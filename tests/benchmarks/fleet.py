@@ -4,10 +4,10 @@ run as: python tests/benchmarks fleet (by name only: hundreds of nets; $FLEET, a
 keeps what was trained, and whoever starts again goes on from there)
 
 Devices have room for perceptrons of 16 to 256 units, spaced by their logarithm: k limits, as of k
-chips and latencies; of 10 and 20, five stand for their neighbours, with the middle of their room.
+chips and latencies; of five and more, three stand for all, from a tenth to nine tenths of them.
 Apart, each device has a net of just so many units, with the noise of k trainings; of the supernet
 it has the largest net that fits. The rate of each epsilon and k, and how the one net is trained,
-are chosen by records that no net has trained on, with a seed of their own, and every second device;
+are chosen by records that no net has trained on, with a seed of their own, on the middle device;
 the test set is asked of what was chosen alone. Fashion-MNIST averaged to 14x14, one client; and
 activities of persons who are clients (`../shared/data`), by the spectra of their windows.
 """
@@ -39,7 +39,7 @@ from server.extract.extraction import _cut
 from server.run.directory import Run, Weights
 
 LEAST, MOST, DEVICES, EPSILONS, SEEDS = 16, 256, (1, 2, 5, 10, 20), (1.0, 3.0), (0, 1)
-TRIED, ASKED = 100, 5  # the seed by which is chosen; devices that are asked of more
+TRIED = 100  # the seed by which is chosen
 WIDTHS = [round(LEAST * (MOST / LEAST) ** (i / 14)) for i in range(14)]
 SHARES = ",".join(str(width / MOST) for width in WIDTHS)
 SETTINGS = Path(__file__).parent.parent / "acceptance" / "settings"
@@ -62,7 +62,7 @@ class Task(NamedTuple):
 ACTIVITY = ("model.name=perceptron", "model.front=spectrum")
 TASKS = {
     "fashion-mnist": Task("tiny", (*BASE, "data.name=fashion-mnist"), ROUNDS, (0.5, 1, 2, 4, 8)),
-    "activity": Task(str(SETTINGS / "activity.toml"), ACTIVITY, 40, (1, 2, 4, 8, 16)),
+    "activity": Task(str(SETTINGS / "activity.toml"), ACTIVITY, 40, (0.25, 0.5, 1, 2, 4)),
 }
 
 
@@ -74,10 +74,9 @@ class Scores(NamedTuple):
 
 
 def units_of(k: int) -> list[int]:
-    """What each of k devices has room for, a single one for the most; of many, five of them."""
-    stands = k // min(k, ASKED)
-    middles = [i * stands + (stands + 1) / 2 for i in range(k // stands)]
-    return [round(LEAST * (MOST / LEAST) ** (middle / k)) for middle in middles]
+    """What each of k devices has room for, a single one for the most; of many, three of them."""
+    places = range(1, k + 1) if k <= 2 else [share * k + 0.5 for share in (0.1, 0.5, 0.9)]
+    return [round(LEAST * (MOST / LEAST) ** (place / k)) for place in places]
 
 
 def remembered(**asked: Any) -> Any:
@@ -164,7 +163,8 @@ def mean(scores: Iterable[Scores]) -> Scores:
 
 def apart_of(name: str, seed: int, epsilon: float, k: int, rate: float) -> Scores:
     """Mean over k devices of nets that share epsilon."""
-    asked = units_of(k)[1::2] if seed == TRIED and k > 2 else units_of(k)
+    units = units_of(k)
+    asked = units[len(units) // 2 :][:1] if seed == TRIED else units
     return mean(alone(name, seed, epsilon, k, units, rate) for units in asked)
 
 
