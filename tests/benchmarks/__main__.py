@@ -23,6 +23,7 @@ BENCHMARKS = (
     "invertible",
     "pruning",
     "supernet",
+    "elastic",
     "search",
 )
 

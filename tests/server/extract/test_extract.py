@@ -25,6 +25,9 @@ from server.extract import extract
 from server.extract.candidates import Candidate, Limits, candidates_of, require_one
 from server.extract.features import features_of
 from server.predictor import Predictor
+from server.report.facts.reading import gather
+from server.report.page.dossiers import dossiers
+from server.report.page.story import reproduction
 from server.run.directory import Run
 from server.run.origin import trained_as
 from server.run.summary import CHARGE, summarise
@@ -184,6 +187,18 @@ def test_from_the_command_line(trained, privet, monkeypatch):
     assert json.loads(out)["nets"]["asked"] == 9
     status, out, err = privet("extract", "whole", "--chip", "eyeriss", "--latency-ms", "nan")
     assert (status, out) == (2, "")
+
+
+def test_the_report_trains_the_whole_net_to_make_a_part_again(trained, tmp_path):
+    """The settings of the part alone would train another net."""
+    made = extract(trained, load_chip("stm32h743"), "stm32h743", Limits(), tmp_path, "part")
+    facts = gather(["part"], tmp_path)
+    whole, part = f"{made.run.path}/whole.toml", f"{made.run.path}/experiment.toml"
+    for text in (str(dossiers(facts.runs)), str(reproduction(facts))):
+        assert f"privet run {whole}" in text
+        assert f"privet run {part}'" not in text  # but for a baseline, which adds a setting
+    plain = gather([trained.path.name], trained.path.parent)
+    assert f"privet run {trained.path}/experiment.toml" in str(reproduction(plain))
 
 
 def test_the_predictor_ranks_nets_that_it_has_not_seen_and_knows_how_sure_it_is():
