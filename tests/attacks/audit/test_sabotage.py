@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import sabotaged as s
+import torch
+from elsewhere import pretend
 
 from attacks.audit import sensitivity
 from attacks.audit.verdict import CHECKS, Evidence
@@ -56,17 +58,41 @@ SABOTAGES = {
 
 
 # What clips is not the same code in each engine; all else is.
-ENGINES = ("compiled", "onepass")
+ENGINES = {
+    "compiled": "training.per_sample=compiled",
+    "onepass": "training.per_sample=onepass",
+    "gpu": "training.device=cuda",
+}
+ON_A_GPU = (
+    s.no_noise,
+    s.half_the_noise,
+    s.sigma_lowered_after_accounting,
+    s.noise_in_floating_point,
+)
 PAIRS = [
     (sabotage, engine)
     for sabotage, check in SABOTAGES.items()
-    for engine in ENGINES[: 1 + (check == "sensitivity")]
+    for engine in ENGINES
+    if engine == "compiled" or check == "sensitivity" or (engine == "gpu" and sabotage in ON_A_GPU)
 ]
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch):
+    """Steps for a GPU are computed by the same code, on this processor."""
+    pretend(monkeypatch, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("check", dict.fromkeys(SABOTAGES.values()))
 def test_what_ships_is_green(check):
     assert alarms(check) == set()
+
+
+@pytest.mark.parametrize(
+    "check", dict.fromkeys([SABOTAGES[s.no_noise], "noise grid", "sensitivity"])
+)
+def test_what_ships_is_green_on_a_gpu(check):
+    assert alarms(check, ENGINES["gpu"]) == set()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +102,7 @@ def test_sabotage_is_caught(sabotage, engine, monkeypatch):
     """By the check that is made for it."""
     check = SABOTAGES[sabotage]
     sabotage(monkeypatch)
-    assert alarms(check, f"training.per_sample={engine}") == {check}
+    assert alarms(check, ENGINES[engine]) == {check}
 
 
 WORDS = "arithmetic.name=fixed"
