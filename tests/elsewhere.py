@@ -80,5 +80,6 @@ def _far(value: Any) -> Any:
 def pretend(monkeypatch: Any, device: torch.device) -> None:
     """Have steps for a GPU computed on a device that is here; with `FAR`, inside `Elsewhere`."""
     monkeypatch.setattr(gpu, "lacking", lambda: "")
+    monkeypatch.setattr(gpu, "described", lambda: {"gpu": "made up", "cuda": "0"})
     monkeypatch.setattr(gpu, "settle", lambda: None)
     monkeypatch.setitem(gpu.DEVICES, "cuda", device)

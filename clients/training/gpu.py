@@ -75,10 +75,19 @@ def where_there_is_one(job: Job) -> Job:
 
 
 def described() -> dict[str, str]:
-    """The GPU that is computed on: its name, and the versions of what drives it."""
+    """The GPU that is computed on, its name, and the version of CUDA.
+
+    Raises:
+        SettingsError: it does not start.
+    """
     if lacking():
         return {}
-    return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    try:
+        name = torch.cuda.get_device_name()
+    except RuntimeError as error:
+        why = str(error).partition("\n")[0]
+        raise SettingsError(f"[training] device: the GPU does not start: {why}; {REMEDY}") from None
+    return {"gpu": name, "cuda": str(torch.version.cuda)}
 
 
 def at_once(module: nn.Module) -> int:

@@ -12,7 +12,7 @@ from clients.data.sets import load
 from clients.data.told.coverage import MORE
 from clients.models import form_behind
 from clients.models.norms import told_of_norms
-from clients.training.gpu import described, why_not
+from clients.training import gpu
 from clients.training.net import build
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
@@ -123,9 +123,9 @@ def device_of(experiment: Experiment) -> str:
         return ""
     if experiment.federation.engine == "superlink":
         return f"{asked}, on each device of its own"
-    if why := why_not(experiment):
+    if why := gpu.why_not(experiment):
         return f"cpu: [training] device = {asked!r}, and {why}"
-    return f"cuda: {described().get('gpu', '')}"
+    return f"cuda: {gpu.described().get('gpu', '')}"
 
 
 def gradients_of(experiment: Experiment) -> str:
@@ -133,7 +133,7 @@ def gradients_of(experiment: Experiment) -> str:
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
-    if experiment.training.device != "cpu" and not why_not(experiment):
+    if experiment.training.device != "cpu" and not gpu.why_not(experiment):
         return "onepass, not compiled: kernels are for processors, and steps are on a GPU"
     if experiment.supernet.trains:
         return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
