@@ -3,12 +3,14 @@
 What needs a GPU itself is at the end, and is skipped, with the reason, where there is none.
 """
 
+import os
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from elsewhere import FAR, Far, pretend
+from torch import nn
 
 from clients.models import Model
 from clients.protocol import Form
@@ -24,6 +26,7 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.optimizer import GridOptimizer
 from privacy.dp.rules import share
+from privacy.errors import ModelError
 
 SIDE, NUM = 20, 60
 NEAR = 1e-4  # of an update: float32, summed in another order
@@ -187,3 +190,137 @@ def test_inputs_that_stay_behind_are_noticed(elsewhere, monkeypatch):
     monkeypatch.setattr(gpu, "on", halfway)
     with pytest.raises(RuntimeError, match="on one device"):
         trained(on_gpu(job_of()), PICTURE)
+
+
+# ---- settings, and what goes wrong on a GPU
+
+
+@pytest.fixture
+def settings_back():
+    """Those of torch that hold for a whole process."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    names = ("benchmark", "deterministic", "allow_tf32")
+    before = {name: getattr(cudnn, name) for name in names}
+    alike, tf32 = torch.are_deterministic_algorithms_enabled(), matmul.allow_tf32
+    yield
+    for name, value in before.items():
+        setattr(cudnn, name, value)
+    torch.use_deterministic_algorithms(alike)
+    matmul.allow_tf32 = tf32
+    torch.backends.cuda.enable_flash_sdp(True)
+    torch.backends.cuda.enable_mem_efficient_sdp(True)
+
+
+@pytest.mark.usefixtures("settings_back")
+@pytest.mark.parametrize("given", [None, ":0:0", ":16:8"])
+def test_a_gpu_computes_alike_each_time(given, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if given:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    gpu.settle()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (given if given == ":16:8" else ":4096:8")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_a_step_settles_that_first(elsewhere, monkeypatch):
+    settled = []
+    monkeypatch.setattr(gpu, "settle", lambda: settled.append(True))
+    trained(job_of(), PICTURE)
+    assert not settled
+    trained(on_gpu(job_of()), PICTURE)
+    assert settled
+
+
+FAULTS = {
+    "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but": (
+        "torch's adaptive_avg_pool2d_backward_cuda sums in another order each time"
+    ),
+    "CUDA out of memory": "the GPU's memory is too small",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_gpu_cannot_do_is_one_line_and_the_weights_are_back(fault, elsewhere, monkeypatch):
+    module, error = nn.Linear(2, 2), RuntimeError(fault)
+    if "memory" in fault:
+        error = torch.cuda.OutOfMemoryError(fault)
+
+    def fail():
+        with gpu.on("cuda", module):
+            assert isinstance(module.weight.data, Far)
+            raise error
+
+    with pytest.raises(ModelError, match=r"^\[training\] device = 'cuda': ") as told:
+        fail()
+    assert FAULTS[fault] in str(told.value)
+    assert "\n" not in str(told.value)
+    assert not isinstance(module.weight.data, Far)
+    error = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"):
+        fail()
+
+
+def test_passes_are_as_large_as_gradients_fit():
+    for weights, records in ((100, gpu.MOST_AT_ONCE), (gpu.HELD // 8, 8), (4 * gpu.HELD, 1)):
+        with torch.device("meta"):
+            module = nn.Linear(weights, 1, bias=False)
+        assert gpu.at_once(module) == records
+
+
+# ---- on a GPU itself
+
+NO_GPU = gpu.lacking()
+on_a_gpu_itself = pytest.mark.skipif(bool(NO_GPU), reason=f"needs a GPU: {NO_GPU}")
+
+
+@on_a_gpu_itself
+@pytest.mark.usefixtures("settings_back")
+@pytest.mark.parametrize("name", MODELS)
+def test_clipped_sums_of_a_gpu(name):
+    """As of the processor; and again, to the last bit."""
+    model, form = MODELS[name]
+    before = trained(job_of(model, learning_rate=1e-9), form)
+    job = job_of(model, clip=0.05, per_sample="onepass", local_steps=1)
+    here, there = trained(job, form), trained(on_gpu(job), form)
+    assert (here - there).norm() < 10 * NEAR * (here - before).norm()
+    assert torch.equal(there, trained(on_gpu(job), form))
+
+
+@on_a_gpu_itself
+@pytest.mark.usefixtures("settings_back")
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_around_the_step_of_a_gpu(case):
+    settings, around = CASES[case]
+    job = job_of(per_sample="onepass", **settings)
+    here, there = trained(job, PICTURE, **around), trained(on_gpu(job), PICTURE, **around)
+    assert (here - there).abs().max() < 10 * NEAR
+
+
+@on_a_gpu_itself
+@pytest.mark.usefixtures("settings_back")
+def test_noise_of_a_gpu_is_that_of_the_processor_to_the_last_bit(monkeypatch):
+    job = job_of(sigma=1.5, per_sample="onepass")
+    here, there = releases(job, monkeypatch), releases(on_gpu(job), monkeypatch)
+    for (noise, steps, _), (other, gpu_steps, left) in zip(here, there, strict=True):
+        assert np.array_equal(noise, other)
+        assert left < 1e-6
+        assert np.linalg.norm(steps - gpu_steps) < 10 * NEAR * np.linalg.norm(steps)
+
+
+@on_a_gpu_itself
+@pytest.mark.usefixtures("settings_back")
+def test_a_layer_that_sums_in_any_order_is_refused_on_a_gpu():
+    module = nn.Sequential(nn.Linear(49, 49), nn.Unflatten(1, (1, 7, 7)), nn.AdaptiveAvgPool2d(3))
+
+    def step():
+        with gpu.on("cuda", module) as there:
+            module(torch.rand(8, 49).to(there)).sum().backward()
+
+    with pytest.raises(ModelError, match="sums in another order each time"):
+        step()
+    assert module[0].weight.device.type == "cpu"
