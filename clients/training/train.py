@@ -23,7 +23,8 @@ from clients.training.smaller.supernet import Variant, nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
-from privacy.dp.training import in_pieces, privatize
+from privacy.dp.passes import in_pieces
+from privacy.dp.training import privatize
 
 
 @dataclass(frozen=True)

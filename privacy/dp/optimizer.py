@@ -62,6 +62,11 @@ class GridOptimizer(DPOptimizer):
         self.grid = Grid.of(max_grad_norm, len(self._total))
         self.limit = max_grad_norm * CHECKED * (1 - self.grid.share - share)
 
+    @property
+    def fills_passes(self) -> bool:
+        """Is each pass to have as many rows? See `privacy.dp.passes`."""
+        return False
+
     def factors(self, norms_B: Tensor) -> Tensor:
         """Clip factors of records by their gradients' norms, float64 [B]; 0 if not finite."""
         c_B = (self.limit / norms_B).clamp(max=1.0)

@@ -3,7 +3,6 @@
 What needs a GPU itself is at the end, and is skipped, with the reason, where there is none.
 """
 
-import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,6 +19,7 @@ from clients.training.net import build, fill
 from clients.training.pruning import Pruning
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
+from privacy.dp import passes
 from privacy.dp.budget import Budget
 from privacy.dp.grid import Grid
 from privacy.dp.ledger import Ledger
@@ -155,9 +155,40 @@ def test_noise_is_that_of_the_processor_to_the_last_bit(elsewhere, monkeypatch):
     assert not np.array_equal(here[0][0], here[1][0])
 
 
+def test_each_pass_has_as_many_rows_whoever_is_in_the_batch(elsewhere, monkeypatch):
+    """By public numbers: no kernel is chosen by how many records there are."""
+    seen = []
+    forward = nn.Linear.forward
+    monkeypatch.setattr(
+        nn.Linear, "forward", lambda self, x: seen.append((type(x), len(x))) or forward(self, x)
+    )
+    job = job_of(sample_rate=0.3, local_steps=30, learning_rate=1e-3)
+    trained(on_gpu(job), PICTURE)
+    rows = {num for kind, num in seen if kind is Far}
+    assert rows == {2, passes.rows_of(0.3 * NUM, gpu.MOST_AT_ONCE)}  # two are looked at alone
+    assert passes.rows_of(0.3 * NUM, gpu.MOST_AT_ONCE) == 40
+    monkeypatch.setattr(gpu, "MOST_AT_ONCE", 16)
+    seen.clear()
+    there = trained(on_gpu(job), PICTURE)
+    assert {num for kind, num in seen if kind is Far} == {2, 16}
+    here = trained(
+        job_of(sample_rate=0.3, local_steps=30, learning_rate=1e-3, per_sample="onepass"), PICTURE
+    )
+    assert (here - there).norm() < NEAR
+
+
 def test_a_pruned_weight_stays_zero(elsewhere):
     job = job_of(sigma=1.0)
     assert (trained(on_gpu(job), PICTURE, pruned=True) == 0).double().mean() > 0.3
+
+
+def test_a_step_settles_that_first(elsewhere, monkeypatch):
+    settled = []
+    monkeypatch.setattr(gpu, "settle", lambda: settled.append(True))
+    trained(job_of(), PICTURE)
+    assert not settled
+    trained(on_gpu(job_of()), PICTURE)
+    assert settled
 
 
 # ---- the device that a test makes up notices what a GPU would
@@ -190,86 +221,6 @@ def test_inputs_that_stay_behind_are_noticed(elsewhere, monkeypatch):
     monkeypatch.setattr(gpu, "on", halfway)
     with pytest.raises(RuntimeError, match="on one device"):
         trained(on_gpu(job_of()), PICTURE)
-
-
-# ---- settings, and what goes wrong on a GPU
-
-
-@pytest.fixture
-def settings_back():
-    """Those of torch that hold for a whole process."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    names = ("benchmark", "deterministic", "allow_tf32")
-    before = {name: getattr(cudnn, name) for name in names}
-    alike, tf32 = torch.are_deterministic_algorithms_enabled(), matmul.allow_tf32
-    yield
-    for name, value in before.items():
-        setattr(cudnn, name, value)
-    torch.use_deterministic_algorithms(alike)
-    matmul.allow_tf32 = tf32
-    torch.backends.cuda.enable_flash_sdp(True)
-    torch.backends.cuda.enable_mem_efficient_sdp(True)
-
-
-@pytest.mark.usefixtures("settings_back")
-@pytest.mark.parametrize("given", [None, ":0:0", ":16:8"])
-def test_a_gpu_computes_alike_each_time(given, monkeypatch):
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    if given:
-        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    gpu.settle()
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (given if given == ":16:8" else ":4096:8")
-    assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.is_deterministic_algorithms_warn_only_enabled()
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.benchmark
-
-
-def test_a_step_settles_that_first(elsewhere, monkeypatch):
-    settled = []
-    monkeypatch.setattr(gpu, "settle", lambda: settled.append(True))
-    trained(job_of(), PICTURE)
-    assert not settled
-    trained(on_gpu(job_of()), PICTURE)
-    assert settled
-
-
-FAULTS = {
-    "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but": (
-        "torch's adaptive_avg_pool2d_backward_cuda sums in another order each time"
-    ),
-    "CUDA out of memory": "the GPU's memory is too small",
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_a_gpu_cannot_do_is_one_line_and_the_weights_are_back(fault, elsewhere, monkeypatch):
-    module, error = nn.Linear(2, 2), RuntimeError(fault)
-    if "memory" in fault:
-        error = torch.cuda.OutOfMemoryError(fault)
-
-    def fail():
-        with gpu.on("cuda", module):
-            assert isinstance(module.weight.data, Far)
-            raise error
-
-    with pytest.raises(ModelError, match=r"^\[training\] device = 'cuda': ") as told:
-        fail()
-    assert FAULTS[fault] in str(told.value)
-    assert "\n" not in str(told.value)
-    assert not isinstance(module.weight.data, Far)
-    error = RuntimeError("another")
-    with pytest.raises(RuntimeError, match="another"):
-        fail()
-
-
-def test_passes_are_as_large_as_gradients_fit():
-    for weights, records in ((100, gpu.MOST_AT_ONCE), (gpu.HELD // 8, 8), (4 * gpu.HELD, 1)):
-        with torch.device("meta"):
-            module = nn.Linear(weights, 1, bias=False)
-        assert gpu.at_once(module) == records
 
 
 # ---- on a GPU itself
