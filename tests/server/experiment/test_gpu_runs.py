@@ -7,6 +7,7 @@ from elsewhere import pretend
 
 from clients.training import gpu
 from privacy.errors import SettingsError
+from server.adversary import auditing
 from server.experiment.effects import EFFECTS
 from server.experiment.loading import load_experiment
 from server.experiment.plans import device_of, plan
@@ -87,6 +88,7 @@ def test_a_run_on_one_says_so_and_is_audited_on_one(privet, monkeypatch):
     here = Run.open(path.strip())
     with monkeypatch.context() as there:
         pretend(there, torch.device("cpu"))
+        there.setitem(auditing.CALLS, "record", 160)
         found = plan(load_experiment("tiny", ["training.device=auto"])).facts
         assert found["device"] == "cuda: made up"
         assert "on a GPU" in found["gradients"]
