@@ -1,11 +1,11 @@
 """The audit turns red for each way of breaking DP-SGD, by the check that is made for it."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 import sabotaged as s
-import torch
-from elsewhere import pretend
+from elsewhere import FAR, Elsewhere, pretend
 
 from attacks.audit import sensitivity
 from attacks.audit.verdict import CHECKS, Evidence
@@ -14,6 +14,14 @@ from server.adversary.auditing import claim_of
 from server.experiment.loading import load_experiment
 
 FEW = 160  # calls of the step, for canaries
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """`cuda` is another device, of this test's own."""
+    pretend(monkeypatch, FAR)
+    with Elsewhere():
+        yield
 
 
 def alarms(check, *assignments, seed=0):
@@ -74,13 +82,8 @@ PAIRS = [
     for sabotage, check in SABOTAGES.items()
     for engine in ENGINES
     if engine == "compiled" or check == "sensitivity" or (engine == "gpu" and sabotage in ON_A_GPU)
+    if (sabotage, engine) != (s.last_record_unclipped, "gpu")  # the last row of a pass is nobody's
 ]
-
-
-@pytest.fixture(autouse=True)
-def _gpu(monkeypatch):
-    """Steps for a GPU are computed by the same code, on this processor."""
-    pretend(monkeypatch, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("check", dict.fromkeys(SABOTAGES.values()))
@@ -91,7 +94,7 @@ def test_what_ships_is_green(check):
 @pytest.mark.parametrize(
     "check", dict.fromkeys([SABOTAGES[s.no_noise], "noise grid", "sensitivity"])
 )
-def test_what_ships_is_green_on_a_gpu(check):
+def test_what_ships_is_green_on_a_gpu(check, elsewhere):
     assert alarms(check, ENGINES["gpu"]) == set()
 
 
@@ -102,7 +105,11 @@ def test_sabotage_is_caught(sabotage, engine, monkeypatch):
     """By the check that is made for it."""
     check = SABOTAGES[sabotage]
     sabotage(monkeypatch)
-    assert alarms(check, ENGINES[engine]) == {check}
+    with ExitStack() as on_a_gpu:
+        if engine == "gpu":
+            pretend(monkeypatch, FAR)
+            on_a_gpu.enter_context(Elsewhere())
+        assert alarms(check, ENGINES[engine]) == {check}
 
 
 WORDS = "arithmetic.name=fixed"
