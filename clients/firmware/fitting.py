@@ -78,6 +78,20 @@ def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words |
     return Room(values + STACK, weights + ANSWERING)
 
 
+def needed_by(
+    layers: tuple[Dense, ...],
+    plan: Plan | None,
+    steps: int,
+    numbers: Words | None,
+    answers: bool = False,
+) -> Room:
+    """What a net needs, of either kind, to answer alone or to learn."""
+    sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    if answers:
+        return needed_to_answer(sizes, plan, numbers)
+    return needed(sizes, steps, numbers) if plan is None else needed_plan(plan, steps, numbers)
+
+
 def require_answers_fit(
     layers: tuple[Dense, ...], plan: Plan | None, numbers: Words | None, chip: str, there: Room
 ) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.fitting import num_layer_words, num_words, quads
+from clients.firmware.front.made import Front, front_sources
 from clients.firmware.net import Dense, Words
 from clients.firmware.numbers.packing import Packed, packed
 from clients.firmware.numbers.tables import tables
@@ -46,17 +47,22 @@ TO_ANSWER = (
     "ledger.h",
     "noise.h",
 )
-SERIAL = "serial.c"
+SERIAL, FRONT = "serial.c", "front.c"
 
 
 def sources(
-    contract: Contract, layers: tuple[Dense, ...], *, answers: bool = False
+    contract: Contract,
+    layers: tuple[Dense, ...],
+    *,
+    answers: bool = False,
+    front: Front | None = None,
 ) -> dict[str, str]:
     """Text of each file, by its name.
 
     Args:
         answers: of a board that learns nothing: its weights lie in flash as they are read, of words
             packed; there is no private step, and no promise.
+        front: what stands before the net.
     """
     kind, numbers = ("word", "words.h") if contract.numbers else ("float", "sums.h")
     net = "layers" if contract.plan else f"{kind}s"
@@ -71,7 +77,10 @@ def sources(
     made = {name: (C / source).read_text() for name, source in taken.items()}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract, answers)
-    parts = ANSWERING if answers else (*COMPILED, SERIAL)
+    parts = [*ANSWERING] if answers else [*COMPILED, SERIAL]
+    if front is not None:
+        made |= front_sources(front, contract.scale)
+        parts.append(FRONT)
     for name in ("Makefile", "CMakeLists.txt"):
         text = (C / name).read_text().replace("@FLAGS@", " ".join(FLAGS))
         made[name] = text.replace("@PARTS@", " ".join(parts))
