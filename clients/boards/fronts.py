@@ -1,5 +1,6 @@
 """A front of `[model]`, as a board is to have it."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,10 +11,13 @@ from clients.data.dataset import Dataset
 from clients.data.encodings import Scaled
 from clients.firmware.front.log_mel import MOST_SAMPLES, LogMel
 from clients.firmware.front.made import Front
-from clients.models import Model, log_mel
-from clients.models.fronts import front_of
+from clients.firmware.front.scattering import Scattering
+from clients.models import Model, log_mel, scattering
+from clients.models.fronts import BRIGHTNESS, GROUPS, front_of
 from clients.models.settings import chosen_front
 from privacy.errors import ModelError
+
+EPS = 1e-5  # torch's own of a group's variance
 
 
 def front_in_c(model: Model, dataset: Dataset) -> Front | None:
@@ -57,6 +61,7 @@ def _log_mel(dataset: Dataset) -> LogMel:
     bank = log_mel.bank_of(dataset.rate_hz)
     return LogMel(
         length=length,
+        second=round(dataset.rate_hz),
         hop=bank.hop,
         window=bank.waves[:, 0].numpy(),  # of frequency 0, whose cosines are 1
         bands=bank.bands.numpy(),
@@ -67,4 +72,24 @@ def _log_mel(dataset: Dataset) -> LogMel:
     )
 
 
-IN_C: dict[str, Callable[[Dataset], Front]] = {"log-mel": _log_mel}
+def _scattering(dataset: Dataset) -> Scattering:
+    *channels, height, width = dataset.shape
+    shape = (math.prod(channels), height, width)
+    parts = scattering.parts_of(height, width)
+    (fine_rows, fine_columns), (rows, columns) = parts.averages
+    return Scattering(
+        shape=shape,
+        mix=np.array(BRIGHTNESS, np.float32) if shape[0] == len(BRIGHTNESS) else None,
+        reflected=(parts.reflected[0].numpy(), parts.reflected[1].numpy()),
+        filters=parts.spectra.numpy(),
+        averages=(
+            (fine_rows.numpy(), fine_columns.numpy()),
+            (rows.numpy(), columns.numpy()),
+        ),
+        groups=GROUPS,
+        eps=EPS,
+        full=dataset.scale,
+    )
+
+
+IN_C: dict[str, Callable[[Dataset], Front]] = {"log-mel": _log_mel, "scatter": _scattering}

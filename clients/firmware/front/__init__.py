@@ -7,5 +7,6 @@ made        a front, its C and the room that it takes
 tables      numbers as C has them
 fourier     the Fourier transform of both, each sum in its order
 log_mel     of sounds
+scattering  of pictures
 check       in an emulator: bits, distances, instructions
 """

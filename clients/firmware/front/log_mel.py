@@ -12,7 +12,8 @@ float32, each operation rounded to nearest, none fused. A record is L samples of
    feature is (b - mean) / (deviation + still), band by band, in units of 1 / scale.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,14 @@ class LogMel:
     """Of sounds of a length and rate.
 
     Attributes:
-        length: samples of a record. `hop`: from frame to frame.
+        length: samples of a record. `second`: of a second. `hop`: from frame to frame.
         window: float32 [frame]. `bands`: float32 [bins, M]; the bins of a band stand together.
         full: the sample that stands for 1.
         floor, quiet, still: of a band's power, of a loudness, of a record's deviation.
     """
 
     length: int
+    second: int
     hop: int
     window: Floats
     bands: Floats
@@ -103,9 +105,15 @@ class LogMel:
             found.append((int(places[0]), band[places[0] : places[-1] + 1]))
         return found
 
-    def remedy(self, ram: int) -> str:
-        """What would take less."""
-        return "take a larger chip, or shorter sounds: [data] length_s of the schema"
+    def remedy(self, fits: Callable[[Room, int, int], bool]) -> str:
+        """The longest sounds that would fit."""
+        for tenths in range(self.length * 10 // self.second, 0, -1):
+            shorter = replace(self, length=tenths * self.second // 10)
+            if shorter.length < len(self.window) or shorter.length == self.length:
+                continue
+            if fits(shorter.room, shorter.length, shorter.num_features):
+                return f"cut sounds of length_s = {tenths / 10:g} in the schema"
+        return "take a larger chip"
 
     def sizes(self) -> dict[str, int]:
         """For front_sizes.h."""

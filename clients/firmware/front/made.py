@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from clients.firmware.fitting import Room
 from clients.firmware.front.fourier import Floats
 from clients.firmware.front.log_mel import LogMel
+from clients.firmware.front.scattering import Scattering
 from clients.firmware.front.tables import number
 from privacy.errors import ModelError
 
 C = Path(__file__).parents[1] / "c"
 MOST_UNITS = 32767
 VECTORS = 2
-Front = LogMel
+Front = LogMel | Scattering
 
 
 def whole_features(front: Front, raw: NDArray[Any], scale: int) -> NDArray[np.int16]:
@@ -64,18 +65,26 @@ def told_of(front: Front | None, turned: Sequence[dict[str, Any]]) -> dict[str, 
 
 def require_front_fits(front: Front, net: Room, chip: str, there: Room) -> None:
     """Raises ModelError: a front and the net behind it need more than the chip has."""
-    raw = front.sizes()["RAW"] * front.raw_type.itemsize
-    ram = front.room.ram + raw + 2 * front.num_features
-    wants = Room(ram + net.ram, front.room.flash + net.flash)
-    for kind, front_needs, all_need, has in (
-        ("RAM", ram, wants.ram, there.ram),
-        ("flash", front.room.flash, wants.flash, there.flash),
-    ):
-        if all_need > has:
-            raise ModelError(
-                f"--chip {chip}: [model] front = {front.name!r}: needs {front_needs:,} bytes of "
-                f"{kind}, with the net {all_need:,}, {has:,} are there; {front.remedy(has)}"
-            )
+
+    def needs(room: Room, raw: int, features: int) -> Room:
+        """With what it reads and gives."""
+        return Room(room.ram + raw * front.raw_type.itemsize + 2 * features, room.flash)
+
+    def fits(room: Room, raw: int, features: int) -> bool:
+        need = needs(room, raw, features)
+        return need.ram + net.ram <= there.ram and need.flash + net.flash <= there.flash
+
+    about = front.room, front.sizes()["RAW"], front.num_features
+    if fits(*about):
+        return
+    mine = needs(*about)
+    kind, wants, other, has = "RAM", mine.ram, net.ram, there.ram
+    if wants + other <= has:
+        kind, wants, other, has = "flash", mine.flash, net.flash, there.flash
+    raise ModelError(
+        f"--chip {chip}: [model] front = {front.name!r}: needs {wants:,} bytes of {kind}, with the "
+        f"net {wants + other:,}, {has:,} are there; {front.remedy(fits)}"
+    )
 
 
 def _header(name: str, lines: list[str]) -> str:
