@@ -50,6 +50,7 @@ def needed_plan(plan: Plan, steps: int, numbers: Words | None = None) -> Room:
     weights = sum(layer.num_weights for layer in plan)
     record, values = prod(plan[0].inputs), sum(prod(layer.outputs) for layer in plan)
     ram = 8 * weights + 6 * record + 8 * values + FIXED_RAM + STACK
+    ram += 4 * sum(layer.num_gates for layer in plan)
     if numbers is not None:
         words = sum(num_layer_words(layer, numbers) for layer in plan)
         ram += 4 * (words - weights) + 8 * len(plan)

@@ -15,7 +15,7 @@ from clients.firmware.net import Dense, Words
 from clients.firmware.numbers.packing import Packed, packed
 from clients.firmware.numbers.tables import tables
 from clients.firmware.numbers.words import begin, numbers_of
-from clients.firmware.plan import CONV, Plan
+from clients.firmware.plan import CONV, GRU, Plan
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -74,6 +74,9 @@ def sources(
         taken["learning.h"] = f"{net}_learning.h"
         taken |= {"trained.h": "words_trained.h"} if contract.numbers else {}
         taken |= {"back.h": f"{kind}_back.h"} if contract.plan else {}
+    if any(layer.kind == GRU for layer in contract.plan or ()):
+        both = ("recurrent.h",) if answers else ("recurrent.h", "recurrent_back.h")
+        taken |= {name: name for name in both}
     made = {name: (C / source).read_text() for name, source in taken.items()}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract, answers)
@@ -135,19 +138,21 @@ def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
     """Facts and table of layers.c; values lie one after another, the record first."""
     starts = list(accumulate((prod(layer.outputs) for layer in plan), initial=c.sizes[0]))
     begin_at = [0, *starts]
-    rows, at, unit, word = [], 0, 0, 0
+    rows, at, unit, word, gate = [], 0, 0, 0, 0
     for layer, value in zip(plan, starts, strict=False):
         numbers = [
             int(layer.rectified), begin_at[layer.source + 1], begin_at[layer.other + 1], value,
             *layer.inputs, *layer.outputs, *layer.kernel, *layer.stride, *layer.padding,
-            layer.groups, layer.row, at, unit, word,
+            layer.groups, layer.row, at, unit, gate if layer.kind == GRU else word,
         ]  # fmt: skip
         words = [layer.kind.upper(), *(f"{n}u" for n in numbers), _float(np.float32(layer.eps))]
         rows.append("{" + ", ".join(words) + "}")
         at, unit = at + layer.num_weights, unit + (layer.outputs[0] if layer.row else 0)
-        word += num_layer_words(layer, c.numbers)
-    kernel = max(max(layer.kernel) for layer in plan)
+        word, gate = word + num_layer_words(layer, c.numbers), gate + layer.num_gates
+    kernel = max(max(layer.kernel) for layer in plan if layer.kind == CONV)
     told = {"VALUES": f"{starts[-1]}u", "KERNEL": f"{kernel}u", "FACTOR": _float(c.factor)}
+    if gate:
+        told["GATES"] = f"{gate}u"
     if c.numbers is not None:
         convolutions = [layer for layer in plan if layer.kind == CONV]
         told |= {
