@@ -83,7 +83,7 @@ class Board:
 
     def check_front(self) -> list[Turned]:
         """Compile it, and compare it with its definition and with what the run read."""
-        if self.front is None or self.raw is None or self.read is None or not len(self.raw):
+        if self.front is None or self.raw is None or self.read is None:
             return []
         made = self.sources(answers=True)
         return check_front(made, self.contract, self.front, self.raw, self.read)
@@ -187,7 +187,8 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     if front is None:
         return about
     raw = np.asarray(dataset.test_x[:TURNED])
-    return replace(about, front=front, raw=raw, read=read_of(experiment.model, dataset, raw))
+    read = read_of(experiment.model, dataset, raw) if len(raw) else None
+    return replace(about, front=front, raw=raw, read=read)
 
 
 def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> None:
