@@ -227,8 +227,11 @@ class Program:
         """Add the clipped gradients of b records, those of whose outputs are there."""
         plan, (values, grads, notes, made, scratch) = self._plan, buffers
         if self._abreast:
-            abreast.backward(plan, weights, values, grads, notes, made, scratch)
-            abreast.add_clipped(plan, clip, b, values, grads, made, scratch, trained, total)
+            squares = np.empty(LANES)
+            abreast.backward(plan, weights, values, grads, notes, made, scratch, trained, squares)
+            abreast.add_clipped(
+                plan, clip, b, values, grads, made, scratch, trained, squares, total
+            )
             return
         block = self._block
         walk.backward(plan, weights, turned, block, b, values, grads, notes, made, scratch)

@@ -8,7 +8,7 @@ As `walk`, for nets with images that lie channel after channel. An operation's o
 import numpy as np
 
 from privacy.dp.kernels import lanes
-from privacy.dp.kernels.compiling import compiled, summing
+from privacy.dp.kernels.compiling import compiled
 from privacy.dp.kernels.elements import activate, activate_back, add, copy, pass_on, sum_up
 from privacy.dp.kernels.plan import (
     ADD,
@@ -83,12 +83,17 @@ def forward(plan: Plan, w: Floats, x: Floats, values: Floats, notes: Floats) -> 
 @compiled
 def backward(
     plan: Plan, w: Floats, values: Floats, grads: Floats, notes: Floats, made: Floats,
-    scratch: Floats,
+    scratch: Floats, trained: Sums, squares: Sums,
 ) -> None:  # fmt: skip
     """Gradients of all operations' outputs, from that of the last one, which stands in `grads`.
 
     Those of convolutions' weights are made too, while their outputs' are there.
+
+    Args:
+        trained: as for `walk.add_clipped`.
+        squares: gets each record's sum of the squares of what was made, [LANES].
     """
+    squares[:] = 0
     for n in range(len(plan) - 1, -1, -1):
         op, kind = plan[n], plan[n, KIND]
         g = grads[op[OUT_GRAD] * LANES :][: op[OUT_SIZE] * LANES]
@@ -96,7 +101,7 @@ def backward(
         if kind == ADD and op[PASS_ON_OTHER]:
             pass_on(op[PASS_ON_OTHER], g, grads[op[OTHER_GRAD] * LANES :])
         if kind == CONV:
-            lanes.conv_gradient(op, a, g, made[op[WEIGHT] * LANES :])
+            lanes.conv_gradient(op, a, g, made[op[WEIGHT] * LANES :], trained, squares)
         if not op[PASS_ON]:
             continue
         to = grads[op[IN_GRAD] * LANES :][: op[IN_SIZE] * LANES]
@@ -125,10 +130,10 @@ def backward(
 @compiled
 def add_clipped(
     plan: Plan, clip: float, b: int, values: Floats, grads: Floats, made: Floats, scratch: Floats,
-    trained: Sums, total: Sums,
+    trained: Sums, squares_made: Sums, total: Sums,
 ) -> None:  # fmt: skip
-    """As `walk.add_clipped`, of b <= LANES records."""
-    squares, squares_made, clipped = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    """As `walk.add_clipped`, of b <= LANES records, with the squares of what `backward` made."""
+    squares, clipped = np.zeros(LANES), np.zeros(LANES)
     num = 0
     for n in range(len(plan)):
         num += plan[n, OUT_SIZE] if plan[n, KIND] == DENSE else 0
@@ -141,13 +146,6 @@ def add_clipped(
             _see(op, a, trained, seen[at:])
             _add_weighed(g, seen[at:], squares)
             at += len(g)
-        elif op[KIND] == CONV:
-            own = made[op[WEIGHT] * LANES :][: op[NUM_WEIGHTS] * LANES]
-            if len(trained):
-                for i in range(op[NUM_WEIGHTS]):
-                    if not trained[op[WEIGHT] + i]:
-                        own[i * LANES : (i + 1) * LANES] = 0
-            _add_squares(own, squares_made)
     factors = np.zeros(LANES, np.float32)
     norms = np.sqrt(squares + squares_made)
     for s in range(b):
@@ -171,7 +169,7 @@ def add_clipped(
         op = plan[n]
         if op[KIND] == CONV:
             part = scratch[: op[NUM_WEIGHTS]]
-            _mix(made[op[WEIGHT] * LANES :], factors, part)
+            lanes.mix(made[op[WEIGHT] * LANES :], factors, part)
             add(total[op[WEIGHT] :], f32(1), part)
         elif op[KIND] == DENSE:
             a = rows(values, op[IN] * LANES, op[IN_SIZE], LANES)
@@ -211,7 +209,7 @@ def _see(op: Plan, a: Floats, trained: Sums, seen: Sums) -> None:
         np.dot(weight, squares, rows(seen, 0, op[OUT_SIZE], LANES))
     else:
         sums = np.zeros(LANES)
-        _add_squares(a, sums)
+        lanes.add_squares(a, sums)
         for i in range(op[OUT_SIZE] * LANES):
             seen[i] = sums[i % LANES]
     for o in range(op[OUT_SIZE]):
@@ -221,29 +219,7 @@ def _see(op: Plan, a: Floats, trained: Sums, seen: Sums) -> None:
 
 
 @compiled
-def _add_squares(x: Floats, out: Sums) -> None:
-    """Add each record's to `out`."""
-    sums = np.zeros(LANES)
-    for i in range(0, len(x), LANES):
-        row = x[i : i + LANES]
-        for s in range(LANES):
-            sums[s] += np.float64(row[s]) * np.float64(row[s])
-    sum_up(out, sums, out)
-
-
-@compiled
 def _add_weighed(x: Floats, weights: Sums, out: Sums) -> None:
     """Add each record's sum of weights * x^2 to `out`."""
     for i in range(len(x)):
         out[i % LANES] += weights[i] * (np.float64(x[i]) * np.float64(x[i]))
-
-
-@summing
-def _mix(made: Floats, factors: Floats, out: Floats) -> None:
-    """The sum over the records of each number times the record's factor."""
-    for i in range(len(out)):
-        total = f32(0)
-        row = made[i * LANES : (i + 1) * LANES]
-        for s in range(LANES):
-            total += row[s] * factors[s]
-        out[i] = total

@@ -7,6 +7,7 @@ they stand in the image, which has its border.
 
 import numpy as np
 
+from privacy.dp.kernels import tiles
 from privacy.dp.kernels.compiling import compiled
 from privacy.dp.kernels.elements import copy
 from privacy.dp.kernels.plan import (
@@ -27,10 +28,11 @@ from privacy.dp.kernels.plan import (
     Floats,
     Places,
     Plan,
+    Sums,
     f32,
     u64,
 )
-from privacy.dp.kernels.tiles import ACROSS, DOWN, LANES, meet, weigh
+from privacy.dp.kernels.tiles import ACROSS, DOWN, LANES, add_vector, meet, weigh
 
 
 @compiled
@@ -40,17 +42,23 @@ def conv(op: Plan, a: Floats, w: Floats, y: Floats) -> None:
     P, K = len(at), len(along)
     O, weight = op[OUT_SIZE] // P, w[op[WEIGHT] :]  # noqa: E741
     down, across, tile = _room()
-    for p in range(0, P, ACROSS):
+    for i in range(0, P, ACROSS):
+        p = _begin(i, P, ACROSS)
         _choose(at, p, across)
-        for o in range(0, O, DOWN):
+        for j in range(0, O, DOWN):
+            o = _begin(j, O, DOWN)
             _count(o, O, K, down)
-            weigh(weight, down, 1, a, across, along, K, tile)
-            for d in range(min(DOWN, O - o)):
-                bias = w[op[BIAS] + o + d] if op[BIAS] >= 0 else f32(0)
-                num = u64(min(ACROSS, P - p) * LANES)
-                to, start = u64(((o + d) * P + p) * LANES), u64(d * ACROSS * LANES)
-                for i in range(num):
-                    y[to + i] = tile[start + i] + bias
+            if o + DOWN <= O and p + ACROSS <= P:
+                weigh(weight, down, a, across, along, 1, K, y, (o * P + p) * LANES, P * LANES)
+            else:
+                weigh(weight, down, a, across, along, 1, K, tile, 0, ACROSS * LANES)
+                _copy_tile(tile, ACROSS, min(DOWN, O), min(ACROSS, P), y[(o * P + p) * LANES :], P)
+    if op[BIAS] >= 0:
+        for o in range(O):
+            bias = w[op[BIAS] + o]
+            row = y[o * P * LANES :][: P * LANES]
+            for i in range(len(row)):
+                row[i] += bias
 
 
 @compiled
@@ -66,31 +74,38 @@ def conv_back(op: Plan, g: Floats, w: Floats, to: Floats) -> None:
         _count(p, P, LANES, across)
         for k in range(0, K, DOWN):
             _count(k, K, 1, down)
-            weigh(weight, down, K, g, across, outputs, O, tile)
+            weigh(weight, down, g, across, outputs, K, O, tile, 0, ACROSS * LANES)
             for d in range(min(DOWN, K - k)):
                 for c in range(min(ACROSS, P - p)):
-                    place, start = u64(at[p + c] + along[k + d]), u64((d * ACROSS + c) * LANES)
-                    for i in range(u64(LANES)):
-                        to[place + i] += tile[start + i]
+                    add_vector(to, at[p + c] + along[k + d], tile, (d * ACROSS + c) * LANES)
 
 
 @compiled
-def conv_gradient(op: Plan, a: Floats, g: Floats, own: Floats) -> None:
-    """The weights' gradients `own` [O * K], and behind them the bias's [O], of each record."""
+def conv_gradient(
+    op: Plan, a: Floats, g: Floats, own: Floats, trained: Sums, squares: Sums
+) -> None:
+    """The weights' gradients `own` [O * K], and behind them the bias's [O], of each record.
+
+    Each record's sum of their squares is added to `squares`, while they are near. Of weights that
+    are not trained, where some are, they are zero.
+    """
     at, along = _positions(op), _elements(op)
     P, K = len(at), len(along)
     O = op[OUT_SIZE] // P  # noqa: E741
     down, across, tile = _room()
-    for o in range(0, O, DOWN):
-        _count(o, O, P * LANES, down)
-        for k in range(0, K, ACROSS):
-            _choose(along, k, across)
-            meet(g, down, LANES, a, across, at, P, tile)
-            for d in range(min(DOWN, O - o)):
-                num = u64(min(ACROSS, K - k) * LANES)
-                to, start = u64(((o + d) * K + k) * LANES), u64(d * ACROSS * LANES)
-                for i in range(num):
-                    own[to + i] = tile[start + i]
+    for i in range(0, O, ACROSS):
+        o = _begin(i, O, ACROSS)
+        _count(o, O, P * LANES, across)
+        for j in range(0, K, DOWN):
+            k = _begin(j, K, DOWN)
+            _choose(along, k, down)
+            if o + ACROSS <= O and k + DOWN <= K:
+                meet(a, down, g, across, at, LANES, P, own, (o * K + k) * LANES, K * LANES)
+            else:
+                meet(a, down, g, across, at, LANES, P, tile, 0, DOWN * LANES)
+                _copy_tile(tile, DOWN, min(ACROSS, O), min(DOWN, K), own[(o * K + k) * LANES :], K)
+        done = min(i + ACROSS, O) * K
+        _keep(own[i * K * LANES : done * LANES], trained[op[WEIGHT] + i * K :], squares)
     if op[BIAS] >= 0:
         for o in range(O):
             sums = np.zeros(LANES)
@@ -99,6 +114,53 @@ def conv_gradient(op: Plan, a: Floats, g: Floats, own: Floats) -> None:
                 for i in range(LANES):
                     sums[i] += np.float64(row[i])
             copy(sums, own[(O * K + o) * LANES :])
+        _keep(own[O * K * LANES :][: O * LANES], trained[op[BIAS] :], squares)
+
+
+@compiled
+def _keep(own: Floats, trained: Sums, squares: Sums) -> None:
+    """Zero what is not trained, and add up the squares of the rest."""
+    if len(trained):
+        for i in range(len(own) // LANES):
+            if not trained[i]:
+                own[i * LANES : (i + 1) * LANES] = 0
+    add_squares(own, squares)
+
+
+@compiled
+def add_squares(x: Floats, out: Sums) -> None:
+    """Add each record's to `out`."""
+    four = 4 * LANES
+    num = len(x) // four
+    tiles.add_squares(x, num, out)
+    for i in range(num * four, len(x)):
+        out[i % LANES] += np.float64(x[i]) * np.float64(x[i])
+
+
+@compiled
+def mix(made: Floats, factors: Floats, out: Floats) -> None:
+    """The sum over the records of each number times the record's factor."""
+    num = len(out) - len(out) % LANES
+    for i in range(0, num, LANES):
+        tiles.mix(made, i * LANES, factors, out, i)
+    for i in range(num, len(out)):
+        out[i] = 0
+        for s in range(LANES):
+            out[i] += made[i * LANES + s] * factors[s]
+
+
+@compiled
+def _begin(start: int, size: int, tile: int) -> int:
+    """Where a tile begins: the last one before the end, whose sums it takes again."""
+    return max(min(start, size - tile), 0)
+
+
+@compiled
+def _copy_tile(tile: Floats, width: int, lines: int, num: int, out: Floats, line: int) -> None:
+    """`num` sums of each of some lines of a tile, to lines of so many numbers."""
+    for n in range(lines):
+        for i in range(num * LANES):
+            out[n * line * LANES + i] = tile[n * width * LANES + i]
 
 
 @compiled

@@ -3,8 +3,8 @@
 Buffers are flat float32. An operation's output for a block of b records stands at
 `values[OUT * block :]` as [b, OUT_SIZE]; its gradient at `grads[OUT_GRAD * block :]`, where another
 may stand once no operation wants it. An operation whose OUT is its IN works in place. `notes` keep
-what the backward pass needs of some operations, from AUX on. `made` holds records' gradients, in the
-weights' layout. `scratch` is free to use. Records abreast (`abreast`) are the last axis, of LANES.
+what the backward pass needs of some operations, from AUX on. `made` holds records' gradients, in
+the weights' layout. `scratch` is free to use. Records abreast are the last axis (`abreast`).
 
 Shapes: b records, I inputs, O outputs or output channels, C channels, P output positions, K =
 kernel elements times input channels.

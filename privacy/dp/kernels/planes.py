@@ -1,4 +1,4 @@
-"""Max-pooling of images that lie channel after channel, as in torch: [C, H, W], record by record."""
+"""Max-pooling of images that lie channel after channel, [C, H, W], for torch's own layers."""
 
 import numpy as np
 
