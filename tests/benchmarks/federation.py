@@ -140,14 +140,12 @@ def stock(
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         command = ["flwr", "run", ".", "local", "--federation-config", f"num-supernodes={clients}"]
-        command += [
-            "--run-config",
-            f'{values} result="{result}" data="{cache_folder() / "mnist.npz"}"',
-        ]
+        values += f' result="{result}" data="{cache_folder() / "mnist.npz"}"'
+        command += ["--run-config", values]
         began = time.time()
         try:
             subprocess.run(
-                command, cwd=app, env=environment, check=True, capture_output=True, timeout=120
+                command, cwd=app, env=environment, check=True, capture_output=True, timeout=300
             )
             while not result.exists():
                 time.sleep(0.05)
