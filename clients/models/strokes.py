@@ -25,13 +25,13 @@ from torch import Tensor
 from clients.models.scattering import GROUPS, scatter
 from clients.models.transform import Product, Step
 
-DRAWN = 2000  # pictures
+DRAWN = 1000  # pictures
 SEED = 28
 MOST_STROKES = 3
 POINTS = 40  # of a stroke
 MARGIN = 1 / 7  # of a side, in which no control point lies
 WIDTHS = (0.8 / 28, 1.8 / 28)  # half of a stroke's, in sides
-EVEN = 0.35
+EVEN = 0.3
 FLOOR = 1e-3
 NORM = 50.0  # of a record, about
 
