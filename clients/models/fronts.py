@@ -13,13 +13,14 @@ from torch import Tensor
 from clients.models.backbone import backbone
 from clients.models.log_mel import log_mel
 from clients.models.scattering import BLOCK, CHANNELS, GROUPS, scatter, scattering_steps
-from clients.models.settings import Model, chosen_front
+from clients.models.settings import STROKES, Model, chosen_front
 from clients.models.spectrum import spectrum
-from clients.models.strokes import evenness, normalised, steps_behind
+from clients.models.strokes import evenness, in_halves, normalised, steps_behind
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
 
+_, HALVES = STROKES
 # Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is
 # (JPEG's colour space, ITU-R BT.601).
 BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -32,7 +33,7 @@ def name_front(model: Model, form: Form) -> str:
     name = chosen_front(model, form)
     if name == "backbone":
         return f"{name}-{model.weights_sha256[:16]}-{model.size}"
-    if name == "strokes":
+    if name in STROKES:
         return f"{name}-{model.axes}"
     return name
 
@@ -46,8 +47,8 @@ def front_of(model: Model, form: Form) -> Transform | None:
     name = chosen_front(model, form)
     if name == "backbone":
         return backbone(form, model.weights, model.weights_sha256, model.size)
-    if name == "strokes":
-        return _strokes(form, model.axes)
+    if name in STROKES:
+        return _strokes(form, name, model.axes)
     return FRONTS[name](form) if name != "none" else None
 
 
@@ -81,17 +82,18 @@ def _scattering(form: Form) -> Transform:
     return Transform(apply, (size,), steps, BLOCK)
 
 
-def _strokes(form: Form, axes: int) -> Transform:
+def _strokes(form: Form, name: str, axes: int) -> Transform:
     """The same, made even by how those of random strokes vary (clients.models.strokes): float16
-    [C * A], `axes` of each channel; 0 is all."""
-    channels, height, width = _picture(form, "strokes")
+    [C * A], `axes` of each channel; 0 is all. In halves, [2 C * A] in [0, 1]."""
+    channels, height, width = _picture(form, name)
     places = (height // 4) * (width // 4)
     kept = min(axes or CHANNELS * places, CHANNELS * places)
 
     def apply(images: Tensor) -> Tensor:
         coefficients = scatter(_planes(images).reshape(-1, height, width))
         even = evenness(height, width, kept)(normalised(coefficients))
-        return even.view(len(images), -1).to(torch.float16)
+        even = even.view(len(images), -1)
+        return (in_halves(even) if name == HALVES else even).to(torch.float16)
 
     def steps() -> list[Step]:
         plan, ends = _scatter_steps(channels, height, width)
@@ -100,9 +102,10 @@ def _strokes(form: Form, axes: int) -> Transform:
             plan.append(Step("normalise", (end,), CHANNELS * places))
             plan += steps_behind(CHANNELS, places, kept, len(plan) - 1)
             evened.append(len(plan) - 1)
-        return [*plan, Step("gather", tuple(evened), channels * kept)]
+        return [*plan, Step("gather", tuple(evened), size)]
 
-    return Transform(apply, (channels * kept,), steps, BLOCK)
+    size = channels * kept * (2 if name == HALVES else 1)
+    return Transform(apply, (size,), steps, BLOCK)
 
 
 def _picture(form: Form, front: str) -> tuple[int, int, int]:

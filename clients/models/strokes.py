@@ -34,6 +34,7 @@ WIDTHS = (0.8 / 28, 1.8 / 28)  # half of a stroke's, in sides
 EVEN = 0.3
 FLOOR = 1e-3
 NORM = 50.0  # of a record, about
+MOST = 5.0
 
 
 class Evenness(NamedTuple):
@@ -107,6 +108,12 @@ def even_out(coefficients: Tensor, axes: int) -> Evenness:
     made = Evenness(mean, rows.T, columns, kept, scale)
     made = made._replace(scale=scale * (NORM / made(x).norm(dim=1).mean()))
     return Evenness(*(p.float().contiguous() if p.is_floating_point() else p for p in made))
+
+
+def in_halves(even: Tensor) -> Tensor:
+    """Numbers [N, A] as [N, 2 A] in [0, 1], as bit streams take them: what is above 0, then what is
+    below; those beyond `MOST` are 1. So a small number is few bits, and 0 none."""
+    return torch.cat([even, -even], 1).div_(MOST).clamp_(0, 1)
 
 
 def _axes(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ which refuses those that it does not take.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.models.settings import MODELS, stands_on_backbone
+from clients.models.settings import MODELS, STROKES, stands_on_backbone
 from clients.models.sources import is_own
 from clients.training.smaller.supernet import KINDS
 from server.experiment.conditions import (
@@ -113,7 +113,7 @@ _BACKBONE = Effect(
     ("model.name", "model.front"),
 )
 _STROKES = Effect(
-    lambda e: e.model.front == "strokes", "[model] front = 'strokes'", ("model.front",)
+    lambda e: e.model.front in STROKES, f"[model] front = {_either(STROKES)}", ("model.front",)
 )
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
