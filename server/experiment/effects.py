@@ -50,6 +50,7 @@ ALWAYS = frozenset({
     "pruning.weight", "pruning.structured", "pruning.activation", "budget.unit",
     "supernet.widths", "supernet.depths", "supernet.trims", "supernet.bits",  # refused without any
     "training.sample_rate", "training.local_steps", "training.learning_rate", "training.optimizer",
+    "training.device",  # refused where there is none
     "federation.clients", "federation.cohort", "federation.rounds", "federation.engine",
     "federation.client_evaluation", "federation.secure_aggregation",
     "record.updates", "record.masked",  # `masked` is refused where there are no masks

@@ -9,6 +9,7 @@ BENCHMARKS = (
     "per_sample",
     "per_sample_nets",
     "federation",
+    "flute",
     "crowd",
     "chip",
     "scale_sim",

@@ -37,6 +37,7 @@ OTHER = {
     "training.learning_rate": 0.3, "training.schedule": "cosine", "training.momentum": 0.5,
     "training.optimizer": "adam", "training.distortion": 0.2, "training.gradient_norm": 1.0,
     "training.noise": "secure", "training.per_sample": "hooks", "compression.bits": 4,
+    "training.device": "auto",
     "compression.block": 64, "budget.epsilon": 4.0, "budget.delta": 1e-6,
     "budget.noise_multiplier": 2.0, "budget.clip": 0.5, "federation.clients": 5,
     "federation.cohort": 3, "federation.rounds": 3, "federation.evaluate_every": 2,
