@@ -28,6 +28,7 @@ from torch import Tensor
 from clients.models.transform import Product, Step
 
 BLOCK = 32  # images worked on at a time
+CHANNELS, GROUPS = 81, 27  # of two scales and eight orientations
 
 
 def scatter(

@@ -24,7 +24,7 @@ OTHER = {
     "model.norm": "group", "model.pooling": "mean",
     "model.pool": 2, "model.channels": 2, "model.kernel": 3,
     "model.stride": 2, "model.width": 4, "model.depth": 1, "model.trim": 1, "model.latent": 3,
-    "model.size": 64,
+    "model.size": 64, "model.axes": 50,
     "arithmetic.bits": 4, "arithmetic.activation_bits": 4,
     "arithmetic.gradient_bits": 4, "arithmetic.rounding": "stochastic",
     "arithmetic.projection": "optimised", "arithmetic.scaling": "tensor",
@@ -72,6 +72,7 @@ KINDS = {
     "convnet": ["budget.unit=none", "data.name=idx", "data.path={pictures}", "model.name=convnet"],
     "strided": ["budget.unit=none", "model.name=strided", "model.kernel=3"],
     "scatter": ["model.name=scatter"],
+    "strokes": ["model.name=linear", "model.front=strokes"],
     "table": [
         "budget.unit=none", "data.name=file", "data.path={table}", "data.target=y",
         "data.person=whose", "data.test.whose=9", "model.front=none",
