@@ -13,7 +13,8 @@ from clients.firmware.front.log_mel import MOST_SAMPLES, LogMel
 from clients.firmware.front.made import Front
 from clients.firmware.front.scattering import Scattering
 from clients.models import Model, log_mel, scattering
-from clients.models.fronts import BRIGHTNESS, GROUPS, front_of
+from clients.models.fronts import BRIGHTNESS, front_of
+from clients.models.scattering import GROUPS
 from clients.models.settings import chosen_front
 from privacy.errors import ModelError
 

@@ -12,6 +12,7 @@ from privacy.errors import ModelError
 FIXED_RAM = 1024  # streams, keys, chains and a record's last words
 STACK = 1024  # measured: 520
 CODE = 24 << 10  # and tables; measured: 16 to 18 KiB with zig
+RECURRENT = 10 << 10  # more code, of GRU; measured: 8 KiB with zig
 ANSWERING = 10 << 10  # code; measured: 4 to 8 KiB with zig
 RECORD = 32
 
@@ -58,7 +59,8 @@ def needed_plan(plan: Plan, steps: int, numbers: Words | None = None) -> Room:
         convolutions = [layer for layer in plan if layer.kind == CONV]
         ram += max(2 * prod(layer.inputs) for layer in convolutions)
         ram += max(layer.row for layer in convolutions)
-    return Room(ram, 4 * weights + CODE + 2 * RECORD * (steps + 1))
+    code = CODE + (RECURRENT if any(layer.num_gates for layer in plan) else 0)
+    return Room(ram, 4 * weights + code + 2 * RECORD * (steps + 1))
 
 
 def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None) -> Room:

@@ -19,7 +19,7 @@ from privacy.errors import ModelError, SettingsError
 DEVICES = {"cpu": torch.device("cpu"), "cuda": torch.device("cuda")}
 REMEDY = "use device = 'cpu', or 'auto', which takes a GPU where there is one"
 
-MOST_AT_ONCE = 1 << 12  # records of a pass
+MOST_AT_ONCE = 1 << 10  # records of a pass
 HELD = 1 << 28  # numbers of all their gradients: 1 GiB in float32
 WORKSPACES = (":4096:8", ":16:8")  # of cuBLAS, with which it sums alike each time
 

@@ -24,6 +24,7 @@ BENCHMARKS = (
     "invertible",
     "pruning",
     "supernet",
+    "elastic",
     "search",
 )
 

@@ -27,7 +27,7 @@ static inline float hyperbolic_tangent(float x) {
 }
 
 /* Weights of inputs [3 H][C] and of states [3 H][H], gates first, then biases of both [3 H]. */
-static unit_t unit(const layer_t *l, uint32_t u, uint32_t t) {
+PRIVET_APART static unit_t unit(const layer_t *l, uint32_t u, uint32_t t) {
     uint32_t size = l->outputs, rows = 3u * size, g;
     const float *of_inputs = weights + l->weights, *of_states = of_inputs + (rows * l->c);
     const float *biases = of_states + (rows * size);

@@ -8,7 +8,7 @@
 static float gates[PRIVET_GATES];
 
 /* At one time: gates' gradients, and what goes to the states before but for their weights. */
-static void gates_back(const layer_t *l, uint32_t t) {
+PRIVET_APART static void gates_back(const layer_t *l, uint32_t t) {
     uint32_t all = l->outputs * l->w, u;
     for (u = 0; u < l->outputs; u++) {
         float *d = deltas + (l->value - PRIVET_INPUTS) + (u * l->w);
@@ -26,8 +26,8 @@ static void gates_back(const layer_t *l, uint32_t t) {
 
 /* Adds to `s` what rows of weights pass back at a time, in their order: of inputs the third gate's
    gradients, of states the fourth's. */
-static float through(const layer_t *l, float s, const float *column, uint32_t row, uint32_t third,
-                     uint32_t t) {
+PRIVET_APART static float through(const layer_t *l, float s, const float *column, uint32_t row,
+                                  uint32_t third, uint32_t t) {
     const float *d = gates + l->words + t;
     uint32_t size = l->outputs;
     s = product(s, column, (int32_t)row, d, (int32_t)l->w, 2u * size);

@@ -10,7 +10,7 @@ from clients.firmware.check import KEY, check
 from clients.firmware.compiling import build, missing
 from clients.firmware.contract import agree
 from clients.firmware.emulator import Board
-from clients.firmware.fitting import Room, require_plan_fit
+from clients.firmware.fitting import Room, needed_plan, require_plan_fit
 from clients.firmware.numbers.floats import observed_sensitivity
 from clients.firmware.numbers.layers import LayersDevice
 from clients.firmware.numbers.recurrent import hyperbolic_tangent, sigmoid
@@ -99,6 +99,9 @@ def test_a_recurrent_board_is_the_simulation(file, good, bad):
     limits = {"steps": 8, "cuts": 0, "targets": ("m4",)}
     (found,) = check(text, c, layers, records, records[0][:5], own, **limits)
     assert found.passed == (not good)
+    need = needed_plan(c.plan, c.most_steps)
+    assert found.ram_bytes <= need.ram < found.ram_bytes + 2048
+    assert found.flash_bytes <= need.flash
 
 
 def test_gates_are_torchs():
