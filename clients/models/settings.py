@@ -75,7 +75,7 @@ class Model(Section):
     front: Literal[
         "auto", "none", "scatter", "strokes", "stroke-halves", "log-mel", "spectrum", "backbone"
     ] = "auto"
-    axes: Annotated[int, Range(1, 1 << 16, or_zero=True)] = 800
+    axes: Annotated[int, Range(0, 1 << 16)] = 800
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )
