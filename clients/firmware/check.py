@@ -28,8 +28,8 @@ LEDGER = ("digest", "link", "append", "ledger_spend", "memcpy", "stream_begin")
 ROUNDING = ("project", "round_record", "inputs_of", "kernel_of")  # to words, and from packed ones
 LAYERS = (
     "dot", "convolved", "passed_back", "elements", "readers", "outputs_of", "convolve",
-    "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add",
-    "forward_layer", "backward_layer", "accumulate_layer", "round_back",
+    "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add", "add_back",
+    "rectify_back", "forward_layer", "backward_layer", "accumulate_layer", "round_back",
 )  # fmt: skip
 VISITS = ("visit_convolution", "visit_norm", "visited", "gradient")  # once to learn, once to clip
 LEARNING = (*LAYERS, *VISITS, "forward", "products", "backward", *ROUNDING)
