@@ -36,6 +36,7 @@ from clients.firmware.numbers.device import device_of
 from clients.firmware.plan import Plan
 from clients.firmware.qemu import Seen, not_installed, see
 from clients.firmware.sources import C, sources
+from clients.models import architecture_of
 from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
 from clients.training.records import records as records_of
@@ -134,12 +135,12 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     _require_no_zeros(experiment, smaller, str(run.path))
     plan, layers = net_of(smaller, experiment.arithmetic, form.shape)
     steps = experiment.federation.rounds * training.local_steps
+    narrower = partial(_narrower, experiment, form)
     if answers:
-        require_answers_fit(layers, plan, numbers, chip_name, there)
+        require_answers_fit(layers, plan, numbers, chip_name, there, narrower)
     elif plan is None:
         require_fit(layers, steps, chip_name, there, numbers)
     else:
-        narrower = partial(_narrower, experiment, form)
         require_plan_fit(plan, steps, chip_name, there, narrower, numbers)
     scale = scale_of(train, plan is not None)
     mine = run.manifest.members(0)
@@ -271,16 +272,18 @@ def _form(run: Run) -> Any:
 
 def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
     """The widest net of the run's kind that fits."""
-    arithmetic = experiment.arithmetic
-    for width in range((experiment.model.width or WIDTH) - 1, 0, -1):
-        model = experiment.model.model_copy(update={"width": width})
+    arithmetic, reads = experiment.arithmetic, architecture_of(experiment.model).reads or ()
+    if (key := next((one for one in ("width", "channels") if one in reads), None)) is None:
+        return "train a narrower [model], or take a larger chip"
+    for width in range((getattr(experiment.model, key) or WIDTH) - 1, 0, -1):
+        model = experiment.model.model_copy(update={key: width})
         try:
             plan, _ = net_of(build(model, form, arithmetic), arithmetic, form.shape)
         except ModelError:
             continue
         if plan is not None and fits(plan):
-            return f"train [model] width = {width}"
-    return "no width fits: take a larger chip"
+            return f"train [model] {key} = {width}"
+    return f"no {key} fits: take a larger chip"
 
 
 def public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:
