@@ -19,7 +19,7 @@ from clients.boards.nets import net_of, own_answers, words_of
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
 from clients.firmware.answers import Answered, check_answers
-from clients.firmware.budget import Part, count
+from clients.firmware.budget import Part, count, drawn_from
 from clients.firmware.check import STEPS, Found, check, simulate
 from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
@@ -84,8 +84,13 @@ class Board:
         return heard(sources(longer, self.layers), longer, self.records)
 
     def count(self, core: str) -> tuple[int, tuple[Part, ...]]:
-        """A step of some records on an emulated core: their number, and what each part took."""
-        return count(self.sources(), self.contract, self.records, core)
+        """A step of some records on an emulated core: their number, and what each part took.
+
+        They are drawn from few; of a board's own step, they are from all.
+        """
+        records, parts = count(self.sources(), self.contract, self.records, core)
+        of_all = len(self.records[1]) / drawn_from(self.contract, self.records)
+        return records, tuple(part.times(of_all if part.phase == "sample" else 1) for part in parts)
 
     def check(self) -> tuple[list[Found], list[Seen]]:
         """Compile, run and compare, on the run's own records; a shorter limit is lifted for it.
