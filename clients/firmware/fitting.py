@@ -14,6 +14,7 @@ STACK = 1024  # measured: 520
 CODE = 24 << 10  # and tables; measured: 16 to 18 KiB with zig
 ANSWERING = 10 << 10  # code; measured: 4 to 8 KiB with zig
 RECORD = 32
+PLACES = 4  # as in c/library.h
 
 
 Narrower = Callable[[Callable[[Plan], bool]], str]
@@ -68,14 +69,22 @@ class Share(NamedTuple):
     flash: int
 
 
-def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None) -> Room:
-    """What a board needs that learns nothing: its weights lie in flash alone, of words packed."""
+def needed_to_answer(
+    sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None, by_library: bool = False
+) -> Room:
+    """What a board needs that learns nothing: its weights lie in flash alone, of words packed.
+
+    Args:
+        by_library: with what a library's kernels read and give.
+    """
     shares, record = shares_to_answer(sizes, plan, numbers), sizes[0]
     ram = sum(one.ram for one in shares) + STACK
     ram += 6 * record  # as it comes, and in floats or words
     if plan is not None and numbers is not None:
         reads = [one for one in plan if one.kind == CONV]
         ram += max(2 * prod(one.inputs) for one in reads) + max(one.row for one in reads)
+        if by_library:
+            ram += PLACES * (max(one.row for one in reads) + 4 * max(o.outputs[0] for o in reads))
     return Room(ram, sum(one.flash for one in shares) + ANSWERING)
 
 
@@ -104,6 +113,7 @@ def require_answers_fit(
     chip: str,
     there: Room,
     narrower: Narrower,
+    by_library: bool = False,
 ) -> None:
     """As `require_plan_fit`, of answers alone.
 
@@ -115,12 +125,15 @@ def require_answers_fit(
         sizes = (prod(plan[0].inputs), plan[-1].outputs[0])
 
     def fits(sizes: tuple[int, ...], plan: Plan | None) -> bool:
-        need = needed_to_answer(sizes, plan, numbers)
+        need = needed_to_answer(sizes, plan, numbers, by_library)
         return need.ram <= there.ram and need.flash <= there.flash
 
     if fits(sizes, plan):
         return
-    need, shares = needed_to_answer(sizes, plan, numbers), shares_to_answer(sizes, plan, numbers)
+    need, shares = (
+        needed_to_answer(sizes, plan, numbers, by_library),
+        shares_to_answer(sizes, plan, numbers),
+    )
     kind, wants, has = ("RAM", need.ram, there.ram)
     most = max(shares, key=lambda one: one.ram)
     if need.ram <= there.ram:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.firmware.answers import Answered
+from clients.firmware.compiling import CMSIS_NN
 from clients.firmware.contract import FLAGS
 from clients.firmware.emulator import KEY
 from clients.firmware.numbers.device import device_of
@@ -30,6 +31,7 @@ def write_answers(board: Board, folder: Path, found: Sequence[Answered]) -> None
         "chip": board.chip,
         **{key: told[key] for key in ("sizes", "scale", "numbers", "plan")},
         "flags": list(FLAGS),
+        "kernels": "own" if board.library is None else CMSIS_NN,
         "verified": "on emulated targets" if found else "not verified on the target",
         "measured": [one.as_dict() for one in found],
     }

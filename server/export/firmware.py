@@ -21,7 +21,7 @@ from clients.chip.hardware import Chip
 from clients.firmware.answers import Answered, check_answers
 from clients.firmware.budget import Part, count, drawn_from
 from clients.firmware.check import STEPS, Found, check, simulate
-from clients.firmware.compiling import missing
+from clients.firmware.compiling import missing, require_library
 from clients.firmware.contract import FLAGS, Contract, agree
 from clients.firmware.fitting import (
     Room,
@@ -57,6 +57,7 @@ class Board:
     """A run, as a board is to have it.
 
     Attributes:
+        library: CMSIS-NN's folder, where its kernels compute answers.
         records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
             `own`, what the run itself says of them.
     """
@@ -68,15 +69,17 @@ class Board:
     own: NDArray[np.int64]
     chip: str
     there: Room
+    library: Path | None = None
 
     def sources(self, answers: bool = False) -> dict[str, str]:
         """The C; or of answers alone."""
-        return sources(self.contract, self.layers, answers=answers)
+        return sources(self.contract, self.layers, answers=answers, library=self.library)
 
     def check_answers(self) -> list[Answered]:
         """Compile answers alone, and compare them."""
         made = self.sources(answers=True)
-        return check_answers(made, self.contract, self.layers, self.asked, self.own)
+        about = (self.contract, self.layers, self.asked, self.own)
+        return check_answers(made, *about, library=self.library)
 
     def audit(self) -> list[Check]:
         """Compile and run it before the auditor."""
@@ -106,11 +109,11 @@ class Board:
         return found, [] if not_installed() else [see(made, longer, truth, self.asked)]
 
 
-def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
+def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | None = None) -> Board:
     """What is exported of a run, refused before anything is written.
 
     Args:
-        answers: alone, without a private step.
+        answers: alone, without a private step. `library`: whose kernels compute them.
 
     Raises:
         ModelError: a layer has no C, or it does not fit into the chip.
@@ -142,7 +145,10 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     steps = experiment.federation.rounds * training.local_steps
     narrower = partial(_narrower, experiment, form)
     if answers:
-        require_answers_fit(layers, plan, numbers, chip_name, there, narrower)
+        if library is not None:
+            require_library(plan is not None, numbers)
+        by_library = library is not None
+        require_answers_fit(layers, plan, numbers, chip_name, there, narrower, by_library)
     elif plan is None:
         require_fit(layers, steps, chip_name, there, numbers)
     else:
@@ -167,7 +173,7 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     num = min(ASKED, len(test))
     asked = whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
-    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
+    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there, library)
 
 
 def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> None:

@@ -22,6 +22,7 @@ from clients.firmware.cycles.trips import Counts, Kernels, Trips, trips
 from clients.firmware.sources import sources
 
 ROUNDS, LEAST = 20, 0.01  # of reweighting, by errors down to this
+AT_REST = 2.0  # so many times less is taken where no gradient comes: none of the error's parts
 HELD = 4  # of so many nets one is held out: the table's error is of these
 
 
@@ -88,15 +89,17 @@ def of_core(
     found: dict[str, dict[str, Counts]] = {}
     for (name, kernel), some in sorted(rows.items()):
         found.setdefault(name, {})[kernel] = fitted(some)
-    off = np.array(
+    ratios = np.array(
         [
-            abs(taken(found.get(name, {}).get(one.kernel, {}), one.counts) / took - 1)
+            taken(found.get(name, {}).get(one.kernel, {}), one.counts) / took
             for name, one, took in held
             if one.layer >= 0
         ]
     )
+    off = np.abs(ratios[ratios <= AT_REST] - 1)
     told = {"parts": len(off), "typical": np.median(off), "ninety": np.quantile(off, 0.9)}
     told |= {"within 15 %": np.mean(off <= 0.15), "worst": off.max()}
+    told["at rest"] = int(np.sum(ratios > AT_REST))
     found["error"] = {"of a layer": {key: round(float(v), 4) for key, v in told.items()}}
     return found
 
