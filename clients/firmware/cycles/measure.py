@@ -22,7 +22,7 @@ from clients.firmware.cycles.trips import Counts, Kernels, Trips, trips
 from clients.firmware.sources import sources
 
 ROUNDS, LEAST = 20, 0.01  # of reweighting, by errors down to this
-AT_REST = 2.0  # so many times less is taken where no gradient comes: none of the error's parts
+ROUNDING = 40.0  # of a gradient to a word, takes more; where all are 0, nothing is rounded
 HELD = 4  # of so many nets one is held out: the table's error is of these
 
 
@@ -82,24 +82,29 @@ def measured(floats: int, words: int) -> Table:
     return found
 
 
+def is_at_rest(counts: Counts, took: float) -> bool:
+    """Did no gradient come to most of a layer? Its nets are drawn, and some of their units die."""
+    return took < ROUNDING * counts.get("rounded", 0)
+
+
 def of_core(
     rows: dict[tuple[str, str], list[tuple[Counts, float]]], held: list[tuple[str, Trips, float]]
 ) -> dict[str, dict[str, Counts]]:
     """The table of a core, and its errors on what was held out."""
     found: dict[str, dict[str, Counts]] = {}
     for (name, kernel), some in sorted(rows.items()):
-        found.setdefault(name, {})[kernel] = fitted(some)
-    ratios = np.array(
+        found.setdefault(name, {})[kernel] = fitted([one for one in some if not is_at_rest(*one)])
+    of_layers = [(name, one, took) for name, one, took in held if one.layer >= 0]
+    at_work = [row for row in of_layers if not is_at_rest(row[1].counts, row[2])]
+    off = np.array(
         [
-            taken(found.get(name, {}).get(one.kernel, {}), one.counts) / took
-            for name, one, took in held
-            if one.layer >= 0
+            abs(taken(found.get(name, {}).get(one.kernel, {}), one.counts) / took - 1)
+            for name, one, took in at_work
         ]
     )
-    off = np.abs(ratios[ratios <= AT_REST] - 1)
     told = {"parts": len(off), "typical": np.median(off), "ninety": np.quantile(off, 0.9)}
     told |= {"within 15 %": np.mean(off <= 0.15), "worst": off.max()}
-    told["at rest"] = int(np.sum(ratios > AT_REST))
+    told["at rest"] = len(of_layers) - len(at_work)
     found["error"] = {"of a layer": {key: round(float(v), 4) for key, v in told.items()}}
     return found
 
