@@ -48,7 +48,7 @@ def library_of(asked: str) -> Path | None:
         if not (found / one).is_file()
     ]:
         raise SettingsError(
-            f"--kernels {asked}: has no {lacking[0]}; give the folder of CMSIS-NN 5.0 or later"
+            f"--kernels {asked}: has no {lacking[0]}; give the folder of CMSIS-NN, of 2024 or later"
         )
     return found
 
