@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clients.firmware.contract import FLAGS
 from clients.firmware.net import Words
-from clients.firmware.sources import ANSWERING, COMPILED, SERIAL, C
+from clients.firmware.sources import ANSWERING, COMPILED, FRONT, SERIAL, C
 from privacy.errors import ModelError, PrivetError, SettingsError
 
 TARGETS = {"m4": "cortex_m4+vfp4d16sp", "m7": "cortex_m7+fp_armv8d16"}
@@ -95,6 +95,7 @@ def build(
     for name in (
         *(ANSWERING if answers else COMPILED),
         *([SERIAL] if serial else []),
+        *([FRONT] if (folder / FRONT).exists() else []),
         *_placed(folder, PORT),
         *theirs,
     ):
@@ -129,7 +130,8 @@ def compile_with_gcc(folder: Path, compiler: tuple[str, ...], port: str, layout:
         PrivetError: the compiler or linker refuses; in its words.
     """
     program = folder / "privet.elf"
-    names = (*COMPILED, *_placed(folder, port))
+    front = (FRONT,) if (folder / FRONT).exists() else ()
+    names = (*COMPILED, *front, *_placed(folder, port))
     alone = ("-nostdlib", "-fno-builtin", "-T", str(C / layout))
     files = [str(folder / name) for name in names]
     _run([*compiler, *FLAGS, "-std=c99", *alone, *files, "-lgcc", "-o", str(program)])

@@ -3,6 +3,7 @@
 job           all the settings that a device may see
 records       inputs and labels as the model reads them
 net           a model as a device holds it
+gpu           where a step is computed: on a processor or on a GPU
 losses        what training makes small, by task
 optimizers    how a step's gradient moves the weights
 train         the local loop, evaluation

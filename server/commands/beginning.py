@@ -42,12 +42,13 @@ def plan(
     from server.cost import cost_of_experiment
     from server.cost.here import measure_here
     from server.experiment.loading import load_experiment
-    from server.experiment.plans import plan_of
+    from server.experiment.plans import device_of, plan_of
     from server.experiment.prepared import prepare
 
     chips = {name: load_chip(name) for name in chip or ()}
-    ready = prepare(load_experiment(experiment, s))
-    found = plan_of(ready)
+    asked = load_experiment(experiment, s)
+    ready = prepare(asked)
+    found = plan_of(ready, device_of(asked))
     found.facts["here"] = _here(measure_here(ready))
     for name, one in chips.items():
         found.facts[f"on {name}"] = _there(cost_of_experiment(ready.experiment, one))

@@ -13,7 +13,7 @@ from clients.chip.workloads.workload import Network
 from clients.data.sets import load
 from clients.firmware.budget import Part
 from clients.firmware.cycles.predicted import errors, predict
-from clients.firmware.cycles.trips import Kernels
+from clients.firmware.cycles.trips import FORWARD, Kernels
 from clients.training.net import build
 from privacy.errors import ModelError, PrivetError
 from server.cost.counted import compared, replaced, seconds_of
@@ -53,6 +53,8 @@ def in_its_own_c(report: Report, experiment: Experiment, chip: Chip) -> Report:
     """The report with cycles of the experiment's own C, if it has one on the chip's core."""
     if chip.microcontroller is None or not chip.microcontroller.core or not report.step.batch:
         return report
+    if report.transform is not None:  # its front's loops are not told
+        return report
     network = subject_of(experiment).network
     try:
         parts = _parts(experiment, network, chip.microcontroller.core, report.step.batch)
@@ -82,6 +84,8 @@ def _parts(experiment: Experiment, network: Network, core: str, records: int) ->
     plan, layers = net_of(build(experiment.model, form, arithmetic), arithmetic, form.shape)
     sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
     kernels = Kernels(sizes, plan, numbers)
+    if any(layer.kind not in FORWARD for layer in plan or ()):
+        raise ModelError("a layer whose loops are not told")
     if len(network.layers) != kernels.num_layers:
         raise ModelError("the chip model has other layers")
     return predict(kernels, core, records, round(records / experiment.training.sample_rate))

@@ -12,6 +12,7 @@ from clients.data.sets import load
 from clients.data.told.coverage import MORE
 from clients.models import form_behind
 from clients.models.norms import told_of_norms
+from clients.training import gpu
 from clients.training.net import build
 from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
@@ -39,11 +40,15 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    return plan_of(prepare(experiment))
+    return plan_of(prepare(experiment), device_of(experiment))
 
 
-def plan_of(ready: Prepared) -> Plan:
-    """What an experiment that can be run promises, and what is doubtful."""
+def plan_of(ready: Prepared, device: str = "") -> Plan:
+    """What an experiment that can be run promises, and what is doubtful.
+
+    Args:
+        device: what `device_of` says of it as it was asked for.
+    """
     asked, dataset, parts, model = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
@@ -60,6 +65,8 @@ def plan_of(ready: Prepared) -> Plan:
         "expected_batch": f"{batch.min():.3g} to {batch.max():.3g} records",
         "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
     }
+    if device:
+        facts["device"] = device
     if asked.budget.unit == "record":
         facts["gradients"] = gradients_of(asked)
     doubts = [told] if (told := told_of_norms(model)) else []
@@ -109,11 +116,25 @@ def _overlapping(experiment: Experiment) -> Iterator[str]:
         )
 
 
+def device_of(experiment: Experiment) -> str:
+    """Where steps are computed, and why on no GPU; empty if none was asked for."""
+    asked = experiment.training.device
+    if asked == "cpu":
+        return ""
+    if experiment.federation.engine == "superlink":
+        return f"{asked}, on each device of its own"
+    if why := gpu.why_not(experiment):
+        return f"cpu: [training] device = {asked!r}, and {why}"
+    return f"cuda: {gpu.described().get('gpu', '')}"
+
+
 def gradients_of(experiment: Experiment) -> str:
     """By which engine a device finds its records' gradients, and why by no faster one."""
     asked = experiment.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
+    if experiment.training.device != "cpu" and not gpu.why_not(experiment):
+        return "onepass, not compiled: kernels are for processors, and steps are on a GPU"
     if experiment.supernet.trains:
         return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
     form = load(experiment.data).form

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from attacks.audit.claim import Check
+from clients.boards.fronts import front_in_c, read_of
 from clients.boards.jobs import require_c, scale_of, whole
 from clients.boards.nets import net_of, own_answers, words_of
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
+from clients.data.sets import load
 from clients.firmware.answers import Answered, check_answers
 from clients.firmware.budget import Part, count, drawn_from
 from clients.firmware.check import STEPS, Found, check, simulate
@@ -25,19 +27,18 @@ from clients.firmware.compiling import missing, require_library
 from clients.firmware.contract import FLAGS, Contract, agree
 from clients.firmware.fitting import (
     Room,
-    needed,
-    needed_plan,
+    needed_by,
     require_answers_fit,
     require_fit,
     require_plan_fit,
 )
+from clients.firmware.front.check import Turned, check_front
+from clients.firmware.front.made import Front, front_vectors, require_front_fits, told_of
 from clients.firmware.net import Dense, Records
 from clients.firmware.numbers.device import device_of
-from clients.firmware.plan import Plan
 from clients.firmware.qemu import Seen, not_installed, see
 from clients.firmware.sources import C, sources
-from clients.models import architecture_of
-from clients.models.nets.sequences import WIDTH
+from clients.models import form_behind
 from clients.training.net import build, fill
 from clients.training.records import records as records_of
 from clients.training.smaller.compact import compact
@@ -46,10 +47,11 @@ from privacy.errors import ModelError, RunError, SettingsError
 from server.experiment.experiment import Experiment
 from server.export.answers import calm
 from server.export.heard import heard
+from server.export.narrower import narrower
 from server.run.directory import Run
 
 VECTORS, VECTOR_STEPS = 64, 20
-ASKED = 1000
+ASKED, TURNED = 1000, 8  # records that a check reads, and that its front turns
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Board:
         library: CMSIS-NN's folder, where its kernels compute answers.
         records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
             `own`, what the run itself says of them.
+        front: what stands before the net. `raw`: test records before it, and `read`, what the run
+            itself reads of them.
     """
 
     contract: Contract
@@ -70,10 +74,21 @@ class Board:
     chip: str
     there: Room
     library: Path | None = None
+    front: Front | None = None
+    raw: NDArray[Any] | None = None
+    read: NDArray[np.float16] | None = None
 
     def sources(self, answers: bool = False) -> dict[str, str]:
         """The C; or of answers alone."""
-        return sources(self.contract, self.layers, answers=answers, library=self.library)
+        about = (self.contract, self.layers)
+        return sources(*about, answers=answers, library=self.library, front=self.front)
+
+    def check_front(self) -> list[Turned]:
+        """Compile it, and compare it with its definition and with what the run read."""
+        if self.front is None or self.raw is None or self.read is None:
+            return []
+        made = self.sources(answers=True)
+        return check_front(made, self.contract, self.front, self.raw, self.read)
 
     def check_answers(self) -> list[Answered]:
         """Compile answers alone, and compare them."""
@@ -123,8 +138,11 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     chip, experiment = load_chip(chip_name), run.experiment
     there = _room(chip, chip_name)
     budget, training = experiment.budget, experiment.training
-    form = _form(run)
-    require_c(experiment, form, str(run.path))
+    dataset = load(experiment.data)
+    form = dataset.form
+    require_c(experiment, str(run.path))
+    front = front_in_c(experiment.model, dataset)
+    shape = form_behind(experiment.model, form).shape
     assert budget.noise_multiplier
     if experiment.pruning.final and experiment.pruning.structured != "filters":
         raise ModelError(
@@ -137,22 +155,25 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     train, test = records_of(experiment.data, experiment.model)
     model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
     numbers = words_of(experiment.arithmetic)
-    net_of(model, experiment.arithmetic, form.shape)
+    net_of(model, experiment.arithmetic, shape)
     fill(model, run.weights(last))
     smaller = compact(model)
     _require_no_zeros(experiment, smaller, str(run.path))
-    plan, layers = net_of(smaller, experiment.arithmetic, form.shape)
+    plan, layers = net_of(smaller, experiment.arithmetic, shape)
     steps = experiment.federation.rounds * training.local_steps
-    narrower = partial(_narrower, experiment, form)
+    less = partial(narrower, experiment, form)
     if answers:
         if library is not None:
             require_library(plan is not None, numbers)
         by_library = library is not None
-        require_answers_fit(layers, plan, numbers, chip_name, there, narrower, by_library)
+        require_answers_fit(layers, plan, numbers, chip_name, there, less, by_library)
     elif plan is None:
         require_fit(layers, steps, chip_name, there, numbers)
     else:
-        require_plan_fit(plan, steps, chip_name, there, narrower, numbers)
+        require_plan_fit(plan, steps, chip_name, there, less, numbers)
+    if front is not None:
+        need = needed_by(layers, plan, steps, numbers, answers)
+        require_front_fits(front, need, chip_name, there)
     scale = scale_of(train, plan is not None)
     mine = run.manifest.members(0)
     contract = agree(
@@ -173,7 +194,12 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     num = min(ASKED, len(test))
     asked = whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
-    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there, library)
+    about = Board(contract, layers, (inputs, labels), asked, own, chip_name, there, library)
+    if front is None:
+        return about
+    raw = np.asarray(dataset.test_x[:TURNED])
+    read = read_of(experiment.model, dataset, raw) if len(raw) else None
+    return replace(about, front=front, raw=raw, read=read)
 
 
 def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> None:
@@ -198,11 +224,13 @@ def write(
     found: Sequence[Found],
     checks: Sequence[Check],
     seen: Sequence[Seen] = (),
+    turned: Sequence[Turned] = (),
 ) -> None:
     """Write the export: whole, or not at all.
 
     Args:
-        found, seen, checks: by `board.check` and `board.audit`; empty if they were not made.
+        found, seen, checks, turned: by `board.check`, `audit` and `check_front`; empty if they
+            were not made.
 
     Raises:
         RunError: the folder exists, or cannot be written.
@@ -218,9 +246,10 @@ def write(
     texts = board.sources() | {
         "README.md": (C / "README.md").read_text(),
         "contract.json": to_json(contract, indent=1) + "\n",
-        "budget.json": to_json(_budget(board, found, checks, seen), indent=1) + "\n",
+        "budget.json": to_json(_budget(board, found, checks, seen, turned), indent=1) + "\n",
     }
-    write_folder({**{k: v.encode() for k, v in texts.items()}, "vectors.bin": vectors}, folder)
+    files = {**{k: v.encode() for k, v in texts.items()}, "vectors.bin": vectors}
+    write_folder(files | front_vectors(board.front, board.contract.scale), folder)
 
 
 def write_folder(files: dict[str, bytes], folder: Path) -> None:
@@ -249,12 +278,14 @@ def require_tools() -> None:
 
 
 def _budget(
-    board: Board, found: Sequence[Found], checks: Sequence[Check], seen: Sequence[Seen]
+    board: Board,
+    found: Sequence[Found],
+    checks: Sequence[Check],
+    seen: Sequence[Seen],
+    turned: Sequence[Turned],
 ) -> dict[str, Any]:
     contract, steps = board.contract, board.contract.most_steps
-    need = needed(contract.sizes, steps, contract.numbers)
-    if contract.plan is not None:
-        need = needed_plan(contract.plan, steps, contract.numbers)
+    need = needed_by(board.layers, contract.plan, steps, contract.numbers)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
@@ -263,6 +294,7 @@ def _budget(
         "measured": [one.as_dict() for one in found],
         "seen": [one.as_dict() for one in seen],
         "audit": [asdict(one) for one in checks],
+        **told_of(board.front, [one.as_dict() for one in turned]),
     }
 
 
@@ -273,28 +305,6 @@ def _room(chip: Chip, name: str) -> Room:
             "with dataflow = 'microcontroller'"
         )
     return Room(chip.memory.buffer_bytes, chip.memory.dram_bytes)
-
-
-def _form(run: Run) -> Any:
-    from clients.data.sets import load
-
-    return load(run.experiment.data).form
-
-
-def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
-    """The widest net of the run's kind that fits."""
-    arithmetic, reads = experiment.arithmetic, architecture_of(experiment.model).reads or ()
-    if (key := next((one for one in ("width", "channels") if one in reads), None)) is None:
-        return "train a narrower [model], or take a larger chip"
-    for width in range((getattr(experiment.model, key) or WIDTH) - 1, 0, -1):
-        model = experiment.model.model_copy(update={key: width})
-        try:
-            plan, _ = net_of(build(model, form, arithmetic), arithmetic, form.shape)
-        except ModelError:
-            continue
-        if plan is not None and fits(plan):
-            return f"train [model] {key} = {width}"
-    return f"no {key} fits: take a larger chip"
 
 
 def public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:

@@ -179,6 +179,10 @@ PRIVET_APART static void rectify_back(const layer_t *l) {
     for (k = 0; k < num; k++) { d[k] = (y[k] > 0.0f) ? d[k] : 0.0f; }
 }
 
+#if defined(PRIVET_GATES)
+#include "recurrent_back.h"
+#endif
+
 /* The loss's gradient at all that layers give; 0 if a logit is beyond all numbers. */
 PRIVET_APART static uint32_t backward(uint32_t number, uint32_t label) {
     const layer_t *l = &LAYERS[PRIVET_LAYERS - 1u];
@@ -193,7 +197,10 @@ PRIVET_APART static uint32_t backward(uint32_t number, uint32_t label) {
         if (l->kind == CONV) {
             round_back(l, deltas + (l->value - PRIVET_INPUTS), l->outputs * l->oh * l->ow, number);
         }
-        if ((l->source == 0u) || (l->kind == ADD)) { continue; } /* a record has no gradient */
+#if defined(PRIVET_GATES)
+        if (l->kind == GRU) { recur_back(l); }
+#endif
+        if ((l->source == 0u) || (l->kind == ADD) || (l->kind == GRU)) { continue; } /* a record has none */
         switch (l->kind) {
         case CONV: convolve_back(l); break;
         case NORM: normalise_back(l); break;
@@ -213,6 +220,9 @@ PRIVET_APART static void gradient(uint32_t how) {
     for (i = 0; i < PRIVET_LAYERS; i++) {
         if (LAYERS[i].kind == CONV) { visit_convolution(&LAYERS[i]); }
         if (LAYERS[i].kind == NORM) { visit_norm(&LAYERS[i]); }
+#if defined(PRIVET_GATES)
+        if (LAYERS[i].kind == GRU) { visit_recurrent(&LAYERS[i]); }
+#endif
     }
 }
 
