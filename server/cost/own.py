@@ -79,7 +79,7 @@ def _parts(experiment: Experiment, network: Network, core: str, records: int) ->
     if isinstance(experiment, Learnt) or experiment.pruning.final or experiment.supernet.trains:
         raise ModelError("trained otherwise than its C does")
     form, arithmetic = load(experiment.data).form, experiment.arithmetic
-    require_c(experiment, form, experiment.title)
+    require_c(experiment, experiment.title)
     numbers = words_of(arithmetic)
     plan, layers = net_of(build(experiment.model, form, arithmetic), arithmetic, form.shape)
     sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
