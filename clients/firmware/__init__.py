@@ -13,6 +13,7 @@ qemu       a Cortex-M55, where QEMU is installed
 emulator   a board: exact instructions, flash that a power cut can tear
 thumb      instructions by class, and their cycles on a Cortex-M4
 counting   what was executed, by phase and layer
+cycles/    the same without an emulator: trips of each loop, times what a trip takes
 budget     what a step takes: instructions by class, and cycles
 answers    the same of a board that learns nothing
 check      100 steps of both, bit by bit, and what they cost

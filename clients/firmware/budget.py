@@ -1,7 +1,7 @@
 """What a private step takes on a board, phase by phase and layer by layer."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +33,19 @@ class Part:
     mix: dict[str, int]
     cycles: tuple[int, int]
 
+    def times(self, factor: float) -> "Part":
+        """So many of it."""
+        if factor == 1:
+            return self
+        mix = {kind: round(factor * num) for kind, num in self.mix.items()}
+        least, most = self.cycles
+        return replace(self, mix=mix, cycles=(round(factor * least), round(factor * most)))
+
+
+def drawn_from(contract: Contract, records: Records, batch: int = FEW) -> int:
+    """Of so many records `count` has a batch drawn."""
+    return min(len(records[1]), math.ceil(batch / (contract.sample_rate / 2**32)))
+
 
 def count(
     sources: dict[str, str], contract: Contract, records: Records, target: str, batch: int = FEW
@@ -47,7 +60,7 @@ def count(
     Raises:
         PrivetError: the step drew no record, or the compiler refuses.
     """
-    num = math.ceil(batch / (contract.sample_rate / 2**32))
+    num = drawn_from(contract, records, batch)
     some = records[0][:num], records[1][:num]
     with TemporaryDirectory(prefix="privet-firmware-") as scratch:
         folder = Path(scratch)

@@ -28,8 +28,8 @@ LEDGER = ("digest", "link", "append", "ledger_spend", "memcpy", "stream_begin")
 ROUNDING = ("project", "round_record", "inputs_of", "kernel_of")  # to words, and from packed ones
 LAYERS = (
     "dot", "convolved", "passed_back", "elements", "readers", "outputs_of", "convolve",
-    "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add",
-    "recur", "recur_back", "unit", "gates_back", "through",
+    "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add", "add_back",
+    "recur", "recur_back", "unit", "gates_back", "through", "rectify_back",
     "forward_layer", "backward_layer", "accumulate_layer", "round_back",
 )  # fmt: skip
 VISITS = (

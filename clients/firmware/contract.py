@@ -34,6 +34,18 @@ class Rows(NamedTuple):
     has_words: bool
 
 
+def rows_of(sizes: tuple[int, ...], plan: Plan | None) -> tuple[Rows, ...]:
+    """Of the layers that have weights, in their order.
+
+    Args:
+        sizes: of a perceptron. `plan`: of any other net.
+    """
+    if plan is None:
+        return tuple(Rows(o, i, True) for i, o in pairwise(sizes))
+    trained = (one for one in plan if one.row)
+    return tuple(Rows(one.outputs[0], one.row, one.kind == CONV) for one in trained)
+
+
 @dataclass(frozen=True)
 class Contract:
     """Public, all of it.
@@ -75,10 +87,7 @@ class Contract:
     @property
     def rows(self) -> tuple[Rows, ...]:
         """Of the layers that have weights, in the order of their weights."""
-        if self.plan is None:
-            return tuple(Rows(o, i, True) for i, o in pairwise(self.sizes))
-        trained = (one for one in self.plan if one.row)
-        return tuple(Rows(one.outputs[0], one.row, one.kind == CONV) for one in trained)
+        return rows_of(self.sizes, self.plan)
 
     @property
     def divergence(self) -> float:

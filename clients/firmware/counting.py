@@ -10,8 +10,9 @@ from clients.firmware.thumb import REFILL, cycles_m4, decoded
 
 # Of a step, by the function where each begins.
 PHASES = {
-    "privet_step": "ledger", "sample": "sample", "forward": "forward", "backward": "backward",
-    "clip": "clip", "accumulate_layer": "accumulate", "noise_update": "noise", "project": "project",
+    "privet_step": "ledger", "stream_begin": "ledger", "sample": "sample", "forward": "forward",
+    "backward": "backward", "clip": "clip", "accumulate_layer": "accumulate",
+    "noise_update": "noise", "project": "project",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ CODE = 24 << 10  # and tables; measured: 16 to 18 KiB with zig
 RECURRENT = 10 << 10  # more code, of GRU; measured: 8 KiB with zig
 ANSWERING = 10 << 10  # code; measured: 4 to 8 KiB with zig
 RECORD = 32
+PLACES = 4  # as in c/library.h
 
 
 Narrower = Callable[[Callable[[Plan], bool]], str]
@@ -63,22 +64,49 @@ def needed_plan(plan: Plan, steps: int, numbers: Words | None = None) -> Room:
     return Room(ram, 4 * weights + code + 2 * RECORD * (steps + 1))
 
 
-def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None) -> Room:
-    """What a board needs that learns nothing: its weights lie in flash alone, of words packed."""
+class Share(NamedTuple):
+    """Bytes that a layer takes of a board that only answers."""
+
+    told: str
+    ram: int
+    flash: int
+
+
+def needed_to_answer(
+    sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None, by_library: bool = False
+) -> Room:
+    """What a board needs that learns nothing: its weights lie in flash alone, of words packed.
+
+    Args:
+        by_library: with what a library's kernels read and give.
+    """
+    shares, record = shares_to_answer(sizes, plan, numbers), sizes[0]
+    ram = sum(one.ram for one in shares) + STACK
+    ram += 6 * record  # as it comes, and in floats or words
+    if plan is not None and numbers is not None:
+        reads = [one for one in plan if one.kind == CONV]
+        ram += max(2 * prod(one.inputs) for one in reads) + max(one.row for one in reads)
+        if by_library:
+            ram += PLACES * (max(one.row for one in reads) + 4 * max(o.outputs[0] for o in reads))
+    return Room(ram, sum(one.flash for one in shares) + ANSWERING)
+
+
+def shares_to_answer(
+    sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None
+) -> tuple[Share, ...]:
+    """Of this, each layer's: what it gives, and its weights."""
+    found = []
     if plan is None:
-        trained, values = list(pairwise(sizes)), 4 * sum(sizes) + 2 * sizes[0]
-        words = sum(num_words(i, o, numbers) for i, o in trained) if numbers else 0
-    else:
-        trained = [(one.row, one.outputs[0]) for one in plan if one.row]
-        values = 6 * prod(plan[0].inputs) + 4 * sum(prod(one.outputs) for one in plan)
-        words = sum(num_layer_words(one, numbers) for one in plan)
-        if numbers is not None:
-            reads = [one for one in plan if one.kind == CONV]
-            values += max(2 * prod(one.inputs) for one in reads) + max(one.row for one in reads)
-    weights = 4 * sum((i + 1) * o for i, o in trained)
-    if numbers is not None:
-        weights = 4 * words + 8 * sum(o for _, o in trained)
-    return Room(values + STACK, weights + ANSWERING)
+        for inputs, outputs in pairwise(sizes):
+            words = 4 * num_words(inputs, outputs, numbers) + 8 * outputs if numbers else 0
+            flash = words if numbers else 4 * (inputs + 1) * outputs
+            found.append(Share(f"{inputs} to {outputs}", 4 * outputs, flash))
+        return tuple(found)
+    for layer in plan:
+        words = 4 * num_layer_words(layer, numbers) + 8 * layer.outputs[0] * bool(layer.row)
+        flash = words if numbers else 4 * layer.num_weights
+        found.append(Share(layer.told(), 4 * prod(layer.outputs), flash))
+    return tuple(found)
 
 
 def needed_by(
@@ -96,17 +124,46 @@ def needed_by(
 
 
 def require_answers_fit(
-    layers: tuple[Dense, ...], plan: Plan | None, numbers: Words | None, chip: str, there: Room
+    layers: tuple[Dense, ...],
+    plan: Plan | None,
+    numbers: Words | None,
+    chip: str,
+    there: Room,
+    narrower: Narrower,
+    by_library: bool = False,
 ) -> None:
-    """Raises ModelError: answers alone need more than the chip has."""
+    """As `require_plan_fit`, of answers alone.
+
+    Raises:
+        ModelError: more than the chip has: names the layer that takes most, and what fits.
+    """
     sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
-    need = needed_to_answer(sizes, plan, numbers)
-    for kind, wants, has in (("RAM", need.ram, there.ram), ("flash", need.flash, there.flash)):
-        if wants > has:
-            raise ModelError(
-                f"--chip {chip}: answers alone need {wants:,} bytes of {kind}, {has:,} are there; "
-                "take a larger chip, or train a narrower [model]"
-            )
+    if plan is not None:
+        sizes = (prod(plan[0].inputs), plan[-1].outputs[0])
+
+    def fits(sizes: tuple[int, ...], plan: Plan | None) -> bool:
+        need = needed_to_answer(sizes, plan, numbers, by_library)
+        return need.ram <= there.ram and need.flash <= there.flash
+
+    if fits(sizes, plan):
+        return
+    need, shares = (
+        needed_to_answer(sizes, plan, numbers, by_library),
+        shares_to_answer(sizes, plan, numbers),
+    )
+    kind, wants, has = ("RAM", need.ram, there.ram)
+    most = max(shares, key=lambda one: one.ram)
+    if need.ram <= there.ram:
+        kind, wants, has = ("flash", need.flash, there.flash)
+        most = max(shares, key=lambda one: one.flash)
+    if plan is None:
+        remedy = _hidden(sizes, lambda less: fits(less, None))
+    else:
+        remedy = narrower(lambda one: fits((sizes[0], sizes[-1]), one))
+    raise ModelError(
+        f"--chip {chip}: layer {shares.index(most) + 1}, {most.told}: answers alone need "
+        f"{wants:,} bytes of {kind}, {has:,} are there; {remedy}"
+    )
 
 
 def require_plan_fit(
@@ -168,11 +225,19 @@ def require_fit(
 
 
 def _remedy(sizes: tuple[int, ...], steps: int, there: Room, numbers: Words | None) -> str:
+    def fits(less: tuple[int, ...]) -> bool:
+        need = needed(less, steps, numbers)
+        return need.ram <= there.ram and need.flash <= there.flash
+
+    return _hidden(sizes, fits)
+
+
+def _hidden(sizes: tuple[int, ...], fits: Callable[[tuple[int, ...]], bool]) -> str:
+    """The widest hidden layers that fit, all of them narrowed alike."""
     hidden = sizes[1:-1]
     for share in range(len(hidden) and max(hidden), 0, -1):
         less = tuple(max(1, h * share // max(hidden)) for h in hidden)
-        need = needed((sizes[0], *less, sizes[-1]), steps, numbers)
-        if need.ram <= there.ram and need.flash <= there.flash:
+        if fits((sizes[0], *less, sizes[-1])):
             return f"train [model] hidden = {list(less)}"
     return "no hidden width fits: take a larger chip, or [model] pool"
 

@@ -55,6 +55,7 @@ def sources(
     layers: tuple[Dense, ...],
     *,
     answers: bool = False,
+    library: Path | None = None,
     front: Front | None = None,
 ) -> dict[str, str]:
     """Text of each file, by its name.
@@ -62,6 +63,7 @@ def sources(
     Args:
         answers: of a board that learns nothing: its weights lie in flash as they are read, of words
             packed; there is no private step, and no promise.
+        library: CMSIS-NN's folder, whose kernels multiply: see `require_library`.
         front: what stands before the net.
     """
     kind, numbers = ("word", "words.h") if contract.numbers else ("float", "sums.h")
@@ -74,18 +76,21 @@ def sources(
         taken["learning.h"] = f"{net}_learning.h"
         taken |= {"trained.h": "words_trained.h"} if contract.numbers else {}
         taken |= {"back.h": f"{kind}_back.h"} if contract.plan else {}
+    if library is not None:
+        taken["library.h"] = "library.h"
     if any(layer.kind == GRU for layer in contract.plan or ()):
         both = ("recurrent.h",) if answers else ("recurrent.h", "recurrent_back.h")
         taken |= {name: name for name in both}
     made = {name: (C / source).read_text() for name, source in taken.items()}
     made["tables.h"] = _tables(contract)
-    made["contract.h"] = _contract(contract, answers)
+    made["contract.h"] = _contract(contract, answers, library is not None)
     parts = [*ANSWERING] if answers else [*COMPILED, SERIAL]
     if front is not None:
         made |= front_sources(front, contract.scale)
         parts.append(FRONT)
     for name in ("Makefile", "CMakeLists.txt"):
         text = (C / name).read_text().replace("@FLAGS@", " ".join(FLAGS))
+        text = text.replace("@LIBRARY@", "" if library is None else str(library.resolve()))
         made[name] = text.replace("@PARTS@", " ".join(parts))
     if contract.numbers:
         made["weights.h"] = (
@@ -98,7 +103,7 @@ def sources(
     return made
 
 
-def _contract(c: Contract, answers: bool = False) -> str:
+def _contract(c: Contract, answers: bool = False, by_library: bool = False) -> str:
     if c.plan is not None:
         told, table = _plan(c, c.plan)
     elif c.numbers is not None:
@@ -124,6 +129,7 @@ def _contract(c: Contract, answers: bool = False) -> str:
         "LEDGER_BYTES": f"{c.ledger_bytes}u",
         **told,
         **({"ANSWERS": ""} if answers else {}),
+        **({"LIBRARY": ""} if by_library else {}),
     }
     lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
     lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
@@ -159,6 +165,7 @@ def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
             "WORDS": f"{word}u",
             "MOST_ROW": f"{max(layer.row for layer in convolutions)}u",
             "MOST_INPUTS": f"{max(prod(layer.inputs) for layer in convolutions)}u",
+            "MOST_OUTPUTS": f"{max(layer.outputs[0] for layer in convolutions)}u",
         }
     return told, rows
 

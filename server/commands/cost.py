@@ -1,6 +1,7 @@
 """`privet cost`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,6 +123,8 @@ def cost(
         reports = [cost_of_run(run, one) for one in chips]
         if counted:
             reports = [_hold(run, *one) for one in zip(reports, names, chips, strict=True)]
+        else:
+            reports = [_as_counted(run, *one) for one in zip(reports, chips, strict=True)]
         if reports:
             run.save_costs([report.as_dict() for report in reports])
         if events:
@@ -149,6 +152,19 @@ def _hold(run: "Run", report: "Report", name: str, chip: "Chip") -> "Report":
     records, parts = board.count(chip.microcontroller.core)
     network = subject_of(run.experiment).network
     return mended(report, network, chip, hold(report.step, network, chip, parts, records))
+
+
+def _as_counted(run: "Run", report: "Report", chip: "Chip") -> "Report":
+    """The report of a chip on which the run's C was counted before, mended by that."""
+    from server.cost.counted import compared, counted_before, mended
+    from server.cost.subjects import subject_of
+
+    if not (seconds := counted_before(run.costs, chip)):
+        return report
+    network = subject_of(run.experiment).network
+    told = "what was counted before is used; count again with --counted"
+    found = mended(report, network, chip, compared(report.step, seconds))
+    return replace(found, notes=(*found.notes, told))
 
 
 def _tell(report: "Report") -> None:

@@ -5,6 +5,7 @@ records once, before its first round, and keeps what it gives: that is the prepa
 begins there. An inference is of a new record, so it begins with the transform.
 
 reports    latency, energy and memory, as data
+own        a run on a microcontroller, in its own C where it has one
 counted    the same of a board's own C, counted in an emulator: how far the model is off
 subjects   what is priced, and in which numbers
 here       what training takes on this machine
@@ -16,6 +17,7 @@ graphs     a graph of ONNX as such a model
 nodes      its operations as torch's
 """
 
-from server.cost.reports import Report, cost_of_experiment, cost_of_model, cost_of_run
+from server.cost.own import cost_of_experiment, cost_of_run
+from server.cost.reports import Report, cost_of_model
 
 __all__ = ["Report", "cost_of_experiment", "cost_of_model", "cost_of_run"]

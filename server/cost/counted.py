@@ -6,8 +6,9 @@ end.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from clients.chip import Chip, Cost, PhaseCost
 from clients.chip.federated import StepCost, estimate_round
@@ -28,6 +29,8 @@ OF_BOARD = {
 PHASES = {FORWARD: FORWARD, BACKWARD: "input gradient", GRADIENT: "weight gradient", REST: REST}
 ONCE = (NOISE, REST)  # a step, however many records it reads
 ALL = "all layers"
+MOST_S = 1e9  # of any part
+Seconds = dict[tuple[str, str], tuple[float, float]]  # by layer and part: least and most
 
 
 def hold(
@@ -41,21 +44,35 @@ def hold(
     Raises:
         ModelError: the C has other layers than the model.
     """
+    return compared(cost, seconds_of(network, chip, parts, records))
+
+
+def seconds_of(network: Network, chip: Chip, parts: Iterable[Part], records: int) -> Seconds:
+    """Of a record; of noise and rest, of a step: by layer and part, least and most.
+
+    Raises:
+        ModelError: the C has other layers than the model.
+    """
     names = [layer.name for layer in network.layers]
-    modelled: dict[tuple[str, str], float] = defaultdict(float)
-    for row in cost.rows:
-        part = OF_MODEL[row.phase]
-        place = (ALL, NOISE) if part == NOISE else (row.layer, part)
-        modelled[place] += row.latency_s / (1 if part == NOISE else cost.batch)
-    counted: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    found: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     for one in parts:
         part = OF_BOARD.get(one.phase, REST)
         if one.layer >= len(names):
             raise ModelError(f"layer {one.layer + 1} of the C: the chip model has {len(names)}")
         layer = names[one.layer] if one.layer >= 0 else ALL
-        seconds = chip.clock_hz * (1 if part in ONCE else records)
-        least, most = counted[layer, part]
-        counted[layer, part] = (least + one.cycles[0] / seconds, most + one.cycles[1] / seconds)
+        cycles = chip.clock_hz * (1 if part in ONCE else records)
+        least, most = found[layer, part]
+        found[layer, part] = (least + one.cycles[0] / cycles, most + one.cycles[1] / cycles)
+    return dict(found)
+
+
+def compared(cost: Cost, counted: Seconds) -> tuple[Held, ...]:
+    """Of a step's cost, what was counted and what is modelled."""
+    modelled: dict[tuple[str, str], float] = defaultdict(float)
+    for row in cost.rows:
+        part = OF_MODEL[row.phase]
+        place = (ALL, NOISE) if part == NOISE else (row.layer, part)
+        modelled[place] += row.latency_s / (1 if part in ONCE else cost.batch)
     found = []
     for (layer, part), (least, most) in counted.items():
         seen = modelled.get((layer, part), 0.0)
@@ -64,23 +81,55 @@ def hold(
     return tuple(found)
 
 
+def counted_before(costs: Iterable[Any], chip: Chip) -> Seconds:
+    """What an earlier report of a run on this chip has counted; nothing if none has."""
+    for report in costs:
+        try:
+            if report["chip"] == chip.title:
+                rows = [(one["layer"], one["part"], *one["counted_s"]) for one in report["held"]]
+                seconds = {
+                    (str(a), str(b)): (float(least), float(most)) for a, b, least, most in rows
+                }
+                parts = {part for _, part in seconds}
+                if parts <= set(PHASES) | {NOISE} and all(
+                    0 < least <= most < MOST_S for least, most in seconds.values()
+                ):
+                    return seconds
+        except (KeyError, TypeError, ValueError):
+            continue  # another's, or damaged
+    return {}
+
+
 def mended(report: Report, network: Network, chip: Chip, held: tuple[Held, ...]) -> Report:
     """The report with what was counted wherever the model is more than MOST_ERROR beyond it.
 
     What has no row gets one.
     """
+    factors = {(one.layer, one.part): one.mended for one in held}
+    return replace(replaced(report, network, chip, held, factors), held=held)
+
+
+def replaced(
+    report: Report,
+    network: Network,
+    chip: Chip,
+    held: tuple[Held, ...],
+    factors: Mapping[tuple[str, str], float],
+) -> Report:
+    """The report with rows multiplied, by layer and part; what has no row gets one."""
     read = tuple(one for one in held if one.part == FORWARD)
-    inference = replace(report.inference, rows=_rows(report.inference, read, chip))
-    step = replace(report.step, rows=_rows(report.step, held, chip))
-    found = replace(report, inference=inference, step=step, held=held)
+    inference = replace(report.inference, rows=_rows(report.inference, read, factors, chip))
+    step = replace(report.step, rows=_rows(report.step, held, factors, chip))
+    found = replace(report, inference=inference, step=step)
     if report.round is None:
         return found
     of_round = _step(report.round.step, step, chip)
     return replace(found, round=estimate_round(network, chip, of_round, report.round.steps))
 
 
-def _rows(cost: Cost, held: Iterable[Held], chip: Chip) -> tuple[PhaseCost, ...]:
-    factors = {(one.layer, one.part): one.mended for one in held}
+def _rows(
+    cost: Cost, held: Iterable[Held], factors: Mapping[tuple[str, str], float], chip: Chip
+) -> tuple[PhaseCost, ...]:
     found = []
     for row in cost.rows:
         part = OF_MODEL[row.phase]

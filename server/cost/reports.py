@@ -185,11 +185,8 @@ def cost_of_model(
     )
 
 
-def cost_of_run(run: Run, chip: Chip) -> Report:
-    """What one round of a run costs the client with the most records.
-
-    Under `unit = "record"` a step's batch is a Poisson sample, and clipping and noise are the
-    device's; under the other units it is a shuffled batch of ordinary SGD.
+def modelled_run(run: Run, chip: Chip) -> Report:
+    """A run, by the constants of the chip's file alone: `server.cost.cost_of_run` tells more.
 
     Raises:
         RunError: its data are not those it began with: shapes and records follow from them.
@@ -203,12 +200,8 @@ def cost_of_run(run: Run, chip: Chip) -> Report:
     return replace(report, notes=(*report.notes, CUT_OUT))
 
 
-def cost_of_experiment(experiment: Experiment, chip: Chip) -> Report:
-    """What `cost_of_run` will say of a resolved experiment's run, before there is one.
-
-    But for zeros among activations, which nobody knows before: a chip that skips them, or saves
-    their energy, will need less.
-    """
+def modelled_experiment(experiment: Experiment, chip: Chip) -> Report:
+    """As `modelled_run`, before there is one."""
     split = partition(experiment.data, experiment.federation.clients, experiment.seed)
     subject = subject_of(experiment)
     left = left_of_plan(experiment, subject.network)

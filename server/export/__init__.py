@@ -11,6 +11,7 @@ torch      a Python file and safetensors
 curves     for TensorBoard and MLflow
 card       a Hugging Face model card, with the facts of the statement
 firmware   C for a microcontroller: the model, and the private step that trained it
+narrower   what to train instead of a net that does not fit
 answering  its answers alone, without the step
 heard      the auditor before an emulated board
 """

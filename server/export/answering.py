@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.firmware.answers import Answered
+from clients.firmware.compiling import CMSIS_NN
 from clients.firmware.contract import FLAGS
 from clients.firmware.emulator import KEY
 from clients.firmware.front.check import Turned
@@ -34,6 +35,7 @@ def write_answers(
         "chip": board.chip,
         **{key: told[key] for key in ("sizes", "scale", "numbers", "plan")},
         "flags": list(FLAGS),
+        "kernels": "own" if board.library is None else CMSIS_NN,
         "verified": "on emulated targets" if found else "not verified on the target",
         "measured": [one.as_dict() for one in found],
         **told_of(board.front, [one.as_dict() for one in turned]),

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from clients.chip import load_chip
 from clients.chip.hardware import Chip
 from clients.data.sets import load
 from clients.firmware.answers import Answered, check_answers
-from clients.firmware.budget import Part, count
+from clients.firmware.budget import Part, count, drawn_from
 from clients.firmware.check import STEPS, Found, check, simulate
-from clients.firmware.compiling import missing
+from clients.firmware.compiling import missing, require_library
 from clients.firmware.contract import FLAGS, Contract, agree
 from clients.firmware.fitting import (
     Room,
@@ -36,11 +36,9 @@ from clients.firmware.front.check import Turned, check_front
 from clients.firmware.front.made import Front, front_vectors, require_front_fits, told_of
 from clients.firmware.net import Dense, Records
 from clients.firmware.numbers.device import device_of
-from clients.firmware.plan import Plan
 from clients.firmware.qemu import Seen, not_installed, see
 from clients.firmware.sources import C, sources
 from clients.models import form_behind
-from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
 from clients.training.records import records as records_of
 from clients.training.smaller.compact import compact
@@ -49,6 +47,7 @@ from privacy.errors import ModelError, RunError, SettingsError
 from server.experiment.experiment import Experiment
 from server.export.answers import calm
 from server.export.heard import heard
+from server.export.narrower import narrower
 from server.run.directory import Run
 
 VECTORS, VECTOR_STEPS = 64, 20
@@ -60,6 +59,7 @@ class Board:
     """A run, as a board is to have it.
 
     Attributes:
+        library: CMSIS-NN's folder, where its kernels compute answers.
         records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
             `own`, what the run itself says of them.
         front: what stands before the net. `raw`: test records before it, and `read`, what the run
@@ -73,13 +73,15 @@ class Board:
     own: NDArray[np.int64]
     chip: str
     there: Room
+    library: Path | None = None
     front: Front | None = None
     raw: NDArray[Any] | None = None
     read: NDArray[np.float16] | None = None
 
     def sources(self, answers: bool = False) -> dict[str, str]:
         """The C; or of answers alone."""
-        return sources(self.contract, self.layers, answers=answers, front=self.front)
+        about = (self.contract, self.layers)
+        return sources(*about, answers=answers, library=self.library, front=self.front)
 
     def check_front(self) -> list[Turned]:
         """Compile it, and compare it with its definition and with what the run read."""
@@ -91,7 +93,8 @@ class Board:
     def check_answers(self) -> list[Answered]:
         """Compile answers alone, and compare them."""
         made = self.sources(answers=True)
-        return check_answers(made, self.contract, self.layers, self.asked, self.own)
+        about = (self.contract, self.layers, self.asked, self.own)
+        return check_answers(made, *about, library=self.library)
 
     def audit(self) -> list[Check]:
         """Compile and run it before the auditor."""
@@ -99,8 +102,13 @@ class Board:
         return heard(sources(longer, self.layers), longer, self.records)
 
     def count(self, core: str) -> tuple[int, tuple[Part, ...]]:
-        """A step of some records on an emulated core: their number, and what each part took."""
-        return count(self.sources(), self.contract, self.records, core)
+        """A step of some records on an emulated core: their number, and what each part took.
+
+        They are drawn from few; of a board's own step, they are from all.
+        """
+        records, parts = count(self.sources(), self.contract, self.records, core)
+        of_all = len(self.records[1]) / drawn_from(self.contract, self.records)
+        return records, tuple(part.times(of_all if part.phase == "sample" else 1) for part in parts)
 
     def check(self) -> tuple[list[Found], list[Seen]]:
         """Compile, run and compare, on the run's own records; a shorter limit is lifted for it.
@@ -116,11 +124,11 @@ class Board:
         return found, [] if not_installed() else [see(made, longer, truth, self.asked)]
 
 
-def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
+def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | None = None) -> Board:
     """What is exported of a run, refused before anything is written.
 
     Args:
-        answers: alone, without a private step.
+        answers: alone, without a private step. `library`: whose kernels compute them.
 
     Raises:
         ModelError: a layer has no C, or it does not fit into the chip.
@@ -153,13 +161,16 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     _require_no_zeros(experiment, smaller, str(run.path))
     plan, layers = net_of(smaller, experiment.arithmetic, shape)
     steps = experiment.federation.rounds * training.local_steps
+    less = partial(narrower, experiment, form)
     if answers:
-        require_answers_fit(layers, plan, numbers, chip_name, there)
+        if library is not None:
+            require_library(plan is not None, numbers)
+        by_library = library is not None
+        require_answers_fit(layers, plan, numbers, chip_name, there, less, by_library)
     elif plan is None:
         require_fit(layers, steps, chip_name, there, numbers)
     else:
-        narrower = partial(_narrower, experiment, form)
-        require_plan_fit(plan, steps, chip_name, there, narrower, numbers)
+        require_plan_fit(plan, steps, chip_name, there, less, numbers)
     if front is not None:
         need = needed_by(layers, plan, steps, numbers, answers)
         require_front_fits(front, need, chip_name, there)
@@ -183,7 +194,7 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     num = min(ASKED, len(test))
     asked = whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
-    about = Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
+    about = Board(contract, layers, (inputs, labels), asked, own, chip_name, there, library)
     if front is None:
         return about
     raw = np.asarray(dataset.test_x[:TURNED])
@@ -294,20 +305,6 @@ def _room(chip: Chip, name: str) -> Room:
             "with dataflow = 'microcontroller'"
         )
     return Room(chip.memory.buffer_bytes, chip.memory.dram_bytes)
-
-
-def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
-    """The widest net of the run's kind that fits."""
-    arithmetic, shape = experiment.arithmetic, form_behind(experiment.model, form).shape
-    for width in range((experiment.model.width or WIDTH) - 1, 0, -1):
-        model = experiment.model.model_copy(update={"width": width})
-        try:
-            plan, _ = net_of(build(model, form, arithmetic), arithmetic, shape)
-        except ModelError:
-            continue
-        if plan is not None and fits(plan):
-            return f"train [model] width = {width}"
-    return "no width fits: take a larger chip"
 
 
 def public_records(contract: Contract) -> tuple[NDArray[np.uint32], Records]:

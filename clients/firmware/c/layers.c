@@ -88,10 +88,20 @@ static sum_t convolved(const layer_t *l, const kernel_t *kernel, const input_t *
     return s;
 }
 
+#if defined(PRIVET_LIBRARY)
+#include "library.h"
+#endif
+
 PRIVET_APART static void convolve(const layer_t *l) {
     const input_t *inputs = inputs_of(l);
     float *out = values + l->value;
     uint32_t o, y, x;
+#if defined(PRIVET_LIBRARY)
+    if (l->groups == 1u) {
+        convolve_by_library(l, inputs);
+        return;
+    }
+#endif
     for (o = 0; o < l->outputs; o++) {
         const kernel_t *kernel = kernel_of(l, o);
         uint32_t group = o / (l->outputs / l->groups);

@@ -156,13 +156,27 @@ PRIVET_APART static void pool_back(const layer_t *l) {
     }
 }
 
-/* A sum's gradient is that of both of its terms; a record, at 0, has none. */
-static void add_back(uint32_t term, const float *d, uint32_t num) {
+/* Of a sum, one of its terms: its gradient is the sum's; a record, at 0, has none. */
+static void pass_to(uint32_t term, const float *d, uint32_t num) {
     uint32_t k;
     for (k = 0; (term != 0u) && (k < num); k++) {
         float *to = deltas + ((term - PRIVET_INPUTS) + k);
         *to = *to + d[k];
     }
+}
+
+PRIVET_APART static void add_back(const layer_t *l) {
+    const float *d = deltas + (l->value - PRIVET_INPUTS);
+    pass_to(l->source, d, l->outputs * l->oh * l->ow);
+    pass_to(l->other, d, l->outputs * l->oh * l->ow);
+}
+
+/* What max(0, s) has cut off has no gradient. */
+PRIVET_APART static void rectify_back(const layer_t *l) {
+    const float *y = values + l->value;
+    float *d = deltas + (l->value - PRIVET_INPUTS);
+    uint32_t num = l->outputs * l->oh * l->ow, k;
+    for (k = 0; k < num; k++) { d[k] = (y[k] > 0.0f) ? d[k] : 0.0f; }
 }
 
 #if defined(PRIVET_GATES)
@@ -177,19 +191,12 @@ PRIVET_APART static uint32_t backward(uint32_t number, uint32_t label) {
     at = l->value - PRIVET_INPUTS;
     if (softmax_gradient(values + l->value, deltas + at, PRIVET_CLASSES, label) == 0u) { return 0; }
     for (i = PRIVET_LAYERS; i > 0u; i--) {
-        uint32_t num;
-        float *d;
         l = &LAYERS[i - 1u];
-        num = l->outputs * l->oh * l->ow;
-        d = deltas + (l->value - PRIVET_INPUTS);
-        for (k = 0; (l->rectified != 0u) && (k < num); k++) {
-            d[k] = (values[l->value + k] > 0.0f) ? d[k] : 0.0f;
+        if (l->rectified != 0u) { rectify_back(l); }
+        if (l->kind == ADD) { add_back(l); }
+        if (l->kind == CONV) {
+            round_back(l, deltas + (l->value - PRIVET_INPUTS), l->outputs * l->oh * l->ow, number);
         }
-        if (l->kind == ADD) {
-            add_back(l->source, d, num);
-            add_back(l->other, d, num);
-        }
-        if (l->kind == CONV) { round_back(l, d, num, number); }
 #if defined(PRIVET_GATES)
         if (l->kind == GRU) { recur_back(l); }
 #endif

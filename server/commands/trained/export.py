@@ -28,6 +28,9 @@ def export(
     answers: Annotated[
         bool, typer.Option("--answers", help="Of --to c: answers alone, no private step")
     ] = False,
+    kernels: Annotated[
+        str, typer.Option("--kernels", help="Of --answers: own, or cmsis-nn=DIR, your copy of it")
+    ] = "",
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
@@ -44,12 +47,17 @@ def export(
         where = output or Path(f"{found.path.name}-c"), chip or "stm32h743"
         if answers and audit:
             raise SettingsError("--audit: answers release nothing that is trained; leave it out")
+        if kernels and not answers:
+            raise SettingsError(
+                "--kernels: a private step has its own, which were audited; add --answers"
+            )
         if answers:
-            answers_to_c(found, *where, check)
+            answers_to_c(found, *where, check, kernels)
         else:
             to_c(found, *where, check, audit)
         return
     given = {"--chip": chip, "--check": check, "--audit": audit, "--answers": answers}
+    given |= {"--kernels": kernels}
     if unread := [name for name, value in given.items() if value]:
         raise SettingsError(f"{unread[0]}: is of --to c; leave it out")
     write, ending = TARGETS[to]

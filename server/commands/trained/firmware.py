@@ -48,24 +48,29 @@ def to_c(run: "Run", out: Path, chip: str, check: bool, audit: bool) -> None:
     print(out)
 
 
-def answers_to_c(run: "Run", out: Path, chip: str, check: bool) -> None:
+def answers_to_c(run: "Run", out: Path, chip: str, check: bool, kernels: str) -> None:
     """Write inference alone as C.
+
+    Args:
+        kernels: `own`, or `cmsis-nn=DIR`.
 
     Raises:
         PrivetError: it cannot be exported, or the emulated board answers otherwise.
     """
+    from clients.firmware.compiling import library_of
     from server.console import err
     from server.export.answering import write_answers
     from server.export.firmware import board_of, require_tools
 
-    board = board_of(run, chip, answers=True)
+    board = board_of(run, chip, answers=True, library=library_of(kernels))
     if check:
         require_tools()
     found = board.check_answers() if check else []
     for one in found:
         err.print(
             f"{one.target}: {one.answers} of {one.asked} test records answered alike, {one.own} as "
-            f"the run itself answers; RAM {one.ram_bytes:,} bytes, flash {one.flash_bytes:,}",
+            f"the run itself answers; {one.cycles[0]:,} to {one.cycles[1]:,} cycles a record; RAM "
+            f"{one.ram_bytes:,} bytes, flash {one.flash_bytes:,}",
             highlight=False,
         )
     turned = _turned(board) if check else []

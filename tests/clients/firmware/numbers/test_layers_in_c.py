@@ -10,7 +10,14 @@ from clients.firmware.check import KEY, check
 from clients.firmware.compiling import build, missing
 from clients.firmware.contract import agree
 from clients.firmware.emulator import Board
-from clients.firmware.fitting import Room, needed_plan, require_plan_fit
+from clients.firmware.fitting import (
+    Room,
+    needed_plan,
+    needed_to_answer,
+    require_answers_fit,
+    require_plan_fit,
+)
+from clients.firmware.net import Dense
 from clients.firmware.numbers.floats import observed_sensitivity
 from clients.firmware.numbers.layers import LayersDevice
 from clients.firmware.numbers.recurrent import hyperbolic_tangent, sigmoid
@@ -171,3 +178,25 @@ def test_too_large_a_net_is_refused_with_one_that_fits():
     plan = made(sequences)[-1].plan
     with pytest.raises(ModelError, match=r"layer 1, conv 3x1x16: .* 4,000 are there; width = 2"):
         require_plan_fit(plan, 10, "mine", Room(4000, 1 << 20), lambda _: "width = 2")
+
+
+def test_answers_that_do_not_fit_are_refused_with_what_fits():
+    """Names the layer that takes most: of RAM by what it gives, of flash by its weights."""
+    c, weights = made(sequences)[-1], made(sequences)[3]
+    need = needed_to_answer(c.sizes, c.plan, None)
+    ask = (weights, c.plan, None, "mine")
+    require_answers_fit(*ask, need, lambda _: "")
+    for less, said in (
+        ((need.ram - 1, need.flash), "layer 1, conv 3x1x16: answers alone need .* of RAM"),
+        ((need.ram, need.flash - 1), "layer 4, conv 4x1x8: answers alone need .* of flash"),
+    ):
+        with pytest.raises(ModelError, match=f"{said}, .* are there; width = 2"):
+            require_answers_fit(*ask, Room(*less), lambda _: "width = 2")
+
+
+def test_hidden_layers_that_would_fit_a_board_that_answers_are_named():
+    layers = (Dense(np.zeros((40, 30), "f4"), np.zeros(40, "f4")),)
+    layers += (Dense(np.zeros((5, 40), "f4"), np.zeros(5, "f4")),)
+    there = Room(1 << 20, needed_to_answer((30, 17, 5), None, None).flash)
+    with pytest.raises(ModelError, match=r"layer 1, 30 to 40: .* of flash, .* hidden = \[17\]"):
+        require_answers_fit(layers, None, None, "mine", there, lambda _: "")
