@@ -19,12 +19,12 @@ from torch import Tensor
 from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.data.settings import Data
+from clients.draws import round_key
 from clients.models.weights import recall
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
-from clients.seeds import round_key
 from clients.training.arrays import record_of
 from clients.training.job import Job
 from clients.training.net import Net, build

@@ -6,19 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from clients.data.sets import load
 from clients.data.told.coverage import MORE
-from clients.models import form_behind
-from clients.models.norms import told_of_norms
-from clients.training.net import build
-from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
-from server.experiment.prepared import Prepared, prepare
-from server.experiment.promise import covered_by, large_delta
+from server.experiment.prepared import Outlined, sketch
+from server.experiment.promise import covered_by, large_delta, told_epsilon
 
 FLOAT_BYTES = 4
 WEAK_NOISE = 0.3  # noise of a mean gradient, over the clip: above it little is learned
@@ -39,16 +33,16 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    return plan_of(prepare(experiment))
+    return plan_of(sketch(experiment))
 
 
-def plan_of(ready: Prepared) -> Plan:
+def plan_of(ready: Outlined) -> Plan:
     """What an experiment that can be run promises, and what is doubtful."""
-    asked, dataset, parts, model = ready
+    asked, dataset, parts, outline = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
     sizes = np.array([len(members) for members in mine] or [asked.data.nominal_records])
-    weights = sum(p.numel() for p in model.parameters())
+    weights = outline.weights
     kind = {"picture": "pictures", "window": "windows", "sound": "sounds", "table": "rows"}
     batch = asked.training.sample_rate * sizes
     facts: dict[str, Any] = {
@@ -61,8 +55,8 @@ def plan_of(ready: Prepared) -> Plan:
         "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
     }
     if asked.budget.unit == "record":
-        facts["gradients"] = gradients_of(asked)
-    doubts = [told] if (told := told_of_norms(model)) else []
+        facts["gradients"] = outline.gradients
+    doubts = [outline.norms] if outline.norms else []
     if dataset.task == "classes":
         names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
         told = ", ".join(names[:12]) if dataset.names else "numbered"
@@ -109,29 +103,6 @@ def _overlapping(experiment: Experiment) -> Iterator[str]:
         )
 
 
-def gradients_of(experiment: Experiment) -> str:
-    """By which engine a device finds its records' gradients, and why by no faster one."""
-    asked = experiment.training.per_sample
-    if asked != "compiled":
-        return f"{asked}, as [training] per_sample says"
-    if experiment.supernet.trains:
-        return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
-    form = load(experiment.data).form
-    with torch.random.fork_rng(devices=[]):
-        model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
-    why = lacking(model, form_behind(experiment.model, form).shape)
-    return f"onepass, not compiled: {why}" if why else "compiled"
-
-
-def norms_of(experiment: Experiment) -> str:
-    """Which layers of the user's own model are not what was written; empty if all are."""
-    form = load(experiment.data).form
-    with torch.random.fork_rng(devices=[]):
-        return told_of_norms(
-            build(experiment.model, form, experiment.arithmetic, experiment.pruning)
-        )
-
-
 def _add_promise(
     asked: Experiment,
     fewest: int,
@@ -150,7 +121,7 @@ def _add_promise(
     path = []
     for done in sorted({1, *np.linspace(1, rounds, SHOWN_ROUNDS).astype(int).tolist()}):
         ledger = Ledger().with_charge(budget.noise_multiplier, rate, steps * done)
-        path.append(f"{asked.epsilon_of(ledger):.3g} after {done}")
+        path.append(f"{told_epsilon(asked, ledger):.3g} after {done}")
     facts["epsilon"] = f"{', '.join(path)} rounds of a client, at delta {budget.delta:g}"
     if covered := covered_by(asked, most):
         facts["covers"] = covered

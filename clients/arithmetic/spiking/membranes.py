@@ -14,7 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from clients.seeds import compiled
+from clients.draws import compiled
 
 FAST_SIGMOID, ARCTAN = 0, 1
 
