@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,12 +50,15 @@ def recalled(
 
 @cache
 def told_by(files: tuple[Path, ...], package: str) -> str:
-    """Who answers: these files and folders of code, and the version of a library."""
+    """Who answers: these files and folders of code, and a library, by the file of its version."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
     code = hashlib.sha256()
-    for place in files:
+    for place in (*files, Path(spec.origin).with_name("version.py")):
         for file in sorted(place.rglob("*.py")) if place.is_dir() else (place,):
             code.update(file.read_bytes())
-    return f"{version(package)} {code.hexdigest()}"
+    return code.hexdigest()
 
 
 @cache
