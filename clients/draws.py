@@ -12,17 +12,16 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from privacy.cipher import Key, LongWords
+from privacy.compiling import compiled, compiling
 
 GOLDEN = 0x9E3779B97F4A7C15  # of SplitMix64 (Steele, Lea and Flood 2014)
 
-compiled: Any = numba.njit(nogil=True, cache=True)
-inlined: Any = numba.njit(nogil=True, cache=True, inline="always")
+inlined: Any = compiling(inline="always")
 
 
 def digest(tensors: Iterable[Tensor]) -> bytes:

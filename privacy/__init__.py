@@ -6,6 +6,7 @@ and Concrete. Three wings, blind to one another but for the noise that sums draw
 dp/          differential privacy: the budget, the private step, the ledger, the noise
 sums/        sums that a server cannot open
 encrypted/   inference on encrypted inputs
+compiling    how kernels are compiled, and found again
 cipher       keys of 256 bits, and the words that ChaCha20 makes of them
 errors       all that can go wrong, each with its exit status
 text         UTF-8, or refused by the name of what it is

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.cipher import WORDS, Key, Words, compiled, stream
+from privacy.cipher import WORDS, Key, Words, stream
+from privacy.compiling import compiled
 from privacy.dp.accounting.spent import LEAST_NOISE, Spent, at_delta
 from privacy.errors import SettingsError
 
