@@ -25,7 +25,8 @@ from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
-from clients.training.arrays import record_of
+from clients.training.arrays import filled, record_of, values_of
+from clients.training.compression import Weights
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import records
@@ -44,6 +45,7 @@ class _Thread(threading.local):
     net: Net
     arrays: ArrayRecord | None = None
     state: dict[str, Tensor]
+    before: Weights  # the same, which many clients of a thread are told
 
 
 _mine = _Thread()
@@ -54,7 +56,7 @@ _mine = _Thread()
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
     torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
-    config: dict[str, Any] = dict(record_of(message.content, "config", ConfigRecord))
+    config: dict[str, Any] = values_of(record_of(message.content, "config", ConfigRecord))
     ledger = read_ledger(context)
     try:
         if "ledger" in config:  # a resumed run tells a simulated device what it knew
@@ -95,8 +97,7 @@ def train_round(message: Message, context: Context) -> Message:
                 digest = secure.digest_of(message.content)
                 ledger = holder.charge_share(request.run, job, digest)
             loss = work(ledger)
-        states = (_mine.state, net.state())
-        before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        before, after = _mine.before, {k: v.numpy() for k, v in net.state().items()}
         if in_sum:
             content = secure.conceal(
                 message.content, context.state, place, job, before, after, told
@@ -105,14 +106,14 @@ def train_round(message: Message, context: Context) -> Message:
             key = round_key(job.seed, "compression", round_.number, round_.client)
             after = job.pruning.squeeze(after, before)
             sent = job.compression.pack(job.pruning.squeeze(before, before), after, key)
-            metrics = MetricRecord({"num-examples": told})
-            if loss is not None:
-                metrics["train_loss"] = loss
-            content = RecordDict({"arrays": sent, "metrics": metrics})
+            measured = {"num-examples": told} | ({} if loss is None else {"train_loss": loss})
+            metrics = filled(MetricRecord(), measured)
+            content = filled(RecordDict(), {"arrays": sent, "metrics": metrics})
     finally:
         spent = ledger.to_json()
-        context.state["ledger"] = ConfigRecord({"entries": spent})
-    content["spent"] = ConfigRecord({"client": client, "ledger": spent})
+        filled(context.state, {"ledger": filled(ConfigRecord(), {"entries": spent})})
+    told_spent = filled(ConfigRecord(), {"client": client, "ledger": spent})
+    filled(content, {"spent": told_spent})
     return Message(content, reply_to=message)
 
 
@@ -221,5 +222,6 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
         _mine.state, _mine.arrays = read_weights(arrays, _mine.net.state()), arrays
+        _mine.before = {name: tensor.numpy() for name, tensor in _mine.state.items()}
     _mine.net.load(_mine.state)
     return _mine.net

@@ -1,7 +1,8 @@
 """The in-process Grid: runs a cohort's ClientApp messages on a pool of threads, without Ray.
 
 A client runs on one worker from message to reply, with its own Context, as it would in a process
-of its own. The only file that touches names which Flower does not publish.
+of its own. With `clients.training.arrays` the only file that touches names which Flower does not
+publish.
 """
 
 from collections import deque
