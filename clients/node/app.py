@@ -16,7 +16,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from clients.data.partitions import partition
+from clients.data.partitions import Partition, partition
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.draws import round_key
@@ -29,7 +29,7 @@ from clients.training.arrays import filled, record_of, values_of
 from clients.training.compression import Weights
 from clients.training.job import Job
 from clients.training.net import Net, build
-from clients.training.records import records
+from clients.training.records import Records, records
 from clients.training.train import evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
@@ -46,6 +46,9 @@ class _Thread(threading.local):
     arrays: ArrayRecord | None = None
     state: dict[str, Tensor]
     before: Weights  # the same, which many clients of a thread are told
+    cohort: tuple[Job, int] | None = None
+    training: Records
+    parts: Partition
 
 
 _mine = _Thread()
@@ -72,8 +75,8 @@ def train_round(message: Message, context: Context) -> Message:
         elif in_sum and job.training.noise == SEEDED:
             ledger = secure.ledger_before(context.state, message.content, ledger)
         data, net = prepare(job, holder, arrays)
-        training, _ = records(data, job.model)
         if holder:
+            training, _ = records(data, job.model)
             rehearse(net, job, round_, training, holder.told.form(job.data).outputs)
             net.load(_mine.state)
             mine, own = np.arange(len(training)), holder.told.records
@@ -81,7 +84,8 @@ def train_round(message: Message, context: Context) -> Message:
                 form = holder.told.form(job.data)
                 holder.board.require(job, round_, net, form, training)
         else:
-            mine = partition(data, num_clients, job.seed).members(client)
+            training, parts = _of_cohort(job, num_clients)
+            mine = parts.members(client)
             own = len(mine)
         told = nominal_records(job, own)
 
@@ -170,6 +174,16 @@ def answer_phase(step: secure.Phase) -> Handler:
 
 for _name, _step in secure.PHASES.items():
     app.query(_name)(answer_phase(_step))
+
+
+def _of_cohort(job: Job, num_clients: int) -> tuple[Records, Partition]:
+    """A simulated device's data set, and who holds what of it: found once by a thread."""
+    known = _mine.cohort
+    if known is None or known[0] is not job or known[1] != num_clients:
+        _mine.training, _ = records(job.data, job.model)
+        _mine.parts = partition(job.data, num_clients, job.seed)
+        _mine.cohort = job, num_clients
+    return _mine.training, _mine.parts
 
 
 def identify(context: Context) -> tuple[int, int]:
