@@ -54,6 +54,20 @@ class Kept(nn.Module):
         return torch.where(rows.abs() >= least, rows, 0.0).view_as(x)
 
 
+class Recurrent(nn.Module):
+    """[B, C, L] -> [B, H]: the mean over time of what a recurrent layer gives."""
+
+    def __init__(self, cells: nn.GRU | nn.LSTM) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Step by step."""
+        states, _ = self.cells(x.transpose(1, 2))
+        mean: Tensor = states.mean(1)
+        return mean
+
+
 class Residual(nn.Module):
     """body(x) + shortcut(x), of the same shape (He et al. 2016, eq. 1 and 2).
 

@@ -21,11 +21,11 @@ FINER = 4096  # where gradients read floats
 MOST_SCALE = 255
 
 
-def require_c(job: Job, form: Form, whose: str) -> None:
+def require_c(job: Job, whose: str) -> None:
     """Refuse what has no C, whatever the net.
 
     Args:
-        form: of the records. `whose`: an error begins with it.
+        whose: an error begins with it.
 
     Raises:
         ModelError, SettingsError: name the key and what has C.
@@ -47,8 +47,6 @@ def require_c(job: Job, form: Form, whose: str) -> None:
             raise SettingsError(f"{whose}: {key} = {value!r}: has no C; train with {plain!r}")
     if job.data.task != "classes":
         raise ModelError(f"{whose}: [data] task = {job.data.task!r}: only classes have C")
-    if front_of(job.model, form) is not None:
-        raise ModelError(f"{whose}: [model] front: has no C yet; train without one")
 
 
 def require_made_for(
@@ -63,7 +61,12 @@ def require_made_for(
         ModelError, SettingsError: name what differs, and both sides; they are public.
     """
     whose = "this device's board"
-    require_c(job, form, whose)
+    require_c(job, whose)
+    if front_of(job.model, form) is not None:
+        raise ModelError(
+            f"{whose}: [model] front: a board that is a client reads records as they are; ask for "
+            "front = 'none'"
+        )
     if job.training.noise != "secure":
         raise SettingsError(
             f"{whose}: [training] noise = {job.training.noise!r}: its noise is its own; ask for "

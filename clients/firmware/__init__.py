@@ -4,6 +4,7 @@ net        the dense layers that have C, out of a torch model, and words of few 
 plan       the layers of any other net that has C, and where their numbers lie
 contract   what is promised, in numbers; its hash begins the ledger
 numbers/   the private step in numpy: the definition of the numbers
+front/     what stands before a net: from what a sensor gives to what the net reads
 serial/    a board on a serial port: frames, the line, its ledger as it leaves
 sources    the C: c/ as it stands, and headers that are made for a contract
 fitting    does a net fit into a chip, and what would

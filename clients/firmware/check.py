@@ -29,9 +29,16 @@ ROUNDING = ("project", "round_record", "inputs_of", "kernel_of")  # to words, an
 LAYERS = (
     "dot", "convolved", "passed_back", "elements", "readers", "outputs_of", "convolve",
     "convolve_back", "normalise", "normalise_back", "pool", "pool_back", "add",
+    "recur", "recur_back", "unit", "gates_back", "through",
     "forward_layer", "backward_layer", "accumulate_layer", "round_back",
 )  # fmt: skip
-VISITS = ("visit_convolution", "visit_norm", "visited", "gradient")  # once to learn, once to clip
+VISITS = (
+    "visit_convolution",
+    "visit_norm",
+    "visit_recurrent",
+    "visited",
+    "gradient",
+)  # once to learn, once to clip
 LEARNING = (*LAYERS, *VISITS, "forward", "products", "backward", *ROUNDING)
 SPENT, NOT_OPEN = 1, 3  # as in ledger.h
 

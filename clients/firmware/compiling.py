@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from clients.firmware.contract import FLAGS
-from clients.firmware.sources import ANSWERING, COMPILED, SERIAL, C
+from clients.firmware.sources import ANSWERING, COMPILED, FRONT, SERIAL, C
 from privacy.errors import PrivetError
 
 TARGETS = {"m4": "cortex_m4+vfp4d16sp", "m7": "cortex_m7+fp_armv8d16"}
@@ -44,6 +44,7 @@ def build(
     for name in (
         *(ANSWERING if answers else COMPILED),
         *([SERIAL] if serial else []),
+        *([FRONT] if (folder / FRONT).exists() else []),
         *_placed(folder, PORT),
     ):
         objects.append(folder / f"{Path(name).stem}-{target}.o")
@@ -69,7 +70,8 @@ def compile_with_gcc(folder: Path, compiler: tuple[str, ...], port: str, layout:
         PrivetError: the compiler or linker refuses; in its words.
     """
     program = folder / "privet.elf"
-    names = (*COMPILED, *_placed(folder, port))
+    front = (FRONT,) if (folder / FRONT).exists() else ()
+    names = (*COMPILED, *front, *_placed(folder, port))
     alone = ("-nostdlib", "-fno-builtin", "-T", str(C / layout))
     files = [str(folder / name) for name in names]
     _run([*compiler, *FLAGS, "-std=c99", *alone, *files, "-lgcc", "-o", str(program)])

@@ -222,6 +222,15 @@ class Board:
         self._mu.mem_write(ASKED, inputs.astype("<i2").tobytes())
         return self.call("privet_predict", ASKED)
 
+    def turn(self, raw: NDArray[np.generic]) -> NDArray[np.int16]:
+        """What the front makes of a record: features int16."""
+        held = raw.tobytes()
+        made = ASKED + len(held) + len(held) % 2
+        self._mu.mem_write(ASKED, held)
+        self.call("privet_front", ASKED, made)
+        told = bytes(self._mu.mem_read(made, 2 * self._contract.sizes[0]))
+        return np.frombuffer(told, "<i2").astype(np.int16)
+
     @property
     def stack_bytes(self) -> int:
         """The deepest that the stack has been."""

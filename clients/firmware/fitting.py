@@ -12,6 +12,7 @@ from privacy.errors import ModelError
 FIXED_RAM = 1024  # streams, keys, chains and a record's last words
 STACK = 1024  # measured: 520
 CODE = 24 << 10  # and tables; measured: 16 to 18 KiB with zig
+RECURRENT = 10 << 10  # more code, of GRU; measured: 8 KiB with zig
 ANSWERING = 10 << 10  # code; measured: 4 to 8 KiB with zig
 RECORD = 32
 
@@ -50,6 +51,7 @@ def needed_plan(plan: Plan, steps: int, numbers: Words | None = None) -> Room:
     weights = sum(layer.num_weights for layer in plan)
     record, values = prod(plan[0].inputs), sum(prod(layer.outputs) for layer in plan)
     ram = 8 * weights + 6 * record + 8 * values + FIXED_RAM + STACK
+    ram += 4 * sum(layer.num_gates for layer in plan)
     if numbers is not None:
         words = sum(num_layer_words(layer, numbers) for layer in plan)
         ram += 4 * (words - weights) + 8 * len(plan)
@@ -57,7 +59,8 @@ def needed_plan(plan: Plan, steps: int, numbers: Words | None = None) -> Room:
         convolutions = [layer for layer in plan if layer.kind == CONV]
         ram += max(2 * prod(layer.inputs) for layer in convolutions)
         ram += max(layer.row for layer in convolutions)
-    return Room(ram, 4 * weights + CODE + 2 * RECORD * (steps + 1))
+    code = CODE + (RECURRENT if any(layer.num_gates for layer in plan) else 0)
+    return Room(ram, 4 * weights + code + 2 * RECORD * (steps + 1))
 
 
 def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words | None) -> Room:
@@ -76,6 +79,20 @@ def needed_to_answer(sizes: tuple[int, ...], plan: Plan | None, numbers: Words |
     if numbers is not None:
         weights = 4 * words + 8 * sum(o for _, o in trained)
     return Room(values + STACK, weights + ANSWERING)
+
+
+def needed_by(
+    layers: tuple[Dense, ...],
+    plan: Plan | None,
+    steps: int,
+    numbers: Words | None,
+    answers: bool = False,
+) -> Room:
+    """What a net needs, of either kind, to answer alone or to learn."""
+    sizes = (layers[0].weights.shape[1], *(len(layer.biases) for layer in layers))
+    if answers:
+        return needed_to_answer(sizes, plan, numbers)
+    return needed(sizes, steps, numbers) if plan is None else needed_plan(plan, steps, numbers)
 
 
 def require_answers_fit(

@@ -9,11 +9,11 @@ import numpy as np
 from torch import nn
 
 from clients.firmware.net import Dense
-from clients.layers import AddChannel, MaxPool2d, Residual
+from clients.layers import AddChannel, MaxPool2d, Recurrent, Residual
 from privacy.errors import ModelError
 
 Shape = tuple[int, int, int]  # channels, height, width; a sequence has a height of 1
-CONV, NORM, MOST, MEAN, ADD = "conv", "norm", "most", "mean", "add"
+CONV, NORM, MOST, MEAN, ADD, GRU = "conv", "norm", "most", "mean", "add", "gru"
 FLOATS: Mapping[type, type] = {one: one for one in (nn.Linear, nn.Conv1d, nn.Conv2d)}
 
 
@@ -22,7 +22,7 @@ class Layer:
     """One of a net's layers; a dense one is a convolution of everything.
 
     Attributes:
-        kind: CONV, NORM (of groups), MOST and MEAN (pools), ADD (of two).
+        kind: CONV, NORM (of groups), MOST and MEAN (pools), ADD (of two), GRU (over a sequence).
         source, other: the layers that it reads; -1 is the record.
         inputs, outputs: their shapes.
         kernel, stride, padding: height and width. `groups`: of channels.
@@ -47,12 +47,19 @@ class Layer:
         """Weights of one output channel, without its bias."""
         if self.kind == CONV:
             return self.inputs[0] // self.groups * prod(self.kernel)
+        if self.kind == GRU:  # of three gates: inputs, states, two biases, of which one is counted
+            return 3 * (self.inputs[0] + self.outputs[0]) + 5
         return 1 if self.kind == NORM else 0
 
     @property
     def num_weights(self) -> int:
         """Biases included."""
         return (self.row + 1) * self.outputs[0] if self.row else 0
+
+    @property
+    def num_gates(self) -> int:
+        """Gradients at what gates add up, all times together."""
+        return 4 * prod(self.outputs) if self.kind == GRU else 0
 
     def told(self) -> str:
         """In an error."""
@@ -113,6 +120,8 @@ class _Builder:
             self._rectify()
         elif type(module) is Residual:
             self._residual(module)
+        elif type(module) is Recurrent and type(module.cells) is nn.GRU:
+            self._recurrent(module.cells)
         else:
             self._layer(module)
 
@@ -131,6 +140,23 @@ class _Builder:
         if self.shape != there:
             raise ModelError(f"--to c: a sum of {there} and {self.shape} has no C")
         self._append(Layer(ADD, body, self.shape, self.shape, other=self.last))
+
+    def _recurrent(self, cells: nn.GRU) -> None:
+        """Layer by layer, then the mean over time."""
+        if self._trained_as is not FLOATS:
+            raise ModelError("--to c: GRU: of floats in a net of words has no C")
+        if cells.bidirectional or not cells.bias or self.shape[1] != 1:
+            raise ModelError("--to c: GRU: of two directions, or without biases, has no C")
+        for number in range(cells.num_layers):
+            (c, _, length), size = self.shape, cells.hidden_size
+            parts = [
+                getattr(cells, f"{name}_l{number}").detach().numpy().astype(np.float32).ravel()
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            flat = np.concatenate(parts)
+            self.weights.append(Dense(flat[:-size].reshape(size, -1), flat[-size:]))
+            self._append(Layer(GRU, self.last, (c, 1, length), (size, 1, length)))
+        self._append(Layer(MEAN, self.last, self.shape, (size, 1, 1), (1, length), (1, 1)))
 
     def _append(self, layer: Layer) -> None:
         self.layers.append(layer)
@@ -176,7 +202,7 @@ class _Builder:
         else:
             raise ModelError(
                 f"--to c: layer {len(self.layers) + 1}, {kind.__name__}: has no C yet; dense "
-                "layers, convolutions, GroupNorm, ReLU, pools and residual sums have"
+                "layers, convolutions, GroupNorm, ReLU, pools, residual sums and GRU have"
             )
 
     def _trained(self, module: Any, kind: str, outputs: Shape, **more: Any) -> None:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.fitting import num_layer_words, num_words, quads
+from clients.firmware.front.made import Front, front_sources
 from clients.firmware.net import Dense, Words
 from clients.firmware.numbers.packing import Packed, packed
 from clients.firmware.numbers.tables import tables
 from clients.firmware.numbers.words import begin, numbers_of
-from clients.firmware.plan import CONV, Plan
+from clients.firmware.plan import CONV, GRU, Plan
 
 C = Path(__file__).parent / "c"
 FIXED = (
@@ -46,17 +47,22 @@ TO_ANSWER = (
     "ledger.h",
     "noise.h",
 )
-SERIAL = "serial.c"
+SERIAL, FRONT = "serial.c", "front.c"
 
 
 def sources(
-    contract: Contract, layers: tuple[Dense, ...], *, answers: bool = False
+    contract: Contract,
+    layers: tuple[Dense, ...],
+    *,
+    answers: bool = False,
+    front: Front | None = None,
 ) -> dict[str, str]:
     """Text of each file, by its name.
 
     Args:
         answers: of a board that learns nothing: its weights lie in flash as they are read, of words
             packed; there is no private step, and no promise.
+        front: what stands before the net.
     """
     kind, numbers = ("word", "words.h") if contract.numbers else ("float", "sums.h")
     net = "layers" if contract.plan else f"{kind}s"
@@ -68,10 +74,16 @@ def sources(
         taken["learning.h"] = f"{net}_learning.h"
         taken |= {"trained.h": "words_trained.h"} if contract.numbers else {}
         taken |= {"back.h": f"{kind}_back.h"} if contract.plan else {}
+    if any(layer.kind == GRU for layer in contract.plan or ()):
+        both = ("recurrent.h",) if answers else ("recurrent.h", "recurrent_back.h")
+        taken |= {name: name for name in both}
     made = {name: (C / source).read_text() for name, source in taken.items()}
     made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract, answers)
-    parts = ANSWERING if answers else (*COMPILED, SERIAL)
+    parts = [*ANSWERING] if answers else [*COMPILED, SERIAL]
+    if front is not None:
+        made |= front_sources(front, contract.scale)
+        parts.append(FRONT)
     for name in ("Makefile", "CMakeLists.txt"):
         text = (C / name).read_text().replace("@FLAGS@", " ".join(FLAGS))
         made[name] = text.replace("@PARTS@", " ".join(parts))
@@ -126,19 +138,21 @@ def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:
     """Facts and table of layers.c; values lie one after another, the record first."""
     starts = list(accumulate((prod(layer.outputs) for layer in plan), initial=c.sizes[0]))
     begin_at = [0, *starts]
-    rows, at, unit, word = [], 0, 0, 0
+    rows, at, unit, word, gate = [], 0, 0, 0, 0
     for layer, value in zip(plan, starts, strict=False):
         numbers = [
             int(layer.rectified), begin_at[layer.source + 1], begin_at[layer.other + 1], value,
             *layer.inputs, *layer.outputs, *layer.kernel, *layer.stride, *layer.padding,
-            layer.groups, layer.row, at, unit, word,
+            layer.groups, layer.row, at, unit, gate if layer.kind == GRU else word,
         ]  # fmt: skip
         words = [layer.kind.upper(), *(f"{n}u" for n in numbers), _float(np.float32(layer.eps))]
         rows.append("{" + ", ".join(words) + "}")
         at, unit = at + layer.num_weights, unit + (layer.outputs[0] if layer.row else 0)
-        word += num_layer_words(layer, c.numbers)
-    kernel = max(max(layer.kernel) for layer in plan)
+        word, gate = word + num_layer_words(layer, c.numbers), gate + layer.num_gates
+    kernel = max(max(layer.kernel) for layer in plan if layer.kind == CONV)
     told = {"VALUES": f"{starts[-1]}u", "KERNEL": f"{kernel}u", "FACTOR": _float(c.factor)}
+    if gate:
+        told["GATES"] = f"{gate}u"
     if c.numbers is not None:
         convolutions = [layer for layer in plan if layer.kind == CONV]
         told |= {

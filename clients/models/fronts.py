@@ -5,7 +5,6 @@ It learns nothing, so it costs no privacy; each record is transformed by itself.
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +12,15 @@ from torch import Tensor
 
 from clients.models.backbone import backbone
 from clients.models.log_mel import log_mel
-from clients.models.scattering import BLOCK, scatter, scattering_steps
-from clients.models.settings import Model, chosen_front
+from clients.models.scattering import BLOCK, CHANNELS, GROUPS, scatter, scattering_steps
+from clients.models.settings import STROKES, Model, chosen_front
 from clients.models.spectrum import spectrum
+from clients.models.strokes import evenness, in_halves, normalised, steps_behind
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
 
-CHANNELS, GROUPS = 81, 27  # of a scattering transform of two scales and eight orientations
+_, HALVES = STROKES
 # Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is
 # (JPEG's colour space, ITU-R BT.601).
 BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -28,10 +28,13 @@ BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.41868
 
 def name_front(model: Model, form: Form) -> str:
     """Which transform a model reads of such records, as what it gives is kept: a key of `FRONTS`,
-    or `none`; of a backbone with its weights and the size of its pictures."""
+    or `none`; of a backbone with its weights and the size of its pictures, of strokes with how many
+    axes are kept."""
     name = chosen_front(model, form)
     if name == "backbone":
         return f"{name}-{model.weights_sha256[:16]}-{model.size}"
+    if name in STROKES:
+        return f"{name}-{model.axes}"
     return name
 
 
@@ -44,6 +47,8 @@ def front_of(model: Model, form: Form) -> Transform | None:
     name = chosen_front(model, form)
     if name == "backbone":
         return backbone(form, model.weights, model.weights_sha256, model.size)
+    if name in STROKES:
+        return _strokes(form, name, model.axes)
     return FRONTS[name](form) if name != "none" else None
 
 
@@ -62,31 +67,76 @@ def form_behind(model: Model, form: Form) -> Form:
 def _scattering(form: Form) -> Transform:
     """Scattering coefficients float16 [C * 81 * H/4 * W/4], of colours those of brightness and of
     two differences; normalised in groups within each record."""
+    channels, height, width = _picture(form, "scatter")
+    size = channels * CHANNELS * (height // 4) * (width // 4)
+
+    def apply(images: Tensor) -> Tensor:
+        coefficients = scatter(_planes(images).reshape(-1, height, width))
+        each = coefficients.view(len(images), -1, *coefficients.shape[2:])
+        return F.group_norm(each, GROUPS).flatten(1).to(torch.float16)
+
+    def steps() -> list[Step]:
+        plan, ends = _scatter_steps(channels, height, width)
+        return [*plan, Step("normalise", tuple(ends), sum(plan[at].size for at in ends))]
+
+    return Transform(apply, (size,), steps, BLOCK)
+
+
+def _strokes(form: Form, name: str, axes: int) -> Transform:
+    """The same, made even by how those of random strokes vary (clients.models.strokes): float16
+    [C * A], `axes` of each channel; 0 is all. In halves, [2 C * A] in [0, 1]."""
+    channels, height, width = _picture(form, name)
+    places = (height // 4) * (width // 4)
+    kept = min(axes or CHANNELS * places, CHANNELS * places)
+
+    def apply(images: Tensor) -> Tensor:
+        coefficients = scatter(_planes(images).reshape(-1, height, width))
+        even = evenness(height, width, kept)(normalised(coefficients))
+        even = even.view(len(images), -1)
+        return (in_halves(even) if name == HALVES else even).to(torch.float16)
+
+    def steps() -> list[Step]:
+        plan, ends = _scatter_steps(channels, height, width)
+        evened = []
+        for end in ends:
+            plan.append(Step("normalise", (end,), CHANNELS * places))
+            plan += steps_behind(CHANNELS, places, kept, len(plan) - 1)
+            evened.append(len(plan) - 1)
+        return [*plan, Step("gather", tuple(evened), size)]
+
+    size = channels * kept * (2 if name == HALVES else 1)
+    return Transform(apply, (size,), steps, BLOCK)
+
+
+def _picture(form: Form, front: str) -> tuple[int, int, int]:
+    """Its channels, height and width.
+
+    Raises:
+        ModelError: it is none, or has sides that are not scattered.
+    """
     if form.kind != "picture" or len(form.shape) not in (2, 3):
         raise ModelError(
-            "[model] front = 'scatter': reads pictures, and these records are a "
+            f"[model] front = {front!r}: reads pictures, and these records are a "
             f"{form.kind} of {list(form.shape)}; use front = 'none', and perceptron or linear"
         )
-    channels, (height, width) = math.prod(form.shape[:-2]), form.shape[-2:]
+    height, width = form.shape[-2:]
     try:
         scatter(torch.zeros(0, height, width))
     except ValueError as error:
         raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
-    size = channels * CHANNELS * (height // 4) * (width // 4)
-    steps = partial(_scatter_steps, channels, height, width)
-    return Transform(_scatter_features, (size,), steps, BLOCK)
+    return math.prod(form.shape[:-2]), height, width
 
 
-def _scatter_features(images: Tensor) -> Tensor:
+def _planes(images: Tensor) -> Tensor:
+    """Of red, green and blue, brightness and two differences; of other channels themselves."""
     if images.dim() == 4 and images.shape[1] == len(BRIGHTNESS):
-        images = torch.einsum("dc,nchw->ndhw", torch.tensor(BRIGHTNESS), images)
-    coefficients = scatter(images.reshape(-1, *images.shape[-2:]))
-    each = coefficients.view(len(images), -1, *coefficients.shape[2:])
-    return F.group_norm(each, GROUPS).flatten(1).to(torch.float16)
+        return torch.einsum("dc,nchw->ndhw", torch.tensor(BRIGHTNESS), images)
+    return images
 
 
-def _scatter_steps(channels: int, height: int, width: int) -> list[Step]:
-    """Those of one channel, and again of each further one, whose matrices are in memory then."""
+def _scatter_steps(channels: int, height: int, width: int) -> tuple[list[Step], list[int]]:
+    """Those of one channel, and again of each further one, whose matrices are in memory then; and
+    where each channel's coefficients are."""
     one = scattering_steps(height, width)
     plan: list[Step] = []
     if channels == len(BRIGHTNESS):
@@ -103,7 +153,7 @@ def _scatter_steps(channels: int, height: int, width: int) -> list[Step]:
             reads = tuple(mixed if at < 0 else at + first for at in step.reads)
             plan.append(Step(name, reads, step.size, product))
         ends.append(len(plan) - 1)
-    return [*plan, Step("normalise", tuple(ends), sum(plan[at].size for at in ends))]
+    return plan, ends
 
 
 FRONTS: dict[str, Callable[[Form], Transform]] = {

@@ -21,6 +21,7 @@ FRAME_S, HOP_S = 0.032, 0.020
 MOST_BANDS = 40
 FLOOR = 1e-5  # of a band's power, where a record's mean is 1
 QUIET = 1e-5  # of a loudness: 16-bit silence stays silent
+STILL = 1e-3  # of a deviation: silence has none
 BLOCK = 32
 
 
@@ -49,7 +50,7 @@ def log_mel(form: Form) -> Transform:
             "[model] front = 'log-mel': reads sounds of a known rate, and these records are a "
             f"{form.kind} of {list(form.shape)} at {form.rate_hz:g} Hz; use front = 'none'"
         )
-    bank = _bank(form.rate_hz)
+    bank = bank_of(form.rate_hz)
     (length,), frame = form.shape, len(bank.waves)
     if length < frame:
         raise ModelError(
@@ -83,11 +84,11 @@ def _apply(sounds: Tensor, bank: Bank) -> Tensor:
     power = real.square().add_(imaginary.square())
     bands = (power @ bank.bands + FLOOR).log_()
     mean, deviation = bands.mean((1, 2), keepdim=True), bands.std((1, 2), keepdim=True)
-    return ((bands - mean) / (deviation + 1e-3)).transpose(1, 2).to(torch.float16)
+    return ((bands - mean) / (deviation + STILL)).transpose(1, 2).to(torch.float16)
 
 
 @lru_cache(maxsize=8)
-def _bank(rate_hz: float) -> Bank:
+def bank_of(rate_hz: float) -> Bank:
     frame, hop = max(2, round(FRAME_S * rate_hz)), max(1, round(HOP_S * rate_hz))
     time = torch.arange(frame, dtype=torch.float64)
     window = 0.5 - 0.5 * torch.cos(2 * math.pi * time / frame)

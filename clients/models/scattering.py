@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from torch import Tensor
 from clients.models.transform import Product, Step
 
 BLOCK = 32  # images worked on at a time
+CHANNELS, GROUPS = 81, 27  # of two scales and eight orientations
 
 
 def scatter(
@@ -209,6 +211,34 @@ def _bank(height: int, width: int, scales: int, orientations: int) -> _Bank:
         [(rows.float(), columns.float()) for rows, columns in average],
         wavelets,
     )
+
+
+class Parts(NamedTuple):
+    """Of what a transform of two scales and eight orientations is made.
+
+    Attributes:
+        averages: of every pixel of the padded grid, and of every second: along rows, along columns.
+        reflected: which pixel each of the padded grid is, along rows and along columns.
+        spectra: of the wavelets, which are real, over P Q: [2, 8, P, Q].
+    """
+
+    averages: list[tuple[Tensor, Tensor]]
+    reflected: tuple[Tensor, Tensor]
+    spectra: Tensor
+
+
+def parts_of(height: int, width: int) -> Parts:
+    """Float32, for who computes the transform otherwise than by these products."""
+    scales, orientations = 2, 8
+    pads = [_reflect(size, 2**scales) for size in (height, width)]
+    p, q = len(pads[0]), len(pads[1])
+    psi = torch.stack([
+        torch.stack([_morlet((p, q), j, t, orientations) for t in range(orientations)])
+        for j in range(scales)
+    ])  # fmt: skip
+    averages = _bank(height, width, scales, orientations).average
+    spectra = torch.fft.fft2(psi).real / (p * q)
+    return Parts(averages, (pads[0].argmax(1), pads[1].argmax(1)), spectra.float())
 
 
 def _wavelets(psi: Tensor, pad_p: Tensor, pad_q: Tensor, step: int) -> _Wavelets:

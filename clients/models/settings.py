@@ -47,8 +47,12 @@ class Model(Section):
         options: of a user's own model: its further arguments, plain values and lists of them.
         sha256: of that file; an experiment without one takes the file as it is.
         front: a fixed transform of each record, which the model reads instead: `scatter` of
-            pictures, `log-mel` of sounds, `spectrum` of windows, `backbone`: features of pictures
-            by frozen public weights; `auto` is the model's own, of sounds `log-mel`, or `none`.
+            pictures, `strokes`: the same, made even by how random strokes vary,
+            `stroke-halves`: these as numbers in [0, 1], what is above 0 and what is below apart,
+            `log-mel` of sounds, `spectrum` of windows, `backbone`: features of pictures by frozen
+            public weights; `auto` is the model's own, of sounds `log-mel`, or `none`.
+        axes: of strokes, how many are kept of a channel at most, those along which strokes vary
+            most; 0 is all. Few bear more noise, many tell more.
         weights: the .safetensors file of a backbone, found as a file of code is.
         weights_sha256: of that file.
         size: side in pixels to which a backbone's pictures are brought.
@@ -68,7 +72,10 @@ class Model(Section):
     """
 
     name: str = "perceptron"
-    front: Literal["auto", "none", "scatter", "log-mel", "spectrum", "backbone"] = "auto"
+    front: Literal[
+        "auto", "none", "scatter", "strokes", "stroke-halves", "log-mel", "spectrum", "backbone"
+    ] = "auto"
+    axes: Annotated[int, Range(1, 1 << 16, or_zero=True)] = 800
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
     )
@@ -117,6 +124,7 @@ class Model(Section):
 
 
 OWN = Architecture(later("clients.models.own:build_own"), reads=("options", "sha256"))
+STROKES = ("strokes", "stroke-halves")  # fronts
 OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 

@@ -227,7 +227,8 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
     Raises:
         SettingsError: the weights are not the model's, or no numbers that a device computes with.
     """
-    key = (data, job.model, job.arithmetic, job.pruning, job.supernet, job.training.per_sample)
+    how = (job.training.per_sample, job.training.device)
+    key = (data, job.model, job.arithmetic, job.pruning, job.supernet, how)
     if _mine.key != key:
         dataset = load(data)
         training, _ = records(data, job.model)

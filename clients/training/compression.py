@@ -84,15 +84,17 @@ class Compression(Section):
         update = (codes * np.float32(2 / self._most) - 1) * np.repeat(arrays[SCALES], self.block)[
             :size
         ]
+        parts, start = {}, 0
+        for name in _floats(before):
+            parts[name] = update[start : start + before[name].size]
+            start += before[name].size
         weights = ArrayRecord()
-        start = 0
         for name, old in before.items():
-            if name not in _floats(before):
+            if name in parts:
+                part = parts[name].reshape(old.shape)
+                weights[name] = HeldArray((old + part).astype(old.dtype))
+            else:
                 weights[name] = sent[name]
-                continue
-            part = update[start : start + old.size].reshape(old.shape)
-            weights[name] = HeldArray((old + part).astype(old.dtype))
-            start += old.size
         return weights
 
     @property
@@ -106,8 +108,11 @@ def size_bytes(sent: "ArrayRecord") -> int:
 
 
 def _floats(weights: Weights) -> list[str]:
-    """What is trained; a layer's counters of batches, say, are sent as they are."""
-    return [name for name, array in weights.items() if array.dtype.kind == "f"]
+    """What is trained; a layer's counters of batches, say, are sent as they are.
+
+    By name: codes have none, and a device need not hold its weights in the server's order.
+    """
+    return sorted(name for name, array in weights.items() if array.dtype.kind == "f")
 
 
 def _pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

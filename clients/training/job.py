@@ -35,6 +35,9 @@ class Training(Section):
         noise: `seeded`, so that a run can be repeated, and as secret as its seed; or `secure`, with
             a key from the operating system, as are then the batches; `auto` is `secure` on devices
             of their own, and `seeded` in a simulation.
+        device: where steps are computed (clients.training.gpu): `cpu`; `cuda`, refused where
+            there is none; `auto` is `cuda` where there is one and it can do the job. A run keeps
+            which it was. For one seed batches and noise are the same on all.
     """
 
     sample_rate: Annotated[float, Range(1e-9, 1.0)] = 0.1
@@ -47,6 +50,7 @@ class Training(Section):
     gradient_norm: Annotated[float, Range(1e-6, 1e6, or_zero=True)] = 0.0
     noise: Literal["auto", "seeded", "secure"] = "auto"
     per_sample: Literal["compiled", "onepass", "hooks"] = "compiled"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
 
 
 class Job(Section):
@@ -69,6 +73,25 @@ class Job(Section):
                 f"[training] per_sample = 'hooks': Opacus has no rule for the layers of "
                 f"[arithmetic] name = {self.arithmetic.name!r}; use per_sample = 'onepass'"
             )
+        return self
+
+    @property
+    def bound_to_processor(self) -> str:
+        """What of it has code for processors alone; empty if nothing."""
+        if self.arithmetic.name != "float":
+            return (
+                f"[arithmetic] name = {self.arithmetic.name!r} computes by kernels for processors"
+            )
+        if self.training.per_sample == "hooks":
+            return "[training] per_sample = 'hooks' is for processors"
+        if self.supernet.trains:
+            return "[supernet] cuts its nets on a processor"
+        return ""
+
+    @model_validator(mode="after")
+    def _gpu_can_do_it(self) -> "Job":
+        if self.training.device == "cuda" and (why := self.bound_to_processor):
+            raise ValueError(f"[training] device = 'cuda': {why}; use device = 'cpu', or 'auto'")
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Net: a model as a device holds it, compiled if every one of its layers has a kernel."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from clients.models.norms import without_batch_norm
 from clients.models.own import require_fit, takes_layers
 from clients.models.sources import is_own
 from clients.protocol import Form, Layers
+from clients.training import gpu
 from clients.training.activations import keep_of_activations
 from clients.training.plain import answering
 from clients.training.pruning import Pruning
@@ -146,19 +147,26 @@ class Net:
         module: its weights become views of the program's.
         inputs: shape of one record.
         compiled: look for a program.
+        device: where it is trained, a key of `gpu.DEVICES`; a program is for processors.
 
     Attributes:
         program: None if a layer has no kernel.
-        piece: records of a pass in training, where few fit in the cache; None: as many as usual.
+        piece: records of a pass in training, where few fit in the cache, or many on a GPU; None:
+            as many as usual.
     """
 
-    def __init__(self, module: nn.Module, inputs: Shape, *, compiled: bool = True) -> None:
+    def __init__(
+        self, module: nn.Module, inputs: Shape, *, compiled: bool = True, device: str = "cpu"
+    ) -> None:
         self.module = module
-        self.program = Program.of(module, inputs) if compiled else None
+        self.device = device
+        self.program = Program.of(module, inputs) if compiled and device == "cpu" else None
         self._views = module.state_dict() if self.program else None
         self._dice = dice_of(module)
         numbers = most_numbers(module, inputs)
         self.piece = min(PIECE, max(1, WORKSPACE // numbers)) if numbers else None
+        if device != "cpu":
+            self.piece = gpu.at_once(module)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -170,6 +178,14 @@ class Net:
     def state(self) -> dict[str, Tensor]:
         """All weights by name, sharing their memory."""
         return self.module.state_dict() if self._views is None else self._views
+
+    def at_work(self) -> AbstractContextManager[torch.device]:
+        """While open, its weights are where it is trained; then they are back, for all else.
+
+        Raises:
+            ModelError: a GPU cannot do it.
+        """
+        return gpu.on(self.device, self.module)
 
     def begin_round(self, number: int) -> None:
         """Be ready to train, in a round that is counted from 1."""

@@ -46,7 +46,8 @@ def outline(job: Job, form: Form) -> Outline:
     Raises:
         ModelError: there is no such net, or it cannot be trained as is asked.
     """
-    if is_own(job.model.name):  # a file that may load others
+    # A file of the user's own may load others, and a GPU may be gone.
+    if is_own(job.model.name) or job.training.device != "cpu":
         return _built(job, form)
     settings = job.model_dump_json(include=READ)
     question = f"{memo.told_by(CODE, 'torch')} {settings} {form!r}"
@@ -103,6 +104,11 @@ def _gradients(net: "nn.Module", job: Job, form: Form) -> str:
     asked = job.training.per_sample
     if asked != "compiled":
         return f"{asked}, as [training] per_sample says"
+    if job.training.device != "cpu":
+        from clients.training import gpu
+
+        if not gpu.why_not(job):
+            return "onepass, not compiled: kernels are for processors, and steps are on a GPU"
     if job.supernet.trains:
         return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
     why = lacking(net, form_behind(job.model, form).shape)

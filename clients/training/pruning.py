@@ -151,9 +151,9 @@ class Pruning(Section):
             return []
         import torch
 
-        masks = self.masks({name: p.detach().numpy() for name, p in parameters.items()})
+        masks = self.masks({name: p.detach().cpu().numpy() for name, p in parameters.items()})
         return [
-            torch.from_numpy(masks[name]).to(p.dtype)
+            torch.from_numpy(masks[name]).to(p.device, p.dtype)
             if name in masks
             else torch.ones_like(p.detach())
             for name, p in parameters.items()

@@ -12,6 +12,7 @@ from clients.data.distort import distort
 from clients.data.sets import load
 from clients.draws import digest, round_key, row_seeds
 from clients.protocol import Form
+from clients.training import gpu
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
 from clients.training.net import Net, build, without_memory
@@ -22,7 +23,8 @@ from clients.training.smaller.supernet import Variant, nets_of
 from privacy.cipher import Key, Stream
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
-from privacy.dp.training import in_pieces, privatize
+from privacy.dp.passes import in_pieces
+from privacy.dp.training import privatize
 
 
 @dataclass(frozen=True)
@@ -62,60 +64,61 @@ def train(
 
     Raises:
         BudgetExhausted: the round would overspend; nothing was computed.
-        ModelError: the model cannot be trained under the budget.
+        ModelError: the model cannot be trained under the budget, or not on a GPU.
     """
     key = _key(net, records, members, job, round_)
-    net.begin_round(round_.number)
-    optimizer = optimizer_of(net, job, round_.learning_rate)
-    kept = _kept(net, job)
-    shape = _shape(net, kept, round_.proximal)
-    loss = loss_of(job.supernet) if job.supernet.trains else LOSSES[job.data.task]
+    with net.at_work() as there:
+        net.begin_round(round_.number)
+        optimizer = optimizer_of(net, job, round_.learning_rate)
+        kept = _kept(net, job)
+        shape = _shape(net, kept, round_.proximal)
+        loss = loss_of(job.supernet) if job.supernet.trains else LOSSES[job.data.task]
 
-    def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
-        chosen, dice = members[piece], key.derive("step", step)
-        inputs = records.inputs(chosen)
-        if job.training.distortion:
-            (word,) = Stream(dice.derive("distortion")).words(1)
-            inputs = distort(inputs, job.training.distortion, row_seeds(word, chosen.numpy()))
-        net.begin_pass(dice, chosen)
-        return inputs, records.targets(chosen, inputs)
+        def fetch(step: int, piece: Tensor) -> tuple[Tensor, Tensor]:
+            chosen, dice = members[piece], key.derive("step", step)
+            inputs = records.inputs(chosen)
+            if job.training.distortion:
+                (word,) = Stream(dice.derive("distortion")).words(1)
+                inputs = distort(inputs, job.training.distortion, row_seeds(word, chosen.numpy()))
+            net.begin_pass(dice, chosen)
+            return inputs.to(there), records.targets(chosen, inputs).to(there)
 
-    if job.budget.unit != "record":
-        total = 0.0
-        batches = _shuffled(len(members), job, Stream(key.derive("batches")))
-        for step, batch in enumerate(batches):
-            optimizer.zero_grad()
-            for piece in in_pieces(batch, net.piece):
-                total += add_gradient(net, *fetch(step, piece), len(batch), loss)
-            shape()
-            if job.training.gradient_norm:
-                nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
-            optimizer.step()
-            net.constrain()
-        return total / job.training.local_steps if job.budget.unit == "none" else None
+        if job.budget.unit != "record":
+            total = 0.0
+            batches = _shuffled(len(members), job, Stream(key.derive("batches")))
+            for step, batch in enumerate(batches):
+                optimizer.zero_grad()
+                for piece in in_pieces(batch, net.piece):
+                    total += add_gradient(net, *fetch(step, piece), len(batch), loss)
+                shape()
+                if job.training.gradient_norm:
+                    nn.utils.clip_grad_norm_(net.parameters, job.training.gradient_norm)
+                optimizer.step()
+                net.constrain()
+            return total / job.training.local_steps if job.budget.unit == "none" else None
 
-    private = privatize(
-        net.program or net.module,
-        optimizer,
-        ledger,
-        budget=job.budget,
-        sample_rate=job.training.sample_rate,
-        num_records=len(members),
-        nominal_records=nominal_records(job, len(members)),
-        sampling=key.derive("batches"),
-        noise=key.derive("noise"),
-        per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
-        before_update=shape if round_.proximal or kept else None,
-        kept=kept,
-        piece=net.piece,
-    )
-    try:
-        for step, batch in enumerate(private.batches(job.training.local_steps)):
-            private.classify(partial(fetch, step), batch, loss)
-            net.constrain()
-    finally:
-        private.close()
-    return None
+        private = privatize(
+            net.program or net.module,
+            optimizer,
+            ledger,
+            budget=job.budget,
+            sample_rate=job.training.sample_rate,
+            num_records=len(members),
+            nominal_records=nominal_records(job, len(members)),
+            sampling=key.derive("batches"),
+            noise=key.derive("noise"),
+            per_sample="hooks" if job.training.per_sample == "hooks" else "onepass",
+            before_update=shape if round_.proximal or kept else None,
+            kept=kept,
+            piece=net.piece,
+        )
+        try:
+            for step, batch in enumerate(private.batches(job.training.local_steps)):
+                private.classify(partial(fetch, step), batch, loss)
+                net.constrain()
+        finally:
+            private.close()
+        return None
 
 
 def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -> Key:
@@ -127,7 +130,7 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
     no_shape = {
-        "data": True, "training": {"per_sample"}, "budget": {"epsilon"},
+        "data": True, "training": {"per_sample", "device"}, "budget": {"epsilon"},
         "pruning": True,  # which the weights and the model show
     }  # fmt: skip
     settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
@@ -149,6 +152,9 @@ def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = Non
 
     Args:
         form: of the records, if they are not those that the job names.
+
+    Raises:
+        SettingsError: the job is for a GPU, and there is none.
     """
     if job.supernet.trains:
         answers = [len(p) for p in model.parameters() if p.dim() > 1][-1]
@@ -160,7 +166,8 @@ def net_of(model: nn.Module, records: Records, job: Job, form: Form | None = Non
 
         nets = nets_of(job.supernet, job.model)
         model = Elastics(model, nets, smaller, job.supernet)
-    return Net(model, records.shape, compiled=job.training.per_sample == "compiled")
+    compiled = job.training.per_sample == "compiled"
+    return Net(model, records.shape, compiled=compiled, device=gpu.chosen(job))
 
 
 def _shuffled(num: int, job: Job, sampling: Stream) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ journal       a device's own ledger on its disk, which survives a power cut
 opacus        the door to Opacus: what is used of it
 training      the private step: sample, clip, add noise, charge
 sampling      who is in a batch
+passes        which records are computed together
 optimizer     Opacus's optimizer, with sums in float64 and noise in whole numbers
 bookkeeping   per-record norms and clipped sums in one pass, layer by layer
 taps          what each trained layer leaves behind in a pass

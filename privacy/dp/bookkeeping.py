@@ -159,6 +159,10 @@ class OnePassOptimizer(GridOptimizer):
         return list(self._parameters)
 
     @property
+    def fills_passes(self) -> bool:
+        return self._total.device.type != "cpu"
+
+    @property
     def accumulated_iterations(self) -> int:
         """One logical batch a step, however many pieces it came in."""
         return 1

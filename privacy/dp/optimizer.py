@@ -3,6 +3,9 @@
 Opacus adds up and draws in the weights' own type: in float32 a norm can vanish, and the noise's
 last bits tell the sum. Here records are clipped to a little less than the clip, so that all that
 rounding can add to a record's influence stays within it (see `privacy.dp.grid`).
+
+Norms and sums are computed where the parameters are, on a processor or a GPU. Noise is drawn and
+added by the processor in either case, by the one path that there is: what a GPU gets back is noisy.
 """
 
 from collections.abc import Mapping
@@ -52,11 +55,17 @@ class GridOptimizer(DPOptimizer):
         self._noise = noise or Noise(Key.secret())
         self._kept = {id(p): kept_p for p, kept_p in (kept or {}).items()}
         parameters: list[Any] = self.params  # Any: Opacus hangs its `summed_grad` on them
-        self._total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
-        self._noisy = torch.empty_like(self._total, dtype=parameters[0].dtype)
+        first, size = parameters[0], sum(p.numel() for p in parameters)
+        self._total = torch.zeros(size, dtype=torch.float64, device=first.device)
+        self._noisy = torch.zeros(size, dtype=first.dtype, device=first.device)
         self._sums, self._grads = self._views(self._total), self._views(self._noisy)
         self.grid = Grid.of(max_grad_norm, len(self._total))
         self.limit = max_grad_norm * CHECKED * (1 - self.grid.share - share)
+
+    @property
+    def fills_passes(self) -> bool:
+        """Is each pass to have as many rows? See `privacy.dp.passes`."""
+        return False
 
     def factors(self, norms_B: Tensor) -> Tensor:
         """Clip factors of records by their gradients' norms, float64 [B]; 0 if not finite."""
@@ -82,9 +91,9 @@ class GridOptimizer(DPOptimizer):
 
     def add_noise(self) -> None:
         """The noisy sum, in all `p.grad`."""
-        self.grid.noisy(
-            self._total.numpy(), self.noise_multiplier, self._noise, self._noisy.numpy()
-        )
+        total, noisy = self._total.cpu(), self._noisy.cpu()  # themselves, if they are there
+        self.grid.noisy(total.numpy(), self.noise_multiplier, self._noise, noisy.numpy())
+        self._noisy.copy_(noisy)
         for p, grad in zip(self.params, self._grads, strict=True):
             p.grad = grad
 

@@ -6,7 +6,7 @@ they are handed out; the sum is divided by the batch size *expected* of a public
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import Noise
 from privacy.dp.opacus import GradSampleModule, ModuleValidator
 from privacy.dp.optimizer import GridOptimizer
+from privacy.dp.passes import alone, in_pieces, padded, rows_of
 from privacy.dp.rules import (
     RULES,
     SEQUENCES,
@@ -52,6 +53,7 @@ class Private:
         num_records: int,
         sampling: Key,
         piece: int | None = None,
+        rows: int | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -61,6 +63,7 @@ class Private:
         self._num_records = num_records
         self._sampling = Stream(sampling)
         self._piece = piece
+        self._rows = rows  # of each pass of `classify`, filled up
         self._batch: Tensor | None = None  # handed out, charged, and not yet used
         self._seen_apart = False  # have two records been looked at, each without the other?
 
@@ -108,13 +111,16 @@ class Private:
             ModelError: a layer saw something else than one row a record, there is not one loss a
                 record, or the model is compiled.
         """
+        self._step(losses, indices)
+
+    def _step(self, losses: Losses, indices: Tensor, rows: int | None = None) -> None:
         if isinstance(self._model, Program):
             raise ModelError("a compiled program takes no losses of the model: use classify")
         pieces = self._begin(indices)
         if isinstance(self._optimizer, OnePassOptimizer):
             for piece in pieces:
                 _backward(losses, piece)
-                self._optimizer.accumulate(len(piece))
+                self._optimizer.accumulate(rows or len(piece))
         else:
             for i, piece in enumerate(pieces or [indices]):
                 if i:
@@ -151,16 +157,17 @@ class Private:
                 self._optimizer.accumulate_compiled(*fetch(piece), loss)
             self._optimizer.step()
             return
-        model = self._model
+        model, rows = self._model, self._rows
         if not self._seen_apart and indices is self._batch and len(indices) > 1:
             require_outputs_apart(model, fetch, indices[:2])
             self._seen_apart = True
 
         def losses(piece: Tensor) -> Tensor:
             x, targets = fetch(piece)
-            return losses_of(loss, model(x), targets)
+            outputs = model(x) if rows is None else alone(model(padded(x, rows)), len(x), rows)
+            return losses_of(loss, outputs, targets)
 
-        self.step(losses, indices)
+        self._step(losses, indices, rows)
 
     def _begin(self, indices: Tensor) -> list[Tensor]:
         """Take a batch as used, and cut it in pieces."""
@@ -170,7 +177,9 @@ class Private:
         self._forget()
         if not len(indices):
             return []
-        return list(in_pieces(indices, self._piece) if self._piece else indices.split(PIECE))
+        if self._piece and not self._rows:
+            return list(in_pieces(indices, self._piece))
+        return list(indices.split(self._rows or PIECE))
 
     def _forget(self) -> None:
         """Leave no trace of a step that failed half-way."""
@@ -184,11 +193,6 @@ class Private:
             self._optimizer.detach()
         elif isinstance(self._model, GradSampleModule):
             self._model.to_standard_module()
-
-
-def in_pieces(indices: Tensor, piece: int | None) -> Sequence[Tensor]:
-    """So many parts of like size that none has more than `piece`; None: one part."""
-    return indices.chunk(max(1, -(-len(indices) // (piece or max(1, len(indices))))))
 
 
 def _backward(losses: Losses, piece: Tensor) -> None:
@@ -232,7 +236,7 @@ def privatize(
             do not depend on the data.
         kept: of pruned parameters, like each: 1 where it is trained, 0 where it is pruned; that is
             no part of a record's norm, so that what is left is clipped less, for the same promise.
-        piece: records of a backward pass, if not `PIECE`.
+        piece: records of a backward pass, if not `PIECE`; on a GPU, the most of one.
 
     Raises:
         ModelError: the model mixes records (BatchNorm), or a layer has no per-sample rule.
@@ -288,6 +292,7 @@ def privatize(
         num_records=num_records,
         sampling=sampling,
         piece=piece,
+        rows=rows_of(expected, piece or PIECE) if private.fills_passes else None,
     )
 
 

@@ -13,5 +13,6 @@ trial          PUBLIC: what foreign keys are held against before they are kept
 wire           frames and offers between client and service
 keys           SECRET: CKKS
 boolean_keys   SECRET: boolean FHE
+ring/          ciphertexts as words: CKKS several times as fast
 learning/      a training's steps on encrypted records
 """

@@ -19,20 +19,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from privacy.encrypted.net import Array, Dense, Net, normalise
+from privacy.encrypted.ring.foreign import COUNT, HEAD, Level, read_ciphertext
 from privacy.encrypted.wire import BatchOffer
 from privacy.errors import CiphertextError, ModelError
 from privacy.seal import SLACK_BYTES, from_bytes, make_context, to_bytes
-from privacy.sealed import ENVELOPE, inflate, plain_envelope
+from privacy.sealed import plain_envelope
 
 DEGREE, PRIME_BITS, SPECIAL_BITS = 4096, (26, 26, 26), 25  # no key is switched
 INPUT_BITS, WEIGHT_BITS = 18, (13, 12)  # as many labels stay as can; at 20 and 11, 3 in 1,000 fewer
 HEADROOM_BITS = 2  # above the calibration's largest logit, sign included
 EXACT_BITS = 53  # integers that float64 holds
 MOST_PIXELS = 900  # each about 104 kB: what a service takes in one request (`request_bytes`)
-
-# SEAL 4, ciphertext.cpp: parms_id, NTT form, polynomials, degree, primes, scale, correction factor
-HEAD = struct.Struct("<32sBQQQdQ")
-COUNT = struct.Struct("<Q")
 
 Words = NDArray[np.uint64]
 
@@ -87,7 +84,8 @@ class BatchProgram:
         data = self.context.first_context_data()
         self._minor = to_bytes(data.parms())[4]  # of SEAL's version
         self._primes = np.array([m.value() for m in data.parms().coeff_modulus()], np.uint64)
-        self._parms_id = struct.pack("<4Q", *self.context.first_parms_id())
+        parms_id = struct.pack("<4Q", *self.context.first_parms_id())
+        self._level = Level(parms_id, self._primes, DEGREE)
         # a number in NTT form is the same word everywhere; b2 is longer than a word
         self._b1_HL1 = _residues(net.b1, self._primes)[:, :, None]
         self._b2_RL1 = _residues(net.b2, self._primes)[:, :, None]
@@ -101,8 +99,9 @@ class BatchProgram:
         if len(parts) != self.net.w1.shape[1]:
             raise CiphertextError(f"{len(parts)} pixels; the model has {self.net.w1.shape[1]}")
         x_IKLN = np.empty((len(parts), 2, len(PRIME_BITS), DEGREE))
+        most = 8 * x_IKLN[0].size + SLACK_BYTES
         for pixel, part in enumerate(parts):
-            x_IKLN[pixel] = self._read(part)
+            x_IKLN[pixel] = read_ciphertext(part, self._level, 2.0**INPUT_BITS, most)
         return tuple(self._write(y_KLN) for y_KLN in self.evaluate(x_IKLN))
 
     def evaluate(self, x_IKLN: Array) -> Words:
@@ -132,24 +131,11 @@ class BatchProgram:
         primes = self._primes.astype(np.float64)[:, None]
         y_KLN -= np.floor(y_KLN * (1 / primes)) * primes
 
-    def _read(self, content: bytes) -> Words:
-        """The words [2, L, N] of a fresh ciphertext; no native parser but zstd's sees it."""
-        num = 2 * len(PRIME_BITS) * DEGREE
-        size = HEAD.size + ENVELOPE.size + COUNT.size + 8 * num
-        body = inflate(content, size)[ENVELOPE.size :]
-        wanted = (self._parms_id, 1, 2, DEGREE, len(PRIME_BITS), 2.0**INPUT_BITS, 1)
-        if len(body) != size or HEAD.unpack_from(body) != wanted:
-            raise CiphertextError("not a whole ciphertext at the batch's first level and scale")
-        words = np.frombuffer(body, np.uint64, num, size - 8 * num).reshape(2, -1, DEGREE)
-        if (words >= self._primes[:, None]).any():
-            raise CiphertextError("a ciphertext's words exceed their primes")
-        return words
-
     def _write(self, words_KLN: Words) -> bytes:
         """Words as a ciphertext of SEAL's, one prime lower."""
         num = words_KLN.size
         scale = 2.0 ** (2 * (INPUT_BITS + WEIGHT_BITS[0]) + WEIGHT_BITS[1])
-        head = HEAD.pack(self._parms_id, 1, len(words_KLN), DEGREE, len(PRIME_BITS), scale, 1)
+        head = HEAD.pack(self._level.parms_id, 1, len(words_KLN), DEGREE, len(PRIME_BITS), scale, 1)
         array = plain_envelope(COUNT.pack(num) + words_KLN.tobytes(), self._minor)
         content = plain_envelope(head + array, self._minor)
         answer = from_bytes(seal.Ciphertext(), self.context, content, 8 * num + SLACK_BYTES)

@@ -18,6 +18,7 @@ from privacy.encrypted.layout import power_of_two
 from privacy.encrypted.net import Array, Net
 from privacy.encrypted.plan import ROTATED_BITS, Plan, plans
 from privacy.encrypted.recipes import Recipe
+from privacy.encrypted.ring.encoding import encodings
 from privacy.errors import CiphertextError, ModelError
 from privacy.seal import MOST_KEYS_BYTES, SLACK_BYTES, from_bytes, make_context, to_bytes
 from privacy.security import ERROR_DEVIATION
@@ -170,7 +171,7 @@ class Program:
         self.plan = plan
         self.context = context_of(plan.recipe)
         self._evaluator = seal.Evaluator(self.context)
-        self._encoder = seal.CKKSEncoder(self.context)
+        self._encoder = seal.CKKSEncoder(self.context)  # which decodes, too
         self._diagonals: list[list[list[tuple[int, Any]]]] = []
         self._biases: list[Any] = []
         self._encode()
@@ -179,46 +180,18 @@ class Program:
         self._key_bytes = primes * (2 * (primes + 1) * self._polynomial_bytes + SLACK_BYTES)
 
     def _encode(self) -> None:
-        """Walk through the steps with the exact scales that ciphertexts will have there."""
-        data = self.context.first_context_data()
-        scale = 2.0**self.plan.recipe.input_bits
-        for step in self.plan.steps:
-            product = self.plan.products[step.layer]
-            if step.name == "product":
-                weight_scale = 2.0 ** self.plan.recipe.weight_bits[step.layer]
-                scale *= weight_scale
-                self._diagonals.append(self._encode_product(step.layer, weight_scale, data))
-            elif step.name == "bias":
-                self._biases.append(self._plaintext(product.bias, scale, data))
-            elif step.name == "square":
-                scale *= scale
-            elif step.name == "rescale":
-                scale /= data.parms().coeff_modulus()[-1].value()
-                data = data.next_context_data()
-
-    def _encode_product(self, layer: int, scale: float, data: Any) -> list[list[tuple[int, Any]]]:
-        """By giant step, the baby step and the diagonal of each product.
-
-        A diagonal is turned back by its giant step, which comes after it. One that encodes to zero
-        is left out: its product would be a transparent ciphertext, which SEAL refuses to make.
-        """
-        product = self.plan.products[layer]
-        half = 0.5 if layer == 0 else 1.0  # for the real part is taken as x + conj(x)
-        giants: list[list[tuple[int, Any]]] = [[] for _ in range(product.giants)]
-        for number, diagonal in enumerate(product.diagonals):
-            giant, baby = divmod(number, product.babies)
-            turned = np.roll(diagonal, product.unit * product.babies * giant)
-            encoded = self._plaintext(turned * half, scale, data)
-            if not encoded.is_zero():
-                giants[giant].append((baby, encoded))
-        if not any(giants):
+        """By layer and giant step, the baby step and the diagonal of each product; and biases."""
+        for product in self.plan.products:
+            self._diagonals.append([[] for _ in range(product.giants)])
+        for encoded in encodings(self.plan, self.context):
+            step = self.plan.steps[encoded.step]
+            if step.name == "bias":
+                self._biases.append(encoded.plaintext)
+            else:
+                giants = self._diagonals[step.layer]
+                giants[encoded.giant].append((encoded.baby, encoded.plaintext))
+        if not all(any(giants) for giants in self._diagonals):
             raise ModelError("a layer's weights are all zero at their scale: nothing is computed")
-        return giants
-
-    def _plaintext(self, values: Array, scale: float, data: Any) -> Any:
-        encoded = seal.Plaintext()
-        self._encoder.encode(values.tolist(), data.parms_id(), scale, encoded)
-        return encoded
 
     def rounded(self) -> Plan:
         """The plan with its weights as they were encoded, each rounded at its scale."""

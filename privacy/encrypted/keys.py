@@ -109,18 +109,14 @@ class CkksKeys:
         return logits[: self.offer.num_classes] * self.offer.logit_divisor
 
     def encrypt_batch(self, images: Array) -> tuple[bytes, ...]:
-        """Images [B, H, W] in [0, 1] -> a ciphertext a pixel, with an image in each slot.
-
-        They are whole and not seeded: the service reads their words without SEAL.
-        """
+        """Images [B, H, W] in [0, 1] -> a seeded ciphertext a pixel, with an image in each slot."""
         batch = self._batch
         pooled = pool_images(images, self.offer.pool).reshape(len(images), -1)
         parts = []
         for pixel in pooled.T:
-            plain, encrypted = seal.Plaintext(), seal.Ciphertext()
+            plain = seal.Plaintext()
             batch.encoder.encode(pixel.tolist(), 2.0**batch.offer.input_bits, plain)
-            batch.encryptor.encrypt_symmetric(plain, encrypted)
-            parts.append(to_bytes(encrypted))
+            parts.append(to_bytes(batch.encryptor.encrypt_symmetric(plain)))
         return tuple(parts)
 
     def decrypt_batch(self, answer: tuple[bytes, ...], num: int) -> Array:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from privacy.encrypted import batch
-from privacy.encrypted.ckks import Program, galois_elements
+from privacy.encrypted.ckks import galois_elements
 from privacy.encrypted.plan import Plan
+from privacy.encrypted.ring.engine import Engine
+from privacy.encrypted.ring.foreign import COUNT, HEAD
 from privacy.encrypted.wire import CHECKSUM_BYTES, HEADER
 from privacy.errors import CiphertextError
 from privacy.seal import SLACK_BYTES, to_bytes
@@ -82,7 +84,7 @@ def read_circuit_files(folder: Path) -> tuple[Form, Form, bytes]:
     return keys, Form.of_ciphertext(question), question
 
 
-def random_question(program: Program) -> bytes:
+def random_question(program: Engine) -> bytes:
     """Random words in the form of an image's ciphertext: what any encryption looks like."""
     recipe, context = program.plan.recipe, program.context
     data = context.first_context_data()
@@ -93,8 +95,8 @@ def random_question(program: Program) -> bytes:
     parms_id = struct.pack("<4Q", *context.first_parms_id())
     shape = (1, 2, recipe.degree, len(primes), 2.0**recipe.input_bits, 1)
     content = np.concatenate(words).tobytes()
-    array = plain_envelope(batch.COUNT.pack(len(content) // 8) + content, minor)
-    return plain_envelope(batch.HEAD.pack(parms_id, *shape) + array, minor)
+    array = plain_envelope(COUNT.pack(len(content) // 8) + content, minor)
+    return plain_envelope(HEAD.pack(parms_id, *shape) + array, minor)
 
 
 def frame_bytes(*part_bytes: int) -> int:
@@ -123,5 +125,5 @@ def largest_image(plan: Plan) -> int:
 
 
 def largest_batch_part() -> int:
-    """The most bytes of a pixel's ciphertext in a batch, which is not seeded."""
+    """The most bytes of a pixel's ciphertext in a batch, if it is not seeded."""
     return 2 * len(batch.PRIME_BITS) * 8 * batch.DEGREE + SLACK_BYTES + ENVELOPE.size

@@ -17,6 +17,7 @@ from attacks.audit.claim import Claim
 from attacks.audit.planted import MAX_STEPS
 from attacks.audit.verdict import Audit, audit
 from clients.seeds import derive
+from clients.training.gpu import require_here
 from clients.training.records import records
 from privacy.documents import to_json
 from privacy.dp.ledger import Ledger
@@ -96,9 +97,11 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     """Audit the shipped step as an experiment uses it; with a run, its ledgers too.
 
     Raises:
-        SettingsError: the experiment promises no DP, or its noise is shared by its devices.
+        SettingsError: the experiment promises no DP, or its noise is shared by its devices; or they
+            compute on a GPU, and none is here.
         RunError: the run's data are not those it began with.
     """
+    require_here(experiment, str(run.path / "experiment.toml") if run else "")
     if run:
         run.require_same_data()
     claim = claim_of(experiment, run, seed)

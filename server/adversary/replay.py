@@ -27,6 +27,7 @@ from clients.data.partitions import partition
 from clients.data.sets import load
 from clients.models import front_of
 from clients.node.app import identify, load_net
+from clients.training.gpu import where_there_is_one
 from clients.training.job import Job
 from clients.training.net import build
 from clients.training.records import Records, records
@@ -211,7 +212,7 @@ def fit_one(
     split = partition(experiment.data, experiment.federation.clients, _split_seed(experiment))
     whole, _ = records(experiment.data, experiment.model)
     training = _Stoppable(whole.x, whole.y, whole.encoding, stop)
-    job = experiment.job.model_copy(update={"seed": seed})
+    job = where_there_is_one(experiment.job).model_copy(update={"seed": seed})
     job = job.model_copy(
         update={
             "budget": job.budget.model_copy(update={"epsilon": None}),

@@ -12,7 +12,7 @@ from server.experiment.experiment import Experiment
 # What does not shape the weights, and so does not part shadows from one another.
 SHAPELESS = {
     "federation": ("workers", "timeout_s", "evaluate_every", "client_evaluation"),
-    "training": ("per_sample",),
+    "training": ("per_sample", "device"),
     "budget": ("epsilon", "delta"),
     "data": ("held_out", "nominal_records"),
 }

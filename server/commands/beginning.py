@@ -42,13 +42,13 @@ def plan(
     """What an experiment will promise and need, and what is doubtful; trains nothing."""
     from server.console import fact_table, out
     from server.experiment.loading import load_experiment
-    from server.experiment.plans import plan_of
+    from server.experiment.plans import device_of, plan_of
     from server.experiment.prepared import prepare, sketch
 
     there = _on(chip or ())
     asked = load_experiment(experiment, s)
     ready = sketch(asked)
-    found = plan_of(ready)
+    found = plan_of(ready, device_of(asked))
     if here:
         from server.cost.here import measure_here
 

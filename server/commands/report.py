@@ -33,9 +33,7 @@ def report(
     subjects: Annotated[list[str], typer.Argument(help="Runs, sweeps, or 'latest'")],
     output: Annotated[
         str,
-        typer.Option(
-            "--output", "-o", help="File; - is stdout [report.html, report.pdf, or stdout]"
-        ),
+        typer.Option("--output", "-o", help="report.html, report.pdf; - is stdout"),
     ] = "",
     form: Annotated[Form, typer.Option("--format", help="html, md or json")] = Form.html,
     complete: Annotated[

@@ -28,9 +28,12 @@ def run(
     from server.console import err
     from server.engines.launch import launch
     from server.experiment.loading import load_experiment
+    from server.experiment.plans import device_of
     from server.run.directory import runs_folder
 
     asked = load_experiment(experiment, s)
+    if told := device_of(asked):
+        err.print(f"device: {told}", highlight=False, soft_wrap=True)
     with _telling(as_json, asked):
         finished = launch(asked, runs_folder(runs), name)
     if finished.experiment.budget.unit == "record":

@@ -131,6 +131,13 @@ class Experiment(Job):
         return hashlib.sha256(told.encode()).hexdigest()
 
     @property
+    def bound_to_processor(self) -> str:
+        """What of it has code for processors alone, or comes to no GPU; empty if nothing."""
+        if self.federation.engine == "ray":
+            return "[federation] engine = 'ray' gives its clients no GPU"
+        return super().bound_to_processor
+
+    @property
     def sample_rate(self) -> float:
         """Probability with which a unit of privacy takes part in a step."""
         return self.training.sample_rate if self.budget.unit == "record" else 1.0
@@ -144,10 +151,12 @@ class Experiment(Job):
         """The same experiment with its noise solved over the planned participation.
 
         Devices of their own (`engine = "superlink"`) have their own records, and draw noise that
-        nobody can repeat, unless the experiment says `noise = "seeded"`.
+        nobody can repeat, unless the experiment says `noise = "seeded"`. Under `device = "auto"`
+        each sees for itself whether it has a GPU; in a simulation that is settled here.
 
         Raises:
-            SettingsError: no noise is enough, or none fits the bits of a masked number.
+            SettingsError: no noise is enough, or none fits the bits of a masked number; a GPU is
+                asked for, and is not here.
         """
         steps = self.federation.rounds_per_client * self.steps_per_round
         budget = self.budget
@@ -165,6 +174,10 @@ class Experiment(Job):
         deployed = self.federation.engine == "superlink"
         noise = {"auto": "secure" if deployed else "seeded"}
         training = {"noise": noise.get(self.training.noise, self.training.noise)}
+        if self.training.device != "cpu" and not deployed:
+            from clients.training.gpu import chosen
+
+            training["device"] = chosen(self)
         update: dict[str, Section] = {
             "budget": budget,
             "training": self.training.model_copy(update=training),

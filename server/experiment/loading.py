@@ -31,7 +31,8 @@ def load_experiment(
         axes: the same, of a sweep's axes: they may put settings out of force, each other's too.
 
     Raises:
-        SettingsError: no such experiment, or something wrong in it: one line for each.
+        SettingsError: no such experiment, or something wrong in it: one line for each; or it is for
+            a GPU, and none is here.
     """
     path = Path(name) if name.endswith(".toml") else READY / f"{name}.toml"
     if not is_file(path):
@@ -64,6 +65,10 @@ def load_experiment(
             "which is not noised; use it with [budget] unit = 'none'"
         )
     require_sums_only(experiment, path.name)
+    if experiment.training.device == "cuda" and experiment.federation.engine != "superlink":
+        from clients.training.gpu import require_here
+
+        require_here(experiment, origins.get("training.device", path.name))
     _require_own_name(experiment, (layers[1] | layers[2]).get("data.path", path.name))
     return experiment
 

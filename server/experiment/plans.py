@@ -33,11 +33,15 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    return plan_of(sketch(experiment))
+    return plan_of(sketch(experiment), device_of(experiment))
 
 
-def plan_of(ready: Outlined) -> Plan:
-    """What an experiment that can be run promises, and what is doubtful."""
+def plan_of(ready: Outlined, device: str = "") -> Plan:
+    """What an experiment that can be run promises, and what is doubtful.
+
+    Args:
+        device: what `device_of` says of it as it was asked for.
+    """
     asked, dataset, parts, outline = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
@@ -54,6 +58,8 @@ def plan_of(ready: Outlined) -> Plan:
         "expected_batch": f"{batch.min():.3g} to {batch.max():.3g} records",
         "weights": f"{weights:,}; {weights * FLOAT_BYTES:,} bytes down and up in a round",
     }
+    if device:
+        facts["device"] = device
     if asked.budget.unit == "record":
         facts["gradients"] = outline.gradients
     doubts = [outline.norms] if outline.norms else []
@@ -101,6 +107,20 @@ def _overlapping(experiment: Experiment) -> Iterator[str]:
             "windows overlap, and those for tests are drawn one by one: they share samples with "
             "those trained on, and accuracy is flattered; say whose they are: [data] person"
         )
+
+
+def device_of(experiment: Experiment) -> str:
+    """Where steps are computed, and why on no GPU; empty if none was asked for."""
+    asked = experiment.training.device
+    if asked == "cpu":
+        return ""
+    from clients.training import gpu
+
+    if experiment.federation.engine == "superlink":
+        return f"{asked}, on each device of its own"
+    if why := gpu.why_not(experiment):
+        return f"cpu: [training] device = {asked!r}, and {why}"
+    return f"cuda: {gpu.described().get('gpu', '')}"
 
 
 def _add_promise(

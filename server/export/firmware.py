@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from attacks.audit.claim import Check
+from clients.boards.fronts import front_in_c, read_of
 from clients.boards.jobs import require_c, scale_of, whole
 from clients.boards.nets import net_of, own_answers, words_of
 from clients.chip import load_chip
 from clients.chip.hardware import Chip
+from clients.data.sets import load
 from clients.firmware.answers import Answered, check_answers
 from clients.firmware.budget import Part, count
 from clients.firmware.check import STEPS, Found, check, simulate
@@ -25,17 +27,19 @@ from clients.firmware.compiling import missing
 from clients.firmware.contract import FLAGS, Contract, agree
 from clients.firmware.fitting import (
     Room,
-    needed,
-    needed_plan,
+    needed_by,
     require_answers_fit,
     require_fit,
     require_plan_fit,
 )
+from clients.firmware.front.check import Turned, check_front
+from clients.firmware.front.made import Front, front_vectors, require_front_fits, told_of
 from clients.firmware.net import Dense, Records
 from clients.firmware.numbers.device import device_of
 from clients.firmware.plan import Plan
 from clients.firmware.qemu import Seen, not_installed, see
 from clients.firmware.sources import C, sources
+from clients.models import form_behind
 from clients.models.nets.sequences import WIDTH
 from clients.training.net import build, fill
 from clients.training.records import records as records_of
@@ -48,7 +52,7 @@ from server.export.heard import heard
 from server.run.directory import Run
 
 VECTORS, VECTOR_STEPS = 64, 20
-ASKED = 1000
+ASKED, TURNED = 1000, 8  # records that a check reads, and that its front turns
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Board:
     Attributes:
         records: of the run's first device: whole inputs and labels. `asked`: test inputs, and
             `own`, what the run itself says of them.
+        front: what stands before the net. `raw`: test records before it, and `read`, what the run
+            itself reads of them.
     """
 
     contract: Contract
@@ -67,10 +73,20 @@ class Board:
     own: NDArray[np.int64]
     chip: str
     there: Room
+    front: Front | None = None
+    raw: NDArray[Any] | None = None
+    read: NDArray[np.float16] | None = None
 
     def sources(self, answers: bool = False) -> dict[str, str]:
         """The C; or of answers alone."""
-        return sources(self.contract, self.layers, answers=answers)
+        return sources(self.contract, self.layers, answers=answers, front=self.front)
+
+    def check_front(self) -> list[Turned]:
+        """Compile it, and compare it with its definition and with what the run read."""
+        if self.front is None or self.raw is None or self.read is None:
+            return []
+        made = self.sources(answers=True)
+        return check_front(made, self.contract, self.front, self.raw, self.read)
 
     def check_answers(self) -> list[Answered]:
         """Compile answers alone, and compare them."""
@@ -114,8 +130,11 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     chip, experiment = load_chip(chip_name), run.experiment
     there = _room(chip, chip_name)
     budget, training = experiment.budget, experiment.training
-    form = _form(run)
-    require_c(experiment, form, str(run.path))
+    dataset = load(experiment.data)
+    form = dataset.form
+    require_c(experiment, str(run.path))
+    front = front_in_c(experiment.model, dataset)
+    shape = form_behind(experiment.model, form).shape
     assert budget.noise_multiplier
     if experiment.pruning.final and experiment.pruning.structured != "filters":
         raise ModelError(
@@ -128,11 +147,11 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     train, test = records_of(experiment.data, experiment.model)
     model = build(experiment.model, form, calm(experiment).arithmetic, experiment.pruning)
     numbers = words_of(experiment.arithmetic)
-    net_of(model, experiment.arithmetic, form.shape)
+    net_of(model, experiment.arithmetic, shape)
     fill(model, run.weights(last))
     smaller = compact(model)
     _require_no_zeros(experiment, smaller, str(run.path))
-    plan, layers = net_of(smaller, experiment.arithmetic, form.shape)
+    plan, layers = net_of(smaller, experiment.arithmetic, shape)
     steps = experiment.federation.rounds * training.local_steps
     if answers:
         require_answers_fit(layers, plan, numbers, chip_name, there)
@@ -141,6 +160,9 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     else:
         narrower = partial(_narrower, experiment, form)
         require_plan_fit(plan, steps, chip_name, there, narrower, numbers)
+    if front is not None:
+        need = needed_by(layers, plan, steps, numbers, answers)
+        require_front_fits(front, need, chip_name, there)
     scale = scale_of(train, plan is not None)
     mine = run.manifest.members(0)
     contract = agree(
@@ -161,7 +183,12 @@ def board_of(run: Run, chip_name: str, answers: bool = False) -> Board:
     num = min(ASKED, len(test))
     asked = whole(test, np.arange(num), scale)
     own = own_answers(model, test, num) if num else np.zeros(0, np.int64)
-    return Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
+    about = Board(contract, layers, (inputs, labels), asked, own, chip_name, there)
+    if front is None:
+        return about
+    raw = np.asarray(dataset.test_x[:TURNED])
+    read = read_of(experiment.model, dataset, raw) if len(raw) else None
+    return replace(about, front=front, raw=raw, read=read)
 
 
 def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> None:
@@ -186,11 +213,13 @@ def write(
     found: Sequence[Found],
     checks: Sequence[Check],
     seen: Sequence[Seen] = (),
+    turned: Sequence[Turned] = (),
 ) -> None:
     """Write the export: whole, or not at all.
 
     Args:
-        found, seen, checks: by `board.check` and `board.audit`; empty if they were not made.
+        found, seen, checks, turned: by `board.check`, `audit` and `check_front`; empty if they
+            were not made.
 
     Raises:
         RunError: the folder exists, or cannot be written.
@@ -206,9 +235,10 @@ def write(
     texts = board.sources() | {
         "README.md": (C / "README.md").read_text(),
         "contract.json": to_json(contract, indent=1) + "\n",
-        "budget.json": to_json(_budget(board, found, checks, seen), indent=1) + "\n",
+        "budget.json": to_json(_budget(board, found, checks, seen, turned), indent=1) + "\n",
     }
-    write_folder({**{k: v.encode() for k, v in texts.items()}, "vectors.bin": vectors}, folder)
+    files = {**{k: v.encode() for k, v in texts.items()}, "vectors.bin": vectors}
+    write_folder(files | front_vectors(board.front, board.contract.scale), folder)
 
 
 def write_folder(files: dict[str, bytes], folder: Path) -> None:
@@ -237,12 +267,14 @@ def require_tools() -> None:
 
 
 def _budget(
-    board: Board, found: Sequence[Found], checks: Sequence[Check], seen: Sequence[Seen]
+    board: Board,
+    found: Sequence[Found],
+    checks: Sequence[Check],
+    seen: Sequence[Seen],
+    turned: Sequence[Turned],
 ) -> dict[str, Any]:
     contract, steps = board.contract, board.contract.most_steps
-    need = needed(contract.sizes, steps, contract.numbers)
-    if contract.plan is not None:
-        need = needed_plan(contract.plan, steps, contract.numbers)
+    need = needed_by(board.layers, contract.plan, steps, contract.numbers)
     return {
         "chip": board.chip,
         "there": board.there._asdict(),
@@ -251,6 +283,7 @@ def _budget(
         "measured": [one.as_dict() for one in found],
         "seen": [one.as_dict() for one in seen],
         "audit": [asdict(one) for one in checks],
+        **told_of(board.front, [one.as_dict() for one in turned]),
     }
 
 
@@ -263,19 +296,13 @@ def _room(chip: Chip, name: str) -> Room:
     return Room(chip.memory.buffer_bytes, chip.memory.dram_bytes)
 
 
-def _form(run: Run) -> Any:
-    from clients.data.sets import load
-
-    return load(run.experiment.data).form
-
-
 def _narrower(experiment: Experiment, form: Any, fits: Callable[[Plan], bool]) -> str:
     """The widest net of the run's kind that fits."""
-    arithmetic = experiment.arithmetic
+    arithmetic, shape = experiment.arithmetic, form_behind(experiment.model, form).shape
     for width in range((experiment.model.width or WIDTH) - 1, 0, -1):
         model = experiment.model.model_copy(update={"width": width})
         try:
-            plan, _ = net_of(build(model, form, arithmetic), arithmetic, form.shape)
+            plan, _ = net_of(build(model, form, arithmetic), arithmetic, shape)
         except ModelError:
             continue
         if plan is not None and fits(plan):

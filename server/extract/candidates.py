@@ -3,7 +3,7 @@
 import random
 from typing import NamedTuple
 
-from clients.chip import Chip, Workload, estimate
+from clients.chip import Chip, Memory, Workload, estimate
 from clients.training.smaller.supernet import Variant, nets_of
 from privacy.errors import SettingsError
 from server.cost.subjects import arithmetic_of, subject_of
@@ -25,8 +25,8 @@ class Candidate(NamedTuple):
     Attributes:
         net: which of the supernet's.
         weights: trained words. macs: products of a record.
-        memory_kb: at the worst moment.
-        has_room: in the chip's own memory.
+        memory_kb: at the worst moment. weights_kb: of which a microcontroller has those in flash.
+        short: what the chip has too little of, and how many times as much is needed.
     """
 
     net: Variant
@@ -35,11 +35,12 @@ class Candidate(NamedTuple):
     latency_ms: float
     energy_mj: float
     memory_kb: float
-    has_room: bool
+    weights_kb: float
+    short: dict[str, float]
 
     def fits(self, limits: Limits) -> bool:
         """Does it keep to them?"""
-        return self.has_room and not over(self, limits)
+        return not self.short and not over(self, limits)
 
 
 def candidates_of(experiment: Experiment, chip: Chip) -> tuple[list[Candidate], int]:
@@ -66,8 +67,20 @@ def _priced(experiment: Experiment, net: Variant, chip: Chip) -> Candidate:
         latency_ms=cost.latency_s * 1e3,
         energy_mj=cost.energy_j * 1e3,
         memory_kb=cost.memory.peak_bytes / 1e3,
-        has_room=cost.memory.fits,
+        weights_kb=cost.memory.weight_bytes / 1e3,
+        short=_short(cost.memory, chip),
     )
+
+
+def _short(memory: Memory, chip: Chip) -> dict[str, float]:
+    rooms = {"memory": (memory.peak_bytes, memory.limit_bytes)}
+    if chip.microcontroller:
+        rooms["flash"] = (memory.weight_bytes, chip.memory.dram_bytes)
+    return {
+        f"its own {name} of {room / 1e3:.4g} kB": held / room
+        for name, (held, room) in rooms.items()
+        if room and held > room
+    }
 
 
 def over(candidate: Candidate, limits: Limits) -> dict[str, float]:
@@ -88,21 +101,19 @@ def require_one(candidates: list[Candidate], limits: Limits, chip: str) -> list[
     """
     if found := [c for c in candidates if c.fits(limits)]:
         return found
-    roomy = [c for c in candidates if c.has_room]
-    nearest = (
-        min(roomy, key=lambda c: max(over(c, limits).values()))
-        if roomy
-        else min(candidates, key=lambda c: c.memory_kb)
+    nearest = min(
+        candidates,
+        key=lambda c: (bool(c.short), max([*c.short.values(), *over(c, limits).values()])),
     )
     binds = [
         f"--{name.replace('_', '-')} {getattr(limits, name):g}" for name in over(nearest, limits)
-    ]
-    if not nearest.has_room:
-        binds.append("its own memory")
-    told_of = f"{' and '.join(binds)} bind{'s' * (len(binds) < 2)}"
+    ] + list(nearest.short)
+    needs = f"{nearest.latency_ms:.4g} ms and {nearest.memory_kb:.4g} kB"
+    if any("flash" in what for what in nearest.short):
+        needs += f", {nearest.weights_kb:.4g} kB of flash"
     raise SettingsError(
-        f"--chip {chip}: no net fits: {told_of}; the nearest needs "
-        f"{nearest.latency_ms:.4g} ms and {nearest.memory_kb:.4g} kB ({told(nearest.net)})"
+        f"--chip {chip}: no net fits: {' and '.join(binds)} bind{'s' * (len(binds) < 2)}; the "
+        f"nearest needs {needs} ({told(nearest.net)})"
     )
 
 

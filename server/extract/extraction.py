@@ -87,7 +87,7 @@ def extract(
             "fit": len(fitting),
             "asked": len(asking.scores),
         },
-        "needs": {k: v for k, v in chosen._asdict().items() if k not in ("net", "has_room")},
+        "needs": {k: v for k, v in chosen._asdict().items() if k not in ("net", "short")},
         "accuracy": score.accuracy,
         "expected": expected,
         "chosen_by": "accuracy on the test set, which is taken as public: no epsilon is spent, and "

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from clients.arithmetic.layers import ArithmeticConv1d, ArithmeticConv2d, ArithmeticLinear
 from clients.arithmetic.rounding import RoundGradient, RoundInput
-from clients.layers import AddChannel, MaxPool2d, Offset, Residual, Square
-from clients.models.nets.sequences import Recurrent, SelfAttention
+from clients.layers import AddChannel, MaxPool2d, Offset, Recurrent, Residual, Square
+from clients.models.nets.sequences import SelfAttention
 from clients.models.nets.tabular import Columns
 from privacy.encrypted.net import Array, Convolution, Dense, Net
 from privacy.encrypted.recipes import require_depth

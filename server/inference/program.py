@@ -123,12 +123,14 @@ def _compile_ckks(run: Run) -> dict[str, bytes]:
     from privacy.encrypted.batch import batch_net, batch_offer, batch_to_bytes
     from privacy.encrypted.ckks import choose_plan
     from privacy.encrypted.programs import digest, offer_of, plan_to_bytes
+    from privacy.encrypted.ring.engine import engine
     from server.inference.synthetic import CALIBRATION
 
     drawn = drawn_inputs(run.experiment)
     net, _ = served_net(run, drawn)
     images = drawn.numpy().astype(np.float64).reshape(len(drawn), *net.shape)
     planned = choose_plan(net, images)
+    engine(planned)  # its kernels are compiled and kept: no worker must begin with that
     files = {"program.safetensors": plan_to_bytes(planned)}
     batch = None
     try:

@@ -70,10 +70,10 @@ class Scheme:
 
 def _open_ckks(folder: Path) -> Scheme:
     from privacy.encrypted import trial
-    from privacy.encrypted.ckks import Program
     from privacy.encrypted.programs import plan_from_bytes
+    from privacy.encrypted.ring.engine import engine
 
-    program = Program(plan_from_bytes((folder / "program.safetensors").read_bytes()))
+    program = engine(plan_from_bytes((folder / "program.safetensors").read_bytes()))
     keys = trial.frame_bytes(*trial.largest_keys(program.plan))
     image = trial.frame_bytes(trial.largest_image(program.plan))
     question = trial.random_question(program)

@@ -76,7 +76,7 @@ class Run:
             draft._write("experiment.toml", settings := experiment.to_toml().encode())
             draft._write(origin.NAME, origin.mark(settings))
             origin.keep_model(part, experiment.model)
-            draft._write("environment.json", to_json(describe(), indent=1).encode())
+            draft._write("environment.json", to_json(describe(experiment), indent=1).encode())
             draft._write_manifest(experiment)
             draft._write("rounds/000.safetensors", save(weights))
             (part / "rounds.jsonl").touch()

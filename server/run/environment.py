@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from server.experiment.experiment import Experiment
+
 RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
 
 
@@ -26,8 +28,13 @@ def code_digest() -> str:
     return total.hexdigest()[:12]
 
 
-def describe() -> dict[str, Any]:
-    """As JSON takes it."""
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """As JSON takes it; the GPU too, if a simulation's steps are computed on it."""
+    gpu: dict[str, str] = {}
+    if experiment.training.device == "cuda" and experiment.federation.engine != "superlink":
+        from clients.training.gpu import described
+
+        gpu = described()
     versions = {}
     for package in RECORDED_VERSIONS:
         try:
@@ -41,6 +48,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
+        **gpu,
         "versions": versions,
         "code": code_digest(),
     }

@@ -9,6 +9,7 @@ BENCHMARKS = (
     "per_sample",
     "per_sample_nets",
     "federation",
+    "flute",
     "crowd",
     "chip",
     "scale_sim",
@@ -23,6 +24,7 @@ BENCHMARKS = (
     "invertible",
     "pruning",
     "supernet",
+    "elastic",
     "search",
 )
 

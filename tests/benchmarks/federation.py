@@ -68,13 +68,21 @@ def write_experiment(file: Path, clients: int, cohort: int, batch: int, rounds: 
 def ours(
     workload: tuple[int, int, int], evaluate_every: int, rounds: int = ROUNDS, workers: int = 0
 ) -> dict[str, Any]:
-    """`privet run` in a process of its own: wall time, seconds of each round, peak memory."""
+    """Of a workload: as `run_file`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "work.toml"
         write_experiment(file, *workload, rounds)
+        return run_file(
+            file, f"federation.evaluate_every={evaluate_every}", f"federation.workers={workers}"
+        )
+
+
+def run_file(file: Path, *settings: str) -> dict[str, Any]:
+    """`privet run` in a process of its own: wall time, seconds of each round, peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "server", "run", str(file), "--runs", folder]
-        command += ["-s", f"federation.evaluate_every={evaluate_every}"]
-        command += ["-s", f"federation.workers={workers}"]
+        for setting in settings:
+            command += ["-s", setting]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
@@ -116,14 +124,14 @@ def pfl(workload: tuple[int, int, int]) -> list[float] | None:
     return times
 
 
-def stock(clients: int, cohort: int, batch: int) -> dict[str, Any]:
+def stock(
+    clients: int, cohort: int, batch: int, rounds: int = ROUNDS, job: str = "private"
+) -> dict[str, Any]:
     """`flwr run` on Ray: the same of the plain app."""
     with tempfile.TemporaryDirectory() as folder:
         app, home, result = (Path(folder) / name for name in ("app", "home", "times.json"))
         shutil.copytree(STOCK, app)
-        values = (
-            f'clients={clients} cohort={cohort} batch={batch} rounds={ROUNDS} result="{result}"'
-        )
+        values = f'job="{job}" clients={clients} cohort={cohort} batch={batch} rounds={rounds}'
         environment = {
             **os.environ,
             "FLWR_HOME": str(home),
@@ -132,11 +140,12 @@ def stock(clients: int, cohort: int, batch: int) -> dict[str, Any]:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         command = ["flwr", "run", ".", "local", "--federation-config", f"num-supernodes={clients}"]
-        command += ["--run-config", f'{values} data="{cache_folder() / "mnist.npz"}"']
+        values += f' result="{result}" data="{cache_folder() / "mnist.npz"}"'
+        command += ["--run-config", values]
         began = time.time()
         try:
             subprocess.run(
-                command, cwd=app, env=environment, check=True, capture_output=True, timeout=120
+                command, cwd=app, env=environment, check=True, capture_output=True, timeout=300
             )
             while not result.exists():
                 time.sleep(0.05)
@@ -201,9 +210,9 @@ def run() -> dict[str, Any]:
         ]
         steady_s = _steady_s("steady", raw)
         results[name] = {
-            "steady_ratio": _spread(_steady_s("peer", [r]) / _steady_s("steady", [r]) for r in raw),
-            "cold_ratio": _spread(r["peer"]["wall_s"] / r["cold"]["wall_s"] for r in raw),
-            "pfl_ratio": _spread(
+            "steady_ratio": spread(_steady_s("peer", [r]) / _steady_s("steady", [r]) for r in raw),
+            "cold_ratio": spread(r["peer"]["wall_s"] / r["cold"]["wall_s"] for r in raw),
+            "pfl_ratio": spread(
                 statistics.median(r["pfl"][1:]) / _steady_s("one thread", [r])
                 for r in raw
                 if r["pfl"]
@@ -222,7 +231,7 @@ def run() -> dict[str, Any]:
     return results
 
 
-def _spread(ratios: Iterable[float]) -> list[float]:
+def spread(ratios: Iterable[float]) -> list[float]:
     """Least, median, greatest; nothing of nothing."""
     some = sorted(ratios)
     return [some[0], statistics.median(some), some[-1]] if some else []

@@ -67,8 +67,18 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "products": {pool["filepath"]: pool["architecture"] for pool in _blas()},
+        "load": os.getloadavg(),
         "versions": {name: metadata.version(name) for name in packages},
     }
+
+
+def _blas() -> list[dict[str, Any]]:
+    """Each OpenBLAS, whose kernels may be older than the processor: see README.md."""
+    import scipy.linalg  # noqa: F401  # brings its own
+    from threadpoolctl import threadpool_info
+
+    return [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
 
 
 def _processor() -> str:

@@ -27,8 +27,9 @@ from clients.training.train import add_gradient
 from privacy.cipher import Key
 from privacy.dp.budget import Budget
 from privacy.dp.ledger import Ledger
+from privacy.dp.passes import in_pieces
 from privacy.dp.rules import softmax_cross_entropy
-from privacy.dp.training import in_pieces, privatize
+from privacy.dp.training import privatize
 
 CHAINS, BITS, RECORDS, FORM = 1024, 6, 128, Form((28, 28), 10)
 

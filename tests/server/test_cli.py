@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,3 +257,17 @@ def test_a_port_that_no_machine_has_is_refused_before_anything_is_done(privet):
             code, _, err = privet(name, option, number)
             assert code == 2
             assert f"'{option}': {number} is not in the range" in err.replace("\n", " ")
+
+
+def test_no_word_of_help_is_taken_for_markup():
+    """What stands in brackets is left out of the help of a command, as a style of rich."""
+    import typer
+
+    commands = [("privet", typer.main.get_command(cli.app))]
+    seen = 0
+    for name, command in commands:
+        commands += getattr(command, "commands", {}).items()
+        helps = [command.help, *(getattr(one, "help", "") for one in command.params)]
+        seen += len(helps)
+        assert not [text for text in helps if re.search(r"\[[a-z/#@]", text or "")], name
+    assert seen > 100

@@ -8,7 +8,7 @@
 #include "contract.h"
 #include "numbers.h"
 
-enum { CONV = 0, NORM = 1, MOST = 2, MEAN = 3, ADD = 4 };
+enum { CONV = 0, NORM = 1, MOST = 2, MEAN = 3, ADD = 4, GRU = 5 };
 
 typedef struct {
     uint32_t kind, rectified;
@@ -20,7 +20,7 @@ typedef struct {
     uint32_t groups;
     uint32_t row;             /* weights of one output channel */
     uint32_t weights;         /* where its weights begin; biases follow them */
-    uint32_t units, words;    /* of words: where its outputs' scales and its words begin */
+    uint32_t units, words;    /* of words: where its outputs' scales and its words begin; of GRU its gates */
     float eps;
 } layer_t;
 
@@ -178,6 +178,10 @@ PRIVET_APART static void add(const layer_t *l) {
     for (k = 0; k < (l->outputs * l->oh * l->ow); k++) { out[k] = one[k] + other[k]; }
 }
 
+#if defined(PRIVET_GATES)
+#include "recurrent.h"
+#endif
+
 PRIVET_APART static void forward(void) {
     uint32_t i, k;
     for (k = 0; k < PRIVET_INPUTS; k++) { values[k] = (float)record[k] * PRIVET_INVERSE_SCALE; }
@@ -189,6 +193,9 @@ PRIVET_APART static void forward(void) {
         case CONV: convolve(l); break;
         case NORM: normalise(l); break;
         case ADD: add(l); break;
+#if defined(PRIVET_GATES)
+        case GRU: recur(l); break;
+#endif
         default: pool(l); break;
         }
         for (k = 0; (l->rectified != 0u) && (k < num); k++) {

@@ -165,6 +165,10 @@ static void add_back(uint32_t term, const float *d, uint32_t num) {
     }
 }
 
+#if defined(PRIVET_GATES)
+#include "recurrent_back.h"
+#endif
+
 /* The loss's gradient at all that layers give; 0 if a logit is beyond all numbers. */
 PRIVET_APART static uint32_t backward(uint32_t number, uint32_t label) {
     const layer_t *l = &LAYERS[PRIVET_LAYERS - 1u];
@@ -186,7 +190,10 @@ PRIVET_APART static uint32_t backward(uint32_t number, uint32_t label) {
             add_back(l->other, d, num);
         }
         if (l->kind == CONV) { round_back(l, d, num, number); }
-        if ((l->source == 0u) || (l->kind == ADD)) { continue; } /* a record has no gradient */
+#if defined(PRIVET_GATES)
+        if (l->kind == GRU) { recur_back(l); }
+#endif
+        if ((l->source == 0u) || (l->kind == ADD) || (l->kind == GRU)) { continue; } /* a record has none */
         switch (l->kind) {
         case CONV: convolve_back(l); break;
         case NORM: normalise_back(l); break;
@@ -206,6 +213,9 @@ PRIVET_APART static void gradient(uint32_t how) {
     for (i = 0; i < PRIVET_LAYERS; i++) {
         if (LAYERS[i].kind == CONV) { visit_convolution(&LAYERS[i]); }
         if (LAYERS[i].kind == NORM) { visit_norm(&LAYERS[i]); }
+#if defined(PRIVET_GATES)
+        if (LAYERS[i].kind == GRU) { visit_recurrent(&LAYERS[i]); }
+#endif
     }
 }
 

@@ -13,7 +13,8 @@ follow.
 3. Clip: each weight's gradient g is a sum over positions. Its record's norm is the root of the sum
    of g g over weights; q = trunc(g * (c S / clip)), c = min(1, clip / norm), for each weight. A
    record is left out unless, in integers, the sum of q q is at most S^2.
-4. Sum, noise and update as in floats.py.
+4. GRU: see recurrent.py.
+5. Sum, noise and update as in floats.py.
 """
 
 import numpy as np
@@ -31,7 +32,8 @@ from clients.firmware.numbers.floats import (
     in_order,
     softmax_gradient,
 )
-from clients.firmware.plan import ADD, CONV, NORM, Layer, Plan
+from clients.firmware.numbers.recurrent import Back, recur, recur_back
+from clients.firmware.plan import ADD, CONV, GRU, NORM, Layer, Plan
 
 f4 = np.float32
 MOST_FACTOR = f4(1 << 23)
@@ -84,6 +86,16 @@ class InFloats:
         gain, bias = self._held[place]
         return Dense(gain.reshape(-1), bias)
 
+    def recur(self, place: int, layer: Layer, x: Floats) -> Floats:
+        """[B, C, 1, T] -> [B, H, 1, T]"""
+        return recur(layer, self._held[place], x)
+
+    def recur_back(
+        self, place: int, layer: Layer, x: Floats, states: Floats, d: Floats, to: Floats
+    ) -> Back:
+        """Gradients of the weights, and what it reads gets."""
+        return recur_back(layer, self._held[place], x, states, d, to)
+
     def convolve(self, place: int, layer: Layer, x: Floats) -> Floats:
         """[B, C, H, W] -> [B, O, P, Q]"""
         held = self._held[place]
@@ -110,6 +122,8 @@ def forward(contract: Contract, numbers: InFloats, x: Whole) -> list[Floats]:
         read = values[layer.source + 1].reshape(len(x), *layer.inputs)
         if layer.kind == CONV:
             out = numbers.convolve(place, layer, read)
+        elif layer.kind == GRU:
+            out = numbers.recur(place, layer, read)
         elif layer.kind == NORM:
             units, _ = convolutions.units(layer, read)
             gain, bias = (part.reshape(1, -1, 1, 1) for part in numbers.norm(place))
@@ -159,6 +173,10 @@ def clipped(contract: Contract, numbers: InFloats, x: Whole, labels: Whole) -> G
                 0, np.concatenate([numbers.gradient(place, layer, seen, d), by_channel(d)], 1)
             )
             to = numbers.back(place, layer, seen, d, to) if read else to
+        elif layer.kind == GRU:
+            found = numbers.recur_back(place, layer, seen, values[place + 1], d, to)
+            parts.insert(0, found.gradient)
+            to = found.to if read else to
         elif layer.kind == NORM:
             units, _ = convolutions.units(layer, seen)
             parts.insert(0, np.concatenate([by_channel(d * units), by_channel(d)], 1))

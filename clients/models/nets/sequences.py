@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from clients.layers import Residual
+from clients.layers import Recurrent, Residual
 from clients.models.nets.perceptron import ACTIVATIONS
 from clients.models.nets.shapes import norm, require_trimmed, sequence_of, trimmed
 from clients.models.settings import Model
@@ -56,20 +56,6 @@ def build_cnn1d(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
         channels = wide
     head = arithmetic.linear(channels, form.outputs)
     return arithmetic.chain([*layers, nn.AvgPool1d(length), nn.Flatten(), *head])
-
-
-class Recurrent(nn.Module):
-    """[B, C, L] -> [B, H]: the mean over time of what a recurrent layer gives."""
-
-    def __init__(self, cells: nn.GRU | nn.LSTM) -> None:
-        super().__init__()
-        self.cells = cells
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Step by step."""
-        states, _ = self.cells(x.transpose(1, 2))
-        mean: Tensor = states.mean(1)
-        return mean
 
 
 def build_gru(model: Model, form: Form, arithmetic: Layers) -> nn.Module:

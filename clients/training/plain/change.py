@@ -207,5 +207,5 @@ PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     sequences.Places: _places,
     sequences.SelfAttention: _attention,
     sequences.MeanToken: lambda _: parts.MeanToken(),
-    sequences.Recurrent: lambda layer: parts.Recurrent(layer.cells),
+    layers.Recurrent: lambda layer: parts.Recurrent(layer.cells),
 }

@@ -34,9 +34,8 @@ from privacy.dp.kernels.plan import (
 # Layers that are the sum of two others on the same input, by exact type: which two.
 SUMS: dict[type[nn.Module], Callable[[nn.Module], tuple[nn.Module, nn.Module]]] = {}
 
-MADE_ON_THE_WAY = (LAST_CONV, DEPTHWISE, NORM)  # whose weights' gradients are
-WEIGHED = (DENSE, CONV, *MADE_ON_THE_WAY)
-IN_PATCHES = (CONV,)  # whose notes stand in `patches`
+MADE_ON_THE_WAY = (CONV, LAST_CONV, DEPTHWISE, NORM)  # whose weights' gradients are
+WEIGHED = (DENSE, *MADE_ON_THE_WAY)
 
 
 class Unknown(Exception):
@@ -71,7 +70,6 @@ class Sizes(NamedTuple):
 
     values: int
     grads: int
-    patches: int
     notes: int
     made: int
     scratch: int
@@ -91,7 +89,7 @@ class Graph:
         self.parameters: list[nn.Parameter] = []
         self._orders: list[Orders] = []
         self._values, self._num_weights = prod(inputs), 0
-        self._patches, self._notes, self._scratch = 0, 0, 0
+        self._notes, self._scratch = 0, 0
         self._held: set[int] = set()  # buffers that are read again
 
     def lower(self, layer: nn.Module, x: Value) -> Value:
@@ -128,7 +126,7 @@ class Graph:
         num_grads = place(table) if apart else keep(table, self._values)
         passed = int(table[table[:, PASS_ON] == ADD_TO, IN_SIZE].max(initial=0))
         made, scratch = self._num_weights * apart, self._num_weights + self._scratch
-        sizes = (self._values, num_grads, self._patches, self._notes, made, scratch, passed)
+        sizes = (self._values, num_grads, self._notes, made, scratch, passed)
         return table, Sizes(*sizes)
 
     def orders(self) -> Orders | None:
@@ -171,8 +169,9 @@ class Graph:
         row[OUT], row[OUT_SIZE] = self._values, prod(out)
         for column, number in (numbers or {}).items():
             row[column] = number
-        # A sum or an image whose channels lie last is no more wanted than a ReLU's output.
-        in_place = kind == RELU and (x.kind or 0) >= TURN and x.at not in self._held
+        # A convolution's, a sum's or an image whose channels lie last: as good as a ReLU's output.
+        fresh = x.kind is not None and (x.kind == CONV or x.kind >= TURN)
+        in_place = kind == RELU and fresh and x.at not in self._held
         if in_place:
             row[OUT] = x.at
         else:
@@ -183,10 +182,7 @@ class Graph:
             self._weigh(row, own, orders, x.order)
         elif kind == NORM:
             row[[plan.WEIGHT, plan.BIAS]] = -1
-        if kind in IN_PATCHES:
-            row[plan.AUX], self._patches = self._patches, self._patches + aux_size
-        else:
-            row[plan.AUX], self._notes = self._notes, self._notes + aux_size
+        row[plan.AUX], self._notes = self._notes, self._notes + aux_size
         self._scratch = max(self._scratch, scratch, _most_scratch(row))
         self._rows.append(row)
         order = x.order

@@ -1,4 +1,7 @@
-"""Layers on images that lie channel after channel, as in torch, and those that have no image."""
+"""Layers on images that lie channel after channel, as in torch, and those that have no image.
+
+A net with such images is walked with some records abreast (`privacy.dp.kernels.abreast`).
+"""
 
 from math import prod
 
@@ -25,7 +28,7 @@ def pooling(shape: Shape) -> list[Operation] | None:
         return None
     out = (shape[0], shape[1] - 1, shape[2] - 1)
     numbers = {plan.HEIGHT: shape[1], plan.WIDTH: shape[2]}
-    return [Operation(POOL, out, numbers, prod(shape) + shape[2] + 1)]
+    return [Operation(POOL, out, numbers, prod(out))]
 
 
 def _dense(layer: nn.Module, shape: Shape) -> list[Operation] | None:
@@ -45,8 +48,7 @@ def _conv(layer: nn.Module, shape: Shape) -> list[Operation] | None:
         return None
     border = geometry(shape, (kh, kw), (sh, sw), (ph, pw), padded[1:])
     windows = geometry(padded, (kh, kw), (sh, sw), (0, 0), (height, width))
-    num_patch_numbers = height * width * shape[0] * kh * kw
-    conv = Operation(CONV, (layer.out_channels, height, width), windows, num_patch_numbers)
+    conv = Operation(CONV, (layer.out_channels, height, width), windows)
     return [conv] if padded == shape else [Operation(PAD, padded, border), conv]
 
 

@@ -8,21 +8,22 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from privacy.dp import kernels
 from privacy.dp.compiled.graph import Graph, Sizes, Unknown, Value
 from privacy.dp.compiled.last import LAST
 from privacy.dp.compiled.operation import Orders, Shape
 from privacy.dp.compiled.planes import LOWERINGS, PLANES
 from privacy.dp.grid import sum_share
-from privacy.dp.kernels import losses
-from privacy.dp.kernels.plan import OUT, OUT_GRAD, OUT_SIZE, Plan
+from privacy.dp.kernels import abreast, losses, walk
+from privacy.dp.kernels.plan import CONV, KIND, MEAN, OUT, OUT_GRAD, OUT_SIZE, PAD, POOL, Plan
+from privacy.dp.kernels.tiles import LANES
 from privacy.dp.rules import Loss, softmax_cross_entropy
 from privacy.errors import ModelError
 from privacy.parts import part
 
-WORKSPACE = 1 << 20  # bytes of activations, gradients and patches at a time: they stay in the cache
+WORKSPACE = 1 << 20  # bytes of activations and gradients at a time: they stay in the cache
 MOST_RECORDS = 256  # at a time
 MOST_SUM_SHARE = 2.0**-6  # of the clip, for sums in float32
+ABREAST = (CONV, PAD, POOL, MEAN)  # images whose records are walked `LANES` at a time
 
 # Losses that the kernels know: from a block's outputs [b, O] and targets its sum; into the third
 # array [b, O] the gradients of the outputs.
@@ -42,21 +43,19 @@ class Buffers(NamedTuple):
 
     values: np.ndarray
     grads: np.ndarray
-    patches: np.ndarray
     notes: np.ndarray
     made: np.ndarray
     scratch: np.ndarray
 
 
-def _allocate(sizes: Sizes, block: int, num_weights: int) -> Buffers:
+def _allocate(sizes: Sizes, block: int) -> Buffers:
     """Buffers for `block` records."""
-    values, grads, patches, notes = (
+    values, grads, notes, made = (
         np.empty(size * block, np.float32)
-        for size in (sizes.values, sizes.grads, sizes.patches, sizes.notes)
+        for size in (sizes.values, sizes.grads, sizes.notes, sizes.made)
     )
-    made = np.empty(sizes.made * block or num_weights, np.float32)
     scratch = np.empty(sizes.scratch + sizes.passed * block, np.float32)
-    return Buffers(values, grads, patches, notes, made, scratch)
+    return Buffers(values, grads, notes, made, scratch)
 
 
 def lacking(model: nn.Module, inputs: Shape) -> str:
@@ -119,8 +118,11 @@ class Program:
         sizes_p = [p.numel() for p in parameters]
         for p, view in zip(parameters, self.flat.data.split(sizes_p), strict=True):
             p.data = view.view(p.shape)
-        numbers = sizes.values + sizes.grads + sizes.patches + sizes.notes + sizes.made
+        numbers = sizes.values + sizes.grads + sizes.notes + sizes.made
         self._most_block = min(max(WORKSPACE // (4 * numbers), 1), MOST_RECORDS)
+        self._abreast = bool(np.isin(plan[:, KIND], ABREAST).any())
+        if self._abreast:
+            self._most_block = LANES
         self._block = self._most_block
         self._buffers: Buffers | None = None
         self._trained = np.empty(0)  # all
@@ -158,7 +160,7 @@ class Program:
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs [B, O] for the records `x` [B, ...], float32. Any thread may ask."""
-        buffers = _allocate(self._sizes, self._block, len(self.flat))
+        buffers = self._room()
         outputs = np.empty((len(x), self._num_outputs), np.float32)
         weights, records = self._placed()[0], _flat_records(x)
         for start in range(0, len(x), self._block):
@@ -188,44 +190,69 @@ class Program:
         """
         self._require_targets(len(x), y, loss)
         if self._buffers is None:
-            self._buffers = _allocate(self._sizes, self._block, len(self.flat))
+            self._buffers = self._room()
         buffers, (weights, turned) = self._buffers, self._placed()
-        values, grads, patches, notes, made, scratch = buffers
         records, targets = _flat_records(x), y.contiguous().numpy()
         numbers, orders, sum_of_losses = total.numpy(), self._orders, 0.0
         trained = self._trained
         if orders is not None and len(trained):
             trained = trained[orders.forward]
         placed = numbers if orders is None else np.zeros_like(numbers)
-        plan, block = self._plan, self._block
-        for start in range(0, len(x), block):
-            part = records[start : start + block]
-            b = len(part)
+        for start in range(0, len(x), self._block):
+            part = records[start : start + self._block]
             self._forward(weights, part, buffers)
-            sum_of_losses += LOSSES[loss](
-                self._outputs(values, b, OUT),
-                targets[start : start + b],
-                self._outputs(grads, b, OUT_GRAD),
-            )
-            kernels.backward(plan, weights, turned, block, b, values, grads, notes, made, scratch)
-            kernels.add_clipped(
-                plan, len(weights), clip, block, b, values, grads, patches, made, scratch, trained,
-                placed,
-            )  # fmt: skip
+            g = np.empty((len(part), self._num_outputs), np.float32)
+            outputs = np.ascontiguousarray(self._outputs(buffers.values, len(part), OUT))
+            sum_of_losses += LOSSES[loss](outputs, targets[start : start + self._block], g)
+            self._give_back(g, buffers)
+            self._add(weights, turned, clip, len(part), buffers, trained, placed)
         if orders is not None:
             numbers[orders.forward] += placed
         if len(self._trained):
             numbers *= self._trained
         return sum_of_losses
 
+    def _room(self) -> Buffers:
+        return _allocate(self._sizes, LANES if self._abreast else self._block)
+
     def _forward(self, weights: np.ndarray, x: np.ndarray, buffers: Buffers) -> None:
-        values, _, patches, notes, _, scratch = buffers
-        kernels.forward(self._plan, weights, x, self._block, values, patches, notes, scratch)
+        values, _, notes, _, scratch = buffers
+        if self._abreast:
+            abreast.forward(self._plan, weights, x, values, notes)
+        else:
+            walk.forward(self._plan, weights, x, self._block, values, notes, scratch)
+
+    def _add(
+        self, weights: np.ndarray, turned: np.ndarray, clip: float, b: int, buffers: Buffers,
+        trained: np.ndarray, total: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Add the clipped gradients of b records, those of whose outputs are there."""
+        plan, (values, grads, notes, made, scratch) = self._plan, buffers
+        if self._abreast:
+            squares = np.empty(LANES)
+            abreast.backward(plan, weights, values, grads, notes, made, scratch, trained, squares)
+            abreast.add_clipped(
+                plan, clip, b, values, grads, made, scratch, trained, squares, total
+            )
+            return
+        block = self._block
+        walk.backward(plan, weights, turned, block, b, values, grads, notes, made, scratch)
+        walk.add_clipped(
+            plan, len(weights), clip, block, b, values, grads, made, scratch, trained, total
+        )
 
     def _outputs(self, buffer: np.ndarray, b: int, column: int) -> np.ndarray:
-        """The last operation's outputs for b records, or their gradients."""
-        start = self._plan[-1, column] * self._block
-        return buffer[start : start + b * self._num_outputs].reshape(b, -1)
+        """The last operation's outputs for b records, or their gradients, [b, O]."""
+        num, at = self._num_outputs, self._plan[-1, column]
+        if self._abreast:
+            return buffer[at * LANES : (at + num) * LANES].reshape(num, LANES).T[:b]
+        return buffer[at * self._block :][: b * num].reshape(b, num)
+
+    def _give_back(self, g: np.ndarray, buffers: Buffers) -> None:
+        """Put the gradients of b records' outputs where they are walked back from."""
+        if self._abreast:
+            self._outputs(buffers.grads, LANES, OUT_GRAD)[:] = 0
+        self._outputs(buffers.grads, len(g), OUT_GRAD)[:] = g
 
     def _require_targets(self, num: int, y: Tensor, loss: Loss) -> None:
         """What the kernels would read without a look at its shape, or a label as an index."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from privacy.dp.kernels.compiling import compiled, summing
-from privacy.dp.kernels.plan import IN, KIND, OUT, RELU, TANH, Floats, Plan, Sums, f32
+from privacy.dp.kernels.plan import ADD_TO, IN, KIND, OUT, RELU, TANH, Floats, Plan, Sums, f32
 
 
 @compiled
@@ -49,6 +49,13 @@ def copy(x: Any, out: Any) -> None:
     """out = x, which is faster to compile than an assignment that may broadcast."""
     for i in range(len(x)):
         out[i] = x[i]
+
+
+@compiled
+def pass_on(how: int, g: Floats, to: Floats) -> None:
+    """Give a gradient to what another operation may have given some before."""
+    for i in range(len(g)):
+        to[i] = g[i] + (to[i] if how == ADD_TO else f32(0))
 
 
 @compiled

@@ -2,9 +2,9 @@
 
 Buffers are flat float32. An operation's output for a block of b records stands at
 `values[OUT * block :]` as [b, OUT_SIZE]; its gradient at `grads[OUT_GRAD * block :]`, where another
-may stand once no operation wants it. An operation whose OUT is its IN works in place. `patches` and
-`notes` keep what the backward pass needs of some operations, from AUX on. `made` holds records'
-gradients, in the weights' layout. `scratch` is free to use.
+may stand once no operation wants it. An operation whose OUT is its IN works in place. `notes` keep
+what the backward pass needs of some operations, from AUX on. `made` holds records' gradients, in
+the weights' layout. `scratch` is free to use. Records abreast are the last axis (`abreast`).
 
 Shapes: b records, I inputs, O outputs or output channels, C channels, P output positions, K =
 kernel elements times input channels.
@@ -20,6 +20,7 @@ from privacy.dp.kernels.compiling import compiled
 Floats = NDArray[np.float32]
 Sums = NDArray[np.float64]
 Plan = NDArray[np.int64]
+Places = NDArray[np.int64]
 
 f32 = np.float32
 u64 = np.uint64  # an index that cannot be negative needs no check, and its loop becomes vectors
@@ -36,6 +37,8 @@ TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM, ADD = range(8, 15)
 NUM_COLUMNS = 28
 
 NO, WRITE, ADD_TO = range(3)
+
+ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
 
 
 @compiled

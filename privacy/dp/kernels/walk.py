@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from privacy.dp.kernels import depthwise, last, norms, planes, windows
+from privacy.dp.kernels import depthwise, last, norms, windows
 from privacy.dp.kernels.compiling import compiled
 from privacy.dp.kernels.elements import (
     activate,
@@ -10,6 +10,7 @@ from privacy.dp.kernels.elements import (
     add,
     copy,
     keep,
+    pass_on,
     square,
     sum_up,
     weighed,
@@ -19,10 +20,8 @@ from privacy.dp.kernels.plan import (
     ADD_TO,
     AUX,
     BIAS,
-    CONV,
     DENSE,
     DEPTHWISE,
-    HEIGHT,
     IN,
     IN_GRAD,
     IN_SIZE,
@@ -30,7 +29,6 @@ from privacy.dp.kernels.plan import (
     LAST_CONV,
     LAST_MAX,
     LAST_MEAN,
-    MEAN,
     NORM,
     NUM_WEIGHTS,
     OTHER,
@@ -38,13 +36,11 @@ from privacy.dp.kernels.plan import (
     OUT,
     OUT_GRAD,
     OUT_SIZE,
-    PAD,
     PASS_ON,
     PASS_ON_OTHER,
-    POOL,
+    ROUNDING,
     TURN,
     WEIGHT,
-    WIDTH,
     Floats,
     Plan,
     Sums,
@@ -53,13 +49,11 @@ from privacy.dp.kernels.plan import (
 )
 
 FEW = 16  # records for which plain loops beat a matrix product
-ROUNDING = 2.0**-22  # of a clip factor and of the products with it, in float32
 
 
 @compiled
 def forward(
-    plan: Plan, w: Floats, x: Floats, block: int, values: Floats, patches: Floats, notes: Floats,
-    scratch: Floats,
+    plan: Plan, w: Floats, x: Floats, block: int, values: Floats, notes: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Outputs of all operations for the records x [b, inputs], b <= block, into `values`.
 
@@ -77,21 +71,12 @@ def forward(
             if op[BIAS] >= 0:
                 for s in range(b):
                     sum_up(y[s], w[op[BIAS] :], y[s])
-        elif kind == CONV:
-            planes.conv(op, a, w, block, patches, scratch, y)
-        elif kind == PAD:
-            planes.pad(op, a, y)
         elif kind == ADD:
             other = values[op[OTHER] * block :][: b * op[OUT_SIZE]]
             sum_up(a.ravel(), other, y.ravel())
-        elif kind in (POOL, MEAN, TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
+        elif kind in (TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
             for s in range(b):
-                if kind == POOL:
-                    note = planes.places_of(notes, block, s, op)
-                    planes.pool(a[s], op[HEIGHT], op[WIDTH], y[s], note)
-                elif kind == MEAN:
-                    planes.average(a[s], op, y[s])
-                elif kind == TURN:
+                if kind == TURN:
                     last.turn(op, a[s], y[s])
                 elif kind == LAST_CONV:
                     last.conv(op, a[s], w, scratch, y[s])
@@ -125,7 +110,7 @@ def backward(
         g = rows(grads, op[OUT_GRAD] * block, b, op[OUT_SIZE])
         a = rows(values, op[IN] * block, b, op[IN_SIZE])
         if kind == ADD and op[PASS_ON_OTHER]:
-            _pass_on(op[PASS_ON_OTHER], g.ravel(), grads[op[OTHER_GRAD] * block :])
+            pass_on(op[PASS_ON_OTHER], g.ravel(), grads[op[OTHER_GRAD] * block :])
         if kind in (LAST_CONV, DEPTHWISE, NORM):
             for s in range(b):
                 own = made[s * len(w) + op[WEIGHT] :][: op[NUM_WEIGHTS]]
@@ -142,20 +127,11 @@ def backward(
             to = rows(scratch, len(scratch) - to.size, b, op[IN_SIZE])
         if kind == DENSE:
             np.dot(g, rows(w, op[WEIGHT], op[OUT_SIZE], op[IN_SIZE]), to)
-        elif kind == CONV:
-            planes.conv_back(op, g, w, scratch, to)
-        elif kind == PAD:
-            planes.pad_back(op, g, to)
         elif kind == ADD:
             copy(g.ravel(), to.ravel())
-        elif kind in (POOL, MEAN, TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
+        elif kind in (TURN, LAST_CONV, DEPTHWISE, LAST_MEAN, LAST_MAX, NORM):
             for s in range(b):
-                if kind == POOL:
-                    note = planes.places_of(notes, block, s, op)
-                    planes.unpool(g[s], op[HEIGHT], op[WIDTH], note, to[s])
-                elif kind == MEAN:
-                    planes.spread(g[s], op, to[s])
-                elif kind == TURN:
+                if kind == TURN:
                     last.turn_back(op, g[s], to[s])
                 elif kind == LAST_CONV:
                     last.conv_back(op, g[s], turned, scratch, to[s])
@@ -173,19 +149,13 @@ def backward(
             y = values[op[OUT] * block :][: b * op[OUT_SIZE]]
             activate_back(op, a.ravel(), y, g.ravel(), to.ravel())
         if op[PASS_ON] == ADD_TO:
-            _pass_on(ADD_TO, to.ravel(), grads[op[IN_GRAD] * block :])
-
-
-@compiled
-def _pass_on(how: int, g: Floats, to: Floats) -> None:
-    for i in range(len(g)):
-        to[i] = g[i] + (to[i] if how == ADD_TO else f32(0))
+            pass_on(ADD_TO, to.ravel(), grads[op[IN_GRAD] * block :])
 
 
 @compiled
 def add_clipped(
     plan: Plan, num_weights: int, clip: float, block: int, b: int, values: Floats, grads: Floats,
-    patches: Floats, made: Floats, scratch: Floats, trained: Sums, total: Sums,
+    made: Floats, scratch: Floats, trained: Sums, total: Sums,
 ) -> None:  # fmt: skip
     """Add the clipped gradients of a block of b records to `total`, in the layout of the weights.
 
@@ -211,13 +181,10 @@ def add_clipped(
             for s in range(b):
                 squares[s] += weighed(g[s], seen_n[s])
     for s in range(b):
-        own = made if len(made) == num_weights else made[s * num_weights :][:num_weights]
+        own = made[s * num_weights :][:num_weights]
         squares_made = 0.0
         for n in range(len(plan)):
             op = plan[n]
-            if op[KIND] == CONV:
-                g_s = grads[op[OUT_GRAD] * block + s * op[OUT_SIZE] :][: op[OUT_SIZE]]
-                planes.conv_gradient(op, s, block, g_s, patches, own[op[WEIGHT] :])
             if op[KIND] != DENSE:
                 own_n = own[op[WEIGHT] :][: op[NUM_WEIGHTS]]
                 if len(trained):

@@ -93,7 +93,7 @@ def _added(mask: Tensor, like: Tensor) -> Tensor:
     """A mask as what is added to scores; True is what must not be seen."""
     if mask.dtype != torch.bool:
         return mask
-    return torch.zeros(mask.shape, dtype=like.dtype).masked_fill(mask, -torch.inf)
+    return like.new_zeros(mask.shape).masked_fill(mask, -torch.inf)
 
 
 def _gradients(

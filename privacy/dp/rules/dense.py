@@ -38,24 +38,25 @@ def embedding(layer: nn.Module, x: Tensor, g: Tensor) -> Share:
     A record's rows of the same word add before their squares do.
     """
     assert isinstance(layer, nn.Embedding)
-    B, (V, O) = len(x), layer.weight.shape  # noqa: E741
+    B, (V, O), device = len(x), layer.weight.shape, x.device  # noqa: E741
     words = x.reshape(B, -1).long()
-    record = torch.arange(B).view(B, 1).expand_as(words)
+    record = torch.arange(B, device=device).view(B, 1).expand_as(words)
     kept = torch.ones_like(words, dtype=torch.bool)
     if layer.padding_idx is not None:
         kept = words != layer.padding_idx
     keys, place = (record * V + words)[kept].unique(return_inverse=True)
-    rows_UO = torch.zeros(len(keys), O, dtype=torch.float64)
+    rows_UO = torch.zeros(len(keys), O, dtype=torch.float64, device=device)
     rows_UO.index_add_(0, place, g.reshape(B, -1, O)[kept].double())
     owner_U, word_U = keys // V, keys % V
-    squared = torch.zeros(B, dtype=torch.float64).index_add_(0, owner_U, squared_norms(rows_UO))
+    squared = torch.zeros(B, dtype=torch.float64, device=device)
+    squared.index_add_(0, owner_U, squared_norms(rows_UO))
 
     def weighted_sum(c_B: Tensor) -> list[Tensor]:
-        total = torch.zeros(V, O, dtype=torch.float64)
+        total = torch.zeros(V, O, dtype=torch.float64, device=device)
         return [total.index_add_(0, word_U, rows_UO * c_B[owner_U, None])]
 
     def gradients() -> list[Tensor]:
-        weight = torch.zeros(B, V, O, dtype=torch.float64)
+        weight = torch.zeros(B, V, O, dtype=torch.float64, device=device)
         weight[owner_U, word_U] = rows_UO
         return [weight]
 

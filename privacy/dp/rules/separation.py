@@ -96,7 +96,8 @@ def require_outputs_apart(
         # torch's generator is left alone where no layer draws: no secret is to come near it.
         draws = any(isinstance(layer, _DropoutNd) for layer in model.modules())
         if draws or not _apart(lambda indices: model(fetch(indices)[0]), pair):
-            with torch.random.fork_rng(devices=[]):
+            there = {p.device for p in model.parameters() if p.device.type == "cuda"}
+            with torch.random.fork_rng(devices=there):
                 seed = torch.seed()
 
                 def seen(indices: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-AT_ONCE = 1 << 15  # numbers
+AT_ONCE = 1 << 15  # numbers, on a processor
+AT_ONCE_ELSEWHERE = 1 << 24  # on a GPU, where each call costs more than what it computes
 
 
 class Share(NamedTuple):
@@ -49,7 +50,7 @@ def materialised(*gradients: Tensor) -> Share:
 
 def _weighted(c_B: Tensor, rows: Tensor) -> Tensor:
     """c_B @ rows [B, n] in float64: [n]."""
-    total = torch.zeros(rows.shape[1], dtype=torch.float64)
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     at_once = _at_once(rows)
     for c, some in zip(c_B.split(at_once), rows.split(at_once), strict=True):
         total.addmv_(some.double().t(), c)
@@ -67,7 +68,8 @@ def squared_norms(rows: Tensor) -> Tensor:
 
 def _at_once(rows: Tensor) -> int:
     """How many rows are in float64 at once: as many as a processor's cache holds."""
-    return max(1, AT_ONCE // max(1, rows.shape[1]))
+    numbers = AT_ONCE if rows.device.type == "cpu" else AT_ONCE_ELSEWHERE
+    return max(1, numbers // max(1, rows.shape[1]))
 
 
 def with_bias(layer: nn.Module, weight: Tensor, bias: Tensor) -> Share:

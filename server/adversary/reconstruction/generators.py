@@ -25,6 +25,7 @@ from attacks.tape import Nature, Tape
 from clients.data.sets import load
 from clients.node.app import identify
 from clients.protocol import Form
+from clients.training.gpu import where_there_is_one
 from clients.training.net import build, fill
 from clients.training.records import Records
 from clients.training.train import Round, net_of, train
@@ -227,7 +228,7 @@ def _play(
         budget=open_ended(experiment.budget),
         federation=Federation(clients=2, rounds=GAN_ROUNDS),
     )
-    honest = duel.job
+    honest = where_there_is_one(duel.job)
     free = honest.model_copy(update={"budget": Budget(unit="none")})
     if (
         experiment.budget.unit == "record"

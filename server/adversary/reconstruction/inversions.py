@@ -21,6 +21,7 @@ from clients.data.sets import load
 from clients.layers import MaxPool2d
 from clients.models import name_front
 from clients.models.settings import stands_on_backbone
+from clients.training.gpu import where_there_is_one
 from clients.training.job import Job
 from clients.training.net import fill
 from clients.training.records import Records
@@ -68,7 +69,8 @@ def invert_updates(run: Run, tape: Tape, seed: int) -> Found:
         victims = victims[:ONE_BY_ONE]
     same = _same_class(pool, victims, others.y[chosen])
     changes = [
-        _one_step(run.experiment.job, model, pool, i, number) for number, i in enumerate(victims)
+        _one_step(where_there_is_one(run.experiment.job), model, pool, i, number)
+        for number, i in enumerate(victims)
     ]
     if gradients:
         drawn = _search(gradients, changes, pool, victims, nature, seed)

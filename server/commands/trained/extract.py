@@ -22,7 +22,7 @@ def extract(
     runs: Runs = None,
     trust: Trust = False,
 ) -> None:
-    """Cut the best net that fits a chip out of a run of [supernet]; no epsilon is spent."""
+    """Cut the best net that fits a chip out of a run that trained many; no epsilon is spent."""
     from clients.chip import load_chip
     from server.console import err
     from server.extract import extract as cut_out

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 from privacy.errors import PrivetError
 
 if TYPE_CHECKING:
+    from clients.firmware.answers import Answered
     from clients.firmware.check import Found
+    from clients.firmware.front.check import Turned
     from clients.firmware.qemu import Seen
+    from server.export.firmware import Board
     from server.run.directory import Run
 
 
@@ -28,7 +31,8 @@ def to_c(run: "Run", out: Path, chip: str, check: bool, audit: bool) -> None:
         err.print(told(one), highlight=False)
     if check:
         err.print(told_of_m55(seen), highlight=False)
-    all_seen: list[Found | Seen] = [*found, *seen]
+    turned = _turned(board) if check else []
+    all_seen: list[Found | Seen | Turned] = [*found, *seen, *turned]
     if wrong := [one.target for one in all_seen if not one.passed]:
         raise PrivetError(
             f"on {' and '.join(wrong)} the C is not the simulation; nothing was written"
@@ -38,7 +42,7 @@ def to_c(run: "Run", out: Path, chip: str, check: bool, audit: bool) -> None:
         err.print(f"{test.name}: {test.measured}; expected: {test.expected}", highlight=False)
     if failed := [test for test in checks if not test.passed]:
         raise PrivetError(f"{failed[0].name}: {failed[0].meaning}; nothing was written")
-    write(board, out, found, checks, seen)
+    write(board, out, found, checks, seen, turned)
     if not check:
         err.print("not verified on the target; do so with --check", highlight=False)
     print(out)
@@ -64,14 +68,32 @@ def answers_to_c(run: "Run", out: Path, chip: str, check: bool) -> None:
             f"the run itself answers; RAM {one.ram_bytes:,} bytes, flash {one.flash_bytes:,}",
             highlight=False,
         )
-    if wrong := [one.target for one in found if not one.passed]:
+    turned = _turned(board) if check else []
+    all_seen: list[Answered | Turned] = [*found, *turned]
+    if wrong := [one.target for one in all_seen if not one.passed]:
         raise PrivetError(
             f"on {' and '.join(wrong)} the C is not the simulation; nothing was written"
         )
-    write_answers(board, out, found)
+    write_answers(board, out, found, turned)
     if not check:
         err.print("not verified on the target; do so with --check", highlight=False)
     print(out)
+
+
+def _turned(board: "Board") -> "list[Turned]":
+    """What the front of a board has shown, told."""
+    from server.console import err
+
+    found = board.check_front()
+    for one in found:
+        low, high = one.cycles
+        err.print(
+            f"{one.target}: the front turns {one.equal} of {one.asked} test records to the bits of "
+            f"its definition, within {one.far:.2g} of what the run read; a record: "
+            f"{one.instructions:,} instructions, {low:,} to {high:,} cycles",
+            highlight=False,
+        )
+    return found
 
 
 def told_of_m55(seen: "list[Seen]") -> str:

@@ -12,9 +12,7 @@ from server.commands.report import Form
 
 def statement(
     run: RunName,
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="File; - is stdout [statement.html, or stdout]")
-    ] = "",
+    output: Annotated[str, typer.Option("--output", "-o", help="statement.html; - is stdout")] = "",
     form: Annotated[Form, typer.Option("--format", help="html, md or json")] = Form.html,
     purpose: Annotated[str, typer.Option("--purpose", help="What the model is for")] = "",
     controller: Annotated[str, typer.Option("--controller", help="Who answers for it")] = "",

@@ -75,6 +75,8 @@ class RunFacts:
         group: its settings without the seed and what does not alter the result; its records by
             content, and the code that made it.
         outside: what leaves a device and is not inside the promise.
+        trained_from: the file in it with the settings that trained it: of the whole net, for one
+            that was cut out.
         searched: how a search came to it, and whether epsilon counts that; empty of a single run.
         test_records: on which accuracy was measured; None if the run does not say.
         damaged: (file, what is wrong with it) of parts that are there but cannot be read.
@@ -136,6 +138,7 @@ class RunFacts:
     about: str = ""
     course: tuple[Turn, ...] = ()
     work: str = ""
+    trained_from: str = "experiment.toml"
 
     @property
     def private(self) -> bool:

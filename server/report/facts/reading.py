@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from privacy.errors import PrivetError, RunError
+from privacy.files import is_file
 from privacy.foreign import MOST_TEXT_BYTES, read_foreign
 from server.adversary.auditing import why_not
 from server.cost.events import EVENTS
@@ -30,6 +31,7 @@ from server.report.facts.works import (
 from server.report.words.labels import labelled
 from server.run import merit
 from server.run.directory import Run, find_run
+from server.run.origin import WHOLE
 from server.run.rounds import RoundRecord, ledgers_after
 from server.run.summary import summarise, weights_sha256
 
@@ -193,6 +195,7 @@ def read_run(
         failed_stages=failed_stages,
         course=tuple(_turn(record) for record in rounds),
         work=work_of(experiment),
+        trained_from=WHOLE if is_file(run.path / WHOLE) else "experiment.toml",
     )
 
 

@@ -60,7 +60,7 @@ def _dossier(key: str, run: RunFacts, runs: Sequence[RunFacts]) -> Dossier:
 
 
 def _trained(run: RunFacts, runs: Sequence[RunFacts]) -> list[Block]:
-    again = f"privet run {shlex.quote(str(run.path / 'experiment.toml'))}"
+    again = f"privet run {shlex.quote(str(run.path / run.trained_from))}"
     lines = (again, shlex.join(run.command)) if run.command else (again,)
     why = "Again, from all its settings as resolved" + ", and as it was begun" * bool(run.command)
     return [Commands(why, lines), _difference(run, runs), *_rounds(run), *by_class(run)]

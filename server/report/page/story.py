@@ -141,7 +141,7 @@ def reproduction(facts: Facts) -> Section:
         why = "The commands that started the runs, as recorded"
         lines = tuple(_joined(run.command) for run in recorded)
         blocks.append(Commands(why, lines, folded=len(lines) > 6))
-    again = tuple(f"privet run {run.path / 'experiment.toml'}" for run in runs)
+    again = tuple(f"privet run {run.path / run.trained_from}" for run in runs)
     why = "Each run again, from all its settings as resolved"
     blocks.append(Commands(why, again, folded=len(again) > 6))
     if facts.command:

@@ -1,9 +1,11 @@
 """The audit turns red for each way of breaking DP-SGD, by the check that is made for it."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 import sabotaged as s
+from elsewhere import FAR, Elsewhere, pretend
 
 from attacks.audit import sensitivity
 from attacks.audit.verdict import CHECKS, Evidence
@@ -12,6 +14,14 @@ from server.adversary.auditing import claim_of
 from server.experiment.loading import load_experiment
 
 FEW = 160  # calls of the step, for canaries
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """`cuda` is another device, of this test's own."""
+    pretend(monkeypatch, FAR)
+    with Elsewhere():
+        yield
 
 
 def alarms(check, *assignments, seed=0):
@@ -56,11 +66,23 @@ SABOTAGES = {
 
 
 # What clips is not the same code in each engine; all else is.
-ENGINES = ("compiled", "onepass")
+ENGINES = {
+    "compiled": "training.per_sample=compiled",
+    "onepass": "training.per_sample=onepass",
+    "gpu": "training.device=cuda",
+}
+ON_A_GPU = (
+    s.no_noise,
+    s.half_the_noise,
+    s.sigma_lowered_after_accounting,
+    s.noise_in_floating_point,
+)
 PAIRS = [
     (sabotage, engine)
     for sabotage, check in SABOTAGES.items()
-    for engine in ENGINES[: 1 + (check == "sensitivity")]
+    for engine in ENGINES
+    if engine == "compiled" or check == "sensitivity" or (engine == "gpu" and sabotage in ON_A_GPU)
+    if (sabotage, engine) != (s.last_record_unclipped, "gpu")  # the last row of a pass is nobody's
 ]
 
 
@@ -70,13 +92,24 @@ def test_what_ships_is_green(check):
 
 
 @pytest.mark.parametrize(
+    "check", dict.fromkeys([SABOTAGES[s.no_noise], "noise grid", "sensitivity"])
+)
+def test_what_ships_is_green_on_a_gpu(check, elsewhere):
+    assert alarms(check, ENGINES["gpu"]) == set()
+
+
+@pytest.mark.parametrize(
     ("sabotage", "engine"), PAIRS, ids=lambda value: getattr(value, "__name__", value)
 )
 def test_sabotage_is_caught(sabotage, engine, monkeypatch):
     """By the check that is made for it."""
     check = SABOTAGES[sabotage]
     sabotage(monkeypatch)
-    assert alarms(check, f"training.per_sample={engine}") == {check}
+    with ExitStack() as on_a_gpu:
+        if engine == "gpu":
+            pretend(monkeypatch, FAR)
+            on_a_gpu.enter_context(Elsewhere())
+        assert alarms(check, ENGINES[engine]) == {check}
 
 
 WORDS = "arithmetic.name=fixed"

@@ -1,7 +1,8 @@
 """DP-SGD in a federation, as the documentation of Flower and of Opacus has it.
 
 Each round, each client wraps its model by `PrivacyEngine.make_private` and trains for one epoch of
-Poisson batches. The server averages, and evaluates on the whole test set.
+Poisson batches. The server averages, and evaluates on the whole test set. The job `linear` is
+logistic regression by plain SGD, on shuffled batches.
 """
 
 import json
@@ -25,8 +26,10 @@ client = ClientApp()
 server = ServerApp()
 
 
-def net() -> nn.Module:
-    """The net of Opacus's MNIST example."""
+def net(job: str) -> nn.Module:
+    """The net of Opacus's MNIST example, or none but a dense layer."""
+    if job == "linear":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     return nn.Sequential(
         nn.Conv2d(1, 16, 8, 2, padding=3), nn.ReLU(), nn.MaxPool2d(2, 1),
         nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.MaxPool2d(2, 1),
@@ -48,21 +51,25 @@ def train(message: Message, context) -> Message:
     x, y = load(config["data"], "train")
     num = len(x) // config["clients"]
     start = context.node_config["partition-id"] * num
+    private = config["job"] == "private"
     loader = DataLoader(
-        TensorDataset(x[start : start + num], y[start : start + num]), batch_size=config["batch"]
+        TensorDataset(x[start : start + num], y[start : start + num]),
+        batch_size=config["batch"],
+        shuffle=not private,
     )
-    model = net()
+    trained = model = net(config["job"])
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
-    private, optimizer, loader = PrivacyEngine().make_private(
-        module=model, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0,
-        max_grad_norm=1.0,
-    )  # fmt: skip
-    private.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25 if private else 0.03)
+    if private:
+        trained, optimizer, loader = PrivacyEngine().make_private(
+            module=model, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0,
+            max_grad_norm=1.0,
+        )  # fmt: skip
+    trained.train()
     criterion = nn.CrossEntropyLoss()
     for images, labels in loader:
         optimizer.zero_grad()
-        criterion(private(images), labels).backward()
+        criterion(trained(images), labels).backward()
         optimizer.step()
     metrics = MetricRecord({"num-examples": num})
     content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
@@ -73,7 +80,7 @@ def train(message: Message, context) -> Message:
 def main(grid, context) -> None:
     config = context.run_config
     x, y = load(config["data"], "test")
-    model, times = net(), []
+    model, times = net(config["job"]), []
 
     @torch.no_grad()
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
@@ -95,7 +102,7 @@ def main(grid, context) -> None:
     torch.manual_seed(0)
     strategy.start(
         grid=grid,
-        initial_arrays=ArrayRecord(net().state_dict()),
+        initial_arrays=ArrayRecord(net(config["job"]).state_dict()),
         train_config=ConfigRecord(),
         num_rounds=config["rounds"],
         evaluate_fn=evaluate,

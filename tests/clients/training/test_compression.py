@@ -36,8 +36,8 @@ def received(compression, before, after, seed):
 def test_each_number_goes_to_one_of_its_two_neighbours(bits, seed, block):
     before, after = weights(seed), weights(seed + 1)
     got, sent = received(Compression(bits=bits, block=block), before, after, seed)
-    update = np.concatenate([(after[n] - before[n]).ravel() for n in ("a.weight", "a.bias")])
-    error = np.concatenate([(got[n] - after[n]).ravel() for n in ("a.weight", "a.bias")])
+    update = np.concatenate([(after[n] - before[n]).ravel() for n in ("a.bias", "a.weight")])
+    error = np.concatenate([(got[n] - after[n]).ravel() for n in ("a.bias", "a.weight")])
     for start in range(0, len(update), block):
         some = slice(start, start + block)
         step = 2 * np.abs(update[some]).max() / ((1 << bits) - 1)
@@ -45,6 +45,16 @@ def test_each_number_goes_to_one_of_its_two_neighbours(bits, seed, block):
     assert got["count"] == after["count"]
     num = 7 * 41
     assert size_bytes(sent) == math.ceil(num * bits / 8) + 4 * math.ceil(num / block) + 8
+
+
+def test_the_order_in_which_a_device_holds_its_weights_is_its_own():
+    before, after = weights(0), weights(1)
+    turned = [dict(reversed(some.items())) for some in (before, after)]
+    sent = Compression(bits=8).pack(*turned, Key.of(0))
+    got = Compression(bits=8).unpack(sent, before)
+    assert list(got) == list(before)
+    for name, array in before.items():
+        assert np.abs(got[name].numpy() - after[name]).max() < 0.05 * np.ptp(after[name] - array)
 
 
 @pytest.mark.parametrize("bits", BITS)

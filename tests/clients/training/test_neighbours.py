@@ -97,6 +97,14 @@ def test_one_record_more_by_every_way_of_clipping(
     assert 0.1 < influence(job, monkeypatch, tuple(range(0, NUM, 5))) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("name", ["convnet", "perceptron"])
+@pytest.mark.usefixtures("elsewhere")
+def test_one_record_more_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.SIDE", 20)
+    job = job_of(Arithmetic(), Model(name=name), device="cuda", distortion=1.0)  # type: ignore[arg-type]
+    assert 0.1 < influence(job, monkeypatch, tuple(range(0, NUM, 5))) <= 1 + 1e-6
+
+
 @pytest.mark.parametrize("arithmetic", ["at random", "2-bit gradients", "stochastic", "float"])
 def test_draws_by_place_are_caught(arithmetic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: seeds by place in the batch move the sum by more than the clip."""

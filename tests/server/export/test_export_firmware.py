@@ -81,6 +81,20 @@ def test_a_run_becomes_a_folder_of_c(privet, tmp_path):
     assert np.array_equal(answers, rows[:, -1])
 
 
+def test_a_front_is_written_beside_what_reads_it(privet, tmp_path):
+    """Its vectors are as long as they are told to be, and the net reads as many features."""
+    privet("run", "tiny", *SHORT[:4], "-s", "training.local_steps=1", "-s", "model.name=scatter")
+    for kind, told in (("--answers", "answers.json"), ("", "budget.json")):
+        folder = tmp_path / told
+        status, *_ = privet("export", "latest", "--to", "c", *kind.split(), "-o", str(folder))
+        assert status == 0
+        about = json.loads((folder / told).read_text())["front"]
+        assert (about["name"], about["RAW"], about["FEATURES"]) == ("scatter", 64, 81 * 4)
+        assert len((folder / "front_vectors.bin").read_bytes()) == 2 * (64 + 2 * 81 * 4)
+        assert "front.c" in (folder / "Makefile").read_text()
+        assert f"PRIVET_INPUTS {81 * 4}u" in (folder / "contract.h").read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "chip", "said"),
     [

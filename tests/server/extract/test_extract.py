@@ -26,6 +26,9 @@ from server.extract import extract
 from server.extract.candidates import Candidate, Limits, candidates_of, require_one
 from server.extract.features import features_of
 from server.predictor import Predictor
+from server.report.facts.reading import gather
+from server.report.page.dossiers import dossiers
+from server.report.page.story import reproduction
 from server.run.directory import Run
 from server.run.origin import trained_as
 from server.run.summary import CHARGE, summarise
@@ -115,12 +118,29 @@ def test_where_no_net_fits_one_line_says_what_binds(trained, tmp_path):
             extract(trained, chip, "stm32h743", limits, tmp_path)
         assert len(str(error.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())
-    # A chip without room for any: the nearest is the least, not the whole.
-    priced = [c._replace(has_room=False) for c in candidates_of(trained.experiment, chip)[0]]
-    least = min(c.memory_kb for c in priced)
-    said = f"--chip tiny: no net fits: its own memory binds; the nearest needs .* {least:.4g} kB"
-    with pytest.raises(SettingsError, match=said):
-        require_one(priced, Limits(), "tiny")
+
+
+def test_of_the_memories_of_a_chip_the_one_that_binds_is_named(trained):
+    """Weights are in flash: a chip with too little of it has room enough for all else."""
+    chip = load_chip("stm32h743")
+    priced = candidates_of(trained.experiment, chip)[0]
+    least = min(priced, key=lambda c: c.weights_kb)
+    for sram, flash, binds, needs in (
+        (1000, 1 << 20, "its own memory of 1 kB binds", f"{least.memory_kb:.4g} kB ("),
+        (1 << 20, 500, "its own flash of 0.5 kB binds", f", {least.weights_kb:.4g} kB of flash ("),
+        (1000, 500, "its own memory of 1 kB and its own flash of 0.5 kB bind", "kB of flash ("),
+    ):
+        rooms = chip.memory.model_copy(update={"buffer_bytes": sram, "dram_bytes": flash})
+        small = chip.model_copy(update={"memory": rooms})
+        with pytest.raises(SettingsError) as error:
+            require_one(candidates_of(trained.experiment, small)[0], Limits(), "small")
+        assert f"no net fits: {binds}; the nearest needs" in str(error.value)
+        assert needs in str(error.value)
+    # Where there is room, limits bind alone; and where there is none, both are told.
+    roomless = chip.memory.model_copy(update={"dram_bytes": 500})
+    small = candidates_of(trained.experiment, chip.model_copy(update={"memory": roomless}))[0]
+    with pytest.raises(SettingsError, match=r"--latency-ms 1e-06 and its own flash of 0.5 kB bind"):
+        require_one(small, Limits(1e-6), "small")
 
 
 def test_one_line_from_the_command_line_says_what_binds(trained, privet, monkeypatch):
@@ -171,12 +191,24 @@ def test_from_the_command_line(trained, privet, monkeypatch):
     assert (status, out) == (2, "")
 
 
+def test_the_report_trains_the_whole_net_to_make_a_part_again(trained, tmp_path):
+    """The settings of the part alone would train another net."""
+    made = extract(trained, load_chip("stm32h743"), "stm32h743", Limits(), tmp_path, "part")
+    facts = gather(["part"], tmp_path)
+    whole, part = f"{made.run.path}/whole.toml", f"{made.run.path}/experiment.toml"
+    for text in (str(dossiers(facts.runs)), str(reproduction(facts))):
+        assert f"privet run {whole}" in text
+        assert f"privet run {part}'" not in text  # but for a baseline, which adds a setting
+    plain = gather([trained.path.name], trained.path.parent)
+    assert f"privet run {trained.path}/experiment.toml" in str(reproduction(plain))
+
+
 def test_the_predictor_ranks_nets_that_it_has_not_seen_and_knows_how_sure_it_is():
     rng = np.random.default_rng(0)
 
     def candidate(hidden):
         weights = 64 * hidden[0] + hidden[0] * hidden[1] + hidden[1] * 10
-        return Candidate(Variant(Model(hidden=hidden)), weights, weights, 0.0, 0.0, 0.0, True)
+        return Candidate(Variant(Model(hidden=hidden)), weights, weights, 0.0, 0.0, 0.0, 0.0, {})
 
     nets = [candidate(tuple(map(int, 2 ** rng.uniform(3, 8, 2)))) for _ in range(74)]
     truth = np.array(

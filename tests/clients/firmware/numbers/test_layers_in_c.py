@@ -10,12 +10,13 @@ from clients.firmware.check import KEY, check
 from clients.firmware.compiling import build, missing
 from clients.firmware.contract import agree
 from clients.firmware.emulator import Board
-from clients.firmware.fitting import Room, require_plan_fit
+from clients.firmware.fitting import Room, needed_plan, require_plan_fit
 from clients.firmware.numbers.floats import observed_sensitivity
 from clients.firmware.numbers.layers import LayersDevice
+from clients.firmware.numbers.recurrent import hyperbolic_tangent, sigmoid
 from clients.firmware.plan import plan_of
 from clients.firmware.sources import sources
-from clients.layers import AddChannel, MaxPool2d, Residual
+from clients.layers import AddChannel, MaxPool2d, Recurrent, Residual
 from privacy.errors import ModelError
 
 NUM = 20
@@ -38,6 +39,14 @@ def pictures():
     return (8, 6), nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
 
 
+def recurrent():
+    """Two layers over time, behind a convolution, whose gradient they give."""
+    torch.manual_seed(1)
+    cells = nn.GRU(5, 4, 2, batch_first=True)
+    layers = (nn.Conv1d(3, 5, 3), Recurrent(cells), nn.ReLU(), nn.Linear(4, 3))
+    return (3, 9), nn.Sequential(*layers)
+
+
 def made(build):
     torch.manual_seed(1)
     shape, net = build()
@@ -53,7 +62,7 @@ def made(build):
     return net, x, records, layers, contract
 
 
-@pytest.mark.parametrize("build", [sequences, pictures])
+@pytest.mark.parametrize("build", [sequences, pictures, recurrent])
 def test_a_step_is_dp_sgd(build):
     """Clipped gradients, by torch's own, record by record; answers too."""
     net, x, records, layers, c = made(build)
@@ -70,6 +79,37 @@ def test_a_step_is_dp_sgd(build):
 
 
 needs_tools = pytest.mark.skipif(bool(missing()), reason="not verified: privet[firmware]")
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    ("file", "good", "bad"),
+    [
+        ("recurrent.h", "", ""),
+        ("recurrent.h", "FAR 80.0f", "FAR 0.5f"),
+        ("recurrent_back.h", "one.proposed * one.proposed", "one.proposed"),
+    ],
+)
+def test_a_recurrent_board_is_the_simulation(file, good, bad):
+    _, _, records, layers, c = made(recurrent)
+    text = sources(c, layers)
+    assert good in text[file]
+    text[file] = text[file].replace(good, bad)
+    own = np.zeros(5, np.int64)
+    limits = {"steps": 8, "cuts": 0, "targets": ("m4",)}
+    (found,) = check(text, c, layers, records, records[0][:5], own, **limits)
+    assert found.passed == (not good)
+    need = needed_plan(c.plan, c.most_steps)
+    assert found.ram_bytes <= need.ram < found.ram_bytes + 2048
+    assert found.flash_bytes <= need.flash
+
+
+def test_gates_are_torchs():
+    x = np.concatenate([np.linspace(-100, 100, 4001), [0.0, 1e-6, np.inf, -np.inf]])
+    x = x.astype(np.float32)
+    for ours, theirs in ((sigmoid, torch.sigmoid), (hyperbolic_tangent, torch.tanh)):
+        np.testing.assert_allclose(ours(x), theirs(torch.from_numpy(x)).numpy(), atol=3e-6)
+    assert not np.isnan(sigmoid(np.array([np.nan], np.float32)))
 
 
 @needs_tools
@@ -115,6 +155,8 @@ def test_what_is_taken_back_leaves_nothing(tmp_path):
         (nn.Conv1d(3, 4, 3, bias=False), "without biases"),
         (nn.Tanh(), "layer 1, Tanh: has no C yet"),
         (nn.GRU(3, 4), "layer 1, GRU: has no C yet"),
+        (Recurrent(nn.LSTM(3, 4, batch_first=True)), "layer 1, Recurrent: has no C yet"),
+        (Recurrent(nn.GRU(3, 4, bias=False, batch_first=True)), "without biases, has no C"),
         (nn.ReLU(), "a ReLU on a record"),
         (nn.Conv1d(3, 4, 3), "gives no classes"),
         (nn.MaxPool1d(2, padding=1), "MaxPool1d with padding"),
