@@ -11,7 +11,8 @@ boards/       a board that trains, between a job and its firmware
 chip/         the accelerator model: what it all costs
 layers        layers that models are built of, and how the compiled step sees them
 protocol      what an arithmetic gives to a model
-seeds         randomness by purpose
+draws         what a device draws in training
+seeds         seeds by purpose, of what no protection depends on
 """
 
 from typing import TYPE_CHECKING, Any

@@ -10,9 +10,10 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from privacy.compiling import compiled
 
 KEY_BYTES = 32
 LANES = 64  # counters side by side: four vectors of 16
@@ -24,8 +25,6 @@ Words = NDArray[np.uint32]
 LongWords = NDArray[np.uint64]
 
 u32 = np.uint32  # numba computes in 64 bits, so each sum is cut back to 32
-
-compiled: Any = numba.njit(nogil=True, cache=True)
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from privacy.dp.accounting import memo
+from privacy import memo
 
 torch.set_num_threads(1)
 
@@ -43,7 +43,7 @@ def _interruptible():
 
 @pytest.fixture(autouse=True)
 def _unremembered(monkeypatch):
-    """Each epsilon is the accountant's own: a test may have sabotaged what another recalls."""
+    """Each answer is its own: a test may have sabotaged what another recalls."""
     monkeypatch.setattr(memo, "MOST", 0)
 
 

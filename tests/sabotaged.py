@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from clients.arithmetic import dice
-from clients.seeds import row_seeds
+from clients.draws import row_seeds
 from clients.training import train as loop
 from privacy.cipher import Key
 from privacy.dp import training

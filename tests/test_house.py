@@ -116,3 +116,15 @@ def test_looking_loads_nothing_heavy(tmp_path):
     assert loaded_by("list", **here) == "[]"
     assert "opacus" in loaded_by("show", "one", **here)
     assert loaded_by("show", "one", **here) == "[]"
+
+
+def test_a_plan_of_what_is_known_loads_nothing_heavy(tmp_path):
+    """A net is built, and noise solved for, once on a machine; other numbers need neither."""
+    here = {"PRIVET_DATA": str(tmp_path)}
+    free = ["-s", "budget.unit=none"]
+    assert "torch" in loaded_by("plan", "tiny", **here)
+    assert loaded_by("plan", "tiny", **here) == "[]"
+    assert loaded_by("plan", "tiny", "-s", "seed=2", "-s", "data.partition=shards", **here) == "[]"
+    assert "torch" in loaded_by("plan", "tiny", *free, **here)
+    assert loaded_by("plan", "tiny", *free, "-s", "federation.rounds=7", **here) == "[]"
+    assert "torch" in loaded_by("plan", "tiny", "-s", "model.hidden=[9]", **here)

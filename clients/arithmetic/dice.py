@@ -8,8 +8,9 @@ seed for each record by itself: never one that depends on which other records th
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.seeds import GOLDEN, compiled, inlined, row_seeds, scramble, uniform
+from clients.draws import GOLDEN, inlined, row_seeds, scramble, uniform
 from privacy.cipher import LongWords
+from privacy.compiling import compiled
 from privacy.errors import ModelError
 
 __all__ = ["MASK", "Dice", "compiled", "inlined", "scramble", "uniform"]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.arithmetic.dice import MASK, compiled, uniform
+from clients.arithmetic.dice import MASK, uniform
+from privacy.compiling import compiled
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -17,8 +17,8 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import Project, Projected
 from clients.arithmetic.straight import pass_straight, signs
+from clients.draws import uniforms
 from clients.protocol import Size
-from clients.seeds import uniforms
 from privacy.dp.rules import RULES, Share
 
 

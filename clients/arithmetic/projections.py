@@ -11,16 +11,15 @@ Shapes: R rows which each have a scale (one for the tensor, or one for an output
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from clients.arithmetic.dice import compiled
 from clients.arithmetic.straight import signs
+from privacy.compiling import compiled, compiling
 
 # Sums in any order, as many at a time as the machine has lanes.
-fast: Any = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+fast: Any = compiling(fastmath={"reassoc", "contract"})
 
 TURNS = 8  # of solving for T and alpha; either lowers the error, and more change nothing
 

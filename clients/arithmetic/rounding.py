@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import Dice, compiled, uniform
+from clients.arithmetic.dice import Dice, uniform
 from clients.arithmetic.faults import flip_words
 from clients.arithmetic.projections import inner
 from privacy.cipher import LongWords
+from privacy.compiling import compiled
 
 Rows = NDArray[np.float32]
 

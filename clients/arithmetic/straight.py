@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.arithmetic.dice import compiled
+from privacy.compiling import compiled
 
 
 def signs(x: Tensor) -> Tensor:

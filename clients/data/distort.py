@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clients.seeds import uniforms
+from clients.draws import uniforms
 from privacy.cipher import LongWords
 
 TURN, STRETCH, SHEAR, SHIFT, WARP = 0.2, 0.12, 0.2, 1 / 7, 0.06  # at strength 1

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,13 @@ def _images(rows: NDArray[np.uint8], part: str) -> Arrays:
 
 def read_digits() -> Arrays:
     """scikit-learn's 1,797 digits of 8x8 pixels, 0 to 16: the first 1,437 train, 360 test."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    x, y = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    # Its file, as it comes with the package: to import scikit-learn takes a second.
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    values = np.loadtxt(file, dtype=np.uint8, delimiter=",")
+    x, y = values[:, :-1].reshape(-1, 8, 8), values[:, -1]
     order = np.random.default_rng(0).permutation(len(y))
     train, test = order[:1437], order[1437:]
     return {"train_x": x[train], "train_y": y[train], "test_x": x[test], "test_y": y[test]}

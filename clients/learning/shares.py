@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from clients.data.sets import load
+from clients.draws import digest
 from clients.learning.desk import INVITATION
 from clients.learning.link import Link
 from clients.learning.settings import Lesson
-from clients.seeds import digest
 from clients.training.records import Records, records
 from privacy.encrypted.keys import load_secret, save_secret
 from privacy.encrypted.learning.course import (

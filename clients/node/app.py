@@ -16,19 +16,20 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from clients.data.partitions import partition
+from clients.data.partitions import Partition, partition
 from clients.data.sets import load
 from clients.data.settings import Data
+from clients.draws import round_key
 from clients.models.weights import recall
 from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
-from clients.seeds import round_key
-from clients.training.arrays import record_of
+from clients.training.arrays import filled, record_of, values_of
+from clients.training.compression import Weights
 from clients.training.job import Job
 from clients.training.net import Net, build
-from clients.training.records import records
+from clients.training.records import Records, records
 from clients.training.train import evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
@@ -44,6 +45,10 @@ class _Thread(threading.local):
     net: Net
     arrays: ArrayRecord | None = None
     state: dict[str, Tensor]
+    before: Weights  # the same, which many clients of a thread are told
+    cohort: tuple[Job, int] | None = None
+    training: Records
+    parts: Partition
 
 
 _mine = _Thread()
@@ -54,7 +59,7 @@ _mine = _Thread()
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
     torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
-    config: dict[str, Any] = dict(record_of(message.content, "config", ConfigRecord))
+    config: dict[str, Any] = values_of(record_of(message.content, "config", ConfigRecord))
     ledger = read_ledger(context)
     try:
         if "ledger" in config:  # a resumed run tells a simulated device what it knew
@@ -70,8 +75,8 @@ def train_round(message: Message, context: Context) -> Message:
         elif in_sum and job.training.noise == SEEDED:
             ledger = secure.ledger_before(context.state, message.content, ledger)
         data, net = prepare(job, holder, arrays)
-        training, _ = records(data, job.model)
         if holder:
+            training, _ = records(data, job.model)
             rehearse(net, job, round_, training, holder.told.form(job.data).outputs)
             net.load(_mine.state)
             mine, own = np.arange(len(training)), holder.told.records
@@ -79,7 +84,8 @@ def train_round(message: Message, context: Context) -> Message:
                 form = holder.told.form(job.data)
                 holder.board.require(job, round_, net, form, training)
         else:
-            mine = partition(data, num_clients, job.seed).members(client)
+            training, parts = _of_cohort(job, num_clients)
+            mine = parts.members(client)
             own = len(mine)
         told = nominal_records(job, own)
 
@@ -95,8 +101,7 @@ def train_round(message: Message, context: Context) -> Message:
                 digest = secure.digest_of(message.content)
                 ledger = holder.charge_share(request.run, job, digest)
             loss = work(ledger)
-        states = (_mine.state, net.state())
-        before, after = ({k: v.numpy() for k, v in state.items()} for state in states)
+        before, after = _mine.before, {k: v.numpy() for k, v in net.state().items()}
         if in_sum:
             content = secure.conceal(
                 message.content, context.state, place, job, before, after, told
@@ -105,14 +110,14 @@ def train_round(message: Message, context: Context) -> Message:
             key = round_key(job.seed, "compression", round_.number, round_.client)
             after = job.pruning.squeeze(after, before)
             sent = job.compression.pack(job.pruning.squeeze(before, before), after, key)
-            metrics = MetricRecord({"num-examples": told})
-            if loss is not None:
-                metrics["train_loss"] = loss
-            content = RecordDict({"arrays": sent, "metrics": metrics})
+            measured = {"num-examples": told} | ({} if loss is None else {"train_loss": loss})
+            metrics = filled(MetricRecord(), measured)
+            content = filled(RecordDict(), {"arrays": sent, "metrics": metrics})
     finally:
         spent = ledger.to_json()
-        context.state["ledger"] = ConfigRecord({"entries": spent})
-    content["spent"] = ConfigRecord({"client": client, "ledger": spent})
+        filled(context.state, {"ledger": filled(ConfigRecord(), {"entries": spent})})
+    told_spent = filled(ConfigRecord(), {"client": client, "ledger": spent})
+    filled(content, {"spent": told_spent})
     return Message(content, reply_to=message)
 
 
@@ -171,6 +176,16 @@ for _name, _step in secure.PHASES.items():
     app.query(_name)(answer_phase(_step))
 
 
+def _of_cohort(job: Job, num_clients: int) -> tuple[Records, Partition]:
+    """A simulated device's data set, and who holds what of it: found once by a thread."""
+    known = _mine.cohort
+    if known is None or known[0] is not job or known[1] != num_clients:
+        _mine.training, _ = records(job.data, job.model)
+        _mine.parts = partition(job.data, num_clients, job.seed)
+        _mine.cohort = job, num_clients
+    return _mine.training, _mine.parts
+
+
 def identify(context: Context) -> tuple[int, int]:
     """This client's number, and how many clients there are."""
     return int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
@@ -222,5 +237,6 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
         _mine.state, _mine.arrays = read_weights(arrays, _mine.net.state()), arrays
+        _mine.before = {name: tensor.numpy() for name, tensor in _mine.state.items()}
     _mine.net.load(_mine.state)
     return _mine.net

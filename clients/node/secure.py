@@ -27,7 +27,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 from numpy.typing import NDArray
 
-from clients.seeds import round_key
+from clients.draws import round_key
 from clients.training.job import Job
 from privacy.cipher import Key
 from privacy.documents import to_json

@@ -2,6 +2,7 @@
 
 job           all the settings that a device may see
 records       inputs and labels as the model reads them
+outline       what can be said of a net before it is trained
 net           a model as a device holds it
 gpu           where a step is computed: on a processor or on a GPU
 losses        what training makes small, by task

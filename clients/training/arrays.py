@@ -17,6 +17,7 @@ MOST_WEIGHT = 1e6  # of a weight, either sign, whoever sends it
 MOST_COUNT = 1 << 53  # of a counter among them
 
 Kind = TypeVar("Kind", ArrayRecord, ConfigRecord, MetricRecord)
+Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord, RecordDict)
 
 
 @cache
@@ -51,6 +52,21 @@ class HeldArray(Array):
         return value
 
 
+def filled(record: Record, values: Mapping[str, Any]) -> Record:
+    """A new record of Flower's with values that are known to be of its kind.
+
+    Flower looks at the type of each key and value, which takes it longer than all the rest of a
+    small client's message. Its name for what a record holds is not published.
+    """
+    record.__dict__["_data"].update(values)
+    return record
+
+
+def values_of(record: ConfigRecord | MetricRecord) -> dict[str, Any]:
+    """A copy of what a record holds."""
+    return dict(record.__dict__["_data"])
+
+
 def record_of(content: RecordDict, name: str, kind: type[Kind]) -> Kind:
     """As `content.config_records[name]` and its like, which first make a new dict of all records.
 
@@ -65,9 +81,8 @@ def record_of(content: RecordDict, name: str, kind: type[Kind]) -> Kind:
 
 def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """A record of arrays which nobody changes any more."""
-    record = ArrayRecord()
-    for name, value in arrays.items():
-        record[name] = HeldArray(value)
+    record = filled(ArrayRecord(), {name: HeldArray(value) for name, value in arrays.items()})
+    record.is_dirty = True  # as by each that is set
     return record
 
 

@@ -17,9 +17,9 @@ from clients.data.dataset import Dataset
 from clients.data.encodings import PLAIN, Encoding
 from clients.data.sets import cache_folder, load
 from clients.data.settings import Data
+from clients.draws import digest
 from clients.models import Model, front_of, name_front
 from clients.models.transform import Transform
-from clients.seeds import digest
 from privacy.files import write_at, write_atomically
 
 BLOCK = 1000  # records transformed, or read, at a time

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from clients.data.distort import distort
 from clients.data.sets import load
+from clients.draws import digest, round_key, row_seeds
 from clients.protocol import Form
-from clients.seeds import digest, round_key, row_seeds
 from clients.training import gpu
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
-from privacy.cipher import WORDS, Key, Words, compiled, stream
+from privacy.cipher import WORDS, Key, Words, stream
+from privacy.compiling import compiled
 from privacy.dp.accounting.spent import LEAST_NOISE, Spent, at_delta
 from privacy.errors import SettingsError
 
@@ -62,6 +62,8 @@ def epsilon_of_zcdp(rho: float, delta: float) -> float:
         less_one = math.exp(log_order)
         order = less_one + 1
         return rho * order + math.log(less_one / order) - math.log(delta * order) / less_one
+
+    from scipy.optimize import minimize_scalar  # for sums of many alone
 
     found = minimize_scalar(bound, bounds=LOG_ORDERS, method="bounded", options={"xatol": 1e-6})
     return max(0.0, float(found.fun))

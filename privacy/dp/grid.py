@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.cipher import Key, compiled
+from privacy.cipher import Key
+from privacy.compiling import compiled
 from privacy.dp.noise import MOST_DEVIATION, Noise
 from privacy.errors import SettingsError
 

@@ -7,9 +7,12 @@ it is asked.
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 from privacy.documents import from_json, to_json
 from privacy.dp.accounting.spent import Spent as Spent
+
+FEW, SHORT = 4, 400  # entries, and bytes of their text, that are remembered; whoever sends them
 
 # (sigma, q, delta, epsilon) -> a number of steps known to stay within epsilon
 _WITHIN: dict[tuple[float, float, float, float], int] = {}
@@ -89,7 +92,8 @@ class Ledger:
 
     def to_json(self) -> str:
         """`[[noise_multiplier, sample_rate, steps], ...]`, and a divergence where there is one."""
-        return to_json([row_of(entry) for entry in self.entries])
+        entries = self.entries
+        return _short(entries) if len(entries) <= FEW else _written(entries)
 
     @classmethod
     def from_json(cls, text: str) -> "Ledger":
@@ -98,19 +102,31 @@ class Ledger:
         Raises:
             ValueError: the text is not a ledger.
         """
-        try:
-            rows = [Spent(float(s), float(q), n, *map(float, d)) for s, q, n, *d in from_json(text)]
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"not a ledger: {error}") from None
-        for row in rows:
-            whole = type(row.steps) is int and 0 <= row.steps < 1 << 53
-            noise = 0 <= row.noise_multiplier < math.inf and 0 <= row.divergence < math.inf
-            if not (whole and noise and 0 < row.sample_rate <= 1):
-                raise ValueError("not a ledger: sigma, q, steps or divergence out of range")
-        return cls(rows)
+        return cls(_known(text) if len(text) <= SHORT else _read(text))
 
 
 def row_of(entry: Spent) -> list[float]:
     """As it is written: of exact noise without its divergence, which is 0."""
     told = [entry.noise_multiplier, entry.sample_rate, entry.steps]
     return [*told, entry.divergence] if entry.divergence else told
+
+
+def _written(entries: tuple[Spent, ...]) -> str:
+    return to_json([row_of(entry) for entry in entries])
+
+
+def _read(text: str) -> tuple[Spent, ...]:
+    try:
+        rows = [Spent(float(s), float(q), n, *map(float, d)) for s, q, n, *d in from_json(text)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"not a ledger: {error}") from None
+    for row in rows:
+        whole = type(row.steps) is int and 0 <= row.steps < 1 << 53
+        noise = 0 <= row.noise_multiplier < math.inf and 0 <= row.divergence < math.inf
+        if not (whole and noise and 0 < row.sample_rate <= 1):
+            raise ValueError("not a ledger: sigma, q, steps or divergence out of range")
+    return tuple(rows)
+
+
+# Once for all clients of a simulated cohort, most of whom have spent the same.
+_short, _known = lru_cache(maxsize=256)(_written), lru_cache(maxsize=256)(_read)

@@ -12,11 +12,11 @@ or finer steps could change is done again, with 192 more bits and as many digits
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.cipher import LANES, WORDS, Key, Words, compiled, keystream
+from privacy.cipher import LANES, WORDS, Key, Words, keystream
+from privacy.compiling import compiled, compiling
 
 SECURE, SEEDED = "secure", "seeded"
 
@@ -28,7 +28,7 @@ MOST_DEVIATION = 2.0**40  # beyond it nearly all would be recomputed
 MORE_BYTES = 24  # of a pair that is computed again, for each of its two words
 
 # Products and sums may be fused, and a division is not guarded: both keep loops out of vectors.
-vectorised: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+vectorised: Any = compiling(error_model="numpy", fastmath={"contract"})
 
 
 class Noise:

@@ -1,9 +1,9 @@
 """The door to Opacus: all that is used of it.
 
-Opacus imports two functions of scipy by name that nothing here makes it call, or seldom: a normal
-distribution, for an accountant that is not asked, and a convolution, for ledgers of several
-mechanisms. The modules that they stand in take half as long to load as torch does, so each is
-loaded when it is called.
+What Opacus imports of scipy is given to it from `privacy.parts`, for the packages that those names
+stand in take half as long to load as torch does. Two are loaded in earnest when they are called: a
+normal distribution and a root, for an accountant that is not asked here, and a convolution, for
+ledgers of several mechanisms.
 """
 
 import sys
@@ -13,12 +13,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import scipy.fft
-import scipy.integrate
-import scipy.special  # noqa: F401  # the rest of what Opacus takes of scipy, in earnest
+import scipy
 import torch  # noqa: F401
 
-CALLED_LATER = {"scipy.stats": "norm", "scipy.signal": "convolve"}
+from privacy import parts
 
 
 class _Later:
@@ -38,19 +36,36 @@ class _Later:
         return getattr(import_module(module), name)
 
 
+# Of each module that Opacus imports by name, what it takes of it.
+TAKEN: dict[str, dict[str, Any]] = {
+    "scipy.special": {n: getattr(parts, n) for n in ("binom", "erfc", "log_ndtr")},
+    "scipy.integrate": {"quad": parts.quad},
+    "scipy.fft": {"rfft": parts.rfft, "irfft": parts.irfft},
+    "scipy.optimize": {"root_scalar": _Later("scipy.optimize", "root_scalar")},
+    "scipy.stats": {"norm": _Later("scipy.stats", "norm")},
+    "scipy.signal": {"convolve": _Later("scipy.signal", "convolve")},
+}
+
+
 @contextmanager
 def _in_their_place() -> Iterator[None]:
-    """Modules of one name each, until Opacus is imported."""
-    missing = CALLED_LATER.keys() - sys.modules.keys()
-    for module in missing:
-        stand_in, name = ModuleType(module), CALLED_LATER[module]
-        setattr(stand_in, name, _Later(module, name))
-        sys.modules[module] = stand_in
+    """Modules of a few names each, until Opacus is imported."""
+    real = {module: sys.modules.get(module) for module in TAKEN}
+    for module, names in TAKEN.items():
+        sys.modules[module] = stand_in = ModuleType(module)
+        vars(stand_in).update(names)
+        setattr(scipy, module.partition(".")[2], stand_in)
     try:
         yield
     finally:
-        for module in missing:
-            del sys.modules[module]
+        for module, before in real.items():
+            name = module.partition(".")[2]
+            if before is None:
+                del sys.modules[module]
+                delattr(scipy, name)
+            else:
+                sys.modules[module] = before
+                setattr(scipy, name, before)
 
 
 with _in_their_place():

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.cipher import LANES, WORDS, compiled, keystream, stream
+from privacy.cipher import LANES, WORDS, keystream, stream
+from privacy.compiling import compiled
 from privacy.sums.boxes import KEY_BYTES, TAG_BYTES, expand_key
 from privacy.sums.fixed_point import Words
 from privacy.sums.shares import part_bytes

@@ -1,5 +1,6 @@
 """`privet new` and `plan`: before anything is trained."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from server.commands.options import AsJson, Settings, Task, Tasks
 if TYPE_CHECKING:
     from server.cost import Report
     from server.cost.here import Here
+    from server.experiment.experiment import Experiment
 
 
 def new(
@@ -32,32 +34,49 @@ def new(
 
 def plan(
     experiment: Annotated[str, typer.Argument(help="A ready experiment, or a TOML file")],
+    here: Annotated[bool, typer.Option("--here", help="Time a step on this machine too")] = False,
     chip: Chips = None,
     s: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """What an experiment will promise and need, and what is doubtful; trains nothing."""
-    from clients.chip import load_chip
     from server.console import fact_table, out
-    from server.cost import cost_of_experiment
-    from server.cost.here import measure_here
     from server.experiment.loading import load_experiment
     from server.experiment.plans import device_of, plan_of
-    from server.experiment.prepared import prepare
+    from server.experiment.prepared import prepare, sketch
 
-    chips = {name: load_chip(name) for name in chip or ()}
+    there = _on(chip or ())
     asked = load_experiment(experiment, s)
-    ready = prepare(asked)
+    ready = sketch(asked)
     found = plan_of(ready, device_of(asked))
-    found.facts["here"] = _here(measure_here(ready))
-    for name, one in chips.items():
-        found.facts[f"on {name}"] = _there(cost_of_experiment(ready.experiment, one))
+    if here:
+        from server.cost.here import measure_here
+
+        found.facts["here"] = _here(measure_here(prepare(asked)))
+    found.facts.update(there(ready.experiment))
     if as_json:
         print(to_json(asdict(found), indent=1))
         return
     out.print(fact_table("", found.facts))
     for doubt in found.doubts:
         out.print(f"doubt: {doubt}", soft_wrap=True)
+
+
+def _on(chips: Sequence[str]) -> "Callable[[Experiment], dict[str, str]]":
+    """What some chips take for an experiment; each chip is read before anything is done.
+
+    Raises:
+        SettingsError: there is no such chip.
+    """
+    if not chips:
+        return lambda _: {}
+    from clients.chip import load_chip
+    from server.cost import cost_of_experiment
+
+    known = {f"on {name}": load_chip(name) for name in chips}
+    return lambda ready: {
+        told: _there(cost_of_experiment(ready, chip)) for told, chip in known.items()
+    }
 
 
 def _here(found: "Here") -> str:

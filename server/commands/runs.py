@@ -23,10 +23,12 @@ def run(
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
+    from clients.data.sets import load
+    from clients.training.outline import outline
     from server.console import err
     from server.engines.launch import launch
     from server.experiment.loading import load_experiment
-    from server.experiment.plans import device_of, gradients_of, norms_of
+    from server.experiment.plans import device_of
     from server.run.directory import runs_folder
 
     asked = load_experiment(experiment, s)
@@ -35,11 +37,11 @@ def run(
     with _telling(as_json, asked):
         finished = launch(asked, runs_folder(runs), name)
     if finished.experiment.budget.unit == "record":
-        way = gradients_of(finished.experiment)
-        if way != "compiled":
-            err.print(f"gradients: {way}", highlight=False, soft_wrap=True)
-        if told := norms_of(finished.experiment):
-            err.print(f"model: {told}", highlight=False, soft_wrap=True)
+        net = outline(finished.experiment, load(finished.experiment.data).form)
+        if net.gradients != "compiled":
+            err.print(f"gradients: {net.gradients}", highlight=False, soft_wrap=True)
+        if net.norms:
+            err.print(f"model: {net.norms}", highlight=False, soft_wrap=True)
     _tell(finished.path, as_json)
 
 

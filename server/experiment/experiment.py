@@ -158,15 +158,17 @@ class Experiment(Job):
             SettingsError: no noise is enough, or none fits the bits of a masked number; a GPU is
                 asked for, and is not here.
         """
-        from privacy.dp.discrete import deviation_of_each, solve_sum
-
         steps = self.federation.rounds_per_client * self.steps_per_round
         budget = self.budget
         if self.shares_noise and budget.noise_multiplier is None and budget.epsilon is not None:
+            from privacy.dp.discrete import solve_sum  # scipy
+
             sigma = solve_sum(budget.epsilon, budget.delta, steps)
             budget = budget.model_copy(update={"noise_multiplier": sigma})
         budget = budget.solve(self.sample_rate, steps)
         if self.shares_noise and budget.noise_multiplier:
+            from privacy.dp.discrete import deviation_of_each
+
             members, secure = self.federation.cohort_size, self.secure
             deviation_of_each(secure.bits, members, secure.honest(members), budget.noise_multiplier)
         deployed = self.federation.engine == "superlink"

@@ -6,20 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from clients.data.sets import load
 from clients.data.told.coverage import MORE
-from clients.models import form_behind
-from clients.models.norms import told_of_norms
-from clients.training import gpu
-from clients.training.net import build
-from privacy.dp.compiled import lacking
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
-from server.experiment.prepared import Prepared, prepare
-from server.experiment.promise import covered_by, large_delta
+from server.experiment.prepared import Outlined, sketch
+from server.experiment.promise import covered_by, large_delta, told_epsilon
 
 FLOAT_BYTES = 4
 WEAK_NOISE = 0.3  # noise of a mean gradient, over the clip: above it little is learned
@@ -40,20 +33,20 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
         DataError, ModelError, SettingsError: as a run would.
     """
-    return plan_of(prepare(experiment), device_of(experiment))
+    return plan_of(sketch(experiment), device_of(experiment))
 
 
-def plan_of(ready: Prepared, device: str = "") -> Plan:
+def plan_of(ready: Outlined, device: str = "") -> Plan:
     """What an experiment that can be run promises, and what is doubtful.
 
     Args:
         device: what `device_of` says of it as it was asked for.
     """
-    asked, dataset, parts, model = ready
+    asked, dataset, parts, outline = ready
     clients, dealt = asked.federation.clients, asked.data.partition != "nodes"
     mine = [parts.members(client) for client in range(clients)] if dealt else []
     sizes = np.array([len(members) for members in mine] or [asked.data.nominal_records])
-    weights = sum(p.numel() for p in model.parameters())
+    weights = outline.weights
     kind = {"picture": "pictures", "window": "windows", "sound": "sounds", "table": "rows"}
     batch = asked.training.sample_rate * sizes
     facts: dict[str, Any] = {
@@ -68,8 +61,8 @@ def plan_of(ready: Prepared, device: str = "") -> Plan:
     if device:
         facts["device"] = device
     if asked.budget.unit == "record":
-        facts["gradients"] = gradients_of(asked)
-    doubts = [told] if (told := told_of_norms(model)) else []
+        facts["gradients"] = outline.gradients
+    doubts = [outline.norms] if outline.norms else []
     if dataset.task == "classes":
         names = told_apart(dataset.names or tuple(map(str, range(dataset.num_classes))))
         told = ", ".join(names[:12]) if dataset.names else "numbered"
@@ -121,36 +114,13 @@ def device_of(experiment: Experiment) -> str:
     asked = experiment.training.device
     if asked == "cpu":
         return ""
+    from clients.training import gpu
+
     if experiment.federation.engine == "superlink":
         return f"{asked}, on each device of its own"
     if why := gpu.why_not(experiment):
         return f"cpu: [training] device = {asked!r}, and {why}"
     return f"cuda: {gpu.described().get('gpu', '')}"
-
-
-def gradients_of(experiment: Experiment) -> str:
-    """By which engine a device finds its records' gradients, and why by no faster one."""
-    asked = experiment.training.per_sample
-    if asked != "compiled":
-        return f"{asked}, as [training] per_sample says"
-    if experiment.training.device != "cpu" and not gpu.why_not(experiment):
-        return "onepass, not compiled: kernels are for processors, and steps are on a GPU"
-    if experiment.supernet.trains:
-        return "onepass, not compiled: [supernet] trains smaller nets beside the whole"
-    form = load(experiment.data).form
-    with torch.random.fork_rng(devices=[]):
-        model = build(experiment.model, form, experiment.arithmetic, experiment.pruning)
-    why = lacking(model, form_behind(experiment.model, form).shape)
-    return f"onepass, not compiled: {why}" if why else "compiled"
-
-
-def norms_of(experiment: Experiment) -> str:
-    """Which layers of the user's own model are not what was written; empty if all are."""
-    form = load(experiment.data).form
-    with torch.random.fork_rng(devices=[]):
-        return told_of_norms(
-            build(experiment.model, form, experiment.arithmetic, experiment.pruning)
-        )
 
 
 def _add_promise(
@@ -171,7 +141,7 @@ def _add_promise(
     path = []
     for done in sorted({1, *np.linspace(1, rounds, SHOWN_ROUNDS).astype(int).tolist()}):
         ledger = Ledger().with_charge(budget.noise_multiplier, rate, steps * done)
-        path.append(f"{asked.epsilon_of(ledger):.3g} after {done}")
+        path.append(f"{told_epsilon(asked, ledger):.3g} after {done}")
     facts["epsilon"] = f"{', '.join(path)} rounds of a client, at delta {budget.delta:g}"
     if covered := covered_by(asked, most):
         facts["covers"] = covered

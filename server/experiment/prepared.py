@@ -3,24 +3,30 @@
 Here alone it is decided whether an experiment can be run; a plan asks the same.
 """
 
-from typing import NamedTuple
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clients.data.dataset import Dataset
 from clients.data.partitions import Partition, partition
 from clients.data.sets import load
 from clients.data.settings import Data
 from clients.seeds import derive
-from clients.training.net import build
-from clients.training.smaller.cutting import pairs_of
-from clients.training.smaller.supernet import nets_of
+from clients.training.outline import Outline, first_net, outline, outline_of
+from privacy.dp.accounting.memo import recalled
 from privacy.dp.ledger import Ledger, Spent
-from privacy.dp.training import require_private
 from privacy.errors import SettingsError
 from server.experiment.experiment import Experiment
 from server.experiment.secrecy import require_floats
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+# All that noise is solved by.
+SOLVED_BY: Any = {
+    "budget": True,
+    "training": {"sample_rate", "local_steps"},
+    "federation": {"clients", "cohort", "rounds", "secure_aggregation"},
+}
 
 
 class Prepared(NamedTuple):
@@ -35,7 +41,16 @@ class Prepared(NamedTuple):
     experiment: Experiment
     dataset: Dataset
     parts: Partition
-    model: nn.Module
+    model: "nn.Module"
+
+
+class Outlined(NamedTuple):
+    """The same, to be shown: with what is known of a model, and no model."""
+
+    experiment: Experiment
+    dataset: Dataset
+    parts: Partition
+    outline: Outline
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -44,32 +59,75 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         UserError: the data or the model will not do, or not together.
     """
+    import torch
+
     dataset = load(experiment.data)
     torch.manual_seed(derive(experiment.seed, "initial-weights"))
-    model = build(experiment.model, dataset.form, experiment.arithmetic, experiment.pruning)
+    model = first_net(experiment, dataset.form)
+    _require_it_will_do(experiment, dataset, outline_of(model, experiment, dataset.form))
+    settled, parts = _settled(experiment, experiment.resolve(), dataset)
+    return Prepared(settled, dataset, parts, model)
+
+
+def sketch(experiment: Experiment) -> Outlined:
+    """The same of an experiment that is to be shown: noise and net may be known from before.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    dataset = load(experiment.data)
+    told = outline(experiment, dataset.form)
+    _require_it_will_do(experiment, dataset, told)
+    settled, parts = _settled(experiment, _resolved_from_before(experiment), dataset)
+    return Outlined(settled, dataset, parts, told)
+
+
+def _require_it_will_do(experiment: Experiment, dataset: Dataset, told: Outline) -> None:
+    """Refuse what the model, or the lack of records, forbids.
+
+    Raises:
+        UserError: in a line.
+    """
     if experiment.supernet.trains:
-        last = nets_of(experiment.supernet, experiment.model)[-1]
-        smallest = build(last.model, dataset.form, last.arithmetic, experiment.pruning)
-        pairs_of(model, smallest)
         _require_all_opened(experiment)
-    if experiment.budget.unit == "record":
-        require_private(model)
-    require_floats(experiment, {k: v.numpy() for k, v in model.state_dict().items()})
+    require_floats(experiment, told.counters)
     if not (len(dataset.train_y) or experiment.data.nominal_records):
         raise SettingsError(
             "[data] nominal_records: missing: no record to train on is here, so say of how many "
             "each device is told to be: -s data.nominal_records=500"
         )
-    given = experiment.budget.noise_multiplier is not None
-    experiment = experiment.resolve()
-    if given:
+
+
+def _resolved_from_before(experiment: Experiment) -> Experiment:
+    """Resolved, with noise that was solved before on this machine."""
+    budget = experiment.budget
+    if budget.unit == "none" or budget.noise_multiplier is not None or budget.epsilon is None:
+        return experiment.resolve()
+    question = f"noise {experiment.model_dump_json(include=SOLVED_BY)}"
+
+    def ask() -> float:
+        return experiment.resolve().budget.noise_multiplier or 0.0
+
+    known = budget.model_copy(update={"noise_multiplier": recalled(question, ask)})
+    return experiment.model_copy(update={"budget": known}).resolve()
+
+
+def _settled(
+    asked: Experiment, experiment: Experiment, dataset: Dataset
+) -> tuple[Experiment, Partition]:
+    """With all that its records decide, and who holds them.
+
+    Args:
+        experiment: resolved, of what was asked.
+    """
+    if asked.budget.noise_multiplier is not None:
         _require_a_round(experiment)
     parts = partition(experiment.data, experiment.federation.clients, experiment.seed)
     _require_held_out(experiment, parts)
     experiment = experiment.for_records(len(dataset.train_y), parts.largest)
     if experiment.data.partition == "nodes":
         experiment = experiment.model_copy(update={"data": _told(experiment.data, dataset)})
-    return Prepared(experiment, dataset, parts, model)
+    return experiment, parts
 
 
 def _require_all_opened(experiment: Experiment) -> None:

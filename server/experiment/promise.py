@@ -1,7 +1,9 @@
 """What a run promises, in words: to whom, against whom, and between which neighbours it holds."""
 
 from clients.data.told.coverage import covered
+from privacy.dp.accounting.memo import recalled
 from privacy.dp.accounting.spent import TOTAL_VARIATION
+from privacy.dp.ledger import Ledger
 from server.experiment.experiment import Experiment
 from server.experiment.lessons import Learnt
 
@@ -61,6 +63,17 @@ def caveat_of(experiment: Experiment) -> str:
     """
     seeded = experiment.training.noise == "seeded"
     return SIMULATION if seeded and experiment.budget.unit != "none" else ""
+
+
+def accountant_of(experiment: Experiment) -> str:
+    """Who adds up what is spent."""
+    return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
+
+
+def told_epsilon(experiment: Experiment, ledger: Ledger) -> float:
+    """What a ledger has spent, to be shown: as it was told before on this machine, if it was."""
+    question = f"{ledger.to_json()} {experiment.budget.delta!r} {accountant_of(experiment)}"
+    return recalled(question, lambda: experiment.epsilon_of(ledger))
 
 
 def large_delta(experiment: Experiment, num: int) -> tuple[str, ...]:

@@ -1,9 +1,7 @@
 """What a server gives up that is to see sums only: settings that it refuses, and the terms."""
 
 import secrets
-from collections.abc import Iterator
-
-from numpy.typing import NDArray
+from collections.abc import Iterator, Mapping
 
 from privacy.errors import ModelError, SecureSumFailed, SettingsError
 from privacy.sums.fixed_point import most_of, weighted_scale
@@ -31,23 +29,24 @@ def require_sums_only(experiment: Experiment, source: str) -> None:
         raise SettingsError("\n".join(f"{source}: {line}" for line in lines))
 
 
-def require_floats(experiment: Experiment, weights: dict[str, NDArray]) -> None:
+def require_floats(experiment: Experiment, counters: Mapping[str, str]) -> None:
     """Refuse a model that counts, where updates are summed as numbers of a grid, or need noise:
     counters leave the one and cannot have the other.
+
+    Args:
+        counters: the type of each of its arrays that is not of floats, by name.
 
     Raises:
         ModelError: names the array.
     """
     central = experiment.budget.unit == "client"
-    if central or experiment.federation.secure_aggregation != "none":
+    if counters and (central or experiment.federation.secure_aggregation != "none"):
         under = "[budget] unit = 'client'" if central else "secure_aggregation"
-        for name, array in weights.items():
-            if array.dtype.kind != "f":
-                raise ModelError(
-                    f"{name} is {array.dtype}: integers among the weights cannot be summed under "
-                    f"{under}; use [model] norm = 'group' or 'none', and in a model of your own "
-                    "GroupNorm"
-                )
+        name, kind = next(iter(counters.items()))
+        raise ModelError(
+            f"{name} is {kind}: integers among the weights cannot be summed under {under}; use "
+            "[model] norm = 'group' or 'none', and in a model of your own GroupNorm"
+        )
 
 
 def _refusals(experiment: Experiment, scheme: str) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """The in-process Grid: runs a cohort's ClientApp messages on a pool of threads, without Ray.
 
 A client runs on one worker from message to reply, with its own Context, as it would in a process
-of its own. The only file that touches names which Flower does not publish.
+of its own. With `clients.training.arrays` the only file that touches names which Flower does not
+publish.
 """
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -37,6 +39,9 @@ class CohortGrid(Grid):
         self._client_app = client_app
         self._num_clients = num_clients
         self._workers = workers
+        # For all rounds: what a thread has made of a job, it need not make again in the next.
+        self._pool = ThreadPoolExecutor(max(1, workers))
+        weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         self._contexts: dict[int, Context] = {}
         self._pushed: dict[str, Message] = {}
         self._ids = count(1)
@@ -93,18 +98,19 @@ class CohortGrid(Grid):
         return self._replies_to(messages)
 
     def _replies_to(self, messages: list[Message]) -> Iterator[Message]:
-        workers = max(1, min(self._workers, len(messages)))
-        pool = ThreadPoolExecutor(workers)
+        most = 2 * max(1, min(self._workers, len(messages)))
         waiting: deque[Future[Message]] = deque()
         try:
             for message in messages:
-                waiting.append(pool.submit(self._deliver, message))
-                if len(waiting) > 2 * workers:
+                waiting.append(self._pool.submit(self._deliver, message))
+                if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
+            wait(waiting)
 
     def _deliver(self, message: Message) -> Message:
         try:

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from privacy.dp.accounting.memo import recalled
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import RunError
 from privacy.text import shown
-from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
+    accountant_of,
     caveat_of,
     covered_by,
     large_delta,
     neighbours_of,
     outside_of,
     sampling_of,
+    told_epsilon,
     trust_of,
 )
 from server.run.directory import Run
@@ -92,11 +92,11 @@ def summarise(run: Run) -> Summary:
     if private:
         assert budget.noise_multiplier is not None
         spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
-        epsilon = max((_epsilon(experiment, Ledger(entries)) for entries in spent), default=0.0)
+        epsilon = max((told_epsilon(experiment, Ledger(entries)) for entries in spent), default=0.0)
         steps = federation.rounds * experiment.steps_per_round
         off = max((e.divergence / e.steps for entries in spent for e in entries), default=0.0)
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps, steps * off)
-        full = _epsilon(experiment, Ledger([always]))
+        full = told_epsilon(experiment, Ledger([always]))
     charged, searched, target = _charged(run, budget.delta), "", budget.epsilon
     if epsilon is not None and charged:
         epsilon = target = max(epsilon, charged[0])
@@ -124,7 +124,7 @@ def summarise(run: Run) -> Summary:
         delta=budget.delta if private else None,
         noise_multiplier=budget.noise_multiplier if private else None,
         clip=budget.clip if private else None,
-        accountant=_accountant(experiment) if private else "",
+        accountant=accountant_of(experiment) if private else "",
         neighbours=neighbours_of(experiment),
         caveat=caveat_of(experiment),
         sampling=sampling_of(experiment),
@@ -149,11 +149,6 @@ def _cut_out(run: Run) -> str:
         f"cut out of {whole}, which trained many nets, for {chip}: the most accurate that fits, on "
         "the test set, and so told a little high; cutting and choosing spent no epsilon"
     )
-
-
-def _epsilon(experiment: Experiment, ledger: Ledger) -> float:
-    question = f"{ledger.to_json()} {experiment.budget.delta!r} {_accountant(experiment)}"
-    return recalled(question, lambda: experiment.epsilon_of(ledger))
 
 
 def _charged(run: Run, delta: float) -> tuple[float, str] | None:
@@ -206,10 +201,6 @@ def _num_protected(run: Run) -> int:
     if not len(own):  # devices' records are their own: what is told of them
         return experiment.data.nominal_records
     return int(np.bincount(own, minlength=experiment.federation.clients).min())
-
-
-def _accountant(experiment: Experiment) -> str:
-    return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
 
 
 def _vouching(rounds: list[RoundRecord]) -> str:

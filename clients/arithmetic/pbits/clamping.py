@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from clients.arithmetic.dice import compiled, inlined, uniform
+from clients.arithmetic.dice import inlined, uniform
+from privacy.compiling import compiled
 
 I0 = 0.15  # of a clamped output
 MARGIN = 1.25  # K, in roots of the number of weights in the sum: what that deviates by

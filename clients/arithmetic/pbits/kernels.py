@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.arithmetic.dice import compiled
+from privacy.compiling import compiled
 
 
 @compiled  # type: ignore[untyped-decorator]

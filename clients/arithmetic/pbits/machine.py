@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import Dice, compiled, uniform
+from clients.arithmetic.dice import Dice, uniform
 from clients.arithmetic.local import LocalLayer, by_itself
 from clients.arithmetic.settings import Arithmetic
 from privacy.cipher import LongWords
+from privacy.compiling import compiled
 from privacy.dp.rules import RULES, Share
 
 SEED = 1  # of what is read in evaluation: known to everyone

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clients.arithmetic.pbits import kernels
 from clients.arithmetic.pbits.circuits import colours
 from clients.arithmetic.pbits.gates import energies
-from clients.seeds import row_seeds
+from clients.draws import row_seeds
 from privacy.errors import ModelError
 
 WORDS = 1 << 32

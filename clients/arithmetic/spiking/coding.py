@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import Dice, compiled, uniform
+from clients.arithmetic.dice import Dice, uniform
 from clients.arithmetic.settings import Arithmetic
+from privacy.compiling import compiled
 
 BLACK = 0.01  # below it nothing fires under `latency`
 SEED = 1  # of what fires in evaluation: known to everyone

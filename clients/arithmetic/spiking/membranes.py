@@ -11,15 +11,14 @@ Shapes: B records, T steps, N neurons; of images N = H x W x C channels, a line 
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
-from clients.seeds import compiled
+from privacy.compiling import compiled, compiling
 
 FAST_SIGMOID, ARCTAN = 0, 1
 
 # Divisors, which are never 0 here, are not looked at: the loop becomes vector instructions.
-dividing: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
+dividing: Any = compiling(error_model="numpy")
 
 
 @dividing  # type: ignore[untyped-decorator]

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import compiled
 from clients.arithmetic.local import LocalLayer, by_itself
 from clients.arithmetic.settings import Arithmetic
+from privacy.compiling import compiled
 from privacy.dp.rules import RULES, Share
 
 ACTIVITY = 0.2  # spikes a step that all neurons together come to

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.arithmetic.dice import compiled
 from clients.arithmetic.streams.kernels import Words, num_words
 from clients.arithmetic.streams.registers import Streams
+from privacy.compiling import compiled
 
 Places = NDArray[np.int32]
 

@@ -21,7 +21,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from clients.arithmetic.dice import compiled, inlined
+from clients.arithmetic.dice import inlined
+from privacy.compiling import compiled
 
 Words = NDArray[np.uint64]
 Quarters = NDArray[np.uint16]

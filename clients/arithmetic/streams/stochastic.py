@@ -33,7 +33,7 @@ from clients.arithmetic.streams import registers as streams
 from clients.arithmetic.streams.images import OrPool, Patches, ToImage
 from clients.arithmetic.streams.kernels import Words, num_words
 from clients.arithmetic.streams.registers import Streams
-from clients.seeds import row_seeds
+from clients.draws import row_seeds
 from privacy.dp.rules import RULES, Share
 
 INPUT, WEIGHT, CYCLE = 0, 1, 2  # what a layer draws: phases of two banks of registers, a cycle

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from privacy.dp.accounting.gaussian import mu_of
+from privacy.dp.accounting.memo import recalled
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import SettingsError
 
@@ -27,8 +28,14 @@ def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, ste
     def spent(sigma: float) -> float:
         return Ledger([Spent(sigma, sample_rate, steps)]).epsilon(delta)
 
-    found = _by_secants(spent, epsilon, _guess(epsilon, delta, sample_rate, steps))
-    found = found or _by_halving(spent, epsilon)
+    def solve() -> float:
+        guess = _guess(epsilon, delta, sample_rate, steps)
+        return _by_secants(spent, epsilon, guess) or _by_halving(spent, epsilon) or 0.0
+
+    # What was found before on this machine is asked of the accountant once, and not sought again.
+    found = recalled(f"noise {epsilon!r} {delta!r} {sample_rate!r} {steps}", solve)
+    if not _meets(spent, epsilon, found):
+        found = solve()
     if not found:
         raise SettingsError(
             f"[budget] epsilon = {epsilon}: no noise_multiplier up to {MAX_NOISE_MULTIPLIER:g} is "
@@ -37,6 +44,11 @@ def solve_noise_multiplier(epsilon: float, delta: float, sample_rate: float, ste
         )
     Ledger([Spent(found, sample_rate, steps)]).within(epsilon, delta)  # noted, for whoever asks
     return found
+
+
+def _meets(spent: Callable[[float], float], epsilon: float, sigma: float) -> bool:
+    in_range = LEAST_NOISE_MULTIPLIER < sigma < MAX_NOISE_MULTIPLIER
+    return in_range and -NEAR < math.log(max(spent(sigma), 1e-12) / epsilon) <= 0
 
 
 def _by_secants(spent: Callable[[float], float], epsilon: float, sigma: float) -> float | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg  # noqa: F401  # brings the BLAS of numba, or the limit below would miss it
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from privacy.dp.kernels.plan import CONV, KIND, MEAN, OUT, OUT_GRAD, OUT_SIZE, P
 from privacy.dp.kernels.tiles import LANES
 from privacy.dp.rules import Loss, softmax_cross_entropy
 from privacy.errors import ModelError
+from privacy.parts import part
 
 WORKSPACE = 1 << 20  # bytes of activations and gradients at a time: they stay in the cache
 MOST_RECORDS = 256  # at a time
@@ -30,6 +30,8 @@ ABREAST = (CONV, PAD, POOL, MEAN)  # images whose records are walked `LANES` at 
 LOSSES: dict[Loss, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
     softmax_cross_entropy: losses.softmax
 }
+
+part("scipy.linalg", "cython_blas")  # numba's BLAS, or the limit below would miss it
 
 # One client to a thread, so one thread to a matrix product; torch's own has one by
 # clients.node.app.

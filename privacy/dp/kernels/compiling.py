@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
+from privacy import compiling as kept
 
 
 def content(room: Path) -> str:
@@ -22,12 +22,12 @@ _CONTENT = content(Path(__file__).parent)
 
 def compiled(kernel: Callable[..., Any]) -> Any:
     """A kernel that holds no GIL."""
-    return numba.njit(nogil=True, cache=True)(_named(kernel))
+    return kept.compiled(_named(kernel))
 
 
 def summing(kernel: Callable[..., Any]) -> Any:
     """A kernel whose sums may be taken in any order."""
-    return numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})(_named(kernel))
+    return kept.compiling(fastmath={"reassoc", "contract"})(_named(kernel))
 
 
 def _named(kernel: Callable[..., Any]) -> Callable[..., Any]:

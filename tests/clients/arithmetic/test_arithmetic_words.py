@@ -15,9 +15,9 @@ from clients.arithmetic.dice import Dice
 from clients.arithmetic.layers import ArithmeticLinear, KeepRange, Sign
 from clients.arithmetic.passes import constrain
 from clients.arithmetic.rounding import REACH, RoundGradient, RoundInput, round_rows_at_random
+from clients.draws import row_seeds
 from clients.models import Model
 from clients.protocol import Form
-from clients.seeds import row_seeds
 from clients.training.net import build
 from privacy.dp import rules, taps
 from privacy.errors import ModelError, SettingsError

@@ -9,9 +9,9 @@ import torch
 
 from clients.arithmetic import Arithmetic
 from clients.data.settings import Data
+from clients.draws import row_seeds
 from clients.models import Model
 from clients.protocol import Form
-from clients.seeds import row_seeds
 from clients.training import train as train_room
 from clients.training.job import Job, Training
 from clients.training.net import build

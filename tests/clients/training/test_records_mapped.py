@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from clients.data.dataset import Dataset
+from clients.draws import digest
 from clients.models.transform import Transform
-from clients.seeds import digest
 from clients.training import records
 from clients.training.records import Records
 

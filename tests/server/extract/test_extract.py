@@ -10,7 +10,9 @@ from scipy.stats import kendalltau
 
 from attacks.settings import Attack
 from clients.chip import load_chip
+from clients.data.sets import load
 from clients.models import Model
+from clients.training.outline import outline
 from clients.training.smaller.supernet import Variant
 from privacy.errors import RunError, SettingsError
 from server.adversary.adversaries import attack
@@ -20,7 +22,6 @@ from server.cost import cost_of_run
 from server.engines.app import test_evaluator as evaluator_of
 from server.engines.launch import launch
 from server.experiment.loading import load_experiment
-from server.experiment.plans import gradients_of
 from server.extract import extract
 from server.extract.candidates import Candidate, Limits, candidates_of, require_one
 from server.extract.features import features_of
@@ -54,7 +55,8 @@ def test_the_net_that_is_cut_out_is_a_run_that_others_read(trained, tmp_path):
     assert cost.inference.latency_s * 1e3 <= bound
     assert any("of training it alone" in note for note in cost.notes)
     assert any("trains up to 3 nets" in note for note in cost_of_run(trained, chip).notes)
-    assert gradients_of(trained.experiment).startswith("onepass, not compiled")
+    form = load(trained.experiment.data).form
+    assert outline(trained.experiment, form).gradients.startswith("onepass, not compiled")
     whole, small = trained.weights(2), run.weights(2)
     for name, array in small.items():
         assert np.array_equal(array, whole[name][tuple(map(slice, array.shape))])

@@ -36,7 +36,7 @@ def one_sweep(word, c, first, t):
 @pytest.mark.parametrize("t", [-1, 1])
 def test_votes_are_what_clamping_flips(t):
     """Against the equation of a p-bit, on the words that the kernel reads."""
-    from clients.seeds import row_seeds, uniforms
+    from clients.draws import row_seeds, uniforms
 
     rng, D, many = np.random.default_rng(1), 9, 300
     c = rng.normal(0, 0.5, (1, D)).astype(np.float32)
@@ -58,7 +58,7 @@ def test_votes_are_what_clamping_flips(t):
 
 def test_without_a_margin_reached_a_sweep_is_a_draw_from_boltzmanns_law():
     """Of few weights, whose sum never reaches K: each state as often as enumeration says."""
-    from clients.seeds import row_seeds
+    from clients.draws import row_seeds
 
     c, many = np.array([[0.3, -0.2]], np.float32), 60_000
     seeds = row_seeds(np.uint64(3), np.arange(many))

@@ -11,6 +11,7 @@ from torch import nn
 from clients.arithmetic import Arithmetic, projections
 from clients.arithmetic.layers import ArithmeticLinear
 from clients.arithmetic.rounding import REACH, round_rows, round_rows_at_random
+from clients.draws import row_seeds, scramble
 from clients.firmware.check import KEY, check
 from clients.firmware.compiling import missing
 from clients.firmware.contract import agree
@@ -26,7 +27,6 @@ from clients.firmware.numbers.words import (
     summed,
 )
 from clients.firmware.sources import sources
-from clients.seeds import row_seeds, scramble
 
 SIZES, NUM = (22, 7, 5, 4), 120
 DICE = np.random.default_rng(3)
