@@ -54,7 +54,8 @@ def test_the_order_in_which_a_device_holds_its_weights_is_its_own():
     got = Compression(bits=8).unpack(sent, before)
     assert list(got) == list(before)
     for name, array in before.items():
-        assert np.abs(got[name].numpy() - after[name]).max() < 0.05 * np.ptp(after[name] - array)
+        error = np.abs(got[name].numpy() - after[name]).max()
+        assert error <= 0.05 * np.ptp(after[name] - array)  # what is counted is sent as it is
 
 
 @pytest.mark.parametrize("bits", BITS)
