@@ -144,10 +144,11 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     front = front_in_c(experiment.model, dataset)
     shape = form_behind(experiment.model, form).shape
     assert budget.noise_multiplier
-    if experiment.pruning.final and experiment.pruning.structured != "filters":
+    small = experiment.pruning.structured == "filters"  # and what was pruned is not there
+    if experiment.pruning.final and not small and not answers:
         raise ModelError(
             f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
-            "again; train with structured = 'filters', of which the C is that of a smaller net"
+            "again; export --answers alone, or use structured = 'filters', whose C is of a smaller net"
         )
     if not (last := len(run.rounds)):
         raise RunError(f"{run.path}: no round is done; go on with: privet resume {run.path.name}")
@@ -158,7 +159,8 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     net_of(model, experiment.arithmetic, shape)
     fill(model, run.weights(last))
     smaller = compact(model)
-    _require_no_zeros(experiment, smaller, str(run.path))
+    if not answers:
+        _require_no_zeros(experiment, smaller, str(run.path))
     plan, layers = net_of(smaller, experiment.arithmetic, shape)
     steps = experiment.federation.rounds * training.local_steps
     less = partial(narrower, experiment, form)
@@ -214,7 +216,7 @@ def _require_no_zeros(experiment: Experiment, smaller: nn.Module, name: str) -> 
         raise ModelError(
             f"{name}: [pruning] {experiment.pruning.told}: {left[0]} keeps its shape beside a "
             "shortcut, before a norm or in words, and a step in C would train its zeros again; "
-            "use a perceptron or convnet of floats"
+            "export --answers alone, or use a perceptron or convnet of floats"
         )
 
 
