@@ -148,7 +148,7 @@ def board_of(run: Run, chip_name: str, answers: bool = False, library: Path | No
     if experiment.pruning.final and not small and not answers:
         raise ModelError(
             f"{run.path}: [pruning] {experiment.pruning.told}: a step in C would train zeros "
-            "again; export --answers alone, or use structured = 'filters', which makes a smaller net"
+            "again; export --answers alone, or use structured = 'filters', for a smaller net"
         )
     if not (last := len(run.rounds)):
         raise RunError(f"{run.path}: no round is done; go on with: privet resume {run.path.name}")
