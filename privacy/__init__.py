@@ -12,7 +12,6 @@ errors       all that can go wrong, each with its exit status
 text         UTF-8, or refused by the name of what it is
 settings     TOML tables as frozen sections, with located errors
 documents    JSON that every reader takes
-parts        parts of scipy, without the packages around them
 memo         what took long to find out, to be shown again
 foreign      files that others made: regular, of bounded size, no links
 files        written whole or not at all, held by one process

@@ -1,9 +1,9 @@
 """The door to Opacus: all that is used of it.
 
-What Opacus imports of scipy is given to it from `privacy.parts`, for the packages that those names
-stand in take half as long to load as torch does. Two are loaded in earnest when they are called: a
-normal distribution and a root, for an accountant that is not asked here, and a convolution, for
-ledgers of several mechanisms.
+What Opacus imports of scipy is given to it from `privacy.dp.accounting.parts`, for the packages
+that those names stand in take half as long to load as torch does. Two are loaded in earnest when
+they are called: a normal distribution and a root, for an accountant that is not asked here, and a
+convolution, for ledgers of several mechanisms.
 """
 
 import sys
@@ -16,7 +16,7 @@ from typing import Any
 import scipy
 import torch  # noqa: F401
 
-from privacy import parts
+from privacy.dp.accounting import parts
 
 
 class _Later:

@@ -6,7 +6,7 @@ none, so that an epsilon of 0, of 10^-6 or of 10^9 is told as well as one of 3.
 
 import math
 
-from privacy.parts import brentq, log_ndtr, ndtr
+from privacy.dp.accounting.parts import brentq, log_ndtr, ndtr
 
 MOST_MU = 1e3  # beyond, float64 loses the difference that delta is, and a bound takes its place
 LOST = 1e-15  # of a probability: what float64 may lose in the difference of two

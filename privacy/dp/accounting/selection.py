@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.cipher import Key
+from privacy.dp.accounting.parts import brentq
 from privacy.dp.accounting.prv import ENOUGH_NOISE, LOST, quiet
 from privacy.dp.accounting.spent import LEAST_NOISE, Spent
 from privacy.dp.opacus import compute_rdp, get_privacy_spent
-from privacy.parts import brentq
 
 # Finer than the ledger's: two orders are chosen here, and both bounds move with them.
 ORDERS = np.array([

@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from privacy.dp.accounting.parts import part
 from privacy.dp.compiled.graph import Graph, Sizes, Unknown, Value
 from privacy.dp.compiled.last import LAST
 from privacy.dp.compiled.operation import Orders, Shape
@@ -18,7 +19,6 @@ from privacy.dp.kernels.plan import CONV, KIND, MEAN, OUT, OUT_GRAD, OUT_SIZE, P
 from privacy.dp.kernels.tiles import LANES
 from privacy.dp.rules import Loss, softmax_cross_entropy
 from privacy.errors import ModelError
-from privacy.parts import part
 
 WORKSPACE = 1 << 20  # bytes of activations and gradients at a time: they stay in the cache
 MOST_RECORDS = 256  # at a time

@@ -12,7 +12,7 @@ import scipy.integrate
 import scipy.optimize
 import scipy.special
 
-from privacy import parts
+from privacy.dp.accounting import parts
 
 ROOT = Path(__file__).parents[2]
 DRAWN = np.random.default_rng(7)
@@ -69,7 +69,7 @@ def test_integrals():
 
 WHOLE = """
 import sys
-from privacy import parts
+from privacy.dp.accounting import parts
 before = [name for name in sys.modules if name.startswith("scipy.")]
 assert "scipy.special._basic" not in before and "scipy.sparse" not in before, before
 import scipy, scipy.special, scipy.linalg.cython_blas
