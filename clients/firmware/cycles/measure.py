@@ -6,7 +6,6 @@ It is to be run again where a kernel of c/ or the compiler has changed: a test t
 not negative, and of least relative error. Of an M4: cycles by ARM's table. Of an M7: instructions.
 """
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from clients.firmware.cycles.drawn import KINDS, NETS, Drawn
 from clients.firmware.cycles.predicted import TABLE, Table, name_of, taken
 from clients.firmware.cycles.trips import Counts, Kernels, Trips, trips
 from clients.firmware.sources import sources
+from privacy.documents import to_json
 
 ROUNDS, LEAST = 20, 0.01  # of reweighting, by errors down to this
 ROUNDING = 40.0  # of a gradient to a word, takes more; where all are 0, nothing is rounded
@@ -111,4 +111,4 @@ def of_core(
 
 if __name__ == "__main__":
     floats, words = (int(one) for one in (*sys.argv[1:], "32", "12")[:2])
-    TABLE.write_text(json.dumps(measured(floats, words), indent=1) + "\n")
+    TABLE.write_text(to_json(measured(floats, words), indent=1) + "\n")
