@@ -51,7 +51,10 @@ WAYS = {  # of the one net's training
 
 
 class Task(NamedTuple):
-    """Records, how they are trained on, and which rates are tried, from the middle on."""
+    """Records, how they are trained on, and which rates are tried, from the middle on.
+
+    At epsilon 3, where there is less noise, the rates are twice these.
+    """
 
     experiment: str
     settings: tuple[str, ...]
@@ -193,7 +196,7 @@ def compared(name: str, epsilon: float, k: int) -> dict[str, Any]:
         found = (together_of(name, TRIED, epsilon, each, way, rate) for each in DEVICES)
         return mean(found).aside
 
-    rates = TASKS[name].rates
+    rates = tuple(rate * (2 if epsilon > 1 else 1) for rate in TASKS[name].rates)
     rate = climbed(rates, lambda rate: apart_of(name, TRIED, epsilon, k, rate).aside)
     bests = {way: climbed(rates, partial(of_one, way)) for way in WAYS}
     way = max(WAYS, key=lambda way: of_one(way, bests[way]))
