@@ -21,14 +21,14 @@ KNOTS = 6  # a side of the grid on which a warp is drawn
 
 
 def distort(images: Tensor, strength: float, seeds: LongWords) -> Tensor:
-    """Distort each image [N, H, W] by itself; what comes in from outside is zero.
+    """Distort each image [N, H, W] or [N, C, H, W] by itself; what comes in from outside is zero.
 
     Args:
         seeds: one for each record, uint64 [N].
         strength: 1 turns by up to 0.2 rad, stretches by up to 12 %, shifts by up to a fourteenth
             of the side, and warps smoothly; less is less of each.
     """
-    num, height, width = images.shape
+    num, (height, width) = len(images), images.shape[-2:]
     if not num:  # an empty Poisson batch, of which torch makes no grid
         return images
     draws = torch.from_numpy(uniforms(seeds, 6 + 4 * KNOTS**2))
@@ -46,4 +46,5 @@ def distort(images: Tensor, strength: float, seeds: LongWords) -> Tensor:
     normal = (-2 * radii.log()).sqrt() * (2 * math.pi * turns).cos()
     knots = normal * WARP * strength
     grid += F.interpolate(knots, (height, width), mode="bilinear").permute(0, 2, 3, 1)
-    return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
+    planes = images.reshape(num, -1, height, width)
+    return F.grid_sample(planes, grid, align_corners=False).reshape(images.shape)

@@ -91,11 +91,20 @@ def _require_it_will_do(experiment: Experiment, dataset: Dataset, told: Outline)
     if experiment.supernet.trains:
         _require_all_opened(experiment)
     require_floats(experiment, told.counters)
+    if experiment.training.distortion and not _is_picture(dataset):
+        raise SettingsError(
+            f"[training] distortion: turns and shifts pictures, and these records are a "
+            f"{dataset.kind} of {list(dataset.shape)}; use distortion = 0"
+        )
     if not (len(dataset.train_y) or experiment.data.nominal_records):
         raise SettingsError(
             "[data] nominal_records: missing: no record to train on is here, so say of how many "
             "each device is told to be: -s data.nominal_records=500"
         )
+
+
+def _is_picture(dataset: Dataset) -> bool:
+    return dataset.kind == "picture" and len(dataset.shape) in (2, 3)
 
 
 def _resolved_from_before(experiment: Experiment) -> Experiment:

@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flwr.app import MetricRecord, RecordDict
 
@@ -56,6 +57,10 @@ REFUSED = {
         ["data.name=digits", "data.schema=s.toml"],
         "schema = 's.toml': would change nothing: it needs",
     ),
+    "windows that were to be turned": (
+        ["data.name=file", "data.path=w.npz", "data.schema=w.toml", "training.distortion=0.5"],
+        "distortion: turns and shifts pictures, and these records are a window of .9, 3.; use",
+    ),
     "no records": (
         ["data.limit=2", "data.partition=shards", "data.shards=9", "seed=3"],
         "client . has no record to train on, of 0; ask for fewer clients, fewer shards",
@@ -68,6 +73,9 @@ def test_a_plan_refuses_what_a_run_would(runs, tmp_path, monkeypatch, privet, re
     settings, told = REFUSED[kind]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(MODEL)
+    x, y = np.zeros((40, 9, 3), np.float32), np.arange(40) % 2
+    np.savez(tmp_path / "w.npz", train_x=x, train_y=y, test_x=x, test_y=y)
+    (tmp_path / "w.toml").write_text("labels = ['0', '1']\ncolumns.all = {low = 0, high = 1}\n")
     (tmp_path / "e.toml").write_text("model.name = 'linear'\nbudget.epsilon = 8.0\n")
     asked = [word for one in settings for word in ("-s", one)]
     for command in ("plan", "run"):
