@@ -71,7 +71,7 @@ MOST_ERROR = 0.15
 MOST_SHARE = {32: 0.35, 256: 0.08}  # of a step's instructions, of 784-32-10, by its batch
 MOST_RAM_WINDOWS = 96 << 10  # cnn1d of windows of 6 x 128
 NUM_ASKED = 1000
-ANSWERED = re.compile(r"(\w+): .*; (\d+) of (\d+) test records answered alike, (\d+) as")
+ANSWERED = re.compile(r"(\w+): (\d+) of (\d+) test records answered alike, (\d+) as")
 LEAST_PRODUCTS = {"m4": 0.5, "m7": 0.8}  # a cycle, of the first layer in int8
 
 
