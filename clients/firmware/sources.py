@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clients.firmware.contract import FLAGS, Contract
 from clients.firmware.fitting import num_layer_words, num_words, quads
 from clients.firmware.front.made import Front, front_sources
+from clients.firmware.front.tables import in_lines
 from clients.firmware.net import Dense, Words
 from clients.firmware.numbers.packing import Packed, packed
 from clients.firmware.numbers.tables import tables
@@ -133,7 +134,7 @@ def _contract(c: Contract, answers: bool = False, by_library: bool = False) -> s
     }
     lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
     lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
-    words = _list(map(str, c.id))
+    words = in_lines(map(str, c.id))
     lines.append(
         f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
     )
@@ -222,7 +223,7 @@ def _tables(contract: Contract) -> str:
 
     def array(kind: str, name: str, values: Iterable[int], ending: str) -> str:
         values = list(values)
-        body = _list(f"{value}{ending}" for value in values)
+        body = in_lines(f"{value}{ending}" for value in values)
         return f"static const {kind} {name}[{len(values)}] = {{{body}}};"
 
     lines = [
@@ -247,12 +248,12 @@ def _weights(layers: tuple[Dense, ...], name: str) -> str:
     numbers = [
         _float(value) for layer in layers for part in layer for value in part.ravel().tolist()
     ]
-    line = f"static const float {name}[{len(numbers)}] = {{{_list(numbers)}}};"
+    line = f"static const float {name}[{len(numbers)}] = {{{in_lines(numbers)}}};"
     return _header("weights", "As privet trained them.", [line])
 
 
 def _whole_weights(weights: NDArray[np.int64]) -> str:
-    line = f"static const int32_t WEIGHTS[{len(weights)}] = {{{_list(map(str, weights))}}};"
+    line = f"static const int32_t WEIGHTS[{len(weights)}] = {{{in_lines(map(str, weights))}}};"
     return _header("weights", "As privet trained them, in units of PRIVET_RATE.", [line])
 
 
@@ -260,7 +261,7 @@ def _packed_weights(found: Packed) -> str:
     lists = {"uint32_t words": [f"{word:#010x}u" for word in found.words.tolist()]}
     for name in ("scales", "biases"):
         lists[f"float {name}"] = [_float(value) for value in getattr(found, name).tolist()]
-    lines = [f"static const {name}[{len(v)}] = {{{_list(v)}}};" for name, v in lists.items()]
+    lines = [f"static const {name}[{len(v)}] = {{{in_lines(v)}}};" for name, v in lists.items()]
     return _header("weights", "As privet trained them, in words, packed.", lines)
 
 
@@ -271,16 +272,6 @@ def _header(name: str, about: str, lines: list[str]) -> str:
         f"/* {name}.h - {about} Made by privet export. */\n#ifndef {guard}\n#define {guard}\n"
         f"#include <stdint.h>\n\n{text}\n\n#endif\n"
     )
-
-
-def _list(words: Iterable[str]) -> str:
-    lines, line = [], ""
-    for word in words:
-        if len(line) + len(word) > 96:
-            lines.append(line.rstrip())
-            line = ""
-        line += f"{word}, "
-    return "\n    " + "\n    ".join([*lines, line.rstrip(", ")]) + "\n"
 
 
 def _float(value: float | np.float32) -> str:

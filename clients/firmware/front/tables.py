@@ -16,14 +16,18 @@ def number(value: float | np.floating[Any]) -> str:
 def array(kind: str, name: str, values: Iterable[Any]) -> str:
     """A table, of floats or of whole numbers."""
     told = [number(v) if kind == "float" else f"{int(v)}u" for v in values]
+    return f"static const {kind} {name}[{len(told)}] = {{{in_lines(told)}}};"
+
+
+def in_lines(words: Iterable[str]) -> str:
+    """What stands in a table's braces: words, a comma between them, in lines of C."""
     lines, line = [], ""
-    for word in told:
+    for word in words:
         if len(line) + len(word) > 96:
             lines.append(line.rstrip())
             line = ""
         line += f"{word}, "
-    body = "\n    ".join([*lines, line.rstrip(", ")])
-    return f"static const {kind} {name}[{len(told)}] = {{\n    {body}\n}};"
+    return "\n    " + "\n    ".join([*lines, line.rstrip(", ")]) + "\n"
 
 
 def line_tables(line: Line, ending: str = "") -> list[str]:
