@@ -270,6 +270,14 @@ EFFECTS: dict[str, Effect] = {
         ("compression.bits",),
     ),
     **{f"budget.{key}": _PROMISE for key in ("epsilon", "delta", "noise_multiplier", "clip")},
+    "budget.clip_quantile": Effect(
+        lambda e: e.budget.unit == "client", "[budget] unit = 'client'", ("budget.unit",)
+    ),
+    "budget.clip_rate": Effect(
+        lambda e: e.budget.unit == "client" and e.budget.clip_quantile > 0,
+        "[budget] unit = 'client', and clip_quantile above 0",
+        ("budget.unit", "budget.clip_quantile"),
+    ),
     "federation.evaluate_every": _ROUNDS,
     "federation.timeout_s": Effect(
         lambda e: e.federation.engine != "cohort",
