@@ -30,6 +30,7 @@ CLIPS = (1.0, 8.0, 1 / 8)  # times the experiment's, one after another
 PLANNED = 5  # of whom three come
 MORE, LESS = 1 + 1e-6, 1 - 1e-6  # of a clip
 HUGE = 1e30
+SILENT = 1e-24  # a variance of what has no noise
 
 Floats = NDArray[np.float64]
 
@@ -114,17 +115,15 @@ class _Heard:
 
     def law(self) -> Check:
         """Is the count's noise Gaussian, and no part of the sum's?"""
-        deviation_of_count = math.sqrt(_variance(self.count_R))
-        z_R = self.count_R / max(deviation_of_count, 1e-12)
-        unit = ONE * _most(self._quantile) * max(deviation_of_count, 1e-12)
-        found = misfits(z_R, 1 / unit) if deviation_of_count else {"no noise": 0.0}
-        found.pop("variance", None)  # which it is measured by
-        if deviation_of_count:
-            shared_W = z_R @ self.sum_RW / np.linalg.norm(self.sum_RW, axis=0).clip(1e-12)
-            at = int(np.abs(shared_W).argmax())  # each N(0, 1), where they have nothing in common
-            found["likeness to the sum's"] = min(1.0, WEIGHTS * 2 * norm.sf(abs(shared_W[at])))
-            again = float(z_R[1:] @ z_R[:-1]) / math.sqrt(len(z_R))
-            found["likeness to the last round's"] = 2 * float(norm.sf(abs(again)))
+        deviation = math.sqrt(_variance(self.count_R))
+        z_R = self.count_R / deviation
+        found = misfits(z_R, 1 / (ONE * _most(self._quantile) * deviation))
+        found.pop("variance")  # which it is measured by
+        lengths_W = np.linalg.norm(self.sum_RW, axis=0).clip(SILENT)
+        shared = np.abs(z_R @ self.sum_RW / lengths_W).max()  # each N(0, 1) if nothing is in common
+        found["likeness to the sum's"] = min(1.0, WEIGHTS * 2 * float(norm.sf(shared)))
+        again = abs(z_R[1:] @ z_R[:-1]) / math.sqrt(len(z_R))
+        found["likeness to the last round's"] = 2 * float(norm.sf(again))
         name = min(found, key=lambda n: found[n])
         return Check(
             "noise of the count",
@@ -137,7 +136,7 @@ class _Heard:
 
 
 def _variance(noise: Floats) -> float:
-    return float(np.square(noise).mean())
+    return max(float(np.square(noise).mean()), SILENT)
 
 
 def _votes(experiment: Experiment) -> Check:

@@ -43,14 +43,14 @@ class Split(NamedTuple):
         z = budget.noise_multiplier or 0.0
         if not budget.clip_quantile:
             return cls(z, 0.0)
-        most = max(weights_of(budget.clip_quantile)) / ONE
+        most = max(budget.clip_quantile, 1 - budget.clip_quantile)
         return cls(z / math.sqrt(1 - SHARE), z * most / math.sqrt(SHARE))
 
 
 def weights_of(quantile: float) -> tuple[int, int]:
-    """What a client within the clip adds to the sum of votes, and what one beyond it takes off."""
-    within = round((1 - quantile) * ONE)
-    return within, ONE - within
+    """What a client within the clip adds to the sum of votes, and what one beyond it takes off; in
+    parts of `ONE`, rounded towards zero, so that none moves it by more than its noise is made for."""
+    return math.floor((1 - quantile) * ONE), math.floor(quantile * ONE)
 
 
 class Votes:
@@ -82,7 +82,7 @@ class Votes:
         """
         deviation = Split.of(self._budget).count * ONE
         (noise,) = Noise(key).integers(deviation, 1).tolist()
-        return self._beyond / ONE + (self.total + noise) / (ONE * planned)
+        return self._budget.clip_quantile + (self.total + noise) / (ONE * planned)
 
 
 def after(budget: Budget, clip: float, share: float) -> Budget:
