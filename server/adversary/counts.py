@@ -1,5 +1,5 @@
-"""The clip of whole clients that follows a quantile, before the auditor: what a round's two releases
-cost together, what one client moves of the count, and where a run's clip came from.
+"""A clip that follows a quantile, before the auditor: what a round's two releases cost together,
+what one client moves of the count, and where a run's clips came from.
 
 All is heard of the shipped aggregation, at the clip of the experiment and at others. What the noise
 should be is worked out here from what is charged, and not asked of the code that splits it.
@@ -109,8 +109,8 @@ class _Heard:
             worst > LEVEL / (len(CLIPS) + 1),
             f"together they cost {measured:.4f} of what is charged ({where}); p = {worst:.2g}",
             "1 or less, within what chance allows",
-            "the count has no noise of its own, or too little; or the sum's is of another clip than "
-            "the one that its updates were cut to; or the sum's was not raised for the count",
+            "the count has no noise of its own, or too little; or the sum's is of another clip "
+            "than the one that its updates were cut to; or was not raised for the count",
         )
 
     def law(self) -> Check:

@@ -67,8 +67,8 @@ def aggregation(experiment: Experiment) -> Device:
     """The server's way from updates to the strategy of the run: what is released is what the
     strategy is given, for whatever it makes of that is post-processing.
 
-    Where clients are counted as well, the sum has more noise than is charged. It is told in units in
-    which its noise is the one that is charged; in these a client moves it by less than the clip.
+    Where clients are counted as well, the sum has more noise than is charged. It is told in units
+    in which it has what is charged; in these a client moves it by less than the clip.
     """
     job, unit = experiment.job, share_of_sums(experiment.budget)
 

@@ -26,6 +26,7 @@ from server.experiment.conditions import (
     of_split,
     one_bit,
     reads_pixels,
+    sees_clients,
     simulates,
 )
 
@@ -271,11 +272,14 @@ EFFECTS: dict[str, Effect] = {
     ),
     **{f"budget.{key}": _PROMISE for key in ("epsilon", "delta", "noise_multiplier", "clip")},
     "budget.clip_quantile": Effect(
-        lambda e: e.budget.unit == "client", "[budget] unit = 'client'", ("budget.unit",)
+        sees_clients,
+        "[budget] unit = 'client' and [federation] secure_aggregation = 'none', a server that "
+        "counts whose updates were clipped",
+        ("budget.unit",),  # no sum that hides them takes it away without a word
     ),
     "budget.clip_rate": Effect(
-        lambda e: e.budget.unit == "client" and e.budget.clip_quantile > 0,
-        "[budget] unit = 'client', and clip_quantile above 0",
+        lambda e: sees_clients(e) and e.budget.clip_quantile > 0,
+        "[budget] clip_quantile above 0",
         ("budget.unit", "budget.clip_quantile"),
     ),
     "federation.evaluate_every": _ROUNDS,

@@ -170,7 +170,7 @@ def _add_promise(
 def _lost_count(asked: Experiment) -> Iterator[str]:
     """Few clients cannot be counted under noise."""
     budget, cohort = asked.budget, asked.federation.cohort_size
-    noise = Split.of(budget).count / cohort
+    noise = Split.of(budget).of_count / cohort
     if budget.clip_rate * min(noise, 0.5) > WANDERING:
         yield (
             f"the clip follows a count of {cohort} clients whose noise is {noise:.0%} of them: it "

@@ -66,11 +66,6 @@ def _refusals(experiment: Experiment, scheme: str) -> Iterator[str]:
             f"[strategy] norm_bound: it scales single updates down, and {why}; leave it out, or "
             "compare sums: [secure] groups"
         )
-    if experiment.budget.clip_quantile:
-        yield (
-            f"[budget] clip_quantile = {experiment.budget.clip_quantile:g}: {why}, so whose update "
-            "was clipped cannot be counted; use clip_quantile = 0, and choose [budget] clip"
-        )
     if secure.groups > 1:
         yield from _refused_groups(experiment, members // secure.groups)
     elif secure.neighbours and secure.neighbours < (least := degree_for(members, 0.5)):

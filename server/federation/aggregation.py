@@ -172,7 +172,7 @@ class Released:
     def aggregate(self, number: int) -> ArrayRecord | None:
         """The strategy's global weights after round `number`, from one noisy mean."""
         assert self._job.budget.noise_multiplier is not None
-        sigma = Split.of(self._job.budget).sums
+        sigma = Split.of(self._job.budget).of_sum
         mean = self._sum.mean(sigma, self._key(number), self._planned)
         if self._votes:
             key = self._key(number, "noise of the count", self._votes.total)

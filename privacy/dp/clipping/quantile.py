@@ -1,18 +1,19 @@
 """The clip follows a quantile of the norms of clients' updates, by a noisy count of those within it
 (Andrew, Thakkar, McMahan and Ramaswamy 2021, algorithm 1).
 
-A round releases two sums: of the clipped updates, and of votes. Each vote says whether an update was
-within the clip of that round, and no more: `1 - q` if it was and `-q` if not, for a quantile q. So
-who fails is a zero in either sum, and a clip for which a share q of those who came is within it stays
-where it is. (The paper votes 1/2 and -1/2, the same for the median; for another quantile clients that
-fail would move the clip.) One client more moves the first sum by at most the clip and the second by
-at most s = max(q, 1 - q), in any direction, so that noise of z_sums times the clip and of a deviation
-of sigma_b cost together what one sum with a noise multiplier z costs, where (theorem 1)
+A round releases two sums: of the clipped updates, and of votes. Each vote says whether an update
+was within the clip of that round, and no more: 1 - q if it was and -q if not, for a quantile q. So
+who fails is a zero in either sum, and a clip that leaves a share q of those who came as they are
+stays where it is. (The paper votes 1/2 and -1/2, which is the same for the median; for another
+quantile, clients that fail would move the clip.) One client more moves the first sum by at most the
+clip and the second by at most s = max(q, 1 - q), in any direction. So noise of z_sum times the clip
+and of a deviation of sigma_b cost together what one sum with a noise multiplier z costs, where
+(theorem 1)
 
-    z^-2 = z_sums^-2 + (s / sigma_b)^2
+    z^-2 = z_sum^-2 + (s / sigma_b)^2
 
-The count has a fixed share of z^-2, so there is a split for every z and every cohort. What is made of
-the noisy count is post-processing; the next clip is public.
+The count has a fixed share of z^-2, so there is a split for every z and every cohort. What is made
+of the noisy count is post-processing; the next clip is public.
 """
 
 import math
@@ -30,12 +31,12 @@ class Split(NamedTuple):
     """The noise of a round's two sums.
 
     Attributes:
-        sums: noise multiplier of the sum of updates, of the clip.
-        count: deviation of the noise in the sum of votes, in clients.
+        of_sum: noise multiplier of the sum of updates, of the clip.
+        of_count: deviation of the noise in the sum of votes, in clients.
     """
 
-    sums: float
-    count: float
+    of_sum: float
+    of_count: float
 
     @classmethod
     def of(cls, budget: Budget) -> "Split":
@@ -48,8 +49,9 @@ class Split(NamedTuple):
 
 
 def weights_of(quantile: float) -> tuple[int, int]:
-    """What a client within the clip adds to the sum of votes, and what one beyond it takes off; in
-    parts of `ONE`, rounded towards zero, so that none moves it by more than its noise is made for."""
+    """What a client within the clip adds to the sum of votes, and what one beyond it takes off, in
+    parts of `ONE`: rounded towards zero, so that none moves it by more than the noise is made for.
+    """
     return math.floor((1 - quantile) * ONE), math.floor(quantile * ONE)
 
 
@@ -80,7 +82,7 @@ class Votes:
             key: of this noise, and of nothing else.
             planned: public, so the number of clients that were planned.
         """
-        deviation = Split.of(self._budget).count * ONE
+        deviation = Split.of(self._budget).of_count * ONE
         (noise,) = Noise(key).integers(deviation, 1).tolist()
         return self._budget.clip_quantile + (self.total + noise) / (ONE * planned)
 

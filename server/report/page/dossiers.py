@@ -95,8 +95,8 @@ def _rounds(run: RunFacts) -> Iterator[Block]:
         )
         for turn in run.course
     )
-    columns = ("round", "accuracy", "loss", "ε spent", "took", "clients that failed")
-    columns += ("clip", "share within it, with noise") if moving else ()
+    more = ("clip", "share within it, with noise") if moving else ()
+    columns = ("round", "accuracy", "loss", "ε spent", "took", "clients that failed", *more)
     title = f"Rounds of {run.label}"
     drawing = figures.rounds(run)
     if drawing.panels:

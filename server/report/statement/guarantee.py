@@ -193,12 +193,12 @@ def _clips(run: Run) -> list[Fact]:
         Fact("clip_most", "greatest clipping norm", max(clips, default=None), rounds, none),
         Fact("clip_last", "clipping norm of the last round", clips[-1] if clips else None, rounds,
              none),
-        Fact("sum_multiplier", "noise multiplier of a sum", split.sums,
+        Fact("sum_multiplier", "noise multiplier of a sum", split.of_sum,
              "noise multiplier, raised for what the count costs"),
         Fact("count_deviation", "standard deviation of the noise in a count, in clients",
-             split.count, "noise multiplier, by the count's share of it"),
+             split.of_count, "noise multiplier, by the count's share of it"),
         Fact("deviation", "standard deviation of the noise in a sum, at least",
-             split.sums * min(clips) if clips else None,
+             split.of_sum * min(clips) if clips else None,
              "noise multiplier of a sum times least clipping norm", none),
     ]  # fmt: skip
 

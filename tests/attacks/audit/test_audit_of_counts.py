@@ -65,11 +65,11 @@ def _split(monkeypatch, changed):
 
 def count_of_half_the_noise(monkeypatch):
     """Of a deviation for votes of a half, where they are of 0.7, and less."""
-    _split(monkeypatch, lambda split, _: split._replace(count=split.count / 2))
+    _split(monkeypatch, lambda split, _: split._replace(of_count=split.of_count / 2))
 
 
 def sum_not_raised_for_the_count(monkeypatch):
-    _split(monkeypatch, lambda split, budget: split._replace(sums=budget.noise_multiplier))
+    _split(monkeypatch, lambda split, budget: split._replace(of_sum=budget.noise_multiplier))
 
 
 def noise_for_the_first_clip(monkeypatch):

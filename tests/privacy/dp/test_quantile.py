@@ -1,4 +1,4 @@
-"""A clip that follows a quantile: by the paper's own lines, by what is known, by other libraries."""
+"""A clip that follows a quantile: by the paper's lines, by what is known, by other libraries."""
 
 import math
 from fractions import Fraction
@@ -56,6 +56,18 @@ def test_without_noise_it_is_the_papers_update(quantile, clip):
     np.testing.assert_allclose(mine, of_the_paper(NORMS, clip, quantile, 0.2, 40), rtol=1e-4)
 
 
+def test_without_noise_it_moves_as_opacus_does():
+    """Its `AdaClipDPOptimizer`, of records, whose counts are given here."""
+    theirs, asked = object.__new__(AdaClipDPOptimizer), budget(0.7, clip=10.0)  # torch's is slow
+    theirs.max_grad_norm, theirs.sample_size = asked.clip, len(NORMS)
+    theirs.clipbound_learning_rate, theirs.target_unclipped_quantile = asked.clip_rate, 0.7
+    theirs.max_clipbound, theirs.min_clipbound = MOST_CLIP, LEAST_CLIP
+    for clip in follow(asked, NORMS, 30):
+        assert float(theirs.max_grad_norm) == pytest.approx(clip, rel=1e-4)
+        theirs.unclipped_num = torch.tensor(int((clip >= NORMS).sum()))
+        theirs.update_max_grad_norm()
+
+
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_it_comes_to_the_quantile_under_noise_and_without_clients_that_fail(quantile):
     """From several times too much, and however many do not answer: votes of a half would end in
@@ -68,24 +80,17 @@ def test_it_comes_to_the_quantile_under_noise_and_without_clients_that_fail(quan
 @pytest.mark.parametrize("z", [1.0, 20.0])
 @pytest.mark.parametrize("quantile", [0.5, 0.75])
 def test_both_releases_cost_what_is_charged(z, quantile):
-    """By Google's accountant, and by Flower's and Opacus's own splits."""
+    """By Google's accountant, and by Flower's split."""
     split, most = Split.of(budget(quantile, z)), max(quantile, 1 - quantile)
     accountant, alone = (PLDAccountant(value_discretization_interval=1e-3) for _ in range(2))
-    accountant.compose(dp_event.GaussianDpEvent(split.sums))
-    accountant.compose(dp_event.GaussianDpEvent(split.count / most))
+    accountant.compose(dp_event.GaussianDpEvent(split.of_sum))
+    accountant.compose(dp_event.GaussianDpEvent(split.of_count / most))
     alone.compose(dp_event.GaussianDpEvent(z))
     assert accountant.get_epsilon(1e-5) == pytest.approx(alone.get_epsilon(1e-5), rel=2e-3)
-    as_of_the_median = split.count / (2 * most)
+    as_of_the_median = split.of_count / (2 * most)
     assert compute_adaptive_noise_params(z, 600, as_of_the_median) == pytest.approx(
-        (as_of_the_median, split.sums)
+        (as_of_the_median, split.of_sum)
     )
-    weight = torch.nn.Parameter(torch.zeros(1))
-    opacus = AdaClipDPOptimizer(
-        torch.optim.SGD([weight], 0.1), noise_multiplier=z, target_unclipped_quantile=quantile,
-        clipbound_learning_rate=0.2, max_clipbound=10.0, min_clipbound=0.1, max_grad_norm=1.0,
-        unclipped_num_std=as_of_the_median, expected_batch_size=1,
-    )  # fmt: skip
-    assert opacus.noise_multiplier == pytest.approx(split.sums)
 
 
 def test_without_a_quantile_all_noise_is_the_sums():
@@ -106,7 +111,7 @@ def test_the_counts_noise_is_whole_and_of_the_deviation_that_is_told():
     asked = budget(0.8, z=3.0)
     shares = np.array([Votes(asked).release(Key.of("count", n), 10) for n in range(2000)])
     clients = (shares - 0.8) * 10
-    assert clients.std() == pytest.approx(Split.of(asked).count, rel=0.06)
+    assert clients.std() == pytest.approx(Split.of(asked).of_count, rel=0.06)
     np.testing.assert_allclose(clients * ONE, np.rint(clients * ONE), atol=1e-4)
     assert len(np.unique(clients)) > 1900
 
