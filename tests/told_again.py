@@ -129,7 +129,7 @@ def numbers(folder):
 
 
 def clipped(budget, told):
-    """The noise of a sum, at least; of a clip that follows, where it went and what counting cost."""
+    """The noise of a sum, at least; of a clip that follows, where it went, and the count's."""
     z, quantile = budget["noise_multiplier"], budget.get("clip_quantile", 0)
     if not quantile:
         return {"mechanism.deviation": z * budget["clip"]}

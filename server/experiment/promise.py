@@ -79,8 +79,8 @@ def clipping_of(experiment: Experiment) -> str:
     split = Split.of(budget)
     return (
         f"the clip begins at {budget.clip:g} and follows the {budget.clip_quantile:g} quantile of "
-        f"the updates' norms; of each round's noise, {split.of_sum:.4g} x the clip is the sum's and "
-        f"{split.of_count:.3g} clients the count's, which cost together what one sum would at "
+        f"the updates' norms; noise of {split.of_sum:.4g} x the clip is added to a round's sum and "
+        f"of {split.of_count:.3g} clients to its count, which together cost what one sum would at "
         f"{budget.noise_multiplier or 0.0:.4g} x the clip"
     )
 

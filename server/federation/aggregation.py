@@ -21,7 +21,8 @@ from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
-from privacy.dp.clipping.quantile import Split, Votes
+from privacy.dp.budget import Budget
+from privacy.dp.clipping.quantile import Split, Votes, after
 from privacy.dp.grid import Grid, Sum, fits
 from privacy.dp.ledger import Ledger
 from server.federation.strategies import is_linear
@@ -179,6 +180,12 @@ class Released:
             self.share = self._votes.release(key, self._planned)
         reply = _reply(self._moved(mean), MetricRecord({"num-examples": self._planned}))
         return self._strategy.aggregate_train(number, [reply])[0]
+
+    @property
+    def next_budget(self) -> Budget:
+        """Of the next round: its clip follows from what this one released."""
+        budget = self._job.budget
+        return budget if self.share is None else after(budget, budget.clip, self.share)
 
     def _key(self, number: int, of: str = "central noise", *more: int) -> Key:
         """Of this round's noise. Seeded, it is that of no other job, and of no other sum."""

@@ -171,7 +171,7 @@ class _Rounds:
         )
         if isinstance(gathered, Released) and gathered.share is not None:
             record.clipping = {"clip": self.budget.clip, "share": gathered.share}
-            self.budget = after(self.budget, **record.clipping)
+            self.budget = gathered.next_budget
         federation = experiment.federation
         last = number == federation.rounds
         if experiment.pruning.final:

@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClipping, FedAvg
 
 from clients.training.arrays import held
 from privacy.dp.clipping.quantile import Split, after
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import Interrupted, SettingsError
+from server.adversary import replay
 from server.engines.launch import launch, resume
 from server.experiment.loading import load_experiment
 from server.federation import rounds as federation
@@ -156,3 +158,28 @@ def test_without_noise_the_mean_is_flowers_own_and_its_clip_runs_the_other_way()
         moved = math.log(job.budget.clip / before.clip)
         assert abs(moved) > 0.01
         assert math.log(theirs.clipping_norm / before.clip) == pytest.approx(-moved, abs=1e-4)
+
+
+def test_shadows_are_clipped_as_their_own_rounds_release(monkeypatch):
+    """The adversary's copies of a run follow a clip, too; here each update is far beyond it."""
+    told, app = [], ClientApp()
+
+    @app.train()
+    def far(message, context):
+        arrays = message.content.array_records["arrays"]
+        moved = held({name: array.numpy() + 9.0 for name, array in arrays.items()})
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": moved, "metrics": metrics}), reply_to=message)
+
+    def listen(strategy, before, job, planned):
+        told.append((job.budget, gathered := gather(strategy, before, job, planned)))
+        return gathered
+
+    monkeypatch.setattr(replay, "gather", listen)
+    experiment = following("budget.noise_multiplier=0").resolve()
+    start = {"w": np.zeros((30, 10), np.float32)}
+    monkeypatch.setattr(replay, "spared_of", lambda experiment: ())
+    list(replay.simulate(experiment, app, start, 0))
+    clips = [budget.clip for budget, _ in told]
+    np.testing.assert_allclose(np.diff(np.log(clips)), 0.5 * 0.6, rtol=1e-3)
+    assert [gathered.share for _, gathered in told] == pytest.approx([0.0] * len(told), abs=1e-4)
