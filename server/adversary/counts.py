@@ -18,7 +18,8 @@ from scipy.stats import norm
 from attacks.audit.claim import LEVEL, Check
 from attacks.audit.noise import misfits
 from clients.training.job import Job
-from privacy.dp.clipping.quantile import ONE, after
+from privacy.dp.clipping.quantile import ONE
+from privacy.dp.clipping.split import after
 from privacy.dp.ledger import Ledger
 from server.adversary.servers import Listening
 from server.experiment.experiment import Experiment

@@ -20,7 +20,7 @@ from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
 from clients.training.records import Records
 from privacy.dp.budget import Budget
-from privacy.dp.clipping.quantile import SHARE
+from privacy.dp.clipping.split import SHARE
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from server.adversary.devices import budget_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clients.data.told.coverage import MORE
-from privacy.dp.clipping.quantile import Split
+from privacy.dp.clipping.split import Split
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment

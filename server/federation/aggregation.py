@@ -22,7 +22,8 @@ from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
 from privacy.dp.budget import Budget
-from privacy.dp.clipping.quantile import Split, Votes, after
+from privacy.dp.clipping.quantile import Votes
+from privacy.dp.clipping.split import Split, after
 from privacy.dp.grid import Grid, Sum, fits
 from privacy.dp.ledger import Ledger
 from server.federation.strategies import is_linear

@@ -20,7 +20,7 @@ from clients.seeds import derive
 from clients.training.arrays import MOST_WEIGHT, held, is_within
 from clients.training.net import frozen
 from clients.training.pruning import zeros_of
-from privacy.dp.clipping.quantile import after
+from privacy.dp.clipping.split import after
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment

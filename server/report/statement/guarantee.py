@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from privacy.dp.clipping.quantile import Split
+from privacy.dp.clipping.split import Split
 from privacy.errors import PrivetError
 from server.experiment.experiment import Experiment
 from server.experiment.lessons import Learnt

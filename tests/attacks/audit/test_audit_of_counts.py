@@ -8,7 +8,8 @@ from sabotaged import half_the_noise, no_noise_of
 
 from attacks.audit.verdict import CHECKS, Evidence
 from privacy.cipher import Key
-from privacy.dp.clipping.quantile import Split, Votes
+from privacy.dp.clipping.quantile import Votes
+from privacy.dp.clipping.split import Split
 from privacy.dp.grid import Grid, Sum
 from server.adversary import counts
 from server.adversary.auditing import claim_of

@@ -15,7 +15,8 @@ from opacus.optimizers import AdaClipDPOptimizer
 
 from privacy.cipher import Key
 from privacy.dp.budget import LEAST_CLIP, MOST_CLIP, Budget
-from privacy.dp.clipping.quantile import ONE, Split, Votes, after, weights_of
+from privacy.dp.clipping.quantile import ONE, Votes, weights_of
+from privacy.dp.clipping.split import Split, after
 from privacy.dp.grid import Grid, fits, most_steps, whole
 
 NONE = Key.of("count")

@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClipping, FedAvg
 
 from clients.training.arrays import held
-from privacy.dp.clipping.quantile import Split, after
+from privacy.dp.clipping.split import Split, after
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import Interrupted, SettingsError
 from server.adversary import replay
