@@ -14,6 +14,7 @@ of words, G = ceil(O / 64) groups of outputs. Inputs are uint64 [B, L, K], weigh
 
 from typing import Any
 
+import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -28,8 +29,13 @@ Words = NDArray[np.uint64]
 Quarters = NDArray[np.uint16]
 
 LINE_BYTES = 64  # of a cache line: weights start on one, or each vector is read from two
-BLOCK = 16  # records that share a cycle's weights while these are near
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+TILE = 4 if _FEATURES.get("avx512bw") else 2  # records whose sums are in registers side by side
+BLOCK = 32  # records that share a cycle's weights while these are in the first cache
+CYCLES = 8  # whose weights are in the second cache
+SHARE = 256  # records that share those
 LANES = ir.VectorType(ir.IntType(16), 64)
+INDEX = ir.IntType(64)
 
 
 def num_words(features: int) -> int:
@@ -110,54 +116,160 @@ def _set_where_at_most(typing_context: Any, state: Any, thresholds: Any, bit: An
     return types.void(types.uint16, thresholds, types.uint16, out), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _sum_products(
-    typing_context: Any, x: Any, w: Any, steps: Any, base: Any, factor: Any, out: Any
-) -> Any:
-    """out[j] = base[j] - factor * popcount(x ^ w[:, j]): x [>= Q], w [Q, 64], base and out [64]."""
+def _part(context: Any, builder: Any, kind: Any, part: Any) -> tuple[Any, ...]:
+    """Of a tuple (array, numbers ...): where the array's data begin, and the numbers."""
+    array, *numbers = (builder.extract_value(part, i) for i in range(len(kind)))
+    return context.make_array(kind[0])(context, builder, array).data, *numbers
 
+
+def _lanes_at(builder: Any, data: Any, at: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [at]), LANES.as_pointer())
+
+
+def _counts(builder: Any, join: str, rows: list[Any], listed: Any, num: Any, w: Any) -> list[Any]:
+    """The sum over the listed quarters of popcount(row op w), for each row: a loop in registers."""
+    before, index = builder.block, INDEX
+    loop, after = builder.append_basic_block("meet"), builder.append_basic_block("met")
+    builder.cbranch(builder.icmp_signed(">", num, index(0)), loop, after)
+    builder.position_at_end(loop)
+    i, sums = builder.phi(index), [builder.phi(LANES) for _ in rows]
+    q = builder.load(builder.gep(listed, [i]))
+    weights = _load(builder, _lanes_at(builder, w, builder.mul(q, index(64))))
+    more = []
+    for row, total in zip(rows, sums, strict=True):
+        quarter = _spread(builder, builder.load(builder.gep(row, [q])))
+        ones = _count_bits(builder, getattr(builder, join)(quarter, weights))
+        more.append(builder.add(total, ones))
+    later = builder.add(i, index(1))
+    builder.cbranch(builder.icmp_signed("<", later, num), loop, after)
+    zero = ir.Constant(LANES, None)
+    for phi, first, next_ in [(i, index(0), later), *zip(sums, [zero] * len(rows), more, strict=True)]:
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_, loop)
+    builder.position_at_end(after)
+    totals = [builder.phi(LANES) for _ in rows]
+    for total, last in zip(totals, more, strict=True):
+        total.add_incoming(zero, before)
+        total.add_incoming(last, loop)
+    return totals
+
+
+def _tile(join: str, sign: str) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, w, steps, _, factor, _ = arguments
-        data = context.make_array(signature.args[0])(context, builder, x).data
-        unlike = cgutils.alloca_once_value(builder, ir.Constant(LANES, None))
-        with cgutils.for_range(builder, steps, intp=ir.IntType(64)) as loop:
-            quarter = _spread(builder, builder.load(builder.gep(data, [loop.index])))
-            start = builder.mul(loop.index, ir.Constant(ir.IntType(64), 64))
-            weights = _load(builder, _place(context, builder, signature.args[1], w, start))
-            ones = _count_bits(builder, builder.xor(quarter, weights))
-            builder.store(builder.add(builder.load(unlike), ones), unlike)
-        nowhere = ir.Constant(ir.IntType(64), 0)
-        base, out = (
-            _place(context, builder, signature.args[i], arguments[i], nowhere) for i in (3, 5)
+        parts = [
+            _part(context, builder, kind, part)
+            for kind, part in zip(signature.args, arguments[:-1], strict=False)
+        ]
+        (x, x_at, x_row), (listed, num), (w, w_at), (base, base_at), counter, word, total = parts
+        last = builder.sub(arguments[-1], INDEX(1))
+        rows = []
+        for r in range(TILE):  # beyond the last, the last once more
+            row = builder.select(builder.icmp_signed("<", INDEX(r), last), INDEX(r), last)
+            rows.append(row)
+        counts = _counts(
+            builder,
+            join,
+            [builder.gep(x, [builder.add(x_at, builder.mul(row, x_row))]) for row in rows],
+            listed,
+            num,
+            builder.gep(w, [w_at]),
         )
-        times = builder.mul(builder.load(unlike), _spread(builder, factor))
-        _store(builder, builder.sub(_load(builder, base), times), out)
+        products = []
+        for row, count in zip(rows, counts, strict=True):
+            own = _spread(builder, builder.load(builder.gep(base, [builder.add(base_at, row)])))
+            products.append(getattr(builder, sign)(own, builder.add(count, count)))
+        data, at, bound = counter
+        to, word_at, word_row, mask = word
+        with builder.if_then(builder.icmp_signed(">", bound, bound.type(0))):
+            lowest = _spread(builder, builder.neg(bound))
+            highest = _spread(builder, builder.sub(bound, bound.type(1)))
+            for r, (row, product) in enumerate(zip(rows, products, strict=True)):
+                place = _lanes_at(builder, data, builder.add(at, INDEX(64 * r)))
+                state = builder.add(_load(builder, place), product)
+                state = builder.select(builder.icmp_signed(">", state, lowest), state, lowest)
+                state = builder.select(builder.icmp_signed("<", state, highest), state, highest)
+                _store(builder, state, place)
+                bits = _to_word(builder, ">=", state, ir.Constant(LANES, None), signed=True)
+                out = builder.gep(to, [builder.add(word_at, builder.mul(row, word_row))])
+                builder.store(builder.and_(bits, mask), out)
+        data, at, summed = total
+        with builder.if_then(summed):
+            wide = ir.VectorType(ir.IntType(32), 64)
+            for r, product in enumerate(products):
+                place = builder.gep(data, [builder.add(at, INDEX(64 * r))])
+                place = builder.bitcast(place, wide.as_pointer())
+                old = builder.load(place, align=4, typ=wide)
+                builder.store(builder.add(old, builder.sext(product, wide)), place, align=4)
         return context.get_dummy_value()
 
-    return types.void(x, w, types.int64, base, types.int16, out), emit
+    return emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _step_counters(typing_context: Any, products: Any, counters: Any, bound: Any) -> Any:
-    """One step of 64 counters: up and down by the integer, and no further than their ends.
+def _meet_signs(
+    typing_context: Any, x: Any, listed: Any, w: Any, base: Any, counters: Any, words: Any,
+    sums: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """One cycle of a tile of records and 64 outputs: base[r] - 2 popcount(x[r] ^ w[:, j])."""
+    parts = (x, listed, w, base, counters, words, sums, types.int64)
+    return types.void(*parts), _tile("xor", "sub")
 
-    Returns the output bits: 1 in the upper half of the 2 `bound` states.
-    """
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _meet_bits(
+    typing_context: Any, x: Any, listed: Any, w: Any, base: Any, counters: Any, words: Any,
+    sums: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """The same of inputs whose 0 adds nothing: base[r] + 2 popcount(x[r] & w[:, j])."""
+    parts = (x, listed, w, base, counters, words, sums, types.int64)
+    return types.void(*parts), _tile("and_", "add")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _count_ones(typing_context: Any, words: Any, start: Any, num: Any) -> Any:
+    """Ones in words[start : start + num]."""
+    wide = ir.VectorType(INDEX, 16)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        nowhere, one = ir.Constant(ir.IntType(64), 0), ir.Constant(ir.IntType(16), 1)
-        places = [
-            _place(context, builder, signature.args[i], arguments[i], nowhere) for i in (0, 1)
-        ]
-        lowest = _spread(builder, builder.neg(arguments[2]))
-        highest = _spread(builder, builder.sub(arguments[2], one))
-        state = builder.add(*(_load(builder, place) for place in places))
-        state = builder.select(builder.icmp_signed(">", state, lowest), state, lowest)
-        state = builder.select(builder.icmp_signed("<", state, highest), state, highest)
-        _store(builder, state, places[1])
-        return _to_word(builder, ">=", state, ir.Constant(LANES, None), signed=True)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        data = builder.gep(data, [arguments[1]])
+        mask = ir.VectorType(ir.IntType(1), 16)
+        kind = ir.FunctionType(wide, [wide.as_pointer(), ir.IntType(32), mask, wide])
+        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16i64.p0v16i64")
+        kind = ir.FunctionType(wide, [wide])
+        ctpop = cgutils.get_or_insert_function(builder.module, kind, "llvm.ctpop.v16i64")
+        kind = ir.FunctionType(INDEX, [wide])
+        add = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.add.v16i64")
+        zero = ir.Constant(wide, None)
+        total = cgutils.alloca_once_value(builder, zero)
+        count = builder.sdiv(builder.add(arguments[2], INDEX(15)), INDEX(16))
+        with cgutils.for_range(builder, count, intp=INDEX) as loop:
+            at = builder.mul(loop.index, INDEX(16))
+            left = builder.insert_element(zero, builder.sub(arguments[2], at), ir.IntType(32)(0))
+            left = builder.shuffle_vector(left, left, ir.Constant(ir.VectorType(ir.IntType(32), 16), None))
+            present = builder.icmp_signed("<", ir.Constant(wide, list(range(16))), left)
+            place = builder.bitcast(builder.gep(data, [at]), wide.as_pointer())
+            ones = builder.call(ctpop, [builder.call(load, [place, ir.IntType(32)(8), present, zero])])
+            builder.store(builder.add(builder.load(total), ones), total)
+        return builder.call(add, [builder.load(total)])
 
-    return types.uint64(products, counters, types.int16), emit
+    return types.int64(words, types.int64, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch(typing_context: Any, words: Any, at: Any) -> Any:
+    """Ask for the cache line of words[at], to be read soon."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        builder.call(prefetch, [place, whole(0), whole(3), whole(1)])
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64), emit
 
 
 # kernels
@@ -233,78 +345,82 @@ def by_group(words: Words, inputs: int) -> Quarters:
 def multiply(
     x: Words,
     w: Quarters,
-    base: NDArray[np.int16],
-    factor: int,
+    shape: tuple[int, int],
+    zero: float,
     bound: int,
     words: Words,
     sums: NDArray[np.int32],
 ) -> None:
     """The cycles of a layer.
 
-    In each, a record's products are the integers base[t, o] - factor * popcount(x ^ w). They are
-    added to `sums`, and drive counters of 2 `bound` states whose bits fill `words`.
+    In each, a record's products are integers. Where a 0 of the inputs means -1, that is the XNOR
+    sum, I - 2 popcount(x ^ w); where it means 0, half of that and of the weights' ones less zeros:
+    2 popcount(x & w) - popcount(x). They are added to `sums`, and drive counters of 2 `bound`
+    states whose bits fill `words`.
 
     Args:
         x: [B, L, K]
         w: [L, G, Q, 64]
-        base: [L, 64 G]
+        shape: I, O
+        zero: what a 0 of x means, -1 or 0.
         words: [B, L, ceil(O / 64)], or empty.
         sums: [B, O], or empty.
-        bound: at most 2^14, and the products at most 2^15 less that.
+        bound: at most 2^14, and the products at most 2^15 less that; of no use without `words`.
     """
-    _multiply(x.view(np.uint16), w, base, factor, bound, words, sums)
+    inputs, outputs = shape
+    last = (1 << (outputs - 1) % 64 << 1) - 1  # bits of the outputs in the last word
+    bound = bound if words.size else 0
+    _multiply(x, w, inputs, zero == 0, bound, np.uint64(last), words, sums)
 
 
 @compiled  # type: ignore[untyped-decorator]
-def _multiply(x: Any, w: Any, base: Any, factor: int, bound: int, words: Any, sums: Any) -> None:
-    groups, quarters = w.shape[1], w.shape[2]
-    products = np.empty(64, np.int16)
-    counters = np.empty((groups, BLOCK, 64), np.int16)
-    for start in range(0, x.shape[0], BLOCK):
-        stop = min(x.shape[0], start + BLOCK)
+def _multiply(
+    x: Any, w: Any, inputs: int, zeros: bool, bound: int, last: Any, words: Any, sums: Any
+) -> None:
+    B, L, K = x.shape
+    G, Q = w.shape[1], w.shape[2]
+    is_summed = sums.size > 0
+    flat_x, flat_w, flat_words = x.reshape(-1), w.reshape(-1), words.reshape(-1)
+    quarters = flat_x.view(np.uint16)
+    counters = np.empty(G * SHARE * 64, np.int16)
+    totals = np.empty(G * SHARE * 64 if is_summed else 1, np.int32)
+    listed = np.arange(Q)
+    base = np.full(BLOCK, inputs, np.int16)
+    every = np.uint64(0xFFFFFFFFFFFFFFFF)
+    for share in range(0, B, SHARE):
+        end = min(B, share + SHARE)
         counters[:] = 0
-        for t in range(x.shape[1]):
-            for g in range(groups):
-                ours, bases = w[t, g], base[t, 64 * g : 64 * g + 64]
-                for b in range(start, stop):
-                    _sum_products(x[b, t], ours, quarters, bases, np.int16(factor), products)
-                    if len(sums):
-                        _add(products, sums[b, 64 * g : 64 * g + 64])
-                    if len(words):
-                        row = counters[g, b - start]
-                        words[b, t, g] = _step_counters(products, row, np.int16(bound))
-
-
-@inlined  # type: ignore[untyped-decorator]
-def _add(products: Any, sums: Any) -> None:
-    for o in range(len(sums)):
-        sums[o] += products[o]
-
-
-def base_and_factor(
-    w: Quarters, inputs: int, outputs: int, zero: float
-) -> tuple[NDArray[np.int16], int]:
-    """What `multiply` needs to sum the products of weights and of inputs whose 0 means `zero`.
-
-    -1: the XNOR sum, I - 2 popcount(x ^ w). 0: half of it and of the weights' ones less zeros, that
-    is ones(w) - popcount(x ^ w). The counters of outputs that are none never give a 1.
-    """
-    base, factor = np.full((w.shape[0], 64 * w.shape[1]), inputs, np.int16), 2
-    if zero == 0:
-        _count_ones(w, base)
-        factor = 1
-    base[:, outputs:] = -1
-    return base, factor
-
-
-@compiled  # type: ignore[untyped-decorator]
-def _count_ones(w: Any, out: Any) -> None:
-    """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, 64 G]."""
-    nothing, zero = np.zeros(w.shape[2], np.uint16), np.zeros(64, np.int16)
-    for t in range(w.shape[0]):
-        for g in range(w.shape[1]):
-            ones = out[t, 64 * g : 64 * g + 64]
-            _sum_products(nothing, w[t, g], w.shape[2], zero, np.int16(-1), ones)
+        totals[:] = 0
+        for since in range(0, L, CYCLES):
+            for first in range(share, end, BLOCK):
+                num = min(BLOCK, end - first)
+                for t in range(since, min(L, since + CYCLES)):
+                    if zeros:
+                        for r in range(num):
+                            base[r] = -_count_ones(flat_x, ((first + r) * L + t) * K, K)
+                    for g in range(G):
+                        mask = last if g == G - 1 else every
+                        for r in range(0, num, TILE):
+                            b = first + r
+                            x_part = quarters, (b * L + t) * 4 * K, L * 4 * K
+                            at = (g * SHARE + b - share) * 64
+                            parts = (
+                                x_part,
+                                (listed, Q),
+                                (flat_w, (t * G + g) * Q * 64),
+                                (base, r),
+                                (counters, at, np.int16(bound)),
+                                (flat_words, (b * L + t) * G + g, L * G, mask),
+                                (totals, at, is_summed),
+                            )
+                            if zeros:
+                                _meet_bits(*parts, min(TILE, num - r))
+                            else:
+                                _meet_signs(*parts, min(TILE, num - r))
+        if is_summed:
+            for b in range(share, end):
+                for o in range(sums.shape[1]):
+                    sums[b, o] += totals[((o >> 6) * SHARE + b - share) * 64 + (o & 63)]
 
 
 @compiled  # type: ignore[untyped-decorator]
