@@ -370,21 +370,23 @@ def multiply(
     inputs, outputs = shape
     last = (1 << (outputs - 1) % 64 << 1) - 1  # bits of the outputs in the last word
     bound = bound if words.size else 0
-    _multiply(x, w, inputs, zero == 0, bound, np.uint64(last), words, sums)
+    counters = zeros(w.shape[1] * SHARE * 64).view(np.int16)
+    totals = zeros(2 * w.shape[1] * SHARE * 64 if sums.size else 2).view(np.int32)
+    _multiply(x, w, inputs, zero == 0, bound, np.uint64(last), words, sums, counters, totals)
 
 
 @compiled  # type: ignore[untyped-decorator]
 def _multiply(
-    x: Any, w: Any, inputs: int, zeros: bool, bound: int, last: Any, words: Any, sums: Any
+    x: Any, w: Any, inputs: int, zeros: bool, bound: int, last: Any, words: Any, sums: Any,
+    counters: Any, totals: Any,
 ) -> None:
     B, L, K = x.shape
     G, Q = w.shape[1], w.shape[2]
     is_summed = sums.size > 0
     flat_x, flat_w, flat_words = x.reshape(-1), w.reshape(-1), words.reshape(-1)
     quarters = flat_x.view(np.uint16)
-    counters = np.empty(G * SHARE * 64, np.int16)
-    totals = np.empty(G * SHARE * 64 if is_summed else 1, np.int32)
     listed = np.arange(Q)
+    lines = 2 * Q * TILE // BLOCK + 1
     base = np.full(BLOCK, inputs, np.int16)
     every = np.uint64(0xFFFFFFFFFFFFFFFF)
     for share in range(0, B, SHARE):
@@ -403,6 +405,9 @@ def _multiply(
                         for r in range(0, num, TILE):
                             b = first + r
                             x_part = quarters, (b * L + t) * 4 * K, L * 4 * K
+                            ahead = ((t * G + g + 1) * Q * 2 + r // TILE * lines) * 32
+                            for i in range(lines):
+                                _fetch(flat_w, ahead + i * 32)
                             at = (g * SHARE + b - share) * 64
                             parts = (
                                 x_part,
