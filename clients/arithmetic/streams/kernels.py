@@ -29,13 +29,15 @@ Words = NDArray[np.uint64]
 Quarters = NDArray[np.uint16]
 
 LINE_BYTES = 64  # of a cache line: weights start on one, or each vector is read from two
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-TILE = 4 if _FEATURES.get("avx512bw") else 2  # records whose sums are in registers side by side
-BLOCK = 32  # records that share a cycle's weights while these are in the first cache
-CYCLES = 8  # whose weights are in the second cache
-SHARE = 256  # records that share those
 LANES = ir.VectorType(ir.IntType(16), 64)
 INDEX = ir.IntType(64)
+
+# Each vector of weights is read once for a tile of records, whose sums stay in registers. A block of
+# records shares a group's weights while these are in the first cache, a share those of some cycles
+# while they are in the second.
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+TILE = 4 if _FEATURES.get("avx512bw") else 2
+BLOCK, CYCLES, SHARE = 32, 8, 256
 
 
 def num_words(features: int) -> int:
@@ -116,149 +118,114 @@ def _set_where_at_most(typing_context: Any, state: Any, thresholds: Any, bit: An
     return types.void(types.uint16, thresholds, types.uint16, out), emit
 
 
-def _part(context: Any, builder: Any, kind: Any, part: Any) -> tuple[Any, ...]:
+def _array(context: Any, builder: Any, kind: Any, part: Any) -> tuple[Any, ...]:
     """Of a tuple (array, numbers ...): where the array's data begin, and the numbers."""
     array, *numbers = (builder.extract_value(part, i) for i in range(len(kind)))
     return context.make_array(kind[0])(context, builder, array).data, *numbers
 
 
-def _lanes_at(builder: Any, data: Any, at: Any) -> Any:
+def _lanes(builder: Any, data: Any, at: Any) -> Any:
     return builder.bitcast(builder.gep(data, [at]), LANES.as_pointer())
 
 
-def _counts(builder: Any, join: str, rows: list[Any], listed: Any, num: Any, w: Any) -> list[Any]:
-    """The sum over the listed quarters of popcount(row op w), for each row: a loop in registers."""
-    before, index = builder.block, INDEX
-    loop, after = builder.append_basic_block("meet"), builder.append_basic_block("met")
-    builder.cbranch(builder.icmp_signed(">", num, index(0)), loop, after)
+def _count_unlike(builder: Any, rows: list[Any], w: Any, quarters: Any) -> list[Any]:
+    """popcount(x ^ w) of each row of x: a loop over quarters of words, the sums in registers."""
+    before, zero = builder.block, ir.Constant(LANES, None)
+    loop, after = builder.append_basic_block("count"), builder.append_basic_block("counted")
+    builder.branch(loop)
     builder.position_at_end(loop)
-    i, sums = builder.phi(index), [builder.phi(LANES) for _ in rows]
-    q = builder.load(builder.gep(listed, [i]))
-    weights = _load(builder, _lanes_at(builder, w, builder.mul(q, index(64))))
+    q, sums = builder.phi(INDEX), [builder.phi(LANES) for _ in rows]
+    weights = _load(builder, _lanes(builder, w, builder.mul(q, INDEX(64))))
     more = []
     for row, total in zip(rows, sums, strict=True):
         quarter = _spread(builder, builder.load(builder.gep(row, [q])))
-        ones = _count_bits(builder, getattr(builder, join)(quarter, weights))
-        more.append(builder.add(total, ones))
-    later = builder.add(i, index(1))
-    builder.cbranch(builder.icmp_signed("<", later, num), loop, after)
-    zero = ir.Constant(LANES, None)
-    for phi, first, next_ in [(i, index(0), later), *zip(sums, [zero] * len(rows), more, strict=True)]:
+        more.append(builder.add(total, _count_bits(builder, builder.xor(quarter, weights))))
+    later = builder.add(q, INDEX(1))
+    builder.cbranch(builder.icmp_signed("<", later, quarters), loop, after)
+    for phi, first, last in [(q, INDEX(0), later), *zip(sums, [zero] * TILE, more, strict=True)]:
         phi.add_incoming(first, before)
-        phi.add_incoming(next_, loop)
+        phi.add_incoming(last, loop)
     builder.position_at_end(after)
-    totals = [builder.phi(LANES) for _ in rows]
-    for total, last in zip(totals, more, strict=True):
-        total.add_incoming(zero, before)
-        total.add_incoming(last, loop)
-    return totals
+    return more
 
 
-def _tile(join: str, sign: str) -> Any:
+@intrinsic  # type: ignore[untyped-decorator]
+def _meet(
+    typing_context: Any, num: Any, quarters: Any, x: Any, w: Any, base: Any, counters: Any,
+    words: Any, sums: Any,
+) -> Any:  # fmt: skip
+    """A cycle of a tile of TILE records and 64 outputs; with `num` fewer, the last is more than one.
+
+    Args:
+        x: quarters of words, where the first record's are, and how far it is to the next's.
+        w: weights, and where those of the group are.
+        base: int16, where those of the group are, and a factor: see `multiply`.
+        counters: int16, where the first record's 64 are, and the bound; 0: there are none.
+        words: where the first record's is, how far it is to the next's, and which bits are outputs.
+        sums: int32, where the first record's 64 are, and whether there are any.
+    """
+
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        parts = [
-            _part(context, builder, kind, part)
-            for kind, part in zip(signature.args, arguments[:-1], strict=False)
-        ]
-        (x, x_at, x_row), (listed, num), (w, w_at), (base, base_at), counter, word, total = parts
-        last = builder.sub(arguments[-1], INDEX(1))
-        rows = []
-        for r in range(TILE):  # beyond the last, the last once more
-            row = builder.select(builder.icmp_signed("<", INDEX(r), last), INDEX(r), last)
-            rows.append(row)
-        counts = _counts(
-            builder,
-            join,
-            [builder.gep(x, [builder.add(x_at, builder.mul(row, x_row))]) for row in rows],
-            listed,
-            num,
-            builder.gep(w, [w_at]),
+        num, quarters, *parts = arguments
+        (x, x_at, x_next), (w, w_at), (base, base_at, factor), counted, written, summed = (
+            _array(context, builder, kind, part)
+            for kind, part in zip(signature.args[2:], parts, strict=True)
         )
-        products = []
-        for row, count in zip(rows, counts, strict=True):
-            own = _spread(builder, builder.load(builder.gep(base, [builder.add(base_at, row)])))
-            products.append(getattr(builder, sign)(own, builder.add(count, count)))
-        data, at, bound = counter
-        to, word_at, word_row, mask = word
+        last = builder.sub(num, INDEX(1))
+        records = [
+            builder.select(builder.icmp_signed("<", INDEX(r), last), INDEX(r), last)
+            for r in range(TILE)
+        ]
+
+        def starts(data: Any, at: Any, step: Any) -> list[Any]:
+            return [builder.gep(data, [builder.add(at, builder.mul(r, step))]) for r in records]
+
+        counts = _count_unlike(
+            builder, starts(x, x_at, x_next), builder.gep(w, [w_at]), quarters
+        )
+        bases, factor = _load(builder, _lanes(builder, base, base_at)), _spread(builder, factor)
+        products = [builder.sub(bases, builder.mul(count, factor)) for count in counts]
+        data, at, bound = counted
         with builder.if_then(builder.icmp_signed(">", bound, bound.type(0))):
+            *to, outputs = written
             lowest = _spread(builder, builder.neg(bound))
             highest = _spread(builder, builder.sub(bound, bound.type(1)))
-            for r, (row, product) in enumerate(zip(rows, products, strict=True)):
-                place = _lanes_at(builder, data, builder.add(at, INDEX(64 * r)))
+            for r, (product, word) in enumerate(zip(products, starts(*to), strict=True)):
+                place = _lanes(builder, data, builder.add(at, INDEX(64 * r)))
                 state = builder.add(_load(builder, place), product)
                 state = builder.select(builder.icmp_signed(">", state, lowest), state, lowest)
                 state = builder.select(builder.icmp_signed("<", state, highest), state, highest)
                 _store(builder, state, place)
                 bits = _to_word(builder, ">=", state, ir.Constant(LANES, None), signed=True)
-                out = builder.gep(to, [builder.add(word_at, builder.mul(row, word_row))])
-                builder.store(builder.and_(bits, mask), out)
-        data, at, summed = total
-        with builder.if_then(summed):
+                builder.store(builder.and_(bits, outputs), word)
+        data, at, is_summed = summed
+        with builder.if_then(is_summed):
             wide = ir.VectorType(ir.IntType(32), 64)
             for r, product in enumerate(products):
                 place = builder.gep(data, [builder.add(at, INDEX(64 * r))])
                 place = builder.bitcast(place, wide.as_pointer())
-                old = builder.load(place, align=4, typ=wide)
-                builder.store(builder.add(old, builder.sext(product, wide)), place, align=4)
+                total = builder.load(place, align=4, typ=wide)
+                total = builder.add(total, builder.sext(product, wide))
+                builder.store(total, place, align=4)
         return context.get_dummy_value()
 
-    return emit
+    parts = (types.int64, types.int64, x, w, base, counters, words, sums)
+    return types.void(*parts), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _meet_signs(
-    typing_context: Any, x: Any, listed: Any, w: Any, base: Any, counters: Any, words: Any,
-    sums: Any, rows: Any,
-) -> Any:  # fmt: skip
-    """One cycle of a tile of records and 64 outputs: base[r] - 2 popcount(x[r] ^ w[:, j])."""
-    parts = (x, listed, w, base, counters, words, sums, types.int64)
-    return types.void(*parts), _tile("xor", "sub")
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _meet_bits(
-    typing_context: Any, x: Any, listed: Any, w: Any, base: Any, counters: Any, words: Any,
-    sums: Any, rows: Any,
-) -> Any:  # fmt: skip
-    """The same of inputs whose 0 adds nothing: base[r] + 2 popcount(x[r] & w[:, j])."""
-    parts = (x, listed, w, base, counters, words, sums, types.int64)
-    return types.void(*parts), _tile("and_", "add")
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _count_ones(typing_context: Any, words: Any, start: Any, num: Any) -> Any:
-    """Ones in words[start : start + num]."""
-    wide = ir.VectorType(INDEX, 16)
+def _ones(typing_context: Any, quarter: Any) -> Any:
+    """Ones in a number of 16 bits."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        data = builder.gep(data, [arguments[1]])
-        mask = ir.VectorType(ir.IntType(1), 16)
-        kind = ir.FunctionType(wide, [wide.as_pointer(), ir.IntType(32), mask, wide])
-        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16i64.p0v16i64")
-        kind = ir.FunctionType(wide, [wide])
-        ctpop = cgutils.get_or_insert_function(builder.module, kind, "llvm.ctpop.v16i64")
-        kind = ir.FunctionType(INDEX, [wide])
-        add = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.add.v16i64")
-        zero = ir.Constant(wide, None)
-        total = cgutils.alloca_once_value(builder, zero)
-        count = builder.sdiv(builder.add(arguments[2], INDEX(15)), INDEX(16))
-        with cgutils.for_range(builder, count, intp=INDEX) as loop:
-            at = builder.mul(loop.index, INDEX(16))
-            left = builder.insert_element(zero, builder.sub(arguments[2], at), ir.IntType(32)(0))
-            left = builder.shuffle_vector(left, left, ir.Constant(ir.VectorType(ir.IntType(32), 16), None))
-            present = builder.icmp_signed("<", ir.Constant(wide, list(range(16))), left)
-            place = builder.bitcast(builder.gep(data, [at]), wide.as_pointer())
-            ones = builder.call(ctpop, [builder.call(load, [place, ir.IntType(32)(8), present, zero])])
-            builder.store(builder.add(builder.load(total), ones), total)
-        return builder.call(add, [builder.load(total)])
+        return builder.ctpop(arguments[0])
 
-    return types.int64(words, types.int64, types.int64), emit
+    return types.uint16(types.uint16), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _fetch(typing_context: Any, words: Any, at: Any) -> Any:
-    """Ask for the cache line of words[at], to be read soon."""
+def _fetch(typing_context: Any, array: Any, at: Any) -> Any:
+    """Ask for the cache line of array[at], to be read soon."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -269,7 +236,7 @@ def _fetch(typing_context: Any, words: Any, at: Any) -> Any:
         builder.call(prefetch, [place, whole(0), whole(3), whole(1)])
         return context.get_dummy_value()
 
-    return types.void(words, types.int64), emit
+    return types.void(array, types.int64), emit
 
 
 # kernels
@@ -345,87 +312,102 @@ def by_group(words: Words, inputs: int) -> Quarters:
 def multiply(
     x: Words,
     w: Quarters,
-    shape: tuple[int, int],
-    zero: float,
+    base: NDArray[np.int16],
+    factor: int,
     bound: int,
     words: Words,
     sums: NDArray[np.int32],
 ) -> None:
     """The cycles of a layer.
 
-    In each, a record's products are integers. Where a 0 of the inputs means -1, that is the XNOR
-    sum, I - 2 popcount(x ^ w); where it means 0, half of that and of the weights' ones less zeros:
-    2 popcount(x & w) - popcount(x). They are added to `sums`, and drive counters of 2 `bound`
-    states whose bits fill `words`.
+    In each, a record's products are the integers base[t, o] - factor * popcount(x ^ w). They are
+    added to `sums`, and drive counters of 2 `bound` states whose bits fill `words`.
 
     Args:
         x: [B, L, K]
         w: [L, G, Q, 64]
-        shape: I, O
-        zero: what a 0 of x means, -1 or 0.
+        base: [L, O]
         words: [B, L, ceil(O / 64)], or empty.
         sums: [B, O], or empty.
-        bound: at most 2^14, and the products at most 2^15 less that; of no use without `words`.
+        bound: at most 2^14, and the products at most 2^15 less that.
     """
-    inputs, outputs = shape
-    last = (1 << (outputs - 1) % 64 << 1) - 1  # bits of the outputs in the last word
+    groups, (length, outputs) = w.shape[1], base.shape
+    bases = np.zeros((length, 64 * groups), np.int16)
+    bases[:, :outputs] = base
+    last = np.uint64(2 ** (outputs - 64 * (groups - 1)) - 1)  # in the last word, bits of outputs
+    counters = zeros(groups * SHARE * 64 if words.size else 1).view(np.int16)
+    totals = zeros(groups * SHARE * 128 if sums.size else 2).view(np.int32)
     bound = bound if words.size else 0
-    counters = zeros(w.shape[1] * SHARE * 64).view(np.int16)
-    totals = zeros(2 * w.shape[1] * SHARE * 64 if sums.size else 2).view(np.int32)
-    _multiply(x, w, inputs, zero == 0, bound, np.uint64(last), words, sums, counters, totals)
+    _multiply(x, w, bases, factor, bound, counters, last, words, totals, sums)
 
 
 @compiled  # type: ignore[untyped-decorator]
 def _multiply(
-    x: Any, w: Any, inputs: int, zeros: bool, bound: int, last: Any, words: Any, sums: Any,
-    counters: Any, totals: Any,
-) -> None:
-    B, L, K = x.shape
-    G, Q = w.shape[1], w.shape[2]
+    x: Any, w: Any, base: Any, factor: int, bound: int, counters: Any, last: Any, words: Any,
+    totals: Any, sums: Any,
+) -> None:  # fmt: skip
+    """Counters and totals are of a share: [G, SHARE, 64], which starts on a cache line."""
+    B, L, K = x.shape  # noqa: N806
+    G, Q = w.shape[1], w.shape[2]  # noqa: N806
     is_summed = sums.size > 0
-    flat_x, flat_w, flat_words = x.reshape(-1), w.reshape(-1), words.reshape(-1)
-    quarters = flat_x.view(np.uint16)
-    listed = np.arange(Q)
-    lines = 2 * Q * TILE // BLOCK + 1
-    base = np.full(BLOCK, inputs, np.int16)
-    every = np.uint64(0xFFFFFFFFFFFFFFFF)
+    x, w, base, words = x.reshape(-1).view(np.uint16), w.reshape(-1), base.reshape(-1), words.reshape(-1)
+    lines = -(-2 * Q * TILE // BLOCK)  # of the next group's weights, which each tile asks for
     for share in range(0, B, SHARE):
         end = min(B, share + SHARE)
         counters[:] = 0
         totals[:] = 0
         for since in range(0, L, CYCLES):
-            for first in range(share, end, BLOCK):
-                num = min(BLOCK, end - first)
+            for block in range(share, end, BLOCK):
                 for t in range(since, min(L, since + CYCLES)):
-                    if zeros:
-                        for r in range(num):
-                            base[r] = -_count_ones(flat_x, ((first + r) * L + t) * K, K)
                     for g in range(G):
-                        mask = last if g == G - 1 else every
-                        for r in range(0, num, TILE):
-                            b = first + r
-                            x_part = quarters, (b * L + t) * 4 * K, L * 4 * K
-                            ahead = ((t * G + g + 1) * Q * 2 + r // TILE * lines) * 32
+                        group = t * G + g
+                        outputs = last if g == G - 1 else np.uint64(0xFFFFFFFFFFFFFFFF)
+                        for b in range(block, min(end, block + BLOCK), TILE):
+                            next_w = (group + 1) * Q * 64 + (b - block) // TILE * lines * 32
                             for i in range(lines):
-                                _fetch(flat_w, ahead + i * 32)
+                                _fetch(w, next_w + i * 32)
                             at = (g * SHARE + b - share) * 64
-                            parts = (
-                                x_part,
-                                (listed, Q),
-                                (flat_w, (t * G + g) * Q * 64),
-                                (base, r),
+                            _meet(
+                                min(TILE, end - b),
+                                Q,
+                                (x, (b * L + t) * 4 * K, L * 4 * K),
+                                (w, group * Q * 64),
+                                (base, group * 64, np.int16(factor)),
                                 (counters, at, np.int16(bound)),
-                                (flat_words, (b * L + t) * G + g, L * G, mask),
+                                (words, (b * L + t) * G + g, L * G, outputs),
                                 (totals, at, is_summed),
                             )
-                            if zeros:
-                                _meet_bits(*parts, min(TILE, num - r))
-                            else:
-                                _meet_signs(*parts, min(TILE, num - r))
         if is_summed:
             for b in range(share, end):
                 for o in range(sums.shape[1]):
                     sums[b, o] += totals[((o >> 6) * SHARE + b - share) * 64 + (o & 63)]
+
+
+def base_and_factor(
+    w: Quarters, inputs: int, outputs: int, zero: float
+) -> tuple[NDArray[np.int16], int]:
+    """What `multiply` needs to sum the products of weights and of inputs whose 0 means `zero`.
+
+    -1: the XNOR sum, I - 2 popcount(x ^ w). 0: half of it and of the weights' ones less zeros, that
+    is ones(w) - popcount(x ^ w).
+    """
+    if zero == 0:
+        ones = np.empty((len(w), w.shape[1], 64), np.int16)
+        _count_ones(w, ones)
+        return ones.reshape(len(w), -1)[:, :outputs], 1
+    return np.full((len(w), outputs), inputs, np.int16), 2
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _count_ones(w: Any, out: Any) -> None:
+    """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, G, 64]."""
+    for t in range(w.shape[0]):
+        for g in range(w.shape[1]):
+            for j in range(64):
+                ones = 0
+                for q in range(w.shape[2]):
+                    ones += _ones(w[t, g, q, j])
+                out[t, g, j] = ones
 
 
 @compiled  # type: ignore[untyped-decorator]
