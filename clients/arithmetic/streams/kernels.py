@@ -162,7 +162,7 @@ def _meet(
         base: int16, where those of the group are, and a factor: see `multiply`.
         counters: int16, where the first record's 64 are, and the bound; 0: there are none.
         words: where the first record's is, how far it is to the next's, and which bits are outputs.
-        sums: int32, where the first record's 64 are, and whether there are any.
+        sums: int16, where the first record's 64 are, and whether there are any.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -200,17 +200,29 @@ def _meet(
                 builder.store(builder.and_(bits, outputs), word)
         data, at, is_summed = summed
         with builder.if_then(is_summed):
-            wide = ir.VectorType(ir.IntType(32), 64)
             for r, product in enumerate(products):
-                place = builder.gep(data, [builder.add(at, INDEX(64 * r))])
-                place = builder.bitcast(place, wide.as_pointer())
-                total = builder.load(place, align=4, typ=wide)
-                total = builder.add(total, builder.sext(product, wide))
-                builder.store(total, place, align=4)
+                place = _lanes(builder, data, builder.add(at, INDEX(64 * r)))
+                _store(builder, builder.add(_load(builder, place), product), place)
         return context.get_dummy_value()
 
     parts = (types.int64, types.int64, x, w, base, counters, words, sums)
     return types.void(*parts), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_64(typing_context: Any, totals: Any, at: Any, sums: Any, to: Any) -> Any:
+    """Add totals[at : at + 64] to the int32 sums[to : to + 64]."""
+    wide = ir.VectorType(ir.IntType(32), 64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _place(context, builder, signature.args[0], *arguments[:2])
+        data = context.make_array(signature.args[2])(context, builder, arguments[2]).data
+        to = builder.bitcast(builder.gep(data, [arguments[3]]), wide.as_pointer())
+        more = builder.sext(_load(builder, place), wide)
+        builder.store(builder.add(builder.load(to, align=4, typ=wide), more), to, align=4)
+        return context.get_dummy_value()
+
+    return types.void(totals, types.int64, sums, types.int64), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -329,14 +341,14 @@ def multiply(
         base: [L, O]
         words: [B, L, ceil(O / 64)], or empty.
         sums: [B, O], or empty.
-        bound: at most 2^14, and the products at most 2^15 less that.
+        bound: at most 2^14, and the products at most 16 Q, and at most 2^15 less that.
     """
     groups, (length, outputs) = w.shape[1], base.shape
     bases = np.zeros((length, 64 * groups), np.int16)
     bases[:, :outputs] = base
     last = np.uint64(2 ** (outputs - 64 * (groups - 1)) - 1)  # in the last word, bits of outputs
     counters = zeros(groups * SHARE * 64 if words.size else 1).view(np.int16)
-    totals = zeros(groups * SHARE * 128 if sums.size else 2).view(np.int32)
+    totals = zeros(groups * BLOCK * 64 if sums.size else 1).view(np.int16)
     bound = bound if words.size else 0
     _multiply(x, w, bases, factor, bound, counters, last, words, totals, sums)
 
@@ -346,41 +358,53 @@ def _multiply(
     x: Any, w: Any, base: Any, factor: int, bound: int, counters: Any, last: Any, words: Any,
     totals: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """Counters and totals are of a share: [G, SHARE, 64], which starts on a cache line."""
+    """Counters [G, SHARE, 64] and totals [G, BLOCK, 64] start on a cache line."""
     B, L, K = x.shape  # noqa: N806
     G, Q = w.shape[1], w.shape[2]  # noqa: N806
     is_summed = sums.size > 0
-    x, w, base, words = x.reshape(-1).view(np.uint16), w.reshape(-1), base.reshape(-1), words.reshape(-1)
+    x, w, base = x.reshape(-1).view(np.uint16), w.reshape(-1), base.reshape(-1)
+    O, words, sums = sums.shape[1], words.reshape(-1), sums.reshape(-1)  # noqa: E741, N806
     lines = -(-2 * Q * TILE // BLOCK)  # of the next group's weights, which each tile asks for
+    cycles = max(1, min(CYCLES, 32767 // (16 * Q)))  # whose sum fits in 16 bits
     for share in range(0, B, SHARE):
         end = min(B, share + SHARE)
         counters[:] = 0
-        totals[:] = 0
-        for since in range(0, L, CYCLES):
+        for since in range(0, L, cycles):
             for block in range(share, end, BLOCK):
-                for t in range(since, min(L, since + CYCLES)):
+                stop = min(end, block + BLOCK)
+                for t in range(since, min(L, since + cycles)):
                     for g in range(G):
                         group = t * G + g
                         outputs = last if g == G - 1 else np.uint64(0xFFFFFFFFFFFFFFFF)
-                        for b in range(block, min(end, block + BLOCK), TILE):
-                            next_w = (group + 1) * Q * 64 + (b - block) // TILE * lines * 32
+                        for b in range(block, stop, TILE):
+                            ahead = (group + 1) * Q * 64 + (b - block) // TILE * lines * 32
                             for i in range(lines):
-                                _fetch(w, next_w + i * 32)
-                            at = (g * SHARE + b - share) * 64
+                                _fetch(w, ahead + i * 32)
                             _meet(
                                 min(TILE, end - b),
                                 Q,
                                 (x, (b * L + t) * 4 * K, L * 4 * K),
                                 (w, group * Q * 64),
                                 (base, group * 64, np.int16(factor)),
-                                (counters, at, np.int16(bound)),
+                                (counters, (g * SHARE + b - share) * 64, np.int16(bound)),
                                 (words, (b * L + t) * G + g, L * G, outputs),
-                                (totals, at, is_summed),
+                                (totals, (g * BLOCK + b - block) * 64, is_summed),
                             )
-        if is_summed:
-            for b in range(share, end):
-                for o in range(sums.shape[1]):
-                    sums[b, o] += totals[((o >> 6) * SHARE + b - share) * 64 + (o & 63)]
+                if is_summed:
+                    for b in range(block, stop):
+                        for g in range(G):
+                            at = (g * BLOCK + b - block) * 64
+                            _add(totals, at, sums, b * O + 64 * g, min(64, O - 64 * g))
+                    totals[:] = 0
+
+
+@inlined  # type: ignore[untyped-decorator]
+def _add(totals: Any, at: int, sums: Any, to: int, num: int) -> None:
+    if num == 64:
+        _add_64(totals, at, sums, to)
+    else:
+        for o in range(num):
+            sums[to + o] += totals[at + o]
 
 
 def base_and_factor(
@@ -403,11 +427,10 @@ def _count_ones(w: Any, out: Any) -> None:
     """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, G, 64]."""
     for t in range(w.shape[0]):
         for g in range(w.shape[1]):
-            for j in range(64):
-                ones = 0
-                for q in range(w.shape[2]):
-                    ones += _ones(w[t, g, q, j])
-                out[t, g, j] = ones
+            out[t, g] = 0
+            for q in range(w.shape[2]):
+                for j in range(64):
+                    out[t, g, j] += _ones(w[t, g, q, j])
 
 
 @compiled  # type: ignore[untyped-decorator]
