@@ -87,17 +87,17 @@ def _to_word(builder: Any, relation: str, left: Any, right: Any, *, signed: bool
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _at_most_64(typing_context: Any, states: Any, thresholds: Any, start: Any) -> Any:
-    """64 comparisons to a word: bit j is states[start + j] <= thresholds[start + j]."""
+def _at_most_64(typing_context: Any, states: Any, at: Any, thresholds: Any, start: Any) -> Any:
+    """64 comparisons to a word: bit j is states[at + j] <= thresholds[start + j]."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         left, right = (
-            _load(builder, _place(context, builder, kind, array, arguments[2]))
-            for kind, array in zip(signature.args[:2], arguments[:2], strict=True)
+            _load(builder, _place(context, builder, signature.args[i], *arguments[i : i + 2]))
+            for i in (0, 2)
         )
         return _to_word(builder, "<=", left, right, signed=False)
 
-    return types.uint64(states, thresholds, types.int64), emit
+    return types.uint64(states, types.int64, thresholds, types.int64), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -255,23 +255,32 @@ def _fetch(typing_context: Any, array: Any, at: Any) -> Any:
 
 
 @inlined  # type: ignore[untyped-decorator]
-def _compare(states: Any, thresholds: Any, start: Any) -> Any:
-    """The word of features `start` to `start` + 63, or to the last."""
-    if start + 64 <= len(states):
-        return _at_most_64(states, thresholds, start)
+def _compare(states: Any, at: int, thresholds: Any, start: int, num: int) -> Any:
+    """As `_at_most_64`, of fewer than 64."""
     word = np.uint64(0)
-    for i in range(start, len(states)):
-        word |= np.uint64(states[i] <= thresholds[i]) << np.uint64(i - start)
+    for i in range(num):
+        word |= np.uint64(states[at + i] <= thresholds[start + i]) << np.uint64(i)
     return word
 
 
 @compiled  # type: ignore[untyped-decorator]
 def encode_inputs(thresholds: Any, states: Any, out: Words) -> None:
     """thresholds [B, I], states [L, I] -> streams `out` [B, L, K]."""
-    for b in range(out.shape[0]):
-        for t in range(out.shape[1]):
-            for k in range(out.shape[2]):
-                out[b, t, k] = _compare(states[t], thresholds[b], 64 * k)
+    B, L, K = out.shape  # noqa: N806
+    inputs = states.shape[1]
+    thresholds, states, out = thresholds.reshape(-1), states.reshape(-1), out.reshape(-1)
+    whole, rest = inputs // 64, inputs % 64
+    for b in range(B):
+        for t in range(L):
+            row, cycle, word = b * inputs, t * inputs, (b * L + t) * K
+            for k in range(whole):
+                out[word + k] = _at_most_64(states, cycle + 64 * k, thresholds, row + 64 * k)
+            if rest and whole:  # the last 64 features, of which some stand in the word before
+                last = inputs - 64
+                bits = _at_most_64(states, cycle + last, thresholds, row + last)
+                out[word + whole] = bits >> np.uint64(64 - rest)
+            elif rest:
+                out[word] = _compare(states, cycle, thresholds, row, rest)
 
 
 def zeros(*shape: int) -> Quarters:
