@@ -5,7 +5,9 @@ cycle's sum is at hand for the counter that needs it (integral stochastic comput
 al., IEEE TVLSI 25(10), 2017).
 
 A vector holds 16 features of each of 64 outputs, so that their sums grow in the 16 bits in which
-the counters work, and the output bits of a vector are one word of the next layer's input.
+the counters work, and the output bits of a vector are one word of the next layer's input. Kernels
+read flat arrays at places of their own reckoning: numba counts who holds a slice, and that takes
+as long as a third of a record's products.
 
 Shapes: B records, L cycles, I inputs, O outputs, K = ceil(I / 64) words, Q = ceil(I / 16) quarters
 of words, G = ceil(O / 64) groups of outputs. Inputs are uint64 [B, L, K], weights uint16
@@ -32,9 +34,9 @@ LINE_BYTES = 64  # of a cache line: weights start on one, or each vector is read
 LANES = ir.VectorType(ir.IntType(16), 64)
 INDEX = ir.IntType(64)
 
-# Each vector of weights is read once for a tile of records, whose sums stay in registers. A block of
-# records shares a group's weights while these are in the first cache, a share those of some cycles
-# while they are in the second.
+# A vector of weights is read once for a tile of records, whose sums stay in registers. A block of
+# records shares a group's weights while these are in the first cache, and a share of the records
+# those of some cycles while they are in the second.
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 TILE = 4 if _FEATURES.get("avx512bw") else 2
 BLOCK, CYCLES, SHARE = 32, 8, 256
@@ -154,7 +156,7 @@ def _meet(
     typing_context: Any, num: Any, quarters: Any, x: Any, w: Any, base: Any, counters: Any,
     words: Any, sums: Any,
 ) -> Any:  # fmt: skip
-    """A cycle of a tile of TILE records and 64 outputs; with `num` fewer, the last is more than one.
+    """A cycle of TILE records and 64 outputs; where `num` is less, the last is there repeatedly.
 
     Args:
         x: quarters of words, where the first record's are, and how far it is to the next's.
@@ -180,9 +182,7 @@ def _meet(
         def starts(data: Any, at: Any, step: Any) -> list[Any]:
             return [builder.gep(data, [builder.add(at, builder.mul(r, step))]) for r in records]
 
-        counts = _count_unlike(
-            builder, starts(x, x_at, x_next), builder.gep(w, [w_at]), quarters
-        )
+        counts = _count_unlike(builder, starts(x, x_at, x_next), builder.gep(w, [w_at]), quarters)
         bases, factor = _load(builder, _lanes(builder, base, base_at)), _spread(builder, factor)
         products = [builder.sub(bases, builder.mul(count, factor)) for count in counts]
         data, at, bound = counted
@@ -266,7 +266,7 @@ def _compare(states: Any, at: int, thresholds: Any, start: int, num: int) -> Any
 @compiled  # type: ignore[untyped-decorator]
 def encode_inputs(thresholds: Any, states: Any, out: Words) -> None:
     """thresholds [B, I], states [L, I] -> streams `out` [B, L, K]."""
-    B, L, K = out.shape  # noqa: N806
+    B, L, K = out.shape
     inputs = states.shape[1]
     thresholds, states, out = thresholds.reshape(-1), states.reshape(-1), out.reshape(-1)
     whole, rest = inputs // 64, inputs % 64
@@ -368,11 +368,11 @@ def _multiply(
     totals: Any, sums: Any,
 ) -> None:  # fmt: skip
     """Counters [G, SHARE, 64] and totals [G, BLOCK, 64] start on a cache line."""
-    B, L, K = x.shape  # noqa: N806
-    G, Q = w.shape[1], w.shape[2]  # noqa: N806
+    B, L, K = x.shape
+    G, Q = w.shape[1], w.shape[2]
     is_summed = sums.size > 0
     x, w, base = x.reshape(-1).view(np.uint16), w.reshape(-1), base.reshape(-1)
-    O, words, sums = sums.shape[1], words.reshape(-1), sums.reshape(-1)  # noqa: E741, N806
+    O, words, sums = sums.shape[1], words.reshape(-1), sums.reshape(-1)  # noqa: E741
     lines = -(-2 * Q * TILE // BLOCK)  # of the next group's weights, which each tile asks for
     cycles = max(1, min(CYCLES, 32767 // (16 * Q)))  # whose sum fits in 16 bits
     for share in range(0, B, SHARE):
