@@ -71,7 +71,7 @@ def _compare(states: Any, at: int, thresholds: Any, start: int, num: int) -> Any
     return word
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def encode_inputs(thresholds: Any, states: Any, out: Words) -> None:
     """thresholds [B, I], states [L, I] -> streams `out` [B, L, K]."""
     B, L, K = out.shape
@@ -111,7 +111,7 @@ def encode_weights(thresholds: NDArray[np.uint16], states: NDArray[np.uint16]) -
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _encode_groups(thresholds: Any, states: Any, out: Any) -> None:
     """thresholds [G, I, 64], states [L, I] -> `out` [L, G, Q, 64], zeros before."""
     for g in range(out.shape[1]):
@@ -170,7 +170,7 @@ def multiply(
     _multiply(x, w, bases, factor, bound, counters, last, words, totals, sums)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _multiply(
     x: Any, w: Any, base: Any, factor: int, bound: int, counters: Any, last: Any, words: Any,
     totals: Any, sums: Any,
@@ -239,7 +239,7 @@ def base_and_factor(
     return np.full((len(w), outputs), inputs, np.int16), 2
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _count_ones(w: Any, out: Any) -> None:
     """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, G, 64]."""
     for t in range(w.shape[0]):
@@ -250,7 +250,7 @@ def _count_ones(w: Any, out: Any) -> None:
                     out[t, g, j] += ones(w[t, g, q, j])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def unpack(words: Any, zero: float, out: Any) -> None:
     """Bits of words [N, K] as `zero` and 1: float32 `out` [N, I]."""
     low, high = np.float32(zero), np.float32(1)
