@@ -26,6 +26,7 @@ from server.experiment.conditions import (
     of_split,
     one_bit,
     reads_pixels,
+    sees_clients,
     simulates,
 )
 
@@ -270,6 +271,17 @@ EFFECTS: dict[str, Effect] = {
         ("compression.bits",),
     ),
     **{f"budget.{key}": _PROMISE for key in ("epsilon", "delta", "noise_multiplier", "clip")},
+    "budget.clip_quantile": Effect(
+        sees_clients,
+        "[budget] unit = 'client' and [federation] secure_aggregation = 'none', a server that "
+        "counts whose updates were clipped",
+        ("budget.unit",),  # no sum that hides them takes it away without a word
+    ),
+    "budget.clip_rate": Effect(
+        lambda e: sees_clients(e) and e.budget.clip_quantile > 0,
+        "[budget] clip_quantile above 0",
+        ("budget.unit", "budget.clip_quantile"),
+    ),
     "federation.evaluate_every": _ROUNDS,
     "federation.timeout_s": Effect(
         lambda e: e.federation.engine != "cohort",
