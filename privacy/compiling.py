@@ -25,7 +25,13 @@ from typing import Any
 
 import llvmlite.binding
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    NullCache,
+)
+from numba.core.environment import Environment
 from numba.core.runtime import _nrt_python
 
 WAIT_S = 120.0  # for another process that compiles: longer than any source's kernels take
@@ -71,7 +77,25 @@ def processor() -> tuple[str, str]:
     return llvmlite.binding.get_host_cpu_name(), features.flatten()
 
 
+class _WithoutModules(CompileResultCacheImpl):
+    def reduce(self, cres: Any) -> Any:
+        """What is kept of a compiled kernel. It calls functions of numba's own, and what is kept of
+        each names its module, so that to find the kernel loads those that only compiling needs. A
+        module is named for Python's objects, of which compiled code has none: here it is this."""
+        *told, environments = super().reduce(cres)
+        return *told, tuple(map(_of_no_module, environments))
+
+
+def _of_no_module(environment: Any) -> Environment:
+    made = Environment(globals())
+    made.consts[:] = environment.consts
+    made.env_name = environment.env_name
+    return made
+
+
 class _Found(FunctionCache):
+    _impl_class = _WithoutModules
+
     def __init__(self, kernel: Callable[..., Any]) -> None:
         super().__init__(kernel)
         stamp = self._impl.locator.get_source_stamp()

@@ -23,11 +23,12 @@ def outer():
     return number()
 """
 INNER = """
+import numpy as np
 from room.compiling import compiled
 
 @compiled
 def number():
-    return {}
+    return int(np.full(1, {}).sum())  # functions of numba's own, each of some module
 """
 
 
@@ -67,7 +68,7 @@ if does := os.environ.get("DOES"):
     llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap(**{does: True})
 from room.outer import outer
 print(outer(), sum(outer.stats.cache_hits.values()))
-print("numba.cpython.unicode" in sys.modules)
+print("numba.np.arrayobj" in sys.modules)
 """
 COMPILES, FINDS = ["7", "0", "True"], ["7", "1", "False"]  # and numba was not readied to compile
 GENERIC = {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "+sse4.2"}
