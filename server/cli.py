@@ -83,7 +83,8 @@ def options(
 def main() -> None:
     """Entry point: errors in one line, exit status 2 for what the user got wrong."""
     gc.set_threshold(1_000_000, 50, 100)  # imports make 350,000 objects, and drop few
-    gc.callbacks.append(_collect_as_usual)
+    if _collect_as_usual not in gc.callbacks:
+        gc.callbacks.append(_collect_as_usual)
     atexit.register(gc.freeze)  # or the interpreter looks through all of torch once more: a second
     for stream in (sys.stdout, sys.stderr):  # a sign that a terminal lacks is spelled out
         if isinstance(stream, io.TextIOWrapper):
