@@ -7,7 +7,7 @@ which refuses those that it does not take.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.models.settings import MODELS, STROKES, stands_on_backbone
+from clients.models.settings import EVENED, MODELS, stands_on_backbone
 from clients.models.sources import is_own
 from clients.training.smaller.supernet import KINDS
 from server.experiment.conditions import (
@@ -114,8 +114,8 @@ _BACKBONE = Effect(
     "[model] name or front = 'backbone'",
     ("model.name", "model.front"),
 )
-_STROKES = Effect(
-    lambda e: e.model.front in STROKES, f"[model] front = {_either(STROKES)}", ("model.front",)
+_EVENED = Effect(
+    lambda e: e.model.front in EVENED, f"[model] front = {_either(EVENED)}", ("model.front",)
 )
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
@@ -181,7 +181,7 @@ EFFECTS: dict[str, Effect] = {
     },
     **{f"model.{key}": _OWN for key in ("options", "sha256")},
     **{f"model.{key}": _BACKBONE for key in ("weights", "weights_sha256", "size")},
-    "model.axes": _STROKES,
+    "model.axes": _EVENED,
     "model.pool": Effect(reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: model_reads("activation")(e) and not one_bit(e) and has_hidden_layers(e),
