@@ -11,6 +11,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import DTypeLike, NDArray
 
+from clients.training.flat import Layout
+
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
 MOST_WEIGHT = 1e6  # of a weight, either sign, whoever sends it
@@ -83,6 +85,50 @@ def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """A record of arrays which nobody changes any more."""
     record = filled(ArrayRecord(), {name: HeldArray(value) for name, value in arrays.items()})
     record.is_dirty = True  # as by each that is set
+    return record
+
+
+class FlatRecord(ArrayRecord):
+    """Flower's ArrayRecord of arrays that lie one behind the other.
+
+    Across a wire go the arrays; who has it in this process may take them all as one.
+
+    Attributes:
+        flat: none of it changes any more.
+        layout: None once an array was put in the place of another.
+        arrays: its parts by name.
+    """
+
+    __qualname__ = "ArrayRecord"  # as of `HeldArray`
+    flat: NDArray[np.float32]
+    layout: Layout | None = None
+    arrays: dict[str, NDArray]
+
+    def __setitem__(self, key: str, value: Array) -> None:
+        self.layout = None
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.layout = None
+        super().__delitem__(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return held, ({name: array.numpy() for name, array in self.items()},)
+
+
+def held_flat(flat: NDArray[np.float32], layout: Layout) -> FlatRecord:
+    """As `held`, of arrays that lie so in one."""
+    record, arrays = FlatRecord(), layout.views(flat)
+    filled(record, {name: HeldArray(value) for name, value in arrays.items()})
+    record.__dict__.update(flat=flat, layout=layout, arrays=arrays)
+    record.is_dirty = True
+    return record
+
+
+def whole_of(record: ArrayRecord, layout: Layout | None) -> FlatRecord | None:
+    """The same record, if its arrays lie one behind the other, and so; else None."""
+    if layout is None or not isinstance(record, FlatRecord) or record.layout is not layout:
+        return None
     return record
 
 

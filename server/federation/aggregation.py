@@ -16,8 +16,17 @@ from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from clients.node.secure import flatten
-from clients.training.arrays import MOST_WEIGHT, decode, held, is_within, record_of
+from clients.training.arrays import (
+    MOST_WEIGHT,
+    FlatRecord,
+    decode,
+    held,
+    is_within,
+    record_of,
+    whole_of,
+)
 from clients.training.compression import Compression, size_bytes
+from clients.training.flat import layout_of
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
@@ -28,53 +37,72 @@ from server.run.directory import Weights
 
 MOST_EXAMPLES = 1 << 40
 
+Flat = NDArray[np.float32]
+
 
 class Update(NamedTuple):
-    """A good reply: weights after training, what they count, what the device's data have spent."""
+    """A good reply: weights after training, what they count, what the device's data have spent.
+
+    Attributes:
+        whole: has all weights one behind the other, where it comes from a client in this process.
+    """
 
     weights: Weights
     num_examples: int
     metrics: MetricRecord
     ledger: Ledger
     size_bytes: int
+    whole: FlatRecord | None = None
 
 
-def unpack(
-    reply: Message, expected: Weights, compression: Compression, pruning: Pruning | None = None
-) -> Update:
-    """Check a reply, part by part, before anything is made of it.
+class Expected:
+    """What a cohort's replies must be, found once for all of them.
 
     Args:
-        expected: the global weights that it was trained from.
-        pruning: without one nothing is pruned.
-
-    Raises:
-        ValueError: why it may not be aggregated.
+        weights: the global ones, from which they are trained.
     """
-    if reply.has_error():
-        raise ValueError(reply.error.reason)
-    try:
-        sent = record_of(reply.content, "arrays", ArrayRecord)
-        metrics = record_of(reply.content, "metrics", MetricRecord)
-        examples = metrics["num-examples"]
-        spent = record_of(reply.content, "spent", ConfigRecord)
-        ledger = Ledger.from_json(str(spent["ledger"]))
-        pruning = pruning or Pruning()
-        kept = pruning.squeeze(expected, expected)
-        arrays = compression.unpack(sent, kept)
-        if set(arrays) != set(expected):
+
+    def __init__(self, weights: Weights, compression: Compression, pruning: Pruning) -> None:
+        self.weights, self._compression, self._pruning = weights, compression, pruning
+        self._kept = pruning.squeeze(weights, weights)
+        plain = compression.bits == 32 and not pruning.final
+        self._layout = layout_of(weights) if plain else None
+
+    def unpack(self, reply: Message) -> Update:
+        """Check a reply, part by part, before anything is made of it.
+
+        Raises:
+            ValueError: why it may not be aggregated.
+        """
+        if reply.has_error():
+            raise ValueError(reply.error.reason)
+        try:
+            sent = record_of(reply.content, "arrays", ArrayRecord)
+            metrics = record_of(reply.content, "metrics", MetricRecord)
+            examples = metrics["num-examples"]
+            spent = record_of(reply.content, "spent", ConfigRecord)
+            ledger = Ledger.from_json(str(spent["ledger"]))
+            whole = whole_of(sent, self._layout)
+            if whole is None or not is_within(whole.flat):
+                whole, weights, size = None, self._by_name(sent), size_bytes(sent)
+            else:
+                weights, size = whole.arrays, whole.flat.nbytes
+        except (KeyError, ValueError, TypeError, MemoryError) as error:
+            raise ValueError(f"rejected: {error}") from None
+        if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
+            raise ValueError(f"rejected: num-examples = {examples}")
+        return Update(weights, examples, metrics, ledger, size, whole)
+
+    def _by_name(self, sent: ArrayRecord) -> Weights:
+        arrays = self._compression.unpack(sent, self._kept)
+        if set(arrays) != set(self.weights):
             raise ValueError("other arrays than the model's")
         weights = {}
-        for name, old in kept.items():  # some of Flower's strategies pair arrays by position
+        for name, old in self._kept.items():  # some of Flower's strategies pair arrays by position
             weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
             if not is_within(value):
                 raise ValueError(f"{name} is not finite, or beyond {MOST_WEIGHT:g}")
-        weights = pruning.spread(weights, expected)
-    except (KeyError, ValueError, TypeError, MemoryError) as error:
-        raise ValueError(f"rejected: {error}") from None
-    if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
-        raise ValueError(f"rejected: num-examples = {examples}")
-    return Update(weights, examples, metrics, ledger, size_bytes(sent))
+        return self._pruning.spread(weights, self.weights)
 
 
 class Gathering(Protocol):
@@ -108,7 +136,9 @@ class Gathered:
         self._strategy = strategy
         self._linear = is_linear(strategy)
         self._replies: list[Message] = []
-        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._sums: Weights = {}
+        self._flat: Flat | None = None  # the same, if the first update was whole
+        self._scratch: Flat = np.empty(0, np.float32)
         self._num_examples = 0
         self.num_updates = 0
 
@@ -120,11 +150,26 @@ class Gathered:
             self._replies.append(_reply(update.weights, update.metrics))
             return
         self._num_examples += update.num_examples
+        if update.whole is not None and self._add_whole(update.whole, update.num_examples):
+            return
         for name, value in update.weights.items():
             if name in self._sums:
                 self._sums[name] += value * np.float64(update.num_examples)
             else:
                 self._sums[name] = value * np.float64(update.num_examples)
+
+    def _add_whole(self, whole: FlatRecord, num_examples: int) -> bool:
+        """Add all arrays in one go, if the first were; what comes of it is the same."""
+        if whole.layout is None:
+            return False
+        if not self._sums:
+            self._flat = whole.flat * np.float64(num_examples)
+            self._sums, self._scratch = whole.layout.views(self._flat), np.empty_like(self._flat)
+        elif self._flat is None:
+            return False
+        else:
+            self._flat += np.multiply(whole.flat, np.float64(num_examples), out=self._scratch)
+        return True
 
     def aggregate(self, number: int) -> ArrayRecord | None:
         """The strategy's global weights after round `number`; None if it has none."""

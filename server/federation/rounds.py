@@ -25,12 +25,12 @@ from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
 from server.experiment.secrecy import terms_of
 from server.federation.aggregation import (
+    Expected,
     Gathered,
     Gathering,
     Released,
     Update,
     gather,
-    unpack,
 )
 from server.federation.grid import Cohort, Nodes
 from server.federation.groups import Sums
@@ -204,11 +204,12 @@ class _Rounds:
         planned = self.experiment.federation.cohort_size
         job = self.experiment.job
         gathered = gather(self.strategy, self.weights, job, planned)
+        expected = Expected(self.weights, job.compression, job.pruning)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                update = unpack(reply, self.weights, job.compression, job.pruning)
+                update = expected.unpack(reply)
             except ValueError as fault:
                 entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED
@@ -218,7 +219,8 @@ class _Rounds:
             if self.experiment.record.updates:
                 self.run.save_update(number, client, update.weights)
             if (bound := self.experiment.strategy.norm_bound) is not None:
-                update = update._replace(weights=bounded(update.weights, self.weights, bound))
+                held_in = bounded(update.weights, self.weights, bound)
+                update = update._replace(weights=held_in, whole=None)
             gathered.add(update)
             self.spending.take_over(client, update.ledger)
         self._close(entries)
