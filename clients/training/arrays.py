@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import DTypeLike, NDArray
 
-from clients.training.flat import Layout
+from clients.training.flat import Layout, Part
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
@@ -45,13 +45,27 @@ class HeldArray(Array):
     def __getattr__(self, name: str) -> Any:
         if name != "data":  # the only attribute that an Array has and this one may not have yet
             raise AttributeError(name)
-        data = self.__dict__["data"] = Array(self.__dict__["value"]).data
+        data = self.__dict__["data"] = Array(self.numpy()).data
         return data
 
     def numpy(self) -> NDArray:
         """The array itself: not to be written to."""
         value: NDArray = self.__dict__["value"]
         return value
+
+
+class PartArray(HeldArray):
+    """One of a flat array's, made when it is asked for."""
+
+    __qualname__ = "Array"
+
+    def __init__(self, flat: NDArray[np.float32], part: Part) -> None:
+        self.__dict__.update(flat=flat, part=part, dtype="float32", shape=part.shape, stype=_NUMPY)
+
+    def numpy(self) -> NDArray:
+        """The array itself: not to be written to."""
+        part: Part = self.__dict__["part"]
+        return part.of(self.__dict__["flat"])
 
 
 def filled(record: Record, values: Mapping[str, Any]) -> Record:
@@ -96,13 +110,11 @@ class FlatRecord(ArrayRecord):
     Attributes:
         flat: none of it changes any more.
         layout: None once an array was put in the place of another.
-        arrays: its parts by name.
     """
 
     __qualname__ = "ArrayRecord"  # as of `HeldArray`
     flat: NDArray[np.float32]
     layout: Layout | None = None
-    arrays: dict[str, NDArray]
 
     def __setitem__(self, key: str, value: Array) -> None:
         self.layout = None
@@ -118,17 +130,10 @@ class FlatRecord(ArrayRecord):
 
 def held_flat(flat: NDArray[np.float32], layout: Layout) -> FlatRecord:
     """As `held`, of arrays that lie so in one."""
-    record, arrays = FlatRecord(), layout.views(flat)
-    filled(record, {name: HeldArray(value) for name, value in arrays.items()})
-    record.__dict__.update(flat=flat, layout=layout, arrays=arrays)
+    record = FlatRecord()
+    filled(record, {name: PartArray(flat, part) for name, part in layout.parts.items()})
+    record.__dict__.update(flat=flat, layout=layout)
     record.is_dirty = True
-    return record
-
-
-def whole_of(record: ArrayRecord, layout: Layout | None) -> FlatRecord | None:
-    """The same record, if its arrays lie one behind the other, and so; else None."""
-    if layout is None or not isinstance(record, FlatRecord) or record.layout is not layout:
-        return None
     return record
 
 

@@ -3,7 +3,7 @@
 Of a small client's round the most that is left beside its steps is Python, once for each layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from math import prod
 from typing import NamedTuple
@@ -21,38 +21,58 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 class Part(NamedTuple):
     """Where an array lies in the flat one."""
 
-    name: str
     begin: int
     end: int
     shape: tuple[int, ...]
 
+    def of(self, flat: NDArray) -> NDArray:
+        """The array, in the memory of the flat one."""
+        return flat[self.begin : self.end].reshape(self.shape)
+
 
 class Layout:
-    """Names and shapes of arrays, in the order in which they lie. Made by `layout_of`, which gives
-    the same for the same.
+    """Names and shapes of arrays, in the order in which they lie.
 
     Attributes:
+        parts: by name.
         size: numbers in all of them.
     """
 
     def __init__(self, shapes: Shapes) -> None:
-        self._parts, self.size = [], 0
+        self.parts: dict[str, Part] = {}
+        self.size = 0
         for name, shape in shapes:
             begin, self.size = self.size, self.size + prod(shape)
-            self._parts.append(Part(name, begin, self.size, shape))
-
-    def views(self, flat: NDArray) -> dict[str, NDArray]:
-        """The arrays by name, in the memory of the flat one."""
-        return {name: flat[begin:end].reshape(s) for name, begin, end, s in self._parts}
+            self.parts[name] = Part(begin, self.size, shape)
+        self.shapes = dict(shapes)
 
     def is_of(self, state: Mapping[str, Tensor], flat: Tensor) -> bool:
         """Do these tensors lie so in that one?"""
         start, item = flat.data_ptr(), flat.element_size()
-        found = zip(state.values(), self._parts, strict=True)
         return self.size == flat.numel() and all(
             tensor.is_contiguous() and tensor.data_ptr() == start + item * part.begin
-            for tensor, part in found
+            for tensor, part in zip(state.values(), self.parts.values(), strict=True)
         )
+
+
+class Parts(Mapping[str, NDArray]):
+    """The arrays of a flat one, each made when it is asked for.
+
+    Args:
+        names: all of them, in the order of whoever asks.
+    """
+
+    def __init__(self, flat: NDArray, layout: Layout, names: Iterable[str]) -> None:
+        self.flat, self.layout, self._names = flat, layout, names
+
+    def __getitem__(self, name: str) -> NDArray:
+        return self.layout.parts[name].of(self.flat)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self.layout.parts)
 
 
 def layout_of(weights: Mapping[str, NDArray]) -> Layout | None:

@@ -7,7 +7,7 @@ Under `unit = "client"` that mean is released with noise first: whatever a strat
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,10 +23,9 @@ from clients.training.arrays import (
     held,
     is_within,
     record_of,
-    whole_of,
 )
 from clients.training.compression import Compression, size_bytes
-from clients.training.flat import layout_of
+from clients.training.flat import Parts, layout_of
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
@@ -37,22 +36,15 @@ from server.run.directory import Weights
 
 MOST_EXAMPLES = 1 << 40
 
-Flat = NDArray[np.float32]
-
 
 class Update(NamedTuple):
-    """A good reply: weights after training, what they count, what the device's data have spent.
+    """A good reply: weights after training, what they count, what the device's data have spent."""
 
-    Attributes:
-        whole: has all weights one behind the other, where it comes from a client in this process.
-    """
-
-    weights: Weights
+    weights: Mapping[str, NDArray]
     num_examples: int
     metrics: MetricRecord
     ledger: Ledger
     size_bytes: int
-    whole: FlatRecord | None = None
 
 
 class Expected:
@@ -65,8 +57,9 @@ class Expected:
     def __init__(self, weights: Weights, compression: Compression, pruning: Pruning) -> None:
         self.weights, self._compression, self._pruning = weights, compression, pruning
         self._kept = pruning.squeeze(weights, weights)
+        layout = layout_of(weights)
         plain = compression.bits == 32 and not pruning.final
-        self._layout = layout_of(weights) if plain else None
+        self._shapes = layout.shapes if layout and plain else None
 
     def unpack(self, reply: Message) -> Update:
         """Check a reply, part by part, before anything is made of it.
@@ -82,18 +75,25 @@ class Expected:
             examples = metrics["num-examples"]
             spent = record_of(reply.content, "spent", ConfigRecord)
             ledger = Ledger.from_json(str(spent["ledger"]))
-            whole = whole_of(sent, self._layout)
-            if whole is None or not is_within(whole.flat):
-                whole, weights, size = None, self._by_name(sent), size_bytes(sent)
-            else:
-                weights, size = whole.arrays, whole.flat.nbytes
+            parts = self._in_one(sent)
+            weights = self._by_name(sent) if parts is None else parts
+            size = size_bytes(sent) if parts is None else parts.flat.nbytes
         except (KeyError, ValueError, TypeError, MemoryError) as error:
             raise ValueError(f"rejected: {error}") from None
         if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
             raise ValueError(f"rejected: num-examples = {examples}")
-        return Update(weights, examples, metrics, ledger, size, whole)
+        return Update(weights, examples, metrics, ledger, size)
+
+    def _in_one(self, sent: ArrayRecord) -> Parts | None:
+        """A good update that a client of this process has one behind the other; else None."""
+        if not isinstance(sent, FlatRecord) or sent.layout is None:
+            return None
+        if sent.layout.shapes != self._shapes or not is_within(sent.flat):
+            return None
+        return Parts(sent.flat, sent.layout, self.weights)
 
     def _by_name(self, sent: ArrayRecord) -> Weights:
+        """Each array by itself, which an error can tell."""
         arrays = self._compression.unpack(sent, self._kept)
         if set(arrays) != set(self.weights):
             raise ValueError("other arrays than the model's")
@@ -137,8 +137,8 @@ class Gathered:
         self._linear = is_linear(strategy)
         self._replies: list[Message] = []
         self._sums: Weights = {}
-        self._flat: Flat | None = None  # the same, if the first update was whole
-        self._scratch: Flat = np.empty(0, np.float32)
+        self._whole: Parts | None = None  # the same, if the first update lay in one
+        self._scratch: NDArray[np.float32] = np.empty(0, np.float32)
         self._num_examples = 0
         self.num_updates = 0
 
@@ -150,25 +150,25 @@ class Gathered:
             self._replies.append(_reply(update.weights, update.metrics))
             return
         self._num_examples += update.num_examples
-        if update.whole is not None and self._add_whole(update.whole, update.num_examples):
+        weights, count = update.weights, np.float64(update.num_examples)
+        if isinstance(weights, Parts) and self._add_whole(weights, count):
             return
-        for name, value in update.weights.items():
+        for name, value in weights.items():
             if name in self._sums:
-                self._sums[name] += value * np.float64(update.num_examples)
+                self._sums[name] += value * count
             else:
-                self._sums[name] = value * np.float64(update.num_examples)
+                self._sums[name] = value * count
 
-    def _add_whole(self, whole: FlatRecord, num_examples: int) -> bool:
-        """Add all arrays in one go, if the first were; what comes of it is the same."""
-        if whole.layout is None:
-            return False
+    def _add_whole(self, weights: Parts, count: np.float64) -> bool:
+        """Add all arrays in one go, if those before were; what comes of it is the same."""
         if not self._sums:
-            self._flat = whole.flat * np.float64(num_examples)
-            self._sums, self._scratch = whole.layout.views(self._flat), np.empty_like(self._flat)
-        elif self._flat is None:
+            self._whole = Parts(weights.flat * count, weights.layout, tuple(weights))
+            self._sums, self._scratch = dict(self._whole), np.empty_like(weights.flat)
+        elif self._whole is None or self._whole.layout is not weights.layout:
             return False
         else:
-            self._flat += np.multiply(whole.flat, np.float64(num_examples), out=self._scratch)
+            total = self._whole.flat
+            total += np.multiply(weights.flat, count, out=self._scratch)
         return True
 
     def aggregate(self, number: int) -> ArrayRecord | None:
@@ -228,6 +228,6 @@ class Released:
         return {name: moved[name] for name in self._before}
 
 
-def _reply(weights: Weights, metrics: MetricRecord) -> Message:
+def _reply(weights: Mapping[str, NDArray], metrics: MetricRecord) -> Message:
     content = RecordDict({"arrays": held(weights), "metrics": metrics})
     return Message(content, dst_node_id=0, message_type="train")

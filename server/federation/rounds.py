@@ -217,10 +217,9 @@ class _Rounds:
             entry.failure = None
             entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
             if self.experiment.record.updates:
-                self.run.save_update(number, client, update.weights)
+                self.run.save_update(number, client, dict(update.weights))
             if (bound := self.experiment.strategy.norm_bound) is not None:
-                held_in = bounded(update.weights, self.weights, bound)
-                update = update._replace(weights=held_in, whole=None)
+                update = update._replace(weights=bounded(update.weights, self.weights, bound))
             gathered.add(update)
             self.spending.take_over(client, update.ledger)
         self._close(entries)
