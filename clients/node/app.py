@@ -57,7 +57,8 @@ _mine = _Thread()
 @answered
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
-    torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
+    if torch.get_num_threads() != 1:  # sums are ordered alike in every engine, on every machine
+        torch.set_num_threads(1)
     config: dict[str, Any] = values_of(record_of(message.content, "config", ConfigRecord))
     ledger = read_ledger(context)
     try:

@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
 from threading import Condition
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
+from clients.training.compression import size_bytes
+
 Nodes = Sequence[int] | Mapping[int, int]  # the node of each client
+AT_ONCE, AT_ONCE_BYTES = 4, 1 << 19
 CLIENT_APP_RAISED = 2  # flwr.common.constant.ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
@@ -101,7 +104,7 @@ class CohortGrid(Grid):
 
     def _replies_to(self, messages: list[Message]) -> Iterator[Message]:
         helpers = min(self._workers, len(messages)) - 1
-        desk = _Desk(messages, self._deliver, ahead=2 * max(1, helpers))
+        desk = _Desk(messages, self._deliver, _at_once(messages), 2 * helpers)
         others = [self._pool.submit(desk.work) for _ in range(helpers)] if self._pool else []
         try:
             yield from desk.replies()
@@ -132,13 +135,20 @@ class _Desk:
     """A cohort's messages, taken in their order by whichever thread is free.
 
     Args:
-        ahead: so many replies more than were asked for may be there, or be made.
+        at_once: so many replies are made, if nobody else makes them, before the first is given:
+            what is done with several in a row is done from the processor's caches.
+        ahead: so many more may be there, or be made, by others.
     """
 
     def __init__(
-        self, messages: list[Message], deliver: Callable[[Message], Message], ahead: int
+        self,
+        messages: list[Message],
+        deliver: Callable[[Message], Message],
+        at_once: int,
+        ahead: int,
     ) -> None:
-        self._messages, self._deliver, self._ahead = messages, deliver, ahead
+        self._messages, self._deliver = messages, deliver
+        self._at_once, self._most = at_once, at_once + ahead
         self._replies: dict[int, Message] = {}
         self._failure: BaseException | None = None
         self._taken = self._given = 0
@@ -146,7 +156,7 @@ class _Desk:
 
     def work(self) -> None:
         """Deliver messages until all are taken; wait where there are replies enough."""
-        while (place := self._take(patient=True)) is not None:
+        while (place := self._take(self._most, patient=True)) is not None:
             try:
                 self._put(place)
             except BaseException as error:  # an app's own exit, say: it ends the asker, too
@@ -159,9 +169,8 @@ class _Desk:
         """All replies, in order. Who waits for one delivers messages meanwhile."""
         for place in range(len(self._messages)):
             while place not in self._replies:
-                if (taken := self._take()) is not None:
+                while (taken := self._take(self._at_once)) is not None:
                     self._put(taken)
-                    continue
                 with self._change:
                     while place not in self._replies and self._failure is None:
                         self._change.wait()
@@ -178,20 +187,34 @@ class _Desk:
             self._taken = len(self._messages)
             self._change.notify_all()
 
-    def _take(self, patient: bool = False) -> int | None:
+    def _take(self, most: int, patient: bool = False) -> int | None:
+        """The next message's place, if there is one, and no more than `most` replies wait."""
         with self._change:
-            while self._taken - self._given > self._ahead and patient:
+            while patient and self._taken - self._given >= most and not self._all_taken:
                 self._change.wait()
-            if self._taken == len(self._messages) or self._taken - self._given > self._ahead:
+            if self._all_taken or self._taken - self._given >= most:
                 return None
             self._taken += 1
             return self._taken - 1
+
+    @property
+    def _all_taken(self) -> bool:
+        return self._taken == len(self._messages)
 
     def _put(self, place: int) -> None:
         reply = self._deliver(self._messages[place])
         with self._change:
             self._replies[place] = reply
             self._change.notify_all()
+
+
+def _at_once(messages: list[Message]) -> int:
+    """How many replies to such messages may wait: a few where they are small, else one."""
+    if not messages or not messages[0].has_content():
+        return 1
+    records = messages[0].content.values()
+    size = sum(size_bytes(one) for one in records if isinstance(one, ArrayRecord))
+    return min(AT_ONCE, max(1, AT_ONCE_BYTES // max(1, size)))
 
 
 class Cohort(Grid):
