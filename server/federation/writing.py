@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
+from privacy.errors import RunError
 from server.run.directory import Run, Weights
 from server.run.rounds import RoundRecord
 
@@ -74,8 +75,8 @@ class Writing:
         self._tell(record)
 
     def _write(self, record: RoundRecord, weights: Weights, strategy_state: Weights) -> None:
-        if self._failed:  # a line in its place would be out of order
-            return
+        if self._failed:  # its line would be out of order
+            raise RunError(f"round {record.round} is not written: one before it is not")
         try:
             self._run.append(record, weights, strategy_state)
         except BaseException:
