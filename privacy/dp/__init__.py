@@ -16,5 +16,6 @@ compiled/     the same step as one program of kernels
 kernels/      what numba compiles
 grid          sums in whole steps of a public size, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
+banded/       noise that takes itself back from round to round
 discrete      integer noise that many devices share
 """

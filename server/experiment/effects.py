@@ -271,6 +271,11 @@ EFFECTS: dict[str, Effect] = {
     ),
     **{f"budget.{key}": _PROMISE for key in ("epsilon", "delta", "noise_multiplier", "clip")},
     "federation.evaluate_every": _ROUNDS,
+    "federation.bands": Effect(
+        lambda e: e.budget.unit == "client" and not is_summed(e),
+        "noise that the server adds: [budget] unit = 'client', secure_aggregation = 'none'",
+        _WEIGHTED.by,
+    ),
     "federation.timeout_s": Effect(
         lambda e: e.federation.engine != "cohort",
         "[federation] engine = 'ray' or 'superlink': in this process nobody is late",

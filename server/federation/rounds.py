@@ -6,6 +6,7 @@ reproducibly; its `configure_train` and `aggregate_train` do the work here all t
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -42,6 +43,7 @@ from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
+from server.run.noises import forget, keep, take_up
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 from server.run.spikes import spikes_of
 from server.run.summary import SPIKES
@@ -110,6 +112,9 @@ class _Rounds:
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
         self.spared = spared_of(self.experiment)
+        self.banded = take_up(run, len(done))
+        # Whose sums are still in what is released: drawn again, its noise is charged to them too.
+        self.recent = deque(map(_heard, done), maxlen=self.experiment.federation.bands - 1)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -139,7 +144,8 @@ class _Rounds:
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
         if isinstance(gathered, Released):
-            self.spending.note_draw(number, [c for c, e in entries.items() if not e.failure])
+            exposed = _heard_of(entries.values()).union(*self.recent)
+            self.spending.note_draw(number, sorted(exposed))
         entries |= left_out
         aggregated = gathered.aggregate(number) if gathered.num_updates else None
         if aggregated is None and all_diverged(entries.values()):
@@ -181,7 +187,12 @@ class _Rounds:
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
+        if self.banded:
+            keep(self.run, self.banded)
         self.run.append(record, self.weights, memory(self.strategy))
+        if self.banded:
+            self.recent.append(_heard(record))
+            forget(self.run, number)
         if last:
             self.run.save_ledgers(self.spending.ledgers)
         return record
@@ -203,7 +214,7 @@ class _Rounds:
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         planned = self.experiment.federation.cohort_size
         job = self.experiment.job
-        gathered = gather(self.strategy, self.weights, job, planned)
+        gathered = gather(self.strategy, self.weights, job, planned, self.banded)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
@@ -285,6 +296,15 @@ class _Rounds:
         told = [reply for reply in replies if reply.has_error() or _tells(reply)]
         metrics = self.strategy.aggregate_evaluate(number, told)  # which divides by their number
         return {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, float)}
+
+
+def _heard(record: RoundRecord) -> set[int]:
+    """Whose updates a round summed up."""
+    return _heard_of(record.clients)
+
+
+def _heard_of(entries: Iterable[ClientRecord]) -> set[int]:
+    return {entry.client for entry in entries if not entry.failure}
 
 
 def _tells(reply: Message) -> bool:
