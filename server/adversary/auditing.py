@@ -111,7 +111,10 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     try:
         with silence("flwr"):
             if experiment.budget.unit == "client":
-                beside = [servers.afterwards(experiment, claim.build(seed), seed)]
+                beside = [
+                    servers.afterwards(experiment, claim.build(seed), seed),
+                    *servers.of_turns(experiment, run),
+                ]
             else:
                 beside, missing = nodes.checks(experiment, seed)
             done = audit(replace(claim, beside=tuple(beside)), seed)

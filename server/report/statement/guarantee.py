@@ -49,7 +49,8 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
             ),
             Fact(
                 "epsilon_full",
-                "epsilon of a client in every round",
+                "epsilon of a client in every round"
+                + " of its group" * (run.experiment.federation.bands > 1),
                 summary.epsilon_full_participation,
                 "experiment.toml: all rounds of [federation], by the accountant",
             ),
@@ -125,9 +126,16 @@ def _how(experiment: Experiment) -> str:
             "Each device draws records by Poisson sampling, clips the gradient of each to a norm, "
             "adds them up, and adds Gaussian noise (DP-SGD; Abadi et al., CCS, and after)."
         )
-    return (
+    told = (
         "The update of each client is clipped to a norm; Gaussian noise is added to their sum "
         "(DP-FedAvg; McMahan et al., ICLR, and after)."
+    )
+    if experiment.federation.bands == 1:
+        return told
+    return (
+        f"{told} A round's noise takes back a part of what was added in the rounds before, in "
+        "which other clients took part (banded matrix factorisation; Choquette-Choo et al., "
+        "NeurIPS)."
     )
 
 
@@ -159,6 +167,9 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
         Fact("clients", "clients", federation.clients, "experiment.toml: [federation] clients"),
         Fact("cohort", "clients in a round", facts.cohort,
              "experiment.toml: [federation] cohort, or all clients"),
+        *([Fact("bands", "groups of clients that take turns, and bands of the noise",
+                federation.bands, "experiment.toml: [federation] bands")]
+          * (federation.bands > 1)),
         Fact("steps", "noisy steps charged, of the worst client", most, f"{PLACE}: ledgers"),
         Fact("learning_rate", "learning rate", training.learning_rate,
              "experiment.toml: [training] learning_rate"),
