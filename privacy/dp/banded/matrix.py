@@ -25,7 +25,7 @@ from privacy.cipher import Key
 from privacy.dp.banded.factors import optimal
 from privacy.dp.noise import MOST_DEVIATION, Noise
 
-UNIT = 1 << 10  # the largest entry but for the last columns; what its rounding costs is below 1e-4
+UNIT = 1 << 10  # the largest entry but for the last columns; rounding costs less than a thousandth
 
 Whole = NDArray[np.int64]
 
