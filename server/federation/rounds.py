@@ -168,6 +168,7 @@ class _Rounds:
             clients=list(entries.values()),
             epsilon=self.spending.epsilon(entries),
             secure=seen,
+            beside={c: self.spending.of(c).to_json() for c in self.spending.lost.keys() - entries},
         )
         federation = experiment.federation
         last = number == federation.rounds
@@ -190,6 +191,7 @@ class _Rounds:
         if self.banded:
             keep(self.run, self.banded)
         self.run.append(record, self.weights, memory(self.strategy))
+        self.spending.lost.clear()
         if self.banded:
             self.recent.append(_heard(record))
             forget(self.run, number)
