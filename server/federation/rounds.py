@@ -35,6 +35,7 @@ from server.federation.aggregation import (
 )
 from server.federation.grid import Cohort, Nodes
 from server.federation.groups import Sums
+from server.federation.noises import forget, keep, take_up
 from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
@@ -43,7 +44,6 @@ from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
 from server.run.figures import Score
 from server.run.merit import NAME, merit_of
-from server.run.noises import forget, keep, take_up
 from server.run.rounds import ClientRecord, Observe, RoundRecord
 from server.run.spikes import spikes_of
 from server.run.summary import SPIKES

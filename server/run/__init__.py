@@ -10,7 +10,6 @@ spikes        of neurons that fire: early answers, dead layers
 logs          log lines off the terminal
 divergence    training that left the numbers
 draws         secure noise that was drawn, and what of it was lost
-noises        noise that later rounds take back, until they have
 origin        made here or elsewhere, and what of it is believed
 environment   machine, versions, command
 summary       a run in few numbers
