@@ -24,6 +24,7 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from privacy.errors import RunError, SettingsError
 from server.adversary import devices, nodes, servers
+from server.adversary.counts import counting
 from server.adversary.replay import builder
 from server.experiment.conditions import by_itself, in_streams
 from server.experiment.experiment import Experiment
@@ -114,6 +115,7 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
                 beside = [
                     servers.afterwards(experiment, claim.build(seed), seed),
                     *servers.of_turns(experiment, run),
+                    *counting(experiment, run.rounds if run else ()),
                 ]
             else:
                 beside, missing = nodes.checks(experiment, seed)
@@ -188,7 +190,7 @@ def _of_server(experiment: Experiment, x: Tensor, y: Tensor) -> Claim:
         delta=budget.delta,
         secure=experiment.training.noise == SECURE,
         twins=True,
-        step=devices.step,
+        step=lambda clip, size: servers.share_of_sums(budget) * devices.step(clip, size),
     )
 
 

@@ -66,7 +66,9 @@ class Federation(Section):
             raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
         if self.bands > min(self.rounds, self.clients):
             few = f"rounds = {self.rounds} and clients = {self.clients}"
-            raise ValueError(f"bands = {self.bands} is more than the fewer of {few}; use fewer bands")
+            raise ValueError(
+                f"bands = {self.bands} is more than the fewer of {few}; use fewer bands"
+            )
         if self.cohort > (least := self.clients // self.bands):
             raise ValueError(
                 f"cohort = {self.cohort} is more than {least}, the smallest of {self.bands} groups "

@@ -59,6 +59,7 @@ def test_turns_are_even_and_apart(clients, cohort, rounds, bands, seed):
         (["federation.bands=9"], "bands = 9 is more than the fewer of rounds = 7 and clients = 8"),
         (["federation.cohort=3"], "cohort = 3 is more than 2, the smallest of 3 groups"),
         (["budget.unit=record"], "federation.bands=3: .*it needs noise that the server adds"),
+        (["budget.clip_quantile=0.5"], "noise that the server adds, of one clip"),
         (["federation.secure_aggregation=masks"], "it needs noise that the server adds"),
     ],
     ids=lambda told: told if isinstance(told, list) else "",
