@@ -66,10 +66,7 @@ class Charged:
         toml, told = settings(folder), rounds(folder)
         self.private = toml["budget"]["unit"] != "none"
         self.delta = toml["budget"]["delta"]
-        last = {}
-        for record in told:
-            last |= {c["client"]: c["ledger"] for c in record["clients"]}
-            last |= {int(c): ledger for c, ledger in record.get("beside", {}).items()}
+        last = {c["client"]: c["ledger"] for record in told for c in record["clients"]}
         self.ledgers = [json.loads(ledger) for ledger in last.values() if ledger] * self.private
         # A shared sum's noise is discrete, under an accountant of its own, which is no tighter.
         self.slack = 0.3 if shares_noise(toml) else 0.02
