@@ -91,7 +91,7 @@ def numbers(folder):
     owner, held_out = manifest["owner"], manifest["held_out"].astype(bool)
     own = [int(((owner == n) & ~held_out).sum()) for n in range(federation["clients"])]
     clients = [c for record in told for c in record["clients"]]
-    charged = Charged(folder)
+    charged, bands = Charged(folder), federation["bands"]
     found = {
         "composition.runs": 1,
         "composition.unbounded": int(not charged.private),
@@ -120,10 +120,11 @@ def numbers(folder):
             "mechanism.rounds_done": len(told),
             "mechanism.rounds": federation["rounds"],
             "mechanism.clients": federation["clients"],
-            "mechanism.cohort": federation["cohort"] or federation["clients"],
+            "mechanism.cohort": federation["cohort"] or federation["clients"] // bands,
             "mechanism.steps": charged.steps,
             "mechanism.learning_rate": training["learning_rate"],
         }
+        found |= {"mechanism.bands": bands} if bands > 1 else {}
         found |= promised(folder, charged, found)
     return found | of_audit(folder) | of_attacks(folder) | of_test(folder)
 
@@ -157,7 +158,8 @@ def promised(folder, charged, found):
     """Epsilon and what follows from it."""
     budget, whole, delta = settings(folder)["budget"], charged.whole, charged.delta
     rate, each = found["mechanism.sample_rate"], found["mechanism.steps_per_round"]
-    always = [[budget["noise_multiplier"], rate, each * found["mechanism.rounds"]]]
+    turns = math.ceil(found["mechanism.rounds"] / found.get("mechanism.bands", 1))
+    always = [[budget["noise_multiplier"], rate, each * turns]]
     spent = {json.dumps(ledger) for ledger in charged.ledgers}
     assert len(spent) == 1, "a kind of run that this reader does not know yet"
     charged.require(charged.alone, charged.ledgers[0])
@@ -287,6 +289,7 @@ def inside(folder):
     federation, secure, delta = toml["federation"], toml["secure"], toml["budget"]["delta"]
     draws = float(f"{2.0**80 * TOTAL_VARIATION:.0e}")
     all_take_part = toml["budget"]["unit"] == "client" or "learning" in toml
+    turns = [federation["bands"]] * (federation["bands"] > 1)
     survivors = secure["survivors"] * (federation["cohort"] or federation["clients"])
     honest = max(math.ceil(survivors - 1e-9), 3) - secure["dishonest"]
     fewest = numbers(folder).get("data.fewest", toml["data"]["nominal_records"])
@@ -294,7 +297,7 @@ def inside(folder):
     large = [[delta, 1, protected, 1, protected]] * (delta * protected >= 1)
     warnings = large + of_persons(toml, int(about(folder).get("most_of_a_person") or 0))
     return {
-        "mechanism.sampling": [1.0] * all_take_part + [draws],
+        "mechanism.sampling": [1.0] * all_take_part + turns + [draws],
         "trust.who": [honest] * shares_noise(toml),
     } | {f"guarantee.warning.{n}": told for n, told in enumerate(warnings)}
 

@@ -2,6 +2,7 @@
 
 claim         what is promised of a step, and the rounds that the auditor lets it run
 noise         its deviation, law and grid, heard where there is nothing else
+banded        is noise what it should be, of which later rounds take a part back?
 lessons       targets that teach nothing, or much, under each task
 repetition    is any of it used twice?
 keys          are there 256 bits behind it?

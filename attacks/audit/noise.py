@@ -145,7 +145,9 @@ class Noise:
             lattice = self._claim.step(self._claim.clip, size) / self._unit(1)
         found = {f"{n} of silent rounds": p for n, p in misfits(self.deviates(), lattice).items()}
         if len(more):
-            found |= {f"{n} of full rounds": p for n, p in misfits(more, FINEST).items()}
+            # Of little noise whole steps are a larger share: what is exact meets on them, too.
+            finest = max(FINEST, lattice)
+            found |= {f"{n} of full rounds": p for n, p in misfits(more, finest).items()}
         name = min(found, key=lambda n: found[n]) if found else "nothing was heard"
         p = found.get(name, 0.0)
         return Check(

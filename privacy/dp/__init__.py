@@ -17,5 +17,6 @@ kernels/      what numba compiles
 clipping/     a clip that follows a quantile of clients' norms, by noisy counts
 grid          sums in whole steps of a public size, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
+banded/       noise that takes itself back from round to round
 discrete      integer noise that many devices share
 """

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from privacy.cipher import Key
 from privacy.compiling import compiled
+from privacy.dp.banded.matrix import Banded
 from privacy.dp.noise import MOST_DEVIATION, Noise
 from privacy.errors import SettingsError
 
@@ -144,25 +145,33 @@ class Sum:
         """SHA-256 of the sum: noise of a key made with it is shared with no other sum."""
         return hashlib.sha256(self.total.astype("<i8").tobytes()).digest()
 
-    def mean(self, noise_multiplier: float, key: Key, divisor: int) -> NDArray[np.float64]:
+    def mean(
+        self, noise_multiplier: float, key: Key, divisor: int, banded: Banded | None = None
+    ) -> NDArray[np.float64]:
         """The noisy sum over `divisor`, [size].
 
         Args:
             noise_multiplier: deviation of the sum's noise over the clip.
             key: of the noise, and of nothing else.
             divisor: public, so the number of vectors that were planned.
+            banded: the noise of the run's rounds; without it this round's stands for itself.
 
         Raises:
             SettingsError: so much noise that there are no whole numbers for it.
         """
         noisy = self.total
         if noise_multiplier:
-            most = MOST_DEVIATION / most_steps(self.grid)
+            steps = most_steps(self.grid)
+            most = banded.most(steps) if banded else MOST_DEVIATION / steps
             if not noise_multiplier <= most:
                 raise SettingsError(
                     f"[budget] noise_multiplier = {noise_multiplier:g}: too much for a model of "
                     f"{self.grid.size} numbers; use at most {most:g}"
                 )
-            deviation = noise_multiplier * most_steps(self.grid)
-            noisy = noisy + Noise(key).integers(deviation, self.grid.size)
+            deviation, size = noise_multiplier * steps, self.grid.size
+            noisy = noisy + (
+                banded.draw(deviation, key, size)
+                if banded
+                else Noise(key).integers(deviation, size)
+            )
         return noisy * (self.grid.step / divisor)

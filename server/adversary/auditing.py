@@ -114,6 +114,7 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
             if experiment.budget.unit == "client":
                 beside = [
                     servers.afterwards(experiment, claim.build(seed), seed),
+                    *servers.of_turns(experiment, run),
                     *counting(experiment, run.rounds if run else ()),
                 ]
             else:

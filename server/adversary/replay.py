@@ -33,6 +33,7 @@ from clients.training.net import build
 from clients.training.records import Records, records
 from clients.training.smaller.cutting import cut
 from clients.training.train import Round, train
+from privacy.dp.banded.matrix import Banded, matrix
 from privacy.dp.ledger import Ledger
 from privacy.errors import Interrupted, RunError
 from server.adversary.archive import Archive
@@ -283,13 +284,15 @@ def simulate(
         update={"budget": experiment.budget_of_sum, "training": seeded, "seed": seed}
     )
     spared = spared_of(experiment)
+    takes_back = matrix(experiment.federation.rounds, experiment.federation.bands)
+    banded = Banded(takes_back) if takes_back else None
     weights = prune(experiment, start, start, 0, spared)
     for number, clients in enumerate(experiment.cohorts, start=1):
         arrays = ArrayRecord({name: torch.from_numpy(w) for name, w in weights.items()})
         config = ConfigRecord({"learning-rate": experiment.learning_rate(number)})
         config["plan"] = experiment.plan
         cohort = Cohort(grid, {grid.clients[c]: c for c in clients})
-        gathered = gather(strategy, weights, job, len(clients))
+        gathered = gather(strategy, weights, job, len(clients), banded)
         asked = configure(strategy, number, arrays, config, cohort)
         asked = sorted(asked, key=lambda m: cohort.clients[m.metadata.dst_node_id])
         answers = {r.metadata.src_node_id: r for r in grid.send_and_receive(asked)}

@@ -5,6 +5,7 @@ A record of the auditor's is a whole client, whose update is its gradient; one s
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,16 +20,19 @@ from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
 from clients.training.records import Records
+from privacy.dp.banded.matrix import Banded, matrix
 from privacy.dp.budget import Budget
 from privacy.dp.clipping.split import SHARE
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from server.adversary.devices import budget_of
+from server.adversary.mechanisms.turns import checks, unfolded
 from server.experiment.experiment import Experiment
 from server.federation.aggregation import Update, gather
 from server.federation.grid import CohortGrid
 from server.federation.spending import charge_client
 from server.federation.strategies import build_strategy, configure
+from server.run.directory import Run
 
 ROUNDS, CLIENTS = 3, 5  # of a federation that the auditor makes up
 
@@ -71,6 +75,7 @@ def aggregation(experiment: Experiment) -> Device:
     in which it has what is charged; in these a client moves it by less than the clip.
     """
     job, unit = experiment.job, share_of_sums(experiment.budget)
+    takes_back = matrix(experiment.federation.rounds, experiment.federation.bands)
 
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
         told = job.model_copy(
@@ -91,12 +96,17 @@ def aggregation(experiment: Experiment) -> Device:
             mine = Records(x[there], y[there])
             sent = updates(model, mine, LOSSES[job.data.task])
             at = number * 100 + client * 10 + step
-            released(listening, before, sent, told, at, asked.nominal)
-            (mean,) = listening.heard[-1]
+            if takes_back:
+                hear = partial(_heard, listening)
+                planned = asked.nominal or len(sent)
+                moved = unfolded(hear, takes_back, before, sent, told, at, planned)
+            else:
+                released(listening, before, sent, told, at, asked.nominal)
+                (mean,) = listening.heard[-1]
+                moved = {n: mean[n].numpy().astype(np.float64) - before[n] for n in before}
             with torch.no_grad():
                 for name, p in parameters.items():
-                    moved = mean[name].numpy().astype(np.float64) - before[name]
-                    p.add_(torch.from_numpy(asked.learning_rate * unit * moved))
+                    p.add_(torch.from_numpy(asked.learning_rate * unit * moved[name]))
             charge_client(asked.ledger, told.budget)
 
     return one_round
@@ -153,14 +163,37 @@ def released(
     job: Job,
     number: int,
     planned: int = 0,
+    banded: Banded | None = None,
 ) -> ArrayRecord | None:
     """What the server makes of clients' weights, by the code of `server.federation.rounds`."""
     if listening.at_work:
         listening.begin(number, before)
-    gathered = gather(listening.strategy, before, job, planned or len(sent))
+    gathered = gather(listening.strategy, before, job, planned or len(sent), banded)
     for weights in sent:
         gathered.add(Update(weights, 1, MetricRecord({"num-examples": 1}), Ledger(), 0))
     return gathered.aggregate(number)
+
+
+def _heard(
+    listening: Listening,
+    before: dict[str, NDArray],
+    sent: list[dict[str, NDArray]],
+    job: Job,
+    number: int,
+    planned: int,
+    banded: Banded,
+) -> dict[str, NDArray]:
+    """What the strategy is given."""
+    released(listening, before, sent, job, number, planned, banded)
+    (mean,) = listening.heard[-1]
+    return {name: mean[name].numpy() for name in before}
+
+
+def of_turns(experiment: Experiment, run: Run | None) -> list[Check]:
+    """Checks of noise that takes itself back; none where each round's is its own."""
+    if experiment.federation.bands == 1:
+        return []
+    return list(checks(experiment, run, partial(_heard, Listening(experiment, at_work=False))))
 
 
 def updates(model: nn.Module, mine: Records, loss: Loss) -> list[dict[str, NDArray]]:

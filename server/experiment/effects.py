@@ -283,6 +283,12 @@ EFFECTS: dict[str, Effect] = {
         ("budget.unit", "budget.clip_quantile"),
     ),
     "federation.evaluate_every": _ROUNDS,
+    "federation.bands": Effect(
+        lambda e: sees_clients(e) and not e.budget.clip_quantile,
+        "noise that the server adds, of one clip: [budget] unit = 'client', clip_quantile = 0, "
+        "secure_aggregation = 'none'",
+        (*_WEIGHTED.by, "budget.clip_quantile"),
+    ),
     "federation.timeout_s": Effect(
         lambda e: e.federation.engine != "cohort",
         "[federation] engine = 'ray' or 'superlink': in this process nobody is late",

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -29,6 +29,9 @@ class Federation(Section):
         clients: all of them.
         cohort: how many take part in a round; 0 is all.
         rounds: of training.
+        bands: under `unit = "client"`: clients are dealt into so many groups, which take turns,
+            and what noise a round adds is in part taken back in the rounds up to its group's next
+            (privacy.dp.banded). 1: all are in one group, and each round's noise is its own.
         evaluate_every: rounds between evaluations on the whole test set; the last is always.
         client_evaluation: after the last round, ask each client for loss and accuracy on its
             held-out records. These statistics carry no noise.
@@ -47,6 +50,7 @@ class Federation(Section):
     clients: int = Field(default=10, ge=1)
     cohort: int = Field(default=0, ge=0)
     rounds: Annotated[int, Range(1, 1_000_000)] = 10
+    bands: Annotated[int, Range(1, 1024)] = 1
     evaluate_every: int = Field(default=1, ge=1)
     client_evaluation: bool = False
     timeout_s: float = Field(default=3600.0, gt=0)
@@ -60,6 +64,16 @@ class Federation(Section):
     def _cohort_fits(self) -> "Federation":
         if self.cohort > self.clients:
             raise ValueError(f"cohort = {self.cohort} is more than clients = {self.clients}")
+        if self.bands > min(self.rounds, self.clients):
+            few = f"rounds = {self.rounds} and clients = {self.clients}"
+            raise ValueError(
+                f"bands = {self.bands} is more than the fewer of {few}; use fewer bands"
+            )
+        if self.cohort > (least := self.clients // self.bands):
+            raise ValueError(
+                f"cohort = {self.cohort} is more than {least}, the smallest of {self.bands} groups "
+                f"(bands) of {self.clients} clients; use cohort = {least} or less, or fewer bands"
+            )
         return self
 
     @model_validator(mode="after")
@@ -77,12 +91,20 @@ class Federation(Section):
     @property
     def cohort_size(self) -> int:
         """Clients in each round."""
-        return self.cohort or self.clients
+        return self.cohort or self.clients // self.bands
+
+    @property
+    def rounds_of_a_group(self) -> int:
+        """The most rounds whose cohorts are of one group."""
+        return math.ceil(self.rounds / self.bands)
 
     @property
     def rounds_per_client(self) -> int:
         """The most rounds in which any client takes part: cohorts are drawn evenly."""
-        return math.ceil(self.rounds * self.cohort_size / self.clients)
+        groups = range(self.bands)
+        turns = [len(range(i, self.rounds, self.bands)) for i in groups]
+        sizes = [len(range(i, self.clients, self.bands)) for i in groups]
+        return max(math.ceil(t * self.cohort_size / n) for t, n in zip(turns, sizes, strict=True))
 
 
 class Record(Section):
@@ -126,7 +148,8 @@ class Experiment(Job):
 
         Secure aggregation is not in it: it hides releases, and they stay what they are.
         """
-        taking_part = self.federation.model_dump_json(include={"clients", "cohort", "rounds"})
+        shaping = {"clients", "cohort", "rounds", *["bands"] * (self.federation.bands > 1)}
+        taking_part = self.federation.model_dump_json(include=shaping)
         told = self.strategy.model_dump_json() + taking_part
         return hashlib.sha256(told.encode()).hexdigest()
 
@@ -237,25 +260,26 @@ class Experiment(Job):
         """Which clients take part in each round: random, even, and a function of the seed alone.
 
         Clients are dealt from one shuffled deck after another, so that no client is ever more
-        than one round ahead of another, and `rounds_per_client` is exact.
+        than one round ahead of another, and `rounds_per_client` is exact. Under `bands` there is
+        a deck for each group, and groups take turns: between two rounds of a client are at least
+        `bands` - 1 others.
         """
         from clients.seeds import derive
 
-        dealt = _deal(random.Random(derive(self.seed, "cohorts")), self.federation.clients)
-        again: list[int] = []
-        cohorts = []
-        for _ in range(self.federation.rounds):
-            chosen: dict[int, None] = {}
-            twice = []
-            while len(chosen) < self.federation.cohort_size:
-                client = again.pop() if again else next(dealt)
-                if client in chosen:
-                    twice.append(client)
-                else:
-                    chosen[client] = None
-            again += reversed(twice)
-            cohorts.append(sorted(chosen))
-        return cohorts
+        federation = self.federation
+        num, bands = federation.clients, federation.bands
+        groups: list[Sequence[int]] = [range(num)]
+        rngs = [random.Random(derive(self.seed, "cohorts"))]
+        if bands > 1:
+            dealt = list(range(num))
+            random.Random(derive(self.seed, "groups of bands")).shuffle(dealt)
+            groups = [dealt[i::bands] for i in range(bands)]
+            rngs = [random.Random(derive(self.seed, "cohorts", i)) for i in range(bands)]
+        hands = [
+            _hands(rng, group, federation.cohort_size)
+            for rng, group in zip(rngs, groups, strict=True)
+        ]
+        return [next(hands[t % bands]) for t in range(federation.rounds)]
 
     def learning_rate(self, round_number: int) -> float:
         """The learning rate of round 1, 2, ..., by `training.schedule`."""
@@ -270,6 +294,22 @@ class Experiment(Job):
     def to_toml(self) -> str:
         """Every setting, as a file that `load_experiment` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _hands(rng: random.Random, group: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Cohorts of so many of a group, one after another."""
+    dealt, again = _deal(rng, len(group)), list[int]()
+    while True:
+        chosen: dict[int, None] = {}
+        twice = []
+        while len(chosen) < size:
+            place = again.pop() if again else next(dealt)
+            if place in chosen:
+                twice.append(place)
+            else:
+                chosen[place] = None
+        again += reversed(twice)
+        yield sorted(group[place] for place in chosen)
 
 
 def _deal(rng: random.Random, num: int) -> Iterator[int]:

@@ -148,6 +148,15 @@ def _add_promise(
         ledger = Ledger().with_charge(budget.noise_multiplier, rate, steps * done)
         path.append(f"{told_epsilon(asked, ledger):.3g} after {done}")
     facts["epsilon"] = f"{', '.join(path)} rounds of a client, at delta {budget.delta:g}"
+    if (bands := asked.federation.bands) > 1:
+        from privacy.dp.banded.factors import optimal, variances
+
+        after = asked.federation.rounds
+        left = math.sqrt(variances(optimal(after, bands), after)[-1] / after)
+        facts["turns"] = (
+            f"{bands} groups of clients take turns; after {after:,} rounds the weights hold "
+            f"{left:.2g} of the noise that as many of them would without bands"
+        )
     if covered := covered_by(asked, most):
         facts["covers"] = covered
     protected = fewest if budget.unit == "record" else asked.federation.clients

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOLVED_BY: Any = {
     "budget": True,
     "training": {"sample_rate", "local_steps"},
-    "federation": {"clients", "cohort", "rounds", "secure_aggregation"},
+    "federation": {"clients", "cohort", "rounds", "bands", "secure_aggregation"},
 }
 
 

@@ -44,6 +44,10 @@ TOLD_TO_SERVICE = (
     "the service is told the number of records in whole blocks, of features and of classes, and "
     "sees when the owner answers"
 )
+TURNS = (
+    "; {bands} groups of clients take turns, so that noise of as many bands costs each client what "
+    "independent noise would"
+)
 EVERY_STEP = "all records in every step (q = 1), nothing is amplified by sampling"
 SAMPLING = {
     "record": "Poisson sampling of records within a client; no amplification from which clients "
@@ -152,6 +156,8 @@ def sampling_of(experiment: Experiment) -> str:
     told = SAMPLING[experiment.budget.unit]
     if told and isinstance(experiment, Learnt):
         told = EVERY_STEP
+    elif told and experiment.federation.bands > 1:
+        told += TURNS.format(bands=experiment.federation.bands)
     return f"{told}; neighbours: {neighbours_of(experiment)}; {SAMPLER}" if told else ""
 
 

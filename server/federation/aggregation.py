@@ -29,6 +29,7 @@ from clients.training.flat import Parts, layout_of
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
+from privacy.dp.banded.matrix import Banded
 from privacy.dp.budget import Budget
 from privacy.dp.clipping.quantile import Votes
 from privacy.dp.clipping.split import Split, after
@@ -120,15 +121,22 @@ class Gathering(Protocol):
         """The strategy's global weights after round `number`; None if it has none."""
 
 
-def gather(strategy: flower.Strategy, before: Weights, job: Job, planned: int) -> Gathering:
+def gather(
+    strategy: flower.Strategy,
+    before: Weights,
+    job: Job,
+    planned: int,
+    banded: Banded | None = None,
+) -> Gathering:
     """Where a round's updates go, by the unit of the job's budget.
 
     Args:
         before: the global weights that they were trained from.
         planned: clients of the cohort, whether they answer or not.
+        banded: the noise of all rounds, if it takes itself back.
     """
     if job.budget.unit == "client":
-        return Released(strategy, before, job, planned)
+        return Released(strategy, before, job, planned, banded)
     return Gathered(strategy)
 
 
@@ -198,10 +206,18 @@ class Released:
         ValueError: the strategy compares single updates, and would have one.
     """
 
-    def __init__(self, strategy: flower.Strategy, before: Weights, job: Job, planned: int) -> None:
+    def __init__(
+        self,
+        strategy: flower.Strategy,
+        before: Weights,
+        job: Job,
+        planned: int,
+        banded: Banded | None = None,
+    ) -> None:
         if not is_linear(strategy):
             raise ValueError(f"{type(strategy).__name__} compares single updates")
         self._strategy, self._before, self._job, self._planned = strategy, before, job, planned
+        self._banded = banded
         self._start = flatten(before)
         self._sum = Sum(Grid.of(job.budget.clip, len(self._start)))
         self._votes = Votes(job.budget) if job.budget.clip_quantile else None
@@ -220,7 +236,7 @@ class Released:
         """The strategy's global weights after round `number`, from one noisy mean."""
         assert self._job.budget.noise_multiplier is not None
         sigma = Split.of(self._job.budget).of_sum
-        mean = self._sum.mean(sigma, self._key(number), self._planned)
+        mean = self._sum.mean(sigma, self._key(number), self._planned, self._banded)
         if self._votes:
             key = self._key(number, "noise of the count", self._votes.total)
             self.share = self._votes.release(key, self._planned)
@@ -238,7 +254,11 @@ class Released:
         if self._job.training.noise != "seeded":
             return Key.secret()
         settings = hashlib.sha256(self._job.model_dump_json().encode()).digest()
-        return Key.of(of, self._job.seed, number, settings, self._sum.digest, *more)
+        own: tuple[int | bytes, ...] = (self._job.seed, number, settings, self._sum.digest, *more)
+        if self._banded is None:
+            return Key.of(of, *own)
+        # Sums of earlier rounds are in what this noise hides: those of another run may be others.
+        return Key.of(f"banded {of}", *own, self._banded.digest)
 
     def _moved(self, mean: NDArray[np.float64]) -> Weights:
         """The weights before, moved by the mean; in float64, as a mean of replies is."""

@@ -22,7 +22,6 @@ from clients.training.net import frozen
 from clients.training.pruning import zeros_of
 from privacy.dp.clipping.split import after
 from privacy.dp.ledger import Ledger
-from privacy.dp.noise import SEEDED
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
 from server.experiment.secrecy import terms_of
@@ -36,10 +35,11 @@ from server.federation.aggregation import (
 )
 from server.federation.grid import Cohort, CohortGrid, Nodes
 from server.federation.groups import Sums
+from server.federation.noises import Noises
 from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
-from server.federation.writing import Writing
+from server.federation.writing import Writing, comes_again
 from server.run.directory import Run, Weights
 from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
@@ -74,17 +74,11 @@ def federate(run: Run, grid: Grid, nodes: Nodes, evaluate: Evaluate, observe: Ob
             log.info("round %d: %s", record.round, describe(record))
             observe(record)
 
-        with Writing(run, tell, may_wait=_comes_again(run.experiment, grid)) as writing:
+        may_wait = isinstance(grid, CohortGrid) and comes_again(run.experiment)
+        with Writing(run, tell, may_wait=may_wait) as writing:
             rounds = _Rounds(run, grid, nodes, evaluate, done, writing)
             for number in range(len(done) + 1, run.experiment.federation.rounds + 1):
                 rounds.next(number)
-
-
-def _comes_again(experiment: Experiment, grid: Grid) -> bool:
-    """Is a round that was lost the same when it is done again, and has nothing of it left?"""
-    seeded = experiment.budget.unit == "none" or experiment.training.noise == SEEDED
-    in_the_clear = experiment.federation.secure_aggregation == "none"
-    return isinstance(grid, CohortGrid) and seeded and in_the_clear
 
 
 def describe(record: RoundRecord) -> str:
@@ -131,6 +125,7 @@ class _Rounds:
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
         self.spared = spared_of(self.experiment)
+        self.noises = Noises(run, done)
 
     def next(self, number: int) -> RoundRecord:
         """Train, aggregate, evaluate and record round `number`."""
@@ -160,7 +155,7 @@ class _Rounds:
         else:
             entries, gathered, seen = self._add_up(number, messages, cohort)
         if isinstance(gathered, Released):
-            self.spending.note_draw(number, [c for c, e in entries.items() if not e.failure])
+            self.spending.note_draw(number, self.noises.hides(entries.values()))
         entries |= left_out
         aggregated = gathered.aggregate(number) if gathered.num_updates else None
         if aggregated is None and all_diverged(entries.values()):
@@ -183,6 +178,7 @@ class _Rounds:
             clients=list(entries.values()),
             epsilon=self.spending.epsilon(entries),
             secure=seen,
+            beside={c: self.spending.of(c).to_json() for c in self.spending.lost.keys() - entries},
         )
         if isinstance(gathered, Released) and gathered.share is not None:
             record.clipping = {"clip": self.budget.clip, "share": gathered.share}
@@ -207,7 +203,10 @@ class _Rounds:
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
+        self.noises.keep()
         self.writing.put(record, self.weights, memory(self.strategy))
+        self.spending.lost.clear()
+        self.noises.forget(record)
         if last:
             self.writing.settle()
             self.run.save_ledgers(self.spending.ledgers)
@@ -234,7 +233,7 @@ class _Rounds:
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         planned = self.experiment.federation.cohort_size
         job = self.experiment.job.model_copy(update={"budget": self.budget})
-        gathered = gather(self.strategy, self.weights, job, planned)
+        gathered = gather(self.strategy, self.weights, job, planned, self.noises.banded)
         expected = Expected(self.weights, job.compression, job.pruning)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]

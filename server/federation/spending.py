@@ -29,12 +29,14 @@ class Spending:
 
     Attributes:
         ledgers: of each client that took part.
+        lost: to whom the next round was charged before, in vain.
     """
 
     def __init__(self, experiment: Experiment, done: list[RoundRecord], draws: Draws) -> None:
         self._experiment, self._draws = experiment, draws
         self.ledgers: dict[int, Ledger] = ledgers_after(done)
-        for client, times in draws.lost(len(done) + 1).items():
+        self.lost = draws.lost(len(done) + 1)
+        for client, times in self.lost.items():
             for _ in range(times):
                 self.ledgers[client] = self._after_another(client)
         # Steps that were lost and made again: what the plan of rounds has not in it.

@@ -10,13 +10,23 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
+from privacy.dp.noise import SEEDED
 from privacy.errors import RunError
+from server.experiment.experiment import Experiment
 from server.run.directory import Run, Weights
 from server.run.rounds import RoundRecord
 
 MOST_WAITING = 4
 MOST_WAITING_BYTES = 1 << 24  # of weights, in one of them
 LONG_S = 0.5  # a round that takes as long is told of at once: the disk is a small part of it
+
+
+def comes_again(experiment: Experiment) -> bool:
+    """Is a round that was lost the same when it is done again, in this process?"""
+    seeded = experiment.budget.unit == "none" or experiment.training.noise == SEEDED
+    in_the_clear = experiment.federation.secure_aggregation == "none"
+    alone = experiment.federation.bands == 1  # or noise of rounds before it is let go meanwhile
+    return seeded and in_the_clear and alone
 
 
 class Writing:

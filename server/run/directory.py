@@ -5,6 +5,7 @@ manifest.safetensors      owner of each training record, and whether it was held
 rounds.jsonl              one RoundRecord a line; a round is done when its line is there
 rounds/NNN.safetensors    global weights after round NNN; 000: initial ones
 rounds/NNN.strategy.safetensors   what the strategy remembers, if it does
+rounds/NNN.noise.safetensors      with bands, until the run is done (federation.noises)
 rounds/NNN/CCCC.safetensors       with [record] updates: what client CCCC released
 draws.jsonl               whose secure noise was drawn, noted before it is (server.run.draws)
 ledgers.json, test.json   what each client's data have spent; what is reached (server.run.merit)

@@ -45,6 +45,8 @@ class RoundRecord:
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
         figures: others on it, by name: see `server.run.figures`.
         zeros: share of the layers' weights that is pruned; None without [pruning].
+        beside: ledgers of others, which an earlier draw of this round, that was lost, was charged
+            to: its noise hid them too.
         clipping: where the clip follows a quantile, the `clip` of this round, and the noisy `share`
             of updates that were within it; the next clip follows from them.
     """
@@ -62,11 +64,13 @@ class RoundRecord:
     client_metrics: dict[str, float] = field(default_factory=dict)
     secure: dict[str, Any] = field(default_factory=dict)
     zeros: float | None = None
+    beside: dict[int, str] = field(default_factory=dict)
     clipping: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line."""
-        return to_json(vars(self) | {"clients": [vars(client) for client in self.clients]})
+        told = vars(self) | {"clients": [vars(client) for client in self.clients]}
+        return to_json({k: v for k, v in told.items() if k != "beside" or v})
 
     @classmethod
     def from_json(cls, text: str) -> "RoundRecord":
@@ -76,8 +80,8 @@ class RoundRecord:
             ValueError: a field is not there, or not what it should be.
         """
         record = _whole().validate_python(from_json(text))
-        for client in record.clients:
-            _require_ledger(client.ledger)
+        for ledger in (*(client.ledger for client in record.clients), *record.beside.values()):
+            _require_ledger(ledger)
         if record.secure and not all(
             type(record.secure.get(key)) is int for key in ("members", "single_updates")
         ):
@@ -110,5 +114,7 @@ Observe = Callable[[RoundRecord], None]  # told of each round when it is safely 
 
 def ledgers_after(rounds: list[RoundRecord]) -> dict[int, Ledger]:
     """The last known ledger of each client that took part."""
-    latest = {c.client: c.ledger for record in rounds for c in record.clients}
+    latest: dict[int, str] = {}
+    for record in rounds:
+        latest |= {c.client: c.ledger for c in record.clients} | record.beside
     return {client: Ledger.from_json(text) for client, text in latest.items()}

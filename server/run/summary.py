@@ -42,7 +42,8 @@ class Summary:
         epsilon: the maximum over clients of what their ledgers say; of a run that a charged search
             chose, search included.
         searched: of such a run, how; of a net that was cut out, of what; else empty.
-        epsilon_full_participation: of a client that took part in every round.
+        epsilon_full_participation: of a client that took part in every round, or under
+            `[federation] bands` in every one of its group.
         neighbours: between which epsilon holds.
         caveat: for whom it does not: see server.experiment.promise.
         warnings: what takes the worth from a figure above: training diverged, delta is large,
@@ -98,7 +99,7 @@ def summarise(run: Run) -> Summary:
         assert budget.noise_multiplier is not None
         spent = {ledger.entries for ledger in ledgers_after(rounds).values()}
         epsilon = max((told_epsilon(experiment, Ledger(entries)) for entries in spent), default=0.0)
-        steps = federation.rounds * experiment.steps_per_round
+        steps = federation.rounds_of_a_group * experiment.steps_per_round
         off = max((e.divergence / e.steps for entries in spent for e in entries), default=0.0)
         always = Spent(budget.noise_multiplier, experiment.sample_rate, steps, steps * off)
         full = told_epsilon(experiment, Ledger([always]))

@@ -2,4 +2,5 @@
 
 lessons    the step of an owner whose records are learnt encrypted
 samplers   a state of spins that is read from records' energies
+turns      the server's release, where noise takes itself back from round to round
 """

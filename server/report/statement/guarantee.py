@@ -50,7 +50,8 @@ def guarantee(run: Run, facts: RunFacts) -> Part:
             ),
             Fact(
                 "epsilon_full",
-                "epsilon of a client in every round",
+                "epsilon of a client in every round"
+                + " of its group" * (run.experiment.federation.bands > 1),
                 summary.epsilon_full_participation,
                 "experiment.toml: all rounds of [federation], by the accountant",
             ),
@@ -130,6 +131,11 @@ def _how(experiment: Experiment) -> str:
         "The update of each client is clipped to a norm; Gaussian noise is added to their sum "
         "(DP-FedAvg; McMahan et al., ICLR, and after)."
     )
+    if experiment.federation.bands > 1:
+        told += (
+            " A round's noise takes back a part of what was added in the rounds before, in which "
+            "other clients took part (banded matrix factorisation; Choquette-Choo et al., NeurIPS)."
+        )
     if experiment.budget.clip_quantile:
         told += (
             " From round to round the norm follows a quantile of the updates' norms: those within "
@@ -169,6 +175,9 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
         Fact("clients", "clients", federation.clients, "experiment.toml: [federation] clients"),
         Fact("cohort", "clients in a round", facts.cohort,
              "experiment.toml: [federation] cohort, or all clients"),
+        *([Fact("bands", "groups of clients that take turns, and bands of the noise",
+                federation.bands, "experiment.toml: [federation] bands")]
+          * (federation.bands > 1)),
         Fact("steps", "noisy steps charged, of the worst client", most, f"{PLACE}: ledgers"),
         Fact("learning_rate", "learning rate", training.learning_rate,
              "experiment.toml: [training] learning_rate"),

@@ -69,7 +69,7 @@ def unnoised(monkeypatch):
 def noise_in_floating_point(monkeypatch):
     mean = Sum.mean
 
-    def noisy(self, sigma, key, num):
+    def noisy(self, sigma, key, num, banded=None):
         z = np.random.default_rng(list(key.value)).normal(size=self.grid.size)
         return mean(self, 0.0, key, num) + z * sigma * self.grid.clip / num
 
@@ -108,7 +108,7 @@ def mean_clipped(monkeypatch):
     """Updates are added up first, and the sum is clipped."""
     mean = Sum.mean
 
-    def clipped(self, sigma, key, num):
+    def clipped(self, sigma, key, num, banded=None):
         norm = np.linalg.norm(self.total.astype(float)) / most_steps(self.grid) / num
         if norm > 1:
             self.total = np.trunc(self.total / norm).astype(np.int64)

@@ -42,6 +42,7 @@ OTHER = {
     "budget.noise_multiplier": 2.0, "budget.clip": 0.5, "budget.clip_quantile": 0.6,
     "budget.clip_rate": 0.5, "federation.clients": 5,
     "federation.cohort": 3, "federation.rounds": 3, "federation.evaluate_every": 2,
+    "federation.bands": 2,
     "federation.client_evaluation": True, "federation.timeout_s": 9.0, "federation.workers": 1,
     "federation.address": "127.0.0.1:9093", "federation.root_certificates": "ca.pem",
     "secure.survivors": 0.8, "secure.threshold": 0.6, "secure.neighbours": 3, "secure.bits": 64,
