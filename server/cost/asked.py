@@ -2,15 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from clients.models import Model, architecture_of
 from clients.models.sources import admit, is_own, parts
 from clients.protocol import Form
 from privacy.errors import SettingsError
 from privacy.settings import Section, override, parse, suggest
+from server.experiment.named import MEANT
 
 Kind = Literal["picture", "window", "sound", "table"]
 AXES: dict[Kind, tuple[int, ...]] = {
@@ -75,6 +76,7 @@ def _usual(sides: tuple[int, ...]) -> Kind:
 
 
 class _Asked(Section):
+    MEANT: ClassVar[Mapping[str, str]] = {k: v for k, v in MEANT.items() if "model." in k + v}
     model: Model
 
 
