@@ -38,6 +38,17 @@ def name_front(model: Model, form: Form) -> str:
     return name
 
 
+def say_front(model: Model, form: Form) -> str:
+    """The same for people, as it is set: `front = 'strokes', axes = 9`; empty if there is none."""
+    name = chosen_front(model, form)
+    said: dict[str, str | int] = {"front": name} if name != "none" else {}
+    if name == "backbone":
+        said |= {"weights": model.weights, "size": model.size}
+    if name in STROKES:
+        said |= {"axes": model.axes}
+    return ", ".join(f"{key} = {value!r}" for key, value in said.items())
+
+
 def front_of(model: Model, form: Form) -> Transform | None:
     """What a model reads instead of records of a form; None: it reads them.
 
@@ -123,7 +134,9 @@ def _picture(form: Form, front: str) -> tuple[int, int, int]:
     try:
         scatter(torch.zeros(0, height, width))
     except ValueError as error:
-        raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
+        raise ModelError(
+            f"[model] front = {front!r}: {error}; use front = 'none', and perceptron or linear"
+        ) from None
     return math.prod(form.shape[:-2]), height, width
 
 
