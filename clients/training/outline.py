@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clients.models.sources import is_own
 from clients.protocol import Form
-from clients.training.job import Job
+from clients.training.job import MOST_WEIGHTS, Job
 from privacy import memo
 
 if TYPE_CHECKING:
@@ -118,5 +118,8 @@ def _gradients(net: "nn.Module", job: Job, form: Form) -> str:
 def _checked(told: Any) -> Outline | None:
     match told:
         case [int(weights), str(gradients), str(norms), dict(counters)]:
-            return Outline(weights, gradients, norms, {k: str(v) for k, v in counters.items()})
+            words = [gradients, norms, *counters, *counters.values()]
+            if all(isinstance(word, str) and word.isprintable() for word in words):
+                is_number = not isinstance(weights, bool) and 0 < weights <= MOST_WEIGHTS
+                return Outline(weights, gradients, norms, counters) if is_number else None
     return None
