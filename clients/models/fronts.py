@@ -69,10 +69,8 @@ def form_behind(model: Model, form: Form) -> Form:
         front = front_of(model, form)
     if front is None:
         return form
-    itself = form.outputs == math.prod(form.shape)  # what a model gives back is what it reads
-    return form._replace(
-        shape=front.shape, outputs=math.prod(front.shape) if itself else form.outputs
-    )
+    outputs = math.prod(front.shape) if form.itself else form.outputs
+    return form._replace(shape=front.shape, outputs=outputs)
 
 
 def _scattering(form: Form) -> Transform:

@@ -60,11 +60,12 @@ def first_net(job: Job, form: Form) -> "nn.Module":
     Raises:
         ModelError: there is no such net, or it cannot be trained as is asked.
     """
-    from clients.training.net import build
+    from clients.training.net import build, require_size
     from clients.training.smaller.cutting import pairs_of
     from clients.training.smaller.supernet import nets_of
     from privacy.dp.training import require_private
 
+    require_size(job.model, form, job.arithmetic)
     net = build(job.model, form, job.arithmetic, job.pruning)
     if job.supernet.trains:
         last = nets_of(job.supernet, job.model)[-1]

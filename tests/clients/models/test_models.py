@@ -46,7 +46,7 @@ def test_a_batch_norm_is_refused_with_the_remedy():
 
 @pytest.mark.parametrize(("name", "shape"), [("convnet", (8, 8)), ("scatter", (10, 10))])
 def test_images_that_do_not_fit_are_refused(name, shape):
-    with pytest.raises(ModelError, match="use perceptron"):
+    with pytest.raises(ModelError, match="perceptron"):
         build(Model(name=name), Form(shape, 10))
 
 

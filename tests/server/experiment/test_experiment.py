@@ -88,6 +88,7 @@ def test_a_device_gets_a_job_and_no_more():
         ("training.learning_rate=true", "[training] learning_rate = True"),
         ("strategy.name=qfedavg", "training loss"),
         ("nonsense", "must be section.key=value"),
+        ("model.name=autoencoder", "task = 'classes' asks for others; say task = 'itself'"),
         ("training.device=gpu", "[training] device = 'gpu': unknown value; did you mean cuda?"),
         ("training.rule=stdp", "[training] rule: unknown key; did you mean arithmetic.learning?"),
         ("batch_size=32", "batch_size: unknown key; did you mean training.sample_rate, the share"),
