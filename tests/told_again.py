@@ -111,10 +111,10 @@ def numbers(folder):
         found |= {"data.used": sum(own), "data.fewest": min(own), "data.held_out": kept}
     if charged.private:
         record = budget["unit"] == "record"
+        found |= clipped(budget, told)
         found |= {
             "mechanism.noise_multiplier": budget["noise_multiplier"],
             "mechanism.clip": budget["clip"],
-            "mechanism.deviation": budget["noise_multiplier"] * budget["clip"],
             "mechanism.sample_rate": training["sample_rate"] if record else 1.0,
             "mechanism.steps_per_round": training["local_steps"] if record else 1,
             "mechanism.rounds_done": len(told),
@@ -126,6 +126,31 @@ def numbers(folder):
         }
         found |= promised(folder, charged, found)
     return found | of_audit(folder) | of_attacks(folder) | of_test(folder)
+
+
+def clipped(budget, told):
+    """The noise of a sum, at least; of a clip that follows, where it went, and the count's."""
+    z, quantile = budget["noise_multiplier"], budget.get("clip_quantile", 0)
+    if not quantile:
+        return {"mechanism.deviation": z * budget["clip"]}
+    clips, due = [record["clipping"]["clip"] for record in told], budget["clip"]
+    for clip, record in zip(clips, told, strict=True):
+        assert math.isclose(clip, due, rel_tol=1e-12), "a clip that does not follow"
+        off = min(1, max(0, record["clipping"]["share"])) - quantile
+        due = min(1e6, max(1e-6, clip * math.exp(-budget["clip_rate"] * off)))
+    of_one = max(quantile, 1 - quantile)  # what a client moves of a count of votes
+    of_count = 10 * z * of_one  # a hundredth of what the round costs
+    of_sum = (z**-2 - (of_one / of_count) ** 2) ** -0.5
+    return {
+        "mechanism.clip_quantile": quantile,
+        "mechanism.clip_rate": budget["clip_rate"],
+        "mechanism.clip_least": min(clips),
+        "mechanism.clip_most": max(clips),
+        "mechanism.clip_last": clips[-1],
+        "mechanism.sum_multiplier": of_sum,
+        "mechanism.count_deviation": of_count,
+        "mechanism.deviation": of_sum * min(clips),
+    }
 
 
 def promised(folder, charged, found):

@@ -14,7 +14,7 @@ sources      such files, known by their SHA-256
 fronts       the fixed transforms before a model, by name
 transform    such a transform, step by step
 scattering   the scattering transform
-strokes      its coefficients, made even by those of random strokes
+strokes      its coefficients, made even by those of random strokes or shapes
 log_mel      of sounds
 spectrum     of windows
 backbone     features of pictures by frozen public weights

@@ -13,14 +13,13 @@ from torch import Tensor
 from clients.models.backbone import backbone
 from clients.models.log_mel import log_mel
 from clients.models.scattering import BLOCK, CHANNELS, GROUPS, scatter, scattering_steps
-from clients.models.settings import STROKES, Model, chosen_front
+from clients.models.settings import EVENED, Model, chosen_front
 from clients.models.spectrum import spectrum
-from clients.models.strokes import evenness, in_halves, normalised, steps_behind
+from clients.models.strokes import SHAPES, STROKES, evenness, in_halves, steps_behind
 from clients.models.transform import Product, Step, Transform
 from clients.protocol import Form
 from privacy.errors import ModelError
 
-_, HALVES = STROKES
 # Red, green and blue tell nearly the same: brightness, and how much bluer and redder it is
 # (JPEG's colour space, ITU-R BT.601).
 BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -28,12 +27,12 @@ BRIGHTNESS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.41868
 
 def name_front(model: Model, form: Form) -> str:
     """Which transform a model reads of such records, as what it gives is kept: a key of `FRONTS`,
-    or `none`; of a backbone with its weights and the size of its pictures, of strokes with how many
-    axes are kept."""
+    or `none`; of a backbone with its weights and the size of its pictures, of strokes and shapes
+    with how many axes are kept."""
     name = chosen_front(model, form)
     if name == "backbone":
         return f"{name}-{model.weights_sha256[:16]}-{model.size}"
-    if name in STROKES:
+    if name in EVENED:
         return f"{name}-{model.axes}"
     return name
 
@@ -58,8 +57,8 @@ def front_of(model: Model, form: Form) -> Transform | None:
     name = chosen_front(model, form)
     if name == "backbone":
         return backbone(form, model.weights, model.weights_sha256, model.size)
-    if name in STROKES:
-        return _strokes(form, name, model.axes)
+    if name in EVENED:
+        return _evened(form, name, model.axes)
     return FRONTS[name](form) if name != "none" else None
 
 
@@ -91,29 +90,33 @@ def _scattering(form: Form) -> Transform:
     return Transform(apply, (size,), steps, BLOCK)
 
 
-def _strokes(form: Form, name: str, axes: int) -> Transform:
-    """The same, made even by how those of random strokes vary (clients.models.strokes): float16
-    [C * A], `axes` of each channel; 0 is all. In halves, [2 C * A] in [0, 1]."""
+def _evened(form: Form, name: str, axes: int) -> Transform:
+    """The same, or their logarithms, made even by how those of random strokes or shapes vary
+    (clients.models.strokes): float16 [C * A], `axes` of each channel; 0 is all. In halves,
+    [2 C * A] in [0, 1]."""
     channels, height, width = _picture(form, name)
+    kind, halves = SHAPES if name == "shapes" else STROKES, name == "stroke-halves"
     places = (height // 4) * (width // 4)
     kept = min(axes or CHANNELS * places, CHANNELS * places)
 
     def apply(images: Tensor) -> Tensor:
         coefficients = scatter(_planes(images).reshape(-1, height, width))
-        even = evenness(height, width, kept)(normalised(coefficients))
+        even = evenness(kind, height, width, kept)(kind.prepare(coefficients))
         even = even.view(len(images), -1)
-        return (in_halves(even) if name == HALVES else even).to(torch.float16)
+        return (in_halves(even) if halves else even).to(torch.float16)
 
     def steps() -> list[Step]:
         plan, ends = _scatter_steps(channels, height, width)
         evened = []
         for end in ends:
-            plan.append(Step("normalise", (end,), CHANNELS * places))
-            plan += steps_behind(CHANNELS, places, kept, len(plan) - 1)
+            for each in ("logarithm", "normalise") if kind.logarithms else ("normalise",):
+                plan.append(Step(each, (end,), CHANNELS * places))
+                end = len(plan) - 1
+            plan += steps_behind(CHANNELS, places, kept, end)
             evened.append(len(plan) - 1)
         return [*plan, Step("gather", tuple(evened), size)]
 
-    size = channels * kept * (2 if name == HALVES else 1)
+    size = channels * kept * (2 if halves else 1)
     return Transform(apply, (size,), steps, BLOCK)
 
 

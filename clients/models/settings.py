@@ -49,10 +49,11 @@ class Model(Section):
         front: a fixed transform of each record, which the model reads instead: `scatter` of
             pictures, `strokes`: the same, made even by how random strokes vary,
             `stroke-halves`: these as numbers in [0, 1], what is above 0 and what is below apart,
+            `shapes`: their logarithms, made even by how random filled and patterned shapes vary,
             `log-mel` of sounds, `spectrum` of windows, `backbone`: features of pictures by frozen
             public weights; `auto` is the model's own, of sounds `log-mel`, or `none`.
-        axes: of strokes, how many are kept of a channel at most, those along which strokes vary
-            most; 0 is all. Few bear more noise, many tell more.
+        axes: of strokes or shapes, how many are kept of a channel at most, those along which they
+            vary most; 0 is all. Few bear more noise, many tell more.
         weights: the .safetensors file of a backbone, found as a file of code is.
         weights_sha256: of that file.
         size: side in pixels to which a backbone's pictures are brought.
@@ -73,8 +74,9 @@ class Model(Section):
 
     name: str = "perceptron"
     front: Literal[
-        "auto", "none", "scatter", "strokes", "stroke-halves", "log-mel", "spectrum", "backbone"
-    ] = "auto"
+        "auto", "none", "scatter", "strokes", "stroke-halves", "shapes", "log-mel", "spectrum",
+        "backbone",
+    ] = "auto"  # fmt: skip
     axes: Annotated[int, Range(0, 1 << 16)] = 800
     hidden: tuple[Annotated[int, Range(1, 1 << 16)], ...] = Field(
         default=(128,), strict=False, max_length=MOST_HIDDEN
@@ -124,7 +126,7 @@ class Model(Section):
 
 
 OWN = Architecture(later("clients.models.own:build_own"), reads=("options", "sha256"))
-STROKES = ("strokes", "stroke-halves")  # fronts
+EVENED = ("strokes", "stroke-halves", "shapes")  # fronts
 OF_KIND = {"sound": "log-mel"}  # what a model reads where nobody says
 
 

@@ -12,8 +12,14 @@ The covariance is taken as a product of one over channels and one over places, b
 an axis is a channel's by a place's. Those along which strokes vary most are kept, and a coefficient
 whose variance is v is divided by (v + a thousandth of the greatest)^`EVEN`: 0 would leave it, 1 / 2
 make all alike.
+
+Pictures of things are filled, shaded and patterned. For these the fixed generator draws shapes
+instead, and it is the logarithms of the coefficients that are made even: a weak pattern in a dark
+cloth then tells as much as a strong one in a bright cloth (Anden and Mallat, "Deep scattering
+spectrum", IEEE TSP 62(16), 2014, section V).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,6 +41,19 @@ EVEN = 0.3
 FLOOR = 1e-3
 NORM = 50.0  # of a record, about
 MOST = 5.0
+
+# Shapes, in sides of a picture and in cycles a side.
+SHAPE_SEED = 29
+HALVES = (0.2, 0.5)  # of a shape, along each side of the picture
+OFF_CENTRE = 0.08  # at most, along each
+BUMPS = 5  # waves around an outline
+ROUGHNESS = 0.25  # of the first; that of the k-th is weaker by sqrt(k)
+LEVELS = (0.2, 0.9)  # of grey
+MOST_WAVES = 3
+CYCLES = (0.5, 11.0)
+STRONGEST = 0.35
+STRIPED = 0.5  # share of waves that are as stripes, of two values
+DARK = 2e-3  # a coefficient so small is as good as none
 
 
 class Evenness(NamedTuple):
@@ -59,19 +78,38 @@ class Evenness(NamedTuple):
         return turned.flatten(1)[:, self.kept] * self.scale
 
 
+class Kind(NamedTuple):
+    """Which pictures are drawn, and what of their coefficients is made even.
+
+    Attributes:
+        draw: (num, height, width) -> float32 [num, height, width] in [0, 1].
+        prepare: coefficients [N, C, h, w] -> [N, C, h w], each record by itself.
+        logarithms: does `prepare` take them?
+    """
+
+    draw: Callable[[int, int, int], Tensor]
+    prepare: Callable[[Tensor], Tensor]
+    logarithms: bool = False
+
+
 @lru_cache(maxsize=4)
-def evenness(height: int, width: int, axes: int) -> Evenness:
+def evenness(kind: Kind, height: int, width: int, axes: int) -> Evenness:
     """Of pictures of a size.
 
     Args:
         axes: how many are kept.
     """
-    return even_out(normalised(scatter(draw(DRAWN, height, width))), axes)
+    return even_out(kind.prepare(scatter(kind.draw(DRAWN, height, width))), axes)
 
 
 def normalised(coefficients: Tensor) -> Tensor:
     """Coefficients [N, C, h, w] in groups within each record, [N, C, h w]."""
     return F.group_norm(coefficients, GROUPS).flatten(2)
+
+
+def logarithms(coefficients: Tensor) -> Tensor:
+    """Those of coefficients [N, C, h, w], of mean 0 and variance 1 in each record, [N, C, h w]."""
+    return F.group_norm(coefficients.clamp_min(0).add_(DARK).log_(), 1).flatten(2)
 
 
 def draw(num: int, height: int, width: int) -> Tensor:
@@ -90,6 +128,37 @@ def draw(num: int, height: int, width: int) -> Tensor:
             distance = np.sqrt(((rows - y) ** 2 + (columns - x) ** 2).min(2))
             np.maximum(picture, np.clip(half + 0.5 - distance, 0, 1), out=picture)
     return torch.from_numpy(out)
+
+
+def draw_shapes(num: int, height: int, width: int) -> Tensor:
+    """Pictures float32 [num, height, width] in [0, 1] of one shape each: an outline that waves
+    about an ellipse, filled with a grey and one to three plane waves or stripes."""
+    rng = np.random.default_rng(SHAPE_SEED)
+    side = min(height, width)
+    rows = (np.arange(height)[:, None] - (height - 1) / 2) / side
+    columns = (np.arange(width) - (width - 1) / 2) / side
+    sides, turns = np.array([height, width]) / side, np.arange(1, BUMPS + 1)
+    out = np.zeros((num, height, width), np.float32)
+    for picture in out:
+        half = sides * rng.uniform(*HALVES, 2)
+        y, x = sides * rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2)
+        y, x = (rows - y) / half[0], (columns - x) / half[1]
+        bumps = ROUGHNESS * rng.normal(size=BUMPS) / np.sqrt(turns)
+        around = turns * np.arctan2(y, x)[..., None] + rng.uniform(0, 2 * np.pi, BUMPS)
+        beyond = np.hypot(y, x) - 1 - np.cos(around) @ bumps
+        grey = np.full((height, width), rng.uniform(*LEVELS))
+        for _ in range(rng.integers(1, MOST_WAVES + 1)):
+            cycles, angle = np.exp(rng.uniform(*np.log(CYCLES))), rng.uniform(0, np.pi)
+            along = rows * np.sin(angle) + columns * np.cos(angle)
+            wave = np.cos(2 * np.pi * (cycles * along + rng.uniform()))
+            wave = np.sign(wave) if rng.uniform() < STRIPED else wave
+            grey += rng.uniform(0, STRONGEST) * wave
+        inside = np.clip(0.5 - beyond * half.min() * side, 0, 1)
+        picture[:] = np.clip(grey, 0, 1) * inside
+    return torch.from_numpy(out)
+
+
+STROKES, SHAPES = Kind(draw, normalised), Kind(draw_shapes, logarithms, logarithms=True)
 
 
 def even_out(coefficients: Tensor, axes: int) -> Evenness:

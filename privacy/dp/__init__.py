@@ -14,6 +14,7 @@ taps          what each trained layer leaves behind in a pass
 rules/        what each kind of layer adds to a record's norm and to the sum
 compiled/     the same step as one program of kernels
 kernels/      what numba compiles
+clipping/     a clip that follows a quantile of clients' norms, by noisy counts
 grid          sums in whole steps of a public size, and what rounding adds to a record's influence
 noise         a Gaussian, rounded exactly
 discrete      integer noise that many devices share

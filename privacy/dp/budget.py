@@ -7,6 +7,7 @@ from pydantic import model_validator
 from privacy.settings import Range, Section
 
 LEAST_NOISE, MOST_NOISE = 1e-3, 1e6  # over `clip`; less is as good as none
+LEAST_CLIP, MOST_CLIP = 1e-6, 1e6
 MOST_OF_NOMINAL = 4  # times the public number of records that a device may have
 
 
@@ -23,6 +24,10 @@ class Budget(Section):
         delta: the probability with which the promise may fail.
         noise_multiplier: standard deviation of the noise over `clip` (sigma).
         clip: L2 norm to which a record's gradient (or a client's update) is clipped.
+        clip_quantile: under `client`, the share of updates that the clip is to leave as they are:
+            from round to round it follows that quantile of their norms, from `clip` on, by a noisy
+            count (privacy.dp.clipping). 0: `clip` stays as it is.
+        clip_rate: how fast: by a factor of exp(clip_rate) a round, if the count is all wrong.
     """
 
     unit: Literal["record", "client", "none"] = "record"
@@ -30,7 +35,9 @@ class Budget(Section):
     # Below 1e-12 the accountant's own float64 sums of probabilities are no better than delta.
     delta: Annotated[float, Range(1e-12, 0.5)] = 1e-5
     noise_multiplier: Annotated[float, Range(LEAST_NOISE, MOST_NOISE, or_zero=True)] | None = None
-    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    clip: Annotated[float, Range(LEAST_CLIP, MOST_CLIP)] = 1.0
+    clip_quantile: Annotated[float, Range(0.01, 0.99, or_zero=True)] = 0.0
+    clip_rate: Annotated[float, Range(1e-3, 10)] = 0.2
 
     @model_validator(mode="after")
     def _promise_is_stated(self) -> "Budget":

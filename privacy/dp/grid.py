@@ -94,22 +94,34 @@ def most_steps(grid: Grid) -> int:
 def whole(vector: NDArray, grid: Grid) -> NDArray[np.int64]:
     """A vector [size] in steps of a grid, of an L2 norm of at most `most_steps`, exactly.
 
-    The norm is that of the vector over its largest number, so that no square overflows or is
-    lost. A vector that is not finite has no direction, is over any bound, and comes out zero.
+    A vector that is not finite has no direction, is over any bound, and comes out zero.
 
     Raises:
         ValueError: of another size.
     """
+    values, asked, most = _measured(vector, grid)
+    return np.trunc(values * (min(asked, most) * most_steps(grid))).astype(np.int64)
+
+
+def fits(vector: NDArray, grid: Grid) -> bool:
+    """Is a vector [size] within the clip, so that `whole` cuts nothing off?"""
+    _, asked, most = _measured(vector, grid)
+    return asked <= most
+
+
+def _measured(vector: NDArray, grid: Grid) -> tuple[NDArray[np.float64], float, float]:
+    """A vector over its largest number, so that no square overflows or is lost; that number over
+    the clip; and what it may be at most, of a vector in this direction."""
     values = np.asarray(vector, np.float64)
     if values.shape != (grid.size,):
         raise ValueError(f"a vector of {list(values.shape)}, not [{grid.size}]")
     largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0 or not math.isfinite(largest):
-        return np.zeros(grid.size, np.int64)
+    if largest == 0:
+        return values, 0.0, 1.0
+    if not math.isfinite(largest):
+        return np.zeros(grid.size), math.inf, 0.0
     values = values / largest
-    norm = math.sqrt(float(values @ values))
-    share = min(largest / grid.clip, (1 - MARGIN) / norm)
-    return np.trunc(values * (share * most_steps(grid))).astype(np.int64)
+    return values, largest / grid.clip, (1 - MARGIN) / math.sqrt(float(values @ values))
 
 
 class Sum:

@@ -12,6 +12,7 @@ reconstruction/   what could be drawn from a run's updates
 auditing          a run's mechanism before the auditor
 devices           its device's training, as the auditor calls it
 servers           its server's release and strategy, too
+counts            where its clip follows a quantile, the count of clients
 nodes             the node's own process, from message to reply
 mechanisms/       what reads records and is no training of a device, for the auditor
 strangers/        what privet did not make: a training step, a finished model

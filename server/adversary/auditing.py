@@ -24,6 +24,7 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from privacy.errors import RunError, SettingsError
 from server.adversary import devices, nodes, servers
+from server.adversary.counts import counting
 from server.adversary.replay import builder
 from server.experiment.conditions import by_itself, in_streams
 from server.experiment.experiment import Experiment
@@ -111,7 +112,10 @@ def audit_of(experiment: Experiment, run: Run | None, seed: int = 0) -> Audit:
     try:
         with silence("flwr"):
             if experiment.budget.unit == "client":
-                beside = [servers.afterwards(experiment, claim.build(seed), seed)]
+                beside = [
+                    servers.afterwards(experiment, claim.build(seed), seed),
+                    *counting(experiment, run.rounds if run else ()),
+                ]
             else:
                 beside, missing = nodes.checks(experiment, seed)
             done = audit(replace(claim, beside=tuple(beside)), seed)
@@ -185,7 +189,7 @@ def _of_server(experiment: Experiment, x: Tensor, y: Tensor) -> Claim:
         delta=budget.delta,
         secure=experiment.training.noise == SECURE,
         twins=True,
-        step=devices.step,
+        step=lambda clip, size: servers.share_of_sums(budget) * devices.step(clip, size),
     )
 
 

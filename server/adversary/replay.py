@@ -40,7 +40,7 @@ from server.adversary.pools import held_whole, nature_of, persons_of, sample_of
 from server.adversary.signature import shares_of, signature
 from server.experiment.experiment import Experiment
 from server.experiment.lessons import Learnt
-from server.federation.aggregation import Update, gather
+from server.federation.aggregation import Released, Update, gather
 from server.federation.grid import Cohort, CohortGrid
 from server.federation.pruned import prune, spared_of
 from server.federation.strategies import bounded, build_strategy, configure
@@ -305,6 +305,8 @@ def simulate(
             gathered.add(Update(after, examples, metrics, Ledger(), 0))
         aggregated = gathered.aggregate(number)
         assert aggregated is not None
+        if isinstance(gathered, Released):
+            job = job.model_copy(update={"budget": gathered.next_budget})
         before = weights
         weights = {k: aggregated[k].numpy().astype(w.dtype) for k, w in weights.items()}
         weights = prune(experiment, weights, before, number, spared)

@@ -3,6 +3,7 @@
 A record of the auditor's is a whole client, whose update is its gradient; one step is a round.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,6 +19,8 @@ from clients.training.arrays import held
 from clients.training.job import Job
 from clients.training.losses import LOSSES, Loss
 from clients.training.records import Records
+from privacy.dp.budget import Budget
+from privacy.dp.clipping.split import SHARE
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SECURE
 from server.adversary.devices import budget_of
@@ -62,8 +65,12 @@ class Listening:
 
 def aggregation(experiment: Experiment) -> Device:
     """The server's way from updates to the strategy of the run: what is released is what the
-    strategy is given, for whatever it makes of that is post-processing."""
-    job = experiment.job
+    strategy is given, for whatever it makes of that is post-processing.
+
+    Where clients are counted as well, the sum has more noise than is charged. It is told in units
+    in which it has what is charged; in these a client moves it by less than the clip.
+    """
+    job, unit = experiment.job, share_of_sums(experiment.budget)
 
     def one_round(model: nn.Module, x: Tensor, y: Tensor, asked: Asked) -> None:
         told = job.model_copy(
@@ -89,10 +96,15 @@ def aggregation(experiment: Experiment) -> Device:
             with torch.no_grad():
                 for name, p in parameters.items():
                     moved = mean[name].numpy().astype(np.float64) - before[name]
-                    p.add_(torch.from_numpy(asked.learning_rate * moved))
+                    p.add_(torch.from_numpy(asked.learning_rate * unit * moved))
             charge_client(asked.ledger, told.budget)
 
     return one_round
+
+
+def share_of_sums(budget: Budget) -> float:
+    """Noise that is charged, over the noise of a sum: less than 1 where clients are counted too."""
+    return math.sqrt(1 - SHARE) if budget.clip_quantile else 1.0
 
 
 def afterwards(experiment: Experiment, model: nn.Module, seed: int) -> Check:

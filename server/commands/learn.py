@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from privacy.documents import to_json
-from server.commands.options import AsJson, Settings, refuse_idle
+from server.commands.options import (
+    AsJson,
+    Certificate,
+    Host,
+    Insecure,
+    PrivateKey,
+    Settings,
+    Tokens,
+    Workers,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from httpx import Client
@@ -163,36 +173,23 @@ def _observer(what: str, unit: str, of: int) -> "Observe":
 
 def serve_learning(
     folder: Annotated[Path, typer.Argument(help="Where courses are kept; to go on with them")],
-    host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8471,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
-    key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="File of lines NAME TOKEN; others are sent away")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Beyond loopback without TLS or without tokens")
-    ] = False,
+    workers: Workers = 1,
+    certificate: Certificate = None,
+    key: PrivateKey = None,
+    tokens: Tokens = None,
+    insecure: Insecure = False,
 ) -> None:
     """Train on records that it cannot read; prints its URL, as JSON, when it is ready."""
-    from privacy.errors import RunError, SettingsError
+    from privacy.errors import RunError
     from privacy.files import held
     from server.console import err
-    from server.inference.gate.accounts import read_tokens
     from server.inference.gate.stores import roomiest, scratch
     from server.inference.learning.service import LEARNING_LIMITS, LearningService
-    from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
+    from server.inference.listen import Ending, ended_in_order, guard, listen
 
-    if (certificate is None) != (key is None):
-        raise SettingsError("--certificate and --key belong together")
-    if not (insecure or is_loopback(host) or (certificate and tokens)):
-        raise SettingsError(
-            f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
-            "--insecure if something in front does what they do"
-        )
-    tls = tls_context(certificate, key) if certificate and key else None
-    known = read_tokens(tokens) if tokens else None
+    tls, known = guard(host, certificate, key, tokens, insecure)
     limits = LEARNING_LIMITS.model_copy(update={"workers": workers})
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -56,6 +56,17 @@ References = Annotated[
     typer.Option("--reference", help="The same of a model that saw none of them; may be repeated"),
 ]
 Task = Annotated[Tasks, typer.Option("--task", help="What a model is to say of a record")]
+Host = Annotated[str, typer.Option("--host", help="Interface to listen on")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that compute")]
+Certificate = Annotated[Path | None, typer.Option("--certificate", help="PEM file, for TLS")]
+PrivateKey = Annotated[Path | None, typer.Option("--key", help="The certificate's private key")]
+Tokens = Annotated[
+    Path | None,
+    typer.Option("--tokens", help="File of lines NAME TOKEN; others are sent away"),
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Beyond loopback without TLS or without tokens")
+]
 Scheme = Annotated[str, typer.Option("--scheme", help="ckks or boolean")]
 
 

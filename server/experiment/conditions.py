@@ -82,3 +82,8 @@ def is_summed(experiment: Experiment) -> bool:
 
 def is_masked(experiment: Experiment) -> bool:
     return experiment.federation.secure_aggregation == "masks"
+
+
+def sees_clients(experiment: Experiment) -> bool:
+    """Does a trusted server see each client's update, and protect it as a whole?"""
+    return experiment.budget.unit == "client" and not is_summed(experiment)

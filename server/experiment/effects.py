@@ -7,7 +7,7 @@ which refuses those that it does not take.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clients.models.settings import MODELS, STROKES, stands_on_backbone
+from clients.models.settings import EVENED, MODELS, stands_on_backbone
 from clients.models.sources import is_own
 from clients.training.smaller.supernet import KINDS
 from server.experiment.conditions import (
@@ -26,6 +26,7 @@ from server.experiment.conditions import (
     of_split,
     one_bit,
     reads_pixels,
+    sees_clients,
     simulates,
 )
 
@@ -113,8 +114,8 @@ _BACKBONE = Effect(
     "[model] name or front = 'backbone'",
     ("model.name", "model.front"),
 )
-_STROKES = Effect(
-    lambda e: e.model.front in STROKES, f"[model] front = {_either(STROKES)}", ("model.front",)
+_EVENED = Effect(
+    lambda e: e.model.front in EVENED, f"[model] front = {_either(EVENED)}", ("model.front",)
 )
 _ROUNDS = Effect(lambda e: e.federation.rounds > 1, "more than one round", ("federation.rounds",))
 _SUPERLINK = Effect(
@@ -180,7 +181,7 @@ EFFECTS: dict[str, Effect] = {
     },
     **{f"model.{key}": _OWN for key in ("options", "sha256")},
     **{f"model.{key}": _BACKBONE for key in ("weights", "weights_sha256", "size")},
-    "model.axes": _STROKES,
+    "model.axes": _EVENED,
     "model.pool": Effect(reads_pixels, "a model that reads pixels", ("model.name",)),
     "model.activation": Effect(
         lambda e: model_reads("activation")(e) and not one_bit(e) and has_hidden_layers(e),
@@ -270,6 +271,17 @@ EFFECTS: dict[str, Effect] = {
         ("compression.bits",),
     ),
     **{f"budget.{key}": _PROMISE for key in ("epsilon", "delta", "noise_multiplier", "clip")},
+    "budget.clip_quantile": Effect(
+        sees_clients,
+        "[budget] unit = 'client' and [federation] secure_aggregation = 'none', a server that "
+        "counts whose updates were clipped",
+        ("budget.unit",),  # no sum that hides them takes it away without a word
+    ),
+    "budget.clip_rate": Effect(
+        lambda e: sees_clients(e) and e.budget.clip_quantile > 0,
+        "[budget] clip_quantile above 0",
+        ("budget.unit", "budget.clip_quantile"),
+    ),
     "federation.evaluate_every": _ROUNDS,
     "federation.timeout_s": Effect(
         lambda e: e.federation.engine != "cohort",

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from clients.data.told.coverage import MORE
+from privacy.dp.clipping.split import Split
 from privacy.dp.ledger import Ledger
 from privacy.text import told_apart
 from server.experiment.experiment import Experiment
 from server.experiment.prepared import Outlined, sketch
-from server.experiment.promise import covered_by, large_delta, told_epsilon
+from server.experiment.promise import clipping_of, covered_by, large_delta, told_epsilon
 
 FLOAT_BYTES = 4
+WANDERING = 0.2  # of its logarithm: how far noise alone may move a clip in a round
 WEAK_NOISE = 0.3  # noise of a mean gradient, over the clip: above it little is learned
 SHOWN_ROUNDS = 6
 
@@ -138,6 +140,9 @@ def _add_promise(
     rounds = asked.federation.rounds_per_client
     rate, steps = asked.sample_rate, asked.steps_per_round
     facts["noise"] = f"{budget.noise_multiplier:.4g} x the clip of {budget.clip:g}, at each step"
+    if told := clipping_of(asked):
+        facts["clipping"] = told
+        doubts += _lost_count(asked)
     path = []
     for done in sorted({1, *np.linspace(1, rounds, SHOWN_ROUNDS).astype(int).tolist()}):
         ledger = Ledger().with_charge(budget.noise_multiplier, rate, steps * done)
@@ -160,3 +165,15 @@ def _add_promise(
                 "the noise is many times the gradient: ask for a larger epsilon, more records a "
                 "batch, more clients, or a smaller model"
             )
+
+
+def _lost_count(asked: Experiment) -> Iterator[str]:
+    """Few clients cannot be counted under noise."""
+    budget, cohort = asked.budget, asked.federation.cohort_size
+    noise = Split.of(budget).of_count / cohort
+    if budget.clip_rate * min(noise, 0.5) > WANDERING:
+        yield (
+            f"the clip follows a count of {cohort} clients whose noise is {noise:.0%} of them: it "
+            "wanders; ask for more clients in a round, a lower [budget] clip_rate, or "
+            "clip_quantile = 0"
+        )

@@ -3,6 +3,7 @@
 from clients.data.told.coverage import covered
 from privacy.dp.accounting.memo import recalled
 from privacy.dp.accounting.spent import TOTAL_VARIATION
+from privacy.dp.clipping.split import Split
 from privacy.dp.ledger import Ledger
 from server.experiment.experiment import Experiment
 from server.experiment.lessons import Learnt
@@ -68,6 +69,20 @@ def caveat_of(experiment: Experiment) -> str:
 def accountant_of(experiment: Experiment) -> str:
     """Who adds up what is spent."""
     return "zCDP of the discrete Gaussian" if experiment.shares_noise else "PRV (Opacus)"
+
+
+def clipping_of(experiment: Experiment) -> str:
+    """Which quantile the clip follows, and the noise of a round's two sums; empty if it stays."""
+    budget = experiment.budget
+    if not budget.clip_quantile:
+        return ""
+    split = Split.of(budget)
+    return (
+        f"the clip begins at {budget.clip:g} and follows the {budget.clip_quantile:g} quantile of "
+        f"the updates' norms; noise of {split.of_sum:.4g} x the clip is added to a round's sum and "
+        f"of {split.of_count:.3g} clients to its count, which together cost what one sum would at "
+        f"{budget.noise_multiplier or 0.0:.4g} x the clip"
+    )
 
 
 def told_epsilon(experiment: Experiment, ledger: Ledger) -> float:

@@ -21,7 +21,10 @@ from clients.training.compression import Compression, size_bytes
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
-from privacy.dp.grid import Grid, Sum
+from privacy.dp.budget import Budget
+from privacy.dp.clipping.quantile import Votes
+from privacy.dp.clipping.split import Split, after
+from privacy.dp.grid import Grid, Sum, fits
 from privacy.dp.ledger import Ledger
 from server.federation.strategies import is_linear
 from server.run.directory import Weights
@@ -139,7 +142,12 @@ class Released:
     """Updates under `unit = "client"`: the strategy receives their noisy mean and nothing else.
 
     Each change of the weights is clipped, their sum is exact, noise for one client is added to it,
-    and the sum is divided by the number of clients that were planned: who fails is a zero.
+    and the sum is divided by the number of clients that were planned: who fails is a zero. Where
+    the clip follows a quantile, those within it are counted, by the clip that cut them, and noise
+    of a key of its own is added to their number.
+
+    Attributes:
+        share: noisy, of updates within the clip, once it is released; None where nobody counts.
 
     Raises:
         ValueError: the strategy compares single updates, and would have one.
@@ -151,27 +159,41 @@ class Released:
         self._strategy, self._before, self._job, self._planned = strategy, before, job, planned
         self._start = flatten(before)
         self._sum = Sum(Grid.of(job.budget.clip, len(self._start)))
+        self._votes = Votes(job.budget) if job.budget.clip_quantile else None
+        self.share: float | None = None
         self.num_updates = 0
 
     def add(self, update: Update) -> None:
         """Take an update in, clipped; each counts alike."""
         self.num_updates += 1
-        self._sum.add(flatten(update.weights) - self._start)
+        change = flatten(update.weights) - self._start
+        self._sum.add(change)
+        if self._votes:
+            self._votes.add(fits(change, self._sum.grid))
 
     def aggregate(self, number: int) -> ArrayRecord | None:
         """The strategy's global weights after round `number`, from one noisy mean."""
-        sigma = self._job.budget.noise_multiplier
-        assert sigma is not None
+        assert self._job.budget.noise_multiplier is not None
+        sigma = Split.of(self._job.budget).of_sum
         mean = self._sum.mean(sigma, self._key(number), self._planned)
+        if self._votes:
+            key = self._key(number, "noise of the count", self._votes.total)
+            self.share = self._votes.release(key, self._planned)
         reply = _reply(self._moved(mean), MetricRecord({"num-examples": self._planned}))
         return self._strategy.aggregate_train(number, [reply])[0]
 
-    def _key(self, number: int) -> Key:
+    @property
+    def next_budget(self) -> Budget:
+        """Of the next round: its clip follows from what this one released."""
+        budget = self._job.budget
+        return budget if self.share is None else after(budget, budget.clip, self.share)
+
+    def _key(self, number: int, of: str = "central noise", *more: int) -> Key:
         """Of this round's noise. Seeded, it is that of no other job, and of no other sum."""
         if self._job.training.noise != "seeded":
             return Key.secret()
         settings = hashlib.sha256(self._job.model_dump_json().encode()).digest()
-        return Key.of("central noise", self._job.seed, number, settings, self._sum.digest)
+        return Key.of(of, self._job.seed, number, settings, self._sum.digest, *more)
 
     def _moved(self, mean: NDArray[np.float64]) -> Weights:
         """The weights before, moved by the mean; in float64, as a mean of replies is."""

@@ -20,6 +20,7 @@ from clients.seeds import derive
 from clients.training.arrays import MOST_WEIGHT, held, is_within
 from clients.training.net import frozen
 from clients.training.pruning import zeros_of
+from privacy.dp.clipping.split import after
 from privacy.dp.ledger import Ledger
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
@@ -83,6 +84,8 @@ def describe(record: RoundRecord) -> str:
         parts.append(f"accuracy {record.accuracy:.2%}")
     if record.epsilon is not None:
         parts.append(f"epsilon {record.epsilon:.3f}")
+    if record.clipping:
+        parts.append(f"clip {record.clipping['clip']:.3g}")
     return ", ".join(parts)
 
 
@@ -107,6 +110,9 @@ class _Rounds:
         )
         remember(self.strategy, run.strategy_state(len(done)))
         self.job = self.experiment.message
+        self.budget = self.experiment.budget  # with the clip of the next round
+        if done and done[-1].clipping:
+            self.budget = after(self.budget, **done[-1].clipping)
         form = load(self.experiment.data).form
         self.frozen = frozen(self.experiment.model, form, self.experiment.arithmetic)
         self.spared = spared_of(self.experiment)
@@ -163,6 +169,9 @@ class _Rounds:
             epsilon=self.spending.epsilon(entries),
             secure=seen,
         )
+        if isinstance(gathered, Released) and gathered.share is not None:
+            record.clipping = {"clip": self.budget.clip, "share": gathered.share}
+            self.budget = gathered.next_budget
         federation = experiment.federation
         last = number == federation.rounds
         if experiment.pruning.final:
@@ -202,7 +211,7 @@ class _Rounds:
         """A record for each client of the cohort, and what may be aggregated."""
         entries = {c: ClientRecord(c, failure="no reply in time") for c in cohort.clients.values()}
         planned = self.experiment.federation.cohort_size
-        job = self.experiment.job
+        job = self.experiment.job.model_copy(update={"budget": self.budget})
         gathered = gather(self.strategy, self.weights, job, planned)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from privacy.documents import to_json
 from privacy.errors import KeysError, ServiceError, SettingsError
+from server.inference.gate.accounts import read_tokens
 from server.inference.gate.door import Door, Loop, Network, Punctual
 from server.inference.limits import Limits
 
@@ -46,6 +47,33 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def guard(
+    host: str,
+    certificate: Path | None,
+    key: Path | None,
+    tokens: Path | None,
+    insecure: bool,
+) -> tuple[ssl.SSLContext | None, Mapping[bytes, str] | None]:
+    """TLS and the names of its clients by their tokens, of a service at `host`.
+
+    Args:
+        insecure: it may stand open without them.
+
+    Raises:
+        SettingsError: it would stand open to other machines.
+        KeysError: a file is not what it should be.
+    """
+    if (certificate is None) != (key is None):
+        raise SettingsError("--certificate and --key belong together")
+    if not (insecure or is_loopback(host) or (certificate and tokens)):
+        raise SettingsError(
+            f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
+            "--insecure if something in front does what they do"
+        )
+    tls = tls_context(certificate, key) if certificate and key else None
+    return tls, read_tokens(tokens) if tokens else None
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

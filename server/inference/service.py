@@ -12,11 +12,10 @@ worker's. What is wrong with a request is told in one line with a 4xx; what can 
 a `retry-after`.
 """
 
-import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -25,13 +24,14 @@ from starlette.exceptions import HTTPException
 
 from privacy.encrypted.wire import Kind, Offer, read_offer
 from privacy.errors import WireError
+from server.inference.gate.application import Handlers, application
 from server.inference.gate.intake import Budget, Intake
 from server.inference.gate.reception import Reception
 from server.inference.gate.refusal import Refusal
 from server.inference.gate.stores import KeyStore, Room, shares
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.replies import REFUSED, require_answered
+from server.inference.replies import require_answered
 from server.inference.worker import CHECK_KEYS, EVALUATE, EVALUATE_BATCH
 from server.inference.workers import Answer, WorkerDied
 
@@ -84,39 +84,19 @@ class Service:
 
     def app(self) -> FastAPI:
         """The ASGI application; its lifespan is that of the workers."""
+        handlers: Handlers = {
+            ("GET", "/status"): self._status,
+            ("GET", "/v1/offer"): self._tell_offer,
+            ("PUT", "/v1/keys"): self._take_keys,
+            ("POST", "/v1/answers"): self._answer,
+            ("POST", "/v1/batches"): self._answer_batch,
+        }
+        return application(self.pool, handlers, self._refuse, self._allow, self._on_failure)
 
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-            watch = asyncio.ensure_future(self._watch())
-            try:
-                for kind, needed in (await self.pool.open()).items():
-                    self._most_bytes[kind] = min(self._most_bytes[kind], needed)
-                self._budget.allow(max(self._most_bytes.values()))
-                yield
-            finally:
-                watch.cancel()
-                await self.pool.close()
-
-        app = FastAPI(
-            title="privet", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
-        )
-        app.add_api_route("/health", self._health, methods=["GET"])
-        app.add_api_route("/status", self._status, methods=["GET"])
-        app.add_api_route("/v1/offer", self._tell_offer, methods=["GET"])
-        app.add_api_route("/v1/keys", self._take_keys, methods=["PUT"])
-        app.add_api_route("/v1/answers", self._answer, methods=["POST"])
-        app.add_api_route("/v1/batches", self._answer_batch, methods=["POST"])
-        for kind in REFUSED:
-            app.add_exception_handler(kind, self._refuse)
-        return app
-
-    async def _watch(self) -> None:
-        await self.pool.failed.wait()
-        self._on_failure()
-
-    async def _health(self) -> JSONResponse:
-        alive = bool(self.pool.workers)
-        return JSONResponse({"status": "ok" if alive else "no worker"}, 200 if alive else 503)
+    def _allow(self, needed: Mapping[str, int]) -> None:
+        for kind, size_bytes in needed.items():
+            self._most_bytes[kind] = min(self._most_bytes[kind], size_bytes)
+        self._budget.allow(max(self._most_bytes.values()))
 
     async def _status(self, request: Request) -> JSONResponse:
         if not self._accounts.is_operator(self._reception.who(request)):

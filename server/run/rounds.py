@@ -1,5 +1,6 @@
 """What a run remembers of its rounds: one record each, one line of rounds.jsonl."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -8,6 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from privacy.documents import from_json, to_json
+from privacy.dp.budget import LEAST_CLIP, MOST_CLIP
 from privacy.dp.ledger import Ledger
 
 EXACT = ConfigDict(extra="forbid")
@@ -43,6 +45,8 @@ class RoundRecord:
         accuracy, loss: on the whole test set; None in rounds that were not evaluated.
         figures: others on it, by name: see `server.run.figures`.
         zeros: share of the layers' weights that is pruned; None without [pruning].
+        clipping: where the clip follows a quantile, the `clip` of this round, and the noisy `share`
+            of updates that were within it; the next clip follows from them.
     """
 
     __pydantic_config__ = EXACT
@@ -58,6 +62,7 @@ class RoundRecord:
     client_metrics: dict[str, float] = field(default_factory=dict)
     secure: dict[str, Any] = field(default_factory=dict)
     zeros: float | None = None
+    clipping: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line."""
@@ -77,6 +82,8 @@ class RoundRecord:
             type(record.secure.get(key)) is int for key in ("members", "single_updates")
         ):
             raise ValueError("secure: does not say what the server saw")
+        if record.clipping:
+            _require_clipping(record.clipping)
         return record
 
 
@@ -88,6 +95,14 @@ def _whole() -> TypeAdapter[RoundRecord]:
 @lru_cache(maxsize=4096)
 def _require_ledger(text: str) -> None:
     Ledger.from_json(text)
+
+
+def _require_clipping(told: dict[str, float]) -> None:
+    """A run that is taken up again clips by it."""
+    if set(told) != {"clip", "share"} or not all(map(math.isfinite, told.values())):
+        raise ValueError("clipping: not a clip and a share")
+    if not LEAST_CLIP <= told["clip"] <= MOST_CLIP:
+        raise ValueError(f"clipping: clip = {told['clip']}")
 
 
 Observe = Callable[[RoundRecord], None]  # told of each round when it is safely on disk

@@ -11,10 +11,12 @@ import numpy as np
 from privacy.dp.ledger import Ledger, Spent
 from privacy.errors import RunError
 from privacy.text import shown
+from server.experiment.experiment import Experiment
 from server.experiment.promise import (
     EVALUATED,
     accountant_of,
     caveat_of,
+    clipping_of,
     covered_by,
     large_delta,
     neighbours_of,
@@ -47,6 +49,8 @@ class Summary:
             labels have no record.
         outside: what leaves a device and is not inside the promise.
         single_updates_seen: updates of one client that the server could read, over all rounds.
+        clip: of a budget whose clip follows a quantile, of the first round.
+        clipping: of such a budget, where the clip went, and with which noise; else empty.
     """
 
     run: str
@@ -77,6 +81,7 @@ class Summary:
     secure_aggregation: str
     single_updates_seen: int
     searched: str = ""
+    clipping: str = ""
 
 
 def summarise(run: Run) -> Summary:
@@ -137,7 +142,20 @@ def summarise(run: Run) -> Summary:
             for r in rounds
         ),
         searched="; ".join(filter(None, [searched, _cut_out(run)])),
+        clipping=_clipping(experiment, rounds) if private else "",
     )
+
+
+def _clipping(experiment: Experiment, rounds: list[RoundRecord]) -> str:
+    if not (told := clipping_of(experiment)):
+        return ""
+    clips = [record.clipping["clip"] for record in rounds if record.clipping]
+    if clips:
+        told += (
+            f"; clips of {len(clips)} rounds from {min(clips):.3g} to {max(clips):.3g}, in the "
+            f"last {clips[-1]:.3g}"
+        )
+    return told
 
 
 def _cut_out(run: Run) -> str:

@@ -5,15 +5,28 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import RunName, Runs, Scheme, Trust, finite, open_run
+from server.commands.options import (
+    Certificate,
+    Host,
+    Insecure,
+    PrivateKey,
+    RunName,
+    Runs,
+    Scheme,
+    Tokens,
+    Trust,
+    Workers,
+    finite,
+    open_run,
+)
 
 
 def serve(
     run: RunName,
     scheme: Scheme = "ckks",
-    host: Annotated[str, typer.Option(help="Interface to listen on")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8470,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compute")] = 1,
+    workers: Workers = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each")] = 1,
     timeout: Annotated[
         float,
@@ -21,14 +34,10 @@ def serve(
             min=0, callback=finite, help="Seconds an answer may take; 0: what the scheme needs"
         ),
     ] = 0.0,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS")] = None,
-    key: Annotated[Path | None, typer.Option(help="The certificate's private key")] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="File of lines NAME TOKEN; others are sent away")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Beyond loopback without TLS or without tokens")
-    ] = False,
+    certificate: Certificate = None,
+    key: PrivateKey = None,
+    tokens: Tokens = None,
+    insecure: Insecure = False,
     answers_per_day: Annotated[
         int, typer.Option(min=0, help="To each client, images; 0: no limit")
     ] = 0,
@@ -47,25 +56,15 @@ def serve(
     """Answer encrypted questions of a run's model; prints its URL, as JSON, when it is ready."""
     import tempfile
 
-    from privacy.errors import SettingsError
     from server.console import err
-    from server.inference.gate.accounts import read_tokens
     from server.inference.gate.stores import roomiest, scratch
     from server.inference.limits import ANSWER_S, Limits
-    from server.inference.listen import Ending, ended_in_order, is_loopback, listen, tls_context
+    from server.inference.listen import Ending, ended_in_order, guard, listen
     from server.inference.program import compile_run, require_scheme
     from server.inference.service import Service
 
-    if (certificate is None) != (key is None):
-        raise SettingsError("--certificate and --key belong together")
-    if not (insecure or is_loopback(host) or (certificate and tokens)):
-        raise SettingsError(
-            f"--host {host} is beyond this machine: give --certificate, --key and --tokens, or "
-            "--insecure if something in front does what they do"
-        )
     require_scheme(scheme)
-    tls = tls_context(certificate, key) if certificate and key else None
-    known = read_tokens(tokens) if tokens else None
+    tls, known = guard(host, certificate, key, tokens, insecure)
     found = open_run(run, runs, trust)
     limits = Limits(
         workers=workers,

@@ -12,12 +12,10 @@ that was answered, for one that is not next, or under other keys are refused, an
 the very frame that was answered last is answered again, as it was.
 """
 
-import asyncio
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -27,6 +25,7 @@ from privacy.encrypted.learning.course import Course
 from privacy.encrypted.learning.steps import part_bytes
 from privacy.encrypted.wire import CHECKSUM_BYTES, HEADER, Head
 from privacy.errors import WireError
+from server.inference.gate.application import Handlers, application
 from server.inference.gate.intake import Budget, Intake
 from server.inference.gate.reception import Reception
 from server.inference.gate.refusal import Refusal
@@ -35,7 +34,7 @@ from server.inference.learning.courses import Courses, Kept
 from server.inference.learning.worker import BEGIN, BLOCK, STEP
 from server.inference.limits import Limits
 from server.inference.pool import Pool
-from server.inference.replies import REFUSED, require_answered
+from server.inference.replies import require_answered
 from server.inference.workers import WorkerDied
 
 WORKER = "server.inference.learning.worker"
@@ -77,38 +76,18 @@ class LearningService:
 
     def app(self) -> FastAPI:
         """The ASGI application; its lifespan is that of the workers."""
+        handlers: Handlers = {
+            ("PUT", "/v1/keys/{digest}"): self._begin,
+            ("GET", "/v1/courses/{name}"): self._tell,
+            ("PUT", "/v1/courses/{name}/blocks/{block}"): self._take_block,
+            ("POST", "/v1/courses/{name}/steps/{step}"): self._step,
+            ("DELETE", "/v1/courses/{name}"): self._end,
+        }
+        refuse = self._reception.refuse
+        return application(self.pool, handlers, refuse, self._allow, self._on_failure)
 
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-            watch = asyncio.ensure_future(self._watch())
-            try:
-                await self.pool.open()
-                self._budget.allow(MOST_KEYS_BYTES)
-                yield
-            finally:
-                watch.cancel()
-                await self.pool.close()
-
-        app = FastAPI(
-            title="privet", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
-        )
-        app.add_api_route("/health", self._health, methods=["GET"])
-        app.add_api_route("/v1/keys/{digest}", self._begin, methods=["PUT"])
-        app.add_api_route("/v1/courses/{name}", self._tell, methods=["GET"])
-        app.add_api_route("/v1/courses/{name}/blocks/{block}", self._take_block, methods=["PUT"])
-        app.add_api_route("/v1/courses/{name}/steps/{step}", self._step, methods=["POST"])
-        app.add_api_route("/v1/courses/{name}", self._end, methods=["DELETE"])
-        for kind in REFUSED:
-            app.add_exception_handler(kind, self._reception.refuse)
-        return app
-
-    async def _watch(self) -> None:
-        await self.pool.failed.wait()
-        self._on_failure()
-
-    async def _health(self) -> JSONResponse:
-        alive = bool(self.pool.workers)
-        return JSONResponse({"status": "ok" if alive else "no worker"}, 200 if alive else 503)
+    def _allow(self, _: Mapping[str, int]) -> None:
+        self._budget.allow(MOST_KEYS_BYTES)
 
     def _who(self, request: Request) -> str:
         """A token's name; without tokens, whoever knows a course's name may use it."""

@@ -39,6 +39,8 @@ class Turn:
 
     Attributes:
         failed: clients whose update did not come, or was not taken.
+        clip, within: where the clip follows a quantile, that of the round, and the noisy share of
+            updates within it.
     """
 
     round: int
@@ -47,6 +49,8 @@ class Turn:
     epsilon: float | None
     seconds: float
     failed: int
+    clip: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,8 @@ def _clients(run: Run, rounds: list[RoundRecord]) -> Iterator[Client]:
 
 def _turn(r: RoundRecord) -> Turn:
     failed = sum(bool(c.failure) for c in r.clients)
-    return Turn(r.round, r.accuracy, r.loss, r.epsilon, r.seconds, failed)
+    told = r.clipping.get("clip"), r.clipping.get("share")
+    return Turn(r.round, r.accuracy, r.loss, r.epsilon, r.seconds, failed, *told)
 
 
 def _failures(rounds: list[RoundRecord]) -> Iterator[Failure]:

@@ -82,6 +82,7 @@ def _difference(run: RunFacts, runs: Sequence[RunFacts]) -> Block:
 
 
 def _rounds(run: RunFacts) -> Iterator[Block]:
+    moving = any(turn.clip is not None for turn in run.course)
     rows = tuple(
         (
             count(turn.round),
@@ -90,10 +91,12 @@ def _rounds(run: RunFacts) -> Iterator[Block]:
             number(turn.epsilon),
             si(turn.seconds, "s"),
             count(turn.failed),
+            *((number(turn.clip), number(turn.within)) if moving else ()),
         )
         for turn in run.course
     )
-    columns = ("round", "accuracy", "loss", "ε spent", "took", "clients that failed")
+    more = ("clip", "share within it, with noise") if moving else ()
+    columns = ("round", "accuracy", "loss", "ε spent", "took", "clients that failed", *more)
     title = f"Rounds of {run.label}"
     drawing = figures.rounds(run)
     if drawing.panels:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 
+from privacy.dp.clipping.split import Split
 from privacy.errors import PrivetError
 from server.experiment.experiment import Experiment
 from server.experiment.lessons import Learnt
@@ -125,10 +126,17 @@ def _how(experiment: Experiment) -> str:
             "Each device draws records by Poisson sampling, clips the gradient of each to a norm, "
             "adds them up, and adds Gaussian noise (DP-SGD; Abadi et al., CCS, and after)."
         )
-    return (
+    told = (
         "The update of each client is clipped to a norm; Gaussian noise is added to their sum "
         "(DP-FedAvg; McMahan et al., ICLR, and after)."
     )
+    if experiment.budget.clip_quantile:
+        told += (
+            " From round to round the norm follows a quantile of the updates' norms: those within "
+            "it are counted, and Gaussian noise is added to the count (Andrew et al., NeurIPS). "
+            "Sum and count together cost what one sum with the noise multiplier costs."
+        )
+    return told
 
 
 def mechanism(run: Run, facts: RunFacts) -> Part:
@@ -146,10 +154,12 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
         Fact("noise", "source of the noise", training.noise, "experiment.toml: [training] noise"),
         Fact("noise_multiplier", "noise multiplier", sigma,
              "experiment.toml: [budget] noise_multiplier"),
-        Fact("clip", "clipping norm", facts.clip, "experiment.toml: [budget] clip"),
-        Fact("deviation", "standard deviation of the noise in a sum, at least",
-             None if sigma is None or facts.clip is None else sigma * facts.clip,
-             "noise multiplier times clipping norm"),
+        *(_clips(run) or [
+            Fact("clip", "clipping norm", facts.clip, "experiment.toml: [budget] clip"),
+            Fact("deviation", "standard deviation of the noise in a sum, at least",
+                 None if sigma is None or facts.clip is None else sigma * facts.clip,
+                 "noise multiplier times clipping norm"),
+        ]),
         Fact("sample_rate", "rate at which a unit is drawn in a step", experiment.sample_rate,
              "experiment.toml: [training] sample_rate, or one of clients"),
         Fact("steps_per_round", "noisy steps in a round", experiment.steps_per_round,
@@ -164,6 +174,33 @@ def mechanism(run: Run, facts: RunFacts) -> Part:
              "experiment.toml: [training] learning_rate"),
     ]  # fmt: skip
     return Part("mechanism", "The mechanism", question, (_how(experiment),), tuple(told))
+
+
+def _clips(run: Run) -> list[Fact]:
+    """Of a clip that follows a quantile: where it went, and the noise of both releases."""
+    budget = run.experiment.budget
+    if not budget.clip_quantile:
+        return []
+    split, settings, rounds = Split.of(budget), "experiment.toml: [budget]", f"{PLACE}: clipping"
+    clips = [record.clipping["clip"] for record in run.rounds if record.clipping]
+    none = "no round is done"
+    return [
+        Fact("clip", "clipping norm of the first round", budget.clip, f"{settings} clip"),
+        Fact("clip_quantile", "quantile of updates' norms that it follows", budget.clip_quantile,
+             f"{settings} clip_quantile"),
+        Fact("clip_rate", "how fast it follows", budget.clip_rate, f"{settings} clip_rate"),
+        Fact("clip_least", "least clipping norm", min(clips, default=None), rounds, none),
+        Fact("clip_most", "greatest clipping norm", max(clips, default=None), rounds, none),
+        Fact("clip_last", "clipping norm of the last round", clips[-1] if clips else None, rounds,
+             none),
+        Fact("sum_multiplier", "noise multiplier of a sum", split.of_sum,
+             "noise multiplier, raised for what the count costs"),
+        Fact("count_deviation", "standard deviation of the noise in a count, in clients",
+             split.of_count, "noise multiplier, by the count's share of it"),
+        Fact("deviation", "standard deviation of the noise in a sum, at least",
+             split.of_sum * min(clips) if clips else None,
+             "noise multiplier of a sum times least clipping norm", none),
+    ]  # fmt: skip
 
 
 def composition(run: Run, facts: RunFacts, runs: Sequence[Run] | None = None) -> Part:

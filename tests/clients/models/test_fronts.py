@@ -142,6 +142,7 @@ def test_scatter_of_colour_is_that_of_brightness_and_its_differences():
         (Model(name="scatter"), COLOUR),
         (Model(name="scatter"), COLOUR._replace(shape=(16, 12))),
         (Model(name="linear", front="strokes"), COLOUR),
+        (Model(name="linear", front="shapes"), COLOUR),
         (Model(), SOUND),
         (Model(front="spectrum"), WINDOW),
     ],
@@ -195,6 +196,7 @@ def test_what_a_model_gives_back_is_what_it_reads():
         ("spectrum", SOUND, "takes 2 to 4096"),
         ("scatter", WINDOW, "reads pictures"),
         ("strokes", WINDOW, "reads pictures"),
+        ("shapes", WINDOW, "reads pictures"),
     ],
 )
 def test_a_front_that_cannot_read_a_form_says_so_in_one_line(front, form, told):

@@ -1,4 +1,4 @@
-"""Strokes: drawn and made even as a slow computation says, by no record."""
+"""Strokes and shapes: drawn and made even as a slow computation says, by no record."""
 
 import math
 from itertools import pairwise
@@ -9,7 +9,15 @@ import torch
 
 from clients.models import Model, front_of, say_front, strokes
 from clients.models.scattering import CHANNELS, scatter
-from clients.models.strokes import draw, even_out, normalised
+from clients.models.strokes import (
+    SHAPES,
+    STROKES,
+    draw,
+    draw_shapes,
+    even_out,
+    logarithms,
+    normalised,
+)
 from clients.protocol import Form
 from privacy.errors import ModelError
 
@@ -48,6 +56,62 @@ def test_pictures_are_drawn_as_they_are_defined():
     assert (made.amax((1, 2)) > 0.9).all()
 
 
+def slowly_shaped(num, height, width):
+    """Pixel by pixel."""
+    rng = np.random.default_rng(29)
+    side, full = min(height, width), 2 * math.pi
+    for _ in range(num):
+        half_y, half_x = rng.uniform(0.2, 0.5, 2) * (height, width) / side
+        y, x = rng.uniform(-0.08, 0.08, 2) * (height, width) / side
+        bumps = [0.25 * rng.normal() / math.sqrt(k + 1) for k in range(5)]
+        phases, level, waves = rng.uniform(0, full, 5), rng.uniform(0.2, 0.9), []
+        for _ in range(rng.integers(1, 4)):
+            cycles = math.exp(rng.uniform(math.log(0.5), math.log(11)))
+            angle = rng.uniform(0, full / 2)
+            waves.append((cycles, angle, rng.uniform(), rng.uniform() < 0.5, rng.uniform(0, 0.35)))
+        picture = np.zeros((height, width))
+        for row in range(height):
+            for column in range(width):
+                down, right = (row - (height - 1) / 2) / side, (column - (width - 1) / 2) / side
+                at_y, at_x = (down - y) / half_y, (right - x) / half_x
+                turn, edge, grey = math.atan2(at_y, at_x), 1.0, level
+                for k in range(5):
+                    edge += bumps[k] * math.cos((k + 1) * turn + phases[k])
+                for cycles, angle, start, striped, strength in waves:
+                    along = down * math.sin(angle) + right * math.cos(angle)
+                    wave = math.cos(full * (cycles * along + start))
+                    grey += strength * (math.copysign(1, wave) if striped else wave)
+                within = (edge - math.hypot(at_y, at_x)) * min(half_y, half_x) * side + 0.5
+                picture[row, column] = min(1, max(0, grey)) * min(1, max(0, within))
+        yield picture
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 12), (12, 20)])
+def test_shapes_are_drawn_as_they_are_defined(height, width):
+    made = draw_shapes(6, height, width)
+    assert made.shape == (6, height, width)
+    for found, expected in zip(made.numpy(), slowly_shaped(6, height, width), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert ((made > 0).float().mean((1, 2)) > 0.1).all()  # filled, where strokes are thin
+
+
+def test_logarithms_are_normalised_within_each_record():
+    x = torch.rand(3, 81, 2, 3) - 0.01  # products may leave a little less than nothing
+    expected = np.log(np.maximum(x.numpy(), 0) + 0.002).reshape(3, -1)
+    expected = (expected - expected.mean(1, keepdims=True)) / expected.std(1, keepdims=True)
+    torch.testing.assert_close(
+        logarithms(x).numpy(), expected.reshape(3, 81, 6), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_front_of_shapes_is_the_logarithms_made_even_by_shapes():
+    images = torch.rand(3, 8, 12)
+    found = front_of(Model(name="linear", front="shapes", axes=60), Form((8, 12), 10))(images)
+    by = even_out(logarithms(scatter(draw_shapes(strokes.DRAWN, 8, 12))), 60)
+    expected = by(logarithms(scatter(images)))
+    torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.002)
+
+
 def test_a_product_of_covariances_is_made_even():
     rng = np.random.default_rng(1)
     left, right = rng.normal(size=(5, 5)), rng.normal(size=(4, 4))
@@ -75,9 +139,10 @@ def test_fewer_axes_are_those_along_which_strokes_vary_most():
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=1e-3)
 
 
-def test_no_two_axes_vary_alike_on_the_pictures_that_are_drawn():
+@pytest.mark.parametrize("kind", [STROKES, SHAPES], ids=["strokes", "shapes"])
+def test_no_two_axes_vary_alike_on_the_pictures_that_are_drawn(kind):
     """Else another library might turn them about one another, and devices read other features."""
-    x = normalised(scatter(draw(strokes.DRAWN, 28, 28))).double()
+    x = kind.prepare(scatter(kind.draw(strokes.DRAWN, 28, 28))).double()
     x = x - x.mean(0)
     for form in ("nap,nbp->ab", "nap,naq->pq"):
         values = torch.linalg.eigvalsh(torch.einsum(form, x, x))

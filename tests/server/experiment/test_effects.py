@@ -39,7 +39,8 @@ OTHER = {
     "training.noise": "secure", "training.per_sample": "hooks", "compression.bits": 4,
     "training.device": "auto",
     "compression.block": 64, "budget.epsilon": 4.0, "budget.delta": 1e-6,
-    "budget.noise_multiplier": 2.0, "budget.clip": 0.5, "federation.clients": 5,
+    "budget.noise_multiplier": 2.0, "budget.clip": 0.5, "budget.clip_quantile": 0.6,
+    "budget.clip_rate": 0.5, "federation.clients": 5,
     "federation.cohort": 3, "federation.rounds": 3, "federation.evaluate_every": 2,
     "federation.client_evaluation": True, "federation.timeout_s": 9.0, "federation.workers": 1,
     "federation.address": "127.0.0.1:9093", "federation.root_certificates": "ca.pem",
@@ -64,7 +65,7 @@ NOT_ONE_NUMBER = {  # of several choices, or refused by what else is set
 # Kinds of experiments. Between them, every setting that a process can read is read.
 KINDS = {
     "record": ["record.updates=true", "training.momentum=0.5"],
-    "client": ["budget.unit=client"],
+    "client": ["budget.unit=client", "budget.clip_quantile=0.5"],
     "pruned": ["budget.unit=none", "pruning.weight=0.5"],
     "supernet": ["budget.unit=none", "supernet.widths=[0.5]"],
     "open": ["budget.unit=none", "data.partition=dirichlet"],

@@ -86,6 +86,16 @@ def test_windows_that_overlap_are_a_doubt(tmp_path) -> None:
     assert "overlap" not in " ".join(apart)
 
 
+def test_a_count_that_is_lost_in_its_noise_is_a_doubt() -> None:
+    """Of four clients of the small experiment nobody can tell how many were clipped."""
+    asked = ["budget.unit=client", "budget.clip_quantile=0.5", "budget.clip_rate=1"]
+    few = plan(load_experiment("tiny", asked))
+    assert "follows the 0.5 quantile of the updates' norms" in few.facts["clipping"]
+    assert [one for one in few.doubts if "the clip follows a count of 4 clients whose" in one]
+    many = plan(load_experiment("tiny", [*asked, "federation.clients=90"]))
+    assert not [one for one in many.doubts if "the clip follows" in one]
+
+
 def test_without_a_promise_nothing_is_said() -> None:
     assert "gradients" not in plan(load_experiment("tiny", ["budget.unit=none"])).facts
 

@@ -102,7 +102,7 @@ def test_show_tells_what_leaks_in_a_line_each(folder, capsys):
     shown = capsys.readouterr().out
     assert all(line in shown for line in told if line in ("membership", "hidden columns"))
 
-    found["inversion"]["victims"] = "many"
+    found["inversion"] = DRAWN | {"victims": "many"}
     run.keep("leakage.json", found)
     show("shown", as_json=True, runs=folder)
     told = json.loads(capsys.readouterr().out)

@@ -32,6 +32,12 @@ OF_CLIENTS = ["budget.unit=client", "training.sample_rate=1.0"]
 KINDS = {
     "no promise": ["budget.unit=none"],
     "clients": [*OF_CLIENTS, "federation.cohort=2"],
+    "clients whose clip follows": [
+        *OF_CLIENTS,
+        "federation.rounds=2",
+        "budget.clip_quantile=0.8",
+        "budget.clip_rate=1",
+    ],
     "sums of records": [MASKS],
     "sums of clients": [*OF_CLIENTS, MASKS, "training.noise=secure"],
     "spiking": ["arithmetic.name=spiking"],
