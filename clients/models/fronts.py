@@ -43,7 +43,7 @@ def say_front(model: Model, form: Form) -> str:
     said: dict[str, str | int] = {"front": name} if name != "none" else {}
     if name == "backbone":
         said |= {"weights": model.weights, "size": model.size}
-    if name in STROKES:
+    if name in EVENED:
         said |= {"axes": model.axes}
     return ", ".join(f"{key} = {value!r}" for key, value in said.items())
 

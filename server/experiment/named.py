@@ -58,7 +58,6 @@ MEANT = {
     "model.name=mlp": "perceptron",
     "model.name=cnn": "convnet, or of windows cnn1d",
     "model.name=resnet": "resnet8",
-    "model.name=logistic": "linear",
     "data.name=csv": "file, with path",
     "strategy.name=median": "fedmedian",
     "federation.secure_aggregation=true": "masks or ckks",

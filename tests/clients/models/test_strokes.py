@@ -171,9 +171,9 @@ def test_each_colour_is_made_even_by_itself():
 
 def test_what_is_no_such_picture_is_refused_by_the_key_that_asked_for_it():
     """And a front is said as it is set, not as its features are kept."""
-    for front in ("strokes", "stroke-halves", "scatter"):
+    for front in ("strokes", "stroke-halves", "shapes", "scatter"):
         with pytest.raises(ModelError, match=rf"front = '{front}': .* not 9 x 8; use front = 'no"):
             front_of(Model(front=front), Form((9, 8), 10))
-    assert say_front(Model(front="strokes", axes=9), GREY) == "front = 'strokes', axes = 9"
+    assert say_front(Model(front="shapes", axes=9), GREY) == "front = 'shapes', axes = 9"
     assert say_front(Model(name="scatter"), GREY) == "front = 'scatter'"
     assert say_front(Model(), GREY) == ""
