@@ -1,5 +1,6 @@
 """Shared by all tests: runs in a folder of their own, one torch thread, no Flower telemetry."""
 
+import gc
 import os
 import signal
 
@@ -13,6 +14,8 @@ from hypothesis import settings
 from privacy import memo
 
 torch.set_num_threads(1)
+gc.freeze()  # nor look through all of torch again and again: as the command line has it
+gc.set_threshold(100_000, 50, 100)
 
 # CI repeats its examples; HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("repeatable", derandomize=True)

@@ -77,7 +77,7 @@ class Partition:
     def members(self, client: int) -> NDArray[np.int64]:
         """Indices of the records that `client` trains on."""
         mine = self._of(client)
-        return mine[~self.held_out[mine]]
+        return mine[~self.held_out[mine]] if self._holds_out else mine
 
     def non_members(self, client: int) -> NDArray[np.int64]:
         """Indices of the records that `client` keeps aside."""
@@ -96,6 +96,10 @@ class Partition:
         if person is None or not mine.any():
             return 0
         return int(np.unique(person[mine].astype(str), return_counts=True)[1].max())
+
+    @cached_property
+    def _holds_out(self) -> bool:
+        return bool(self.held_out.any())
 
     def _of(self, client: int) -> NDArray[np.int64]:
         order, starts = self._by_owner

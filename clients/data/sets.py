@@ -1,7 +1,10 @@
 """[data]: data sets, checked by SHA-256 and cached outside the repository."""
 
 import hashlib
-from collections.abc import Sequence
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +22,8 @@ from privacy.files import write_atomically
 from privacy.foreign import MOST_ARRAYS_BYTES, open_foreign
 
 Arrays = dict[str, NDArray[np.uint8]]
+BLOCK_BYTES = 1 << 22
+CACHED = ("mnist", "fashion-mnist")
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 # SHA-256 of the arrays' bytes in the order of PARTS: it outlives any file format.
@@ -62,7 +67,7 @@ def fetch(name: str, source: str = "") -> Path:
 def availability() -> dict[str, str]:
     """Each data set by name, and where it is or how to get it."""
     found = {"digits": "in scikit-learn"}
-    for name in ("mnist", "fashion-mnist"):
+    for name in CACHED:
         file = cache_folder() / f"{name}.npz"
         found[name] = str(file) if file.exists() else f"not here; run: privet data fetch {name}"
     if DEBIAN_FASHION_MNIST.is_dir() and "not here" in found["fashion-mnist"]:
@@ -91,6 +96,25 @@ def load(data: Data) -> Dataset:
         return load_file(data.source)
     where = data.path or ("." if data.name == "idx" else data.name)
     return _with_classes(_load(data.name, data.path, data.crop), data.classes, where)
+
+
+def load_ahead(data: Data) -> Callable[[], None]:
+    """Begin to load pictures that are cached, which needs no Python, while other things are done
+    that do: imports. What is wrong with them is said by `load`.
+
+    Returns:
+        To be called before `load`: waits until they are there.
+    """
+
+    def loaded() -> None:
+        with suppress(Exception):
+            load(data)
+
+    if data.name not in CACHED or data.path:
+        return lambda: None
+    beside = threading.Thread(target=loaded, daemon=True)
+    beside.start()
+    return beside.join
 
 
 def count_classes(arrays: Arrays, where: str, told: int = 0) -> int:
@@ -211,8 +235,26 @@ def _read_cache(name: str) -> Arrays:
     try:
         with (
             open_foreign(file, MOST_ARRAYS_BYTES) as cached,
-            np.load(cached, allow_pickle=False) as archive,
+            zipfile.ZipFile(cached) as archive,
         ):
-            return {part: archive[part] for part in PARTS}
+            return {part: _read_part(archive, part) for part in PARTS}
     except Exception:  # zip, zlib, numpy and the file system each have their own
         raise DataError(f"{file}: corrupt; remove it and run: privet data fetch {name}") from None
+
+
+def _read_part(archive: zipfile.ZipFile, part: str) -> NDArray[np.uint8]:
+    """As `np.load` has it, in larger blocks: each asks for the interpreter, which is busy when this
+    is done ahead."""
+    with archive.open(f"{part}.npy") as file:
+        np.lib.format.read_magic(file)
+        shape, fortran_order, kind = np.lib.format.read_array_header_1_0(file)
+        if fortran_order or kind != np.uint8:
+            raise ValueError("not as it was written")
+        array = np.empty(shape, np.uint8)
+        flat, done = array.reshape(-1), 0
+        while done < len(flat):
+            if not (block := file.read(min(BLOCK_BYTES, len(flat) - done))):
+                raise EOFError
+            flat[done : done + len(block)] = np.frombuffer(block, np.uint8)
+            done += len(block)
+    return array

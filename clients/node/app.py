@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import Tensor
 
 from clients.data.partitions import Partition, partition
 from clients.data.sets import load
@@ -25,12 +24,13 @@ from clients.node import secure
 from clients.node.holder import Holder
 from clients.node.replies import Handler, answered
 from clients.node.request import Request, read_weights, rehearse, require_fit
-from clients.training.arrays import filled, record_of, values_of
+from clients.training.arrays import filled, held_flat, record_of, values_of
 from clients.training.compression import Weights
+from clients.training.flat import Start
 from clients.training.job import Job
 from clients.training.net import Net, build
 from clients.training.records import Records, records
-from clients.training.train import evaluate, net_of, nominal_records, train
+from clients.training.train import Round, evaluate, net_of, nominal_records, train
 from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
 from privacy.errors import DataError
@@ -44,8 +44,7 @@ class _Thread(threading.local):
     key: object = None
     net: Net
     arrays: ArrayRecord | None = None
-    state: dict[str, Tensor]
-    before: Weights  # the same, which many clients of a thread are told
+    start: Start  # the same
     cohort: tuple[Job, int] | None = None
     training: Records
     parts: Partition
@@ -58,7 +57,8 @@ _mine = _Thread()
 @answered
 def train_round(message: Message, context: Context) -> Message:
     """Train from the global weights for one round; reply with weights and ledger."""
-    torch.set_num_threads(1)  # sums are then ordered alike in every engine, on every machine
+    if torch.get_num_threads() != 1:  # sums are ordered alike in every engine, on every machine
+        torch.set_num_threads(1)
     config: dict[str, Any] = values_of(record_of(message.content, "config", ConfigRecord))
     ledger = read_ledger(context)
     try:
@@ -78,7 +78,7 @@ def train_round(message: Message, context: Context) -> Message:
         if holder:
             training, _ = records(data, job.model)
             rehearse(net, job, round_, training, holder.told.form(job.data).outputs)
-            net.load(_mine.state)
+            net.load(_mine.start.state)
             mine, own = np.arange(len(training)), holder.told.records
             if holder.board:
                 form = holder.told.form(job.data)
@@ -101,15 +101,13 @@ def train_round(message: Message, context: Context) -> Message:
                 digest = secure.digest_of(message.content)
                 ledger = holder.charge_share(request.run, job, digest)
             loss = work(ledger)
-        before, after = _mine.before, {k: v.numpy() for k, v in net.state().items()}
         if in_sum:
+            before = _mine.start.arrays
             content = secure.conceal(
-                message.content, context.state, place, job, before, after, told
+                message.content, context.state, place, job, before, net.arrays(), told
             )
         else:
-            key = round_key(job.seed, "compression", round_.number, round_.client)
-            after = job.pruning.squeeze(after, before)
-            sent = job.compression.pack(job.pruning.squeeze(before, before), after, key)
+            sent = _sent(job, net, _mine.start.arrays, round_)
             measured = {"num-examples": told} | ({} if loss is None else {"train_loss": loss})
             metrics = filled(MetricRecord(), measured)
             content = filled(RecordDict(), {"arrays": sent, "metrics": metrics})
@@ -119,6 +117,15 @@ def train_round(message: Message, context: Context) -> Message:
     told_spent = filled(ConfigRecord(), {"client": client, "ledger": spent})
     filled(content, {"spent": told_spent})
     return Message(content, reply_to=message)
+
+
+def _sent(job: Job, net: Net, before: Weights, round_: Round) -> ArrayRecord:
+    """What leaves of a net that was trained, where it is in no sum."""
+    if net.layout is not None and job.compression.bits == 32 and not job.pruning.final:
+        return held_flat(net.flat(), net.layout)
+    key = round_key(job.seed, "compression", round_.number, round_.client)
+    after = job.pruning.squeeze(net.arrays(), before)
+    return job.compression.pack(job.pruning.squeeze(before, before), after, key)
 
 
 @app.evaluate()
@@ -236,7 +243,6 @@ def load_net(job: Job, data: Data, arrays: ArrayRecord) -> Net:
         _mine.net, _mine.key = net_of(model, training, job, dataset.form), key
         _mine.arrays = None
     if _mine.arrays is not arrays:  # the in-process grid hands the same record to a whole cohort
-        _mine.state, _mine.arrays = read_weights(arrays, _mine.net.state()), arrays
-        _mine.before = {name: tensor.numpy() for name, tensor in _mine.state.items()}
-    _mine.net.load(_mine.state)
+        _mine.start, _mine.arrays = Start(read_weights(arrays, _mine.net.state())), arrays
+    _mine.net.start(_mine.start)
     return _mine.net

@@ -2,7 +2,7 @@
 before a record is read and anything is charged."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Any
 
 import torch
@@ -48,13 +48,18 @@ class Request(Section):
         Raises:
             SettingsError: a number is missing or out of its range.
         """
-        known = {field.alias or name for name, field in cls.model_fields.items()}
+        known = _known()
         told = [(key, type(value), value) for key, value in config.items() if key in known]
         return _read(tuple(told))
 
     def round(self, client: int) -> Round:
         """The round that this client is to train."""
         return Round(self.number, client, self.learning_rate, self.proximal, self.plan)
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in Request.model_fields.items())
 
 
 @lru_cache(maxsize=16)

@@ -14,4 +14,5 @@ plain/        a net in torch's own layers, and how one of words is asked
 smaller/      smaller nets out of a net, and a net that is trained to be cut
 compression   [compression]: an update in few bits
 arrays        arrays in messages
+flat          weights one behind the other
 """

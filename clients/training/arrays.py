@@ -11,6 +11,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import DTypeLike, NDArray
 
+from clients.training.flat import Layout, Part
+
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
 
 MOST_WEIGHT = 1e6  # of a weight, either sign, whoever sends it
@@ -43,13 +45,27 @@ class HeldArray(Array):
     def __getattr__(self, name: str) -> Any:
         if name != "data":  # the only attribute that an Array has and this one may not have yet
             raise AttributeError(name)
-        data = self.__dict__["data"] = Array(self.__dict__["value"]).data
+        data = self.__dict__["data"] = Array(self.numpy()).data
         return data
 
     def numpy(self) -> NDArray:
         """The array itself: not to be written to."""
         value: NDArray = self.__dict__["value"]
         return value
+
+
+class PartArray(HeldArray):
+    """One of a flat array's, made when it is asked for."""
+
+    __qualname__ = "Array"
+
+    def __init__(self, flat: NDArray[np.float32], part: Part) -> None:
+        self.__dict__.update(flat=flat, part=part, dtype="float32", shape=part.shape, stype=_NUMPY)
+
+    def numpy(self) -> NDArray:
+        """The array itself: not to be written to."""
+        part: Part = self.__dict__["part"]
+        return part.of(self.__dict__["flat"])
 
 
 def filled(record: Record, values: Mapping[str, Any]) -> Record:
@@ -83,6 +99,41 @@ def held(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """A record of arrays which nobody changes any more."""
     record = filled(ArrayRecord(), {name: HeldArray(value) for name, value in arrays.items()})
     record.is_dirty = True  # as by each that is set
+    return record
+
+
+class FlatRecord(ArrayRecord):
+    """Flower's ArrayRecord of arrays that lie one behind the other.
+
+    Across a wire go the arrays; who has it in this process may take them all as one.
+
+    Attributes:
+        flat: none of it changes any more.
+        layout: None once an array was put in the place of another.
+    """
+
+    __qualname__ = "ArrayRecord"  # as of `HeldArray`
+    flat: NDArray[np.float32]
+    layout: Layout | None = None
+
+    def __setitem__(self, key: str, value: Array) -> None:
+        self.layout = None
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.layout = None
+        super().__delitem__(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return held, ({name: array.numpy() for name, array in self.items()},)
+
+
+def held_flat(flat: NDArray[np.float32], layout: Layout) -> FlatRecord:
+    """As `held`, of arrays that lie so in one."""
+    record = FlatRecord()
+    filled(record, {name: PartArray(flat, part) for name, part in layout.parts.items()})
+    record.__dict__.update(flat=flat, layout=layout)
+    record.is_dirty = True
     return record
 
 

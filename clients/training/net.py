@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from clients.arithmetic import Arithmetic
 from clients.arithmetic.passes import begin_pass, constrain, dice_of
 from clients.arithmetic.spiking.chain import most_numbers
+from clients.draws import digest
 from clients.models import Model, architecture_of, form_behind
 from clients.models.adapt import adapt
 from clients.models.norms import without_batch_norm
@@ -20,6 +21,7 @@ from clients.models.sources import is_own
 from clients.protocol import Form, Layers
 from clients.training import gpu
 from clients.training.activations import keep_of_activations
+from clients.training.flat import Layout, Start, layout_of
 from clients.training.job import MOST_WEIGHTS
 from clients.training.plain import answering
 from clients.training.pruning import Pruning
@@ -173,6 +175,7 @@ class Net:
 
     Attributes:
         program: None if a layer has no kernel.
+        layout: of all its weights, where the program's are they; else None.
         piece: records of a pass in training, where few fit in the cache, or many on a GPU; None:
             as many as usual.
     """
@@ -184,11 +187,20 @@ class Net:
         self.device = device
         self.program = Program.of(module, inputs) if compiled and device == "cpu" else None
         self._views = module.state_dict() if self.program else None
+        self.layout = self._lies()
+        self._arrays = None if self._views is None else _arrays(self._views)
+        self._start: Start | None = None  # what was put in, and not trained since
         self._dice = dice_of(module)
         numbers = most_numbers(module, inputs)
         self.piece = min(PIECE, max(1, WORKSPACE // numbers)) if numbers else None
         if device != "cpu":
             self.piece = gpu.at_once(module)
+
+    def _lies(self) -> Layout | None:
+        if self.program is None or self._views is None:
+            return None
+        layout = layout_of(_arrays(self._views))
+        return layout if layout and layout.is_of(self._views, self.program.flat.data) else None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -200,6 +212,10 @@ class Net:
     def state(self) -> dict[str, Tensor]:
         """All weights by name, sharing their memory."""
         return self.module.state_dict() if self._views is None else self._views
+
+    def arrays(self) -> Mapping[str, NDArray]:
+        """As `state`, as numpy's."""
+        return _arrays(self.state()) if self._arrays is None else self._arrays
 
     def at_work(self) -> AbstractContextManager[torch.device]:
         """While open, its weights are where it is trained; then they are back, for all else.
@@ -228,8 +244,27 @@ class Net:
         if self.program is None:
             constrain(self.module)
 
+    def start(self, start: Start) -> None:
+        """Take over weights with which a round begins; to be followed by its training."""
+        if self.layout is not None and self.program is not None:
+            self.program.flat.data.copy_(start.flat)
+        else:
+            self.load(start.state)
+        self._start = start
+
+    def flat(self) -> NDArray:
+        """A copy of all weights, one behind the other; of a net that has a layout."""
+        assert self.program is not None
+        return self.program.flat.data.numpy().copy()
+
+    def take_digest(self) -> bytes:
+        """SHA-256 of all weights, asked by whoever trains them next."""
+        start, self._start = self._start, None
+        return start.digest if start else digest(self.state().values())
+
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over weights."""
+        self._start = None
         own = self.state()
         if own.keys() != state.keys() or any(own[k].shape != state[k].shape for k in own):
             self.module.load_state_dict(state)  # which says what is wrong
@@ -245,3 +280,7 @@ class Net:
             net = answering(self.module)
             blocks = [x] if net is self.module else x.split(IN_CACHE)
             return torch.cat([net(block) for block in blocks])
+
+
+def _arrays(state: Mapping[str, Tensor]) -> dict[str, NDArray]:
+    return {name: tensor.numpy() for name, tensor in state.items()}

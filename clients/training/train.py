@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clients.data.distort import distort
 from clients.data.sets import load
-from clients.draws import digest, round_key, row_seeds
+from clients.draws import round_key, row_seeds
 from clients.protocol import Form
 from clients.training import gpu
 from clients.training.job import Job
@@ -25,6 +25,8 @@ from privacy.dp.ledger import Ledger
 from privacy.dp.noise import SEEDED
 from privacy.dp.passes import in_pieces
 from privacy.dp.training import privatize
+
+_last: tuple[Job | None, str] = None, ""  # of a job its shape, put in one go: any thread may
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,22 @@ def _key(net: Net, records: Records, members: Tensor, job: Job, round_: Round) -
     """
     if job.budget.unit == "record" and job.training.noise != SEEDED:
         return Key.secret()
-    no_shape = {
-        "data": True, "training": {"per_sample", "device"}, "budget": {"epsilon"},
-        "pruning": True,  # which the weights and the model show
-    }  # fmt: skip
-    settings = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
-    weights = digest(net.state().values())
-    return round_key(job.seed, settings, records.digest(members), weights, repr(round_))
+    weights = net.take_digest()
+    return round_key(job.seed, _shape_of(job), records.digest(members), weights, repr(round_))
+
+
+def _shape_of(job: Job) -> str:
+    """Of its settings what shapes a release, as JSON: written once for the clients of a cohort."""
+    global _last
+    known, text = _last
+    if known is not job:
+        no_shape = {
+            "data": True, "training": {"per_sample", "device"}, "budget": {"epsilon"},
+            "pruning": True,  # which the weights and the model show
+        }  # fmt: skip
+        text = job.model_dump_json(exclude=no_shape)  # type: ignore[arg-type]
+        _last = job, text
+    return text
 
 
 def nominal_records(job: Job, own: int) -> int:

@@ -76,13 +76,13 @@ class Noise:
         )
         import mpmath  # slow to load, and seldom needed
 
-        z = normal_pair(radius, angle, 64 + 8 * MORE_BYTES)[place // HALF]
+        z = normal(radius, angle, 64 + 8 * MORE_BYTES, place // HALF)
         with mpmath.workprec(512):
             return int(mpmath.nint(z * deviation))
 
 
-def normal_pair(radius: int, angle: int, bits: int) -> tuple[Any, Any]:
-    """Box and Muller's two normal deviates of two words of so many bits, to 150 digits.
+def normal(radius: int, angle: int, bits: int, which: int) -> Any:
+    """Box and Muller's normal deviate 0 or 1 of two words of so many bits, to 150 digits.
 
     The angle is measured from the middle of the first quarter turn less pi / 2, as the kernel does.
     """
@@ -93,7 +93,7 @@ def normal_pair(radius: int, angle: int, bits: int) -> tuple[Any, Any]:
         turn = (mpmath.mpf(angle) + mpmath.mpf(0.5)) / mpmath.mpf(2) ** bits
         r = mpmath.sqrt(-2 * mpmath.log(u))
         phi = 2 * mpmath.pi * turn - mpmath.pi / 4
-        return r * mpmath.cos(phi), r * mpmath.sin(phi)
+        return r * (mpmath.sin if which else mpmath.cos)(phi)
 
 
 @compiled  # type: ignore[untyped-decorator]

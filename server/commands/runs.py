@@ -23,15 +23,18 @@ def run(
     runs: Runs = None,
 ) -> None:
     """Run an experiment; print the path of its run directory."""
-    from clients.data.sets import load
+    from clients.data.sets import load, load_ahead
+    from server.experiment.loading import load_experiment
+
+    asked = load_experiment(experiment, s)
+    loaded = load_ahead(asked.data)
     from clients.training.outline import outline
     from server.console import err
     from server.engines.launch import launch
-    from server.experiment.loading import load_experiment
     from server.experiment.plans import device_of
     from server.run.directory import runs_folder
 
-    asked = load_experiment(experiment, s)
+    loaded()
     if told := device_of(asked):
         err.print(f"device: {told}", highlight=False, soft_wrap=True)
     with _telling(as_json, asked):

@@ -7,6 +7,7 @@ pruned        what is pruned of released weights
 strategies    Flower's strategies, built, remembered, resumed
 groups        a cohort's secure sums, of all or of groups, without liars
 secure        one sum behind secure aggregation
+writing       rounds on their way to the disk, while the next is trained
 spending      what the clients have spent, as the server knows it
 schemes       the server's half of masks and of CKKS
 """

@@ -7,7 +7,7 @@ Under `unit = "client"` that mean is released with noise first: whatever a strat
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,8 +16,16 @@ from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from clients.node.secure import flatten
-from clients.training.arrays import MOST_WEIGHT, decode, held, is_within, record_of
+from clients.training.arrays import (
+    MOST_WEIGHT,
+    FlatRecord,
+    decode,
+    held,
+    is_within,
+    record_of,
+)
 from clients.training.compression import Compression, size_bytes
+from clients.training.flat import Parts, layout_of
 from clients.training.job import Job
 from clients.training.pruning import Pruning
 from privacy.cipher import Key
@@ -35,49 +43,69 @@ MOST_EXAMPLES = 1 << 40
 class Update(NamedTuple):
     """A good reply: weights after training, what they count, what the device's data have spent."""
 
-    weights: Weights
+    weights: Mapping[str, NDArray]
     num_examples: int
     metrics: MetricRecord
     ledger: Ledger
     size_bytes: int
 
 
-def unpack(
-    reply: Message, expected: Weights, compression: Compression, pruning: Pruning | None = None
-) -> Update:
-    """Check a reply, part by part, before anything is made of it.
+class Expected:
+    """What a cohort's replies must be, found once for all of them.
 
     Args:
-        expected: the global weights that it was trained from.
-        pruning: without one nothing is pruned.
-
-    Raises:
-        ValueError: why it may not be aggregated.
+        weights: the global ones, from which they are trained.
     """
-    if reply.has_error():
-        raise ValueError(reply.error.reason)
-    try:
-        sent = record_of(reply.content, "arrays", ArrayRecord)
-        metrics = record_of(reply.content, "metrics", MetricRecord)
-        examples = metrics["num-examples"]
-        spent = record_of(reply.content, "spent", ConfigRecord)
-        ledger = Ledger.from_json(str(spent["ledger"]))
-        pruning = pruning or Pruning()
-        kept = pruning.squeeze(expected, expected)
-        arrays = compression.unpack(sent, kept)
-        if set(arrays) != set(expected):
+
+    def __init__(self, weights: Weights, compression: Compression, pruning: Pruning) -> None:
+        self.weights, self._compression, self._pruning = weights, compression, pruning
+        self._kept = pruning.squeeze(weights, weights)
+        layout = layout_of(weights)
+        plain = compression.bits == 32 and not pruning.final
+        self._shapes = layout.shapes if layout and plain else None
+
+    def unpack(self, reply: Message) -> Update:
+        """Check a reply, part by part, before anything is made of it.
+
+        Raises:
+            ValueError: why it may not be aggregated.
+        """
+        if reply.has_error():
+            raise ValueError(reply.error.reason)
+        try:
+            sent = record_of(reply.content, "arrays", ArrayRecord)
+            metrics = record_of(reply.content, "metrics", MetricRecord)
+            examples = metrics["num-examples"]
+            spent = record_of(reply.content, "spent", ConfigRecord)
+            ledger = Ledger.from_json(str(spent["ledger"]))
+            parts = self._in_one(sent)
+            weights = self._by_name(sent) if parts is None else parts
+            size = size_bytes(sent) if parts is None else parts.flat.nbytes
+        except (KeyError, ValueError, TypeError, MemoryError) as error:
+            raise ValueError(f"rejected: {error}") from None
+        if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
+            raise ValueError(f"rejected: num-examples = {examples}")
+        return Update(weights, examples, metrics, ledger, size)
+
+    def _in_one(self, sent: ArrayRecord) -> Parts | None:
+        """A good update that a client of this process has one behind the other; else None."""
+        if not isinstance(sent, FlatRecord) or sent.layout is None:
+            return None
+        if sent.layout.shapes != self._shapes or not is_within(sent.flat):
+            return None
+        return Parts(sent.flat, sent.layout, self.weights)
+
+    def _by_name(self, sent: ArrayRecord) -> Weights:
+        """Each array by itself, which an error can tell."""
+        arrays = self._compression.unpack(sent, self._kept)
+        if set(arrays) != set(self.weights):
             raise ValueError("other arrays than the model's")
         weights = {}
-        for name, old in kept.items():  # some of Flower's strategies pair arrays by position
+        for name, old in self._kept.items():  # some of Flower's strategies pair arrays by position
             weights[name] = value = decode(name, arrays[name], old.shape, old.dtype)
             if not is_within(value):
                 raise ValueError(f"{name} is not finite, or beyond {MOST_WEIGHT:g}")
-        weights = pruning.spread(weights, expected)
-    except (KeyError, ValueError, TypeError, MemoryError) as error:
-        raise ValueError(f"rejected: {error}") from None
-    if not isinstance(examples, int) or not 0 < examples < MOST_EXAMPLES:
-        raise ValueError(f"rejected: num-examples = {examples}")
-    return Update(weights, examples, metrics, ledger, size_bytes(sent))
+        return self._pruning.spread(weights, self.weights)
 
 
 class Gathering(Protocol):
@@ -111,7 +139,9 @@ class Gathered:
         self._strategy = strategy
         self._linear = is_linear(strategy)
         self._replies: list[Message] = []
-        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._sums: Weights = {}
+        self._whole: Parts | None = None  # the same, if the first update lay in one
+        self._scratch: NDArray[np.float32] = np.empty(0, np.float32)
         self._num_examples = 0
         self.num_updates = 0
 
@@ -123,11 +153,26 @@ class Gathered:
             self._replies.append(_reply(update.weights, update.metrics))
             return
         self._num_examples += update.num_examples
-        for name, value in update.weights.items():
+        weights, count = update.weights, np.float64(update.num_examples)
+        if isinstance(weights, Parts) and self._add_whole(weights, count):
+            return
+        for name, value in weights.items():
             if name in self._sums:
-                self._sums[name] += value * np.float64(update.num_examples)
+                self._sums[name] += value * count
             else:
-                self._sums[name] = value * np.float64(update.num_examples)
+                self._sums[name] = value * count
+
+    def _add_whole(self, weights: Parts, count: np.float64) -> bool:
+        """Add all arrays in one go, if those before were; what comes of it is the same."""
+        if not self._sums:
+            self._whole = Parts(weights.flat * count, weights.layout, tuple(weights))
+            self._sums, self._scratch = dict(self._whole), np.empty_like(weights.flat)
+        elif self._whole is None or self._whole.layout is not weights.layout:
+            return False
+        else:
+            total = self._whole.flat
+            total += np.multiply(weights.flat, count, out=self._scratch)
+        return True
 
     def aggregate(self, number: int) -> ArrayRecord | None:
         """The strategy's global weights after round `number`; None if it has none."""
@@ -205,6 +250,6 @@ class Released:
         return {name: moved[name] for name in self._before}
 
 
-def _reply(weights: Weights, metrics: MetricRecord) -> Message:
+def _reply(weights: Mapping[str, NDArray], metrics: MetricRecord) -> Message:
     content = RecordDict({"arrays": held(weights), "metrics": metrics})
     return Message(content, dst_node_id=0, message_type="train")

@@ -6,18 +6,21 @@ publish.
 """
 
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
+from threading import Condition
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 
+from clients.training.compression import size_bytes
+
 Nodes = Sequence[int] | Mapping[int, int]  # the node of each client
+AT_ONCE, AT_ONCE_BYTES = 4, 1 << 19
 CLIENT_APP_RAISED = 2  # flwr.common.constant.ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
@@ -39,9 +42,11 @@ class CohortGrid(Grid):
         self._client_app = client_app
         self._num_clients = num_clients
         self._workers = workers
-        # For all rounds: what a thread has made of a job, it need not make again in the next.
-        self._pool = ThreadPoolExecutor(max(1, workers))
-        weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        # For all rounds: what a thread has made of a job, it need not make again in the next. The
+        # thread that asks for replies is one of them.
+        self._pool = ThreadPoolExecutor(workers - 1) if workers > 1 else None
+        if self._pool is not None:
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         self._contexts: dict[int, Context] = {}
         self._pushed: dict[str, Message] = {}
         self._ids = count(1)
@@ -98,19 +103,14 @@ class CohortGrid(Grid):
         return self._replies_to(messages)
 
     def _replies_to(self, messages: list[Message]) -> Iterator[Message]:
-        most = 2 * max(1, min(self._workers, len(messages)))
-        waiting: deque[Future[Message]] = deque()
+        helpers = min(self._workers, len(messages)) - 1
+        desk = _Desk(messages, self._deliver, _at_once(messages), 2 * helpers)
+        others = [self._pool.submit(desk.work) for _ in range(helpers)] if self._pool else []
         try:
-            for message in messages:
-                waiting.append(self._pool.submit(self._deliver, message))
-                if len(waiting) > most:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from desk.replies()
         finally:
-            for future in waiting:
-                future.cancel()
-            wait(waiting)
+            desk.close()
+            wait(others)
 
     def _deliver(self, message: Message) -> Message:
         try:
@@ -129,6 +129,92 @@ class CohortGrid(Grid):
                 run_config={},
             )
         return self._contexts[node]
+
+
+class _Desk:
+    """A cohort's messages, taken in their order by whichever thread is free.
+
+    Args:
+        at_once: so many replies are made, if nobody else makes them, before the first is given:
+            what is done with several in a row is done from the processor's caches.
+        ahead: so many more may be there, or be made, by others.
+    """
+
+    def __init__(
+        self,
+        messages: list[Message],
+        deliver: Callable[[Message], Message],
+        at_once: int,
+        ahead: int,
+    ) -> None:
+        self._messages, self._deliver = messages, deliver
+        self._at_once, self._most = at_once, at_once + ahead
+        self._replies: dict[int, Message] = {}
+        self._failure: BaseException | None = None
+        self._taken = self._given = 0
+        self._change = Condition()
+
+    def work(self) -> None:
+        """Deliver messages until all are taken; wait where there are replies enough."""
+        while (place := self._take(self._most, patient=True)) is not None:
+            try:
+                self._put(place)
+            except BaseException as error:  # an app's own exit, say: it ends the asker, too
+                with self._change:
+                    self._failure = error
+                    self._change.notify_all()
+                return
+
+    def replies(self) -> Iterator[Message]:
+        """All replies, in order. Who waits for one delivers messages meanwhile."""
+        for place in range(len(self._messages)):
+            while place not in self._replies:
+                while (taken := self._take(self._at_once)) is not None:
+                    self._put(taken)
+                with self._change:
+                    while place not in self._replies and self._failure is None:
+                        self._change.wait()
+                if self._failure is not None:
+                    raise self._failure
+            with self._change:
+                self._given = place + 1
+                self._change.notify_all()
+            yield self._replies.pop(place)
+
+    def close(self) -> None:
+        """Let nobody take another message."""
+        with self._change:
+            self._taken = len(self._messages)
+            self._change.notify_all()
+
+    def _take(self, most: int, patient: bool = False) -> int | None:
+        """The next message's place, if there is one, and no more than `most` replies wait."""
+        with self._change:
+            while patient and self._taken - self._given >= most and not self._all_taken:
+                self._change.wait()
+            if self._all_taken or self._taken - self._given >= most:
+                return None
+            self._taken += 1
+            return self._taken - 1
+
+    @property
+    def _all_taken(self) -> bool:
+        return self._taken == len(self._messages)
+
+    def _put(self, place: int) -> None:
+        reply = self._deliver(self._messages[place])
+        with self._change:
+            self._replies[place] = reply
+            self._change.notify_all()
+
+
+def _at_once(messages: list[Message]) -> int:
+    """How many replies to such messages may wait: a few where they are small, else one."""
+    if not messages or not messages[0].has_content():
+        return 1
+    records = messages[0].content.values()
+    size = sum(size_bytes(one) for one in records if isinstance(one, ArrayRecord))
+    return min(AT_ONCE, max(1, AT_ONCE_BYTES // max(1, size)))
 
 
 class Cohort(Grid):

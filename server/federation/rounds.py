@@ -22,22 +22,24 @@ from clients.training.net import frozen
 from clients.training.pruning import zeros_of
 from privacy.dp.clipping.split import after
 from privacy.dp.ledger import Ledger
+from privacy.dp.noise import SEEDED
 from privacy.errors import FederationFailed
 from server.experiment.experiment import Experiment
 from server.experiment.secrecy import terms_of
 from server.federation.aggregation import (
+    Expected,
     Gathered,
     Gathering,
     Released,
     Update,
     gather,
-    unpack,
 )
-from server.federation.grid import Cohort, Nodes
+from server.federation.grid import Cohort, CohortGrid, Nodes
 from server.federation.groups import Sums
 from server.federation.pruned import MASKS, masks_of, prune, spared_of
 from server.federation.spending import Spending
 from server.federation.strategies import bounded, build_strategy, configure, memory, remember
+from server.federation.writing import Writing
 from server.run.directory import Run, Weights
 from server.run.divergence import all_diverged, stop
 from server.run.draws import Draws
@@ -67,11 +69,22 @@ def federate(run: Run, grid: Grid, nodes: Nodes, evaluate: Evaluate, observe: Ob
     """
     with run.locked():
         done = run.rounds
-        rounds = _Rounds(run, grid, nodes, evaluate, done)
-        for number in range(len(done) + 1, run.experiment.federation.rounds + 1):
-            record = rounds.next(number)
-            log.info("round %d: %s", number, describe(record))
+
+        def tell(record: RoundRecord) -> None:
+            log.info("round %d: %s", record.round, describe(record))
             observe(record)
+
+        with Writing(run, tell, may_wait=_comes_again(run.experiment, grid)) as writing:
+            rounds = _Rounds(run, grid, nodes, evaluate, done, writing)
+            for number in range(len(done) + 1, run.experiment.federation.rounds + 1):
+                rounds.next(number)
+
+
+def _comes_again(experiment: Experiment, grid: Grid) -> bool:
+    """Is a round that was lost the same when it is done again, and has nothing of it left?"""
+    seeded = experiment.budget.unit == "none" or experiment.training.noise == SEEDED
+    in_the_clear = experiment.federation.secure_aggregation == "none"
+    return isinstance(grid, CohortGrid) and seeded and in_the_clear
 
 
 def describe(record: RoundRecord) -> str:
@@ -99,7 +112,9 @@ class _Rounds:
         nodes: Nodes,
         evaluate: Evaluate,
         done: list[RoundRecord],
+        writing: Writing,
     ) -> None:
+        self.writing = writing
         self.run, self.grid, self.nodes, self.evaluate = run, grid, nodes, evaluate
         self.experiment: Experiment = run.experiment
         self.spending = Spending(run.experiment, done, Draws(run.path))
@@ -149,7 +164,7 @@ class _Rounds:
         entries |= left_out
         aggregated = gathered.aggregate(number) if gathered.num_updates else None
         if aggregated is None and all_diverged(entries.values()):
-            raise stop(self.run, number, f"no client's weights are within {MOST_WEIGHT:g}")
+            raise self._stop(number, f"no client's weights are within {MOST_WEIGHT:g}")
         if aggregated is None:
             reasons = "; ".join(sorted({e.failure or "not aggregated" for e in entries.values()}))
             raise FederationFailed(f"round {number}: no client succeeded: {reasons}")
@@ -160,7 +175,7 @@ class _Rounds:
         }
         self.weights = prune(experiment, self.weights, before, number, self.spared)
         if not all(is_within(array) for array in self.weights.values()):
-            raise stop(self.run, number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
+            raise self._stop(number, f"weights are not finite, or beyond {MOST_WEIGHT:g}")
         record = RoundRecord(
             round=number,
             learning_rate=learning_rate,
@@ -174,6 +189,8 @@ class _Rounds:
             self.budget = gathered.next_budget
         federation = experiment.federation
         last = number == federation.rounds
+        if last:  # what is written of the end is written after all rounds before it
+            self.writing.settle()
         if experiment.pruning.final:
             record.zeros = zeros_of(self.weights)
             if last:
@@ -190,10 +207,15 @@ class _Rounds:
         if last and federation.client_evaluation:
             record.client_metrics = self._evaluate_on_clients(number, config)
         record.seconds = time.perf_counter() - started
-        self.run.append(record, self.weights, memory(self.strategy))
+        self.writing.put(record, self.weights, memory(self.strategy))
         if last:
+            self.writing.settle()
             self.run.save_ledgers(self.spending.ledgers)
         return record
+
+    def _stop(self, number: int, what: str) -> FederationFailed:
+        self.writing.settle()
+        return stop(self.run, number, what)
 
     def _with_ledger(self, message: Message, cohort: Cohort) -> Message:
         """Tell a simulated device, whose memory went with the process, what it has spent."""
@@ -213,11 +235,12 @@ class _Rounds:
         planned = self.experiment.federation.cohort_size
         job = self.experiment.job.model_copy(update={"budget": self.budget})
         gathered = gather(self.strategy, self.weights, job, planned)
+        expected = Expected(self.weights, job.compression, job.pruning)
         for reply in cohort.in_order(replies):
             client = cohort.clients[reply.metadata.src_node_id]
             entry = entries[client]
             try:
-                update = unpack(reply, self.weights, job.compression, job.pruning)
+                update = expected.unpack(reply)
             except ValueError as fault:
                 entry.failure = str(fault)
                 entry.refused = reply.has_error() and reply.error.code == REFUSED
@@ -225,7 +248,7 @@ class _Rounds:
             entry.failure = None
             entry.num_examples, entry.upload_bytes = update.num_examples, update.size_bytes
             if self.experiment.record.updates:
-                self.run.save_update(number, client, update.weights)
+                self.run.save_update(number, client, dict(update.weights))
             if (bound := self.experiment.strategy.norm_bound) is not None:
                 update = update._replace(weights=bounded(update.weights, self.weights, bound))
             gathered.add(update)

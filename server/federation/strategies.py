@@ -1,6 +1,7 @@
 """Flower's own aggregation strategies: built, and remembered from round to round."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -43,12 +44,12 @@ def is_linear(strategy: flower.Strategy) -> bool:
     return type(strategy) in linear
 
 
-def bounded(after: Weights, before: Weights, bound: float) -> Weights:
+def bounded(after: Mapping[str, NDArray], before: Weights, bound: float) -> Weights:
     """Weights whose change from `before` has at most the L2 norm `bound`, in the same direction."""
     changes = {n: after[n] - before[n] for n in after if after[n].dtype.kind == "f"}
     norm = math.sqrt(sum(float(np.square(c, dtype=np.float64).sum()) for c in changes.values()))
     if norm <= bound:
-        return after
+        return dict(after)
     scaled = {n: (before[n] + c * (bound / norm)).astype(c.dtype) for n, c in changes.items()}
     return {name: scaled.get(name, array) for name, array in after.items()}
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from privacy.memo import code_in
 from server.experiment.experiment import Experiment
 
 RECORDED_VERSIONS = ("flwr", "opacus", "torch", "numpy", "tenseal", "concrete-python", "privet")
@@ -23,8 +24,9 @@ def code_digest() -> str:
     """Of all of privet's own code: runs of other code are not repeats of one another."""
     house, total = Path(__file__).parent.parent.parent, hashlib.sha256()
     for room in ROOMS:
-        for path in sorted((house / room).rglob("*.py")):
-            total.update(f"{path.relative_to(house)}\0".encode() + path.read_bytes() + b"\0")
+        for path in code_in(house / room):
+            with open(path, "rb") as file:
+                total.update(f"{os.path.relpath(path, house)}\0".encode() + file.read() + b"\0")
     return total.hexdigest()[:12]
 
 

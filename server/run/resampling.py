@@ -9,6 +9,7 @@ Shapes: N records, C sums, B resamples, G groups.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,15 +72,29 @@ class Resamples:
         group, place = self.group[inside], place[inside]
         groups = self.times.shape[1]
         if weight is None and SPARSE * len(place) < groups * places:
-            ones = np.ones(len(place))
-            from scipy import sparse
-
-            table = sparse.coo_array((ones, (place, group)), (places, groups)).tocsr()
-            return np.asarray((table @ self.times.T).T)
+            return self._counts_of_few(group, place, places)
         weight = weight if weight is None else weight[inside]
         counted = np.bincount(group * places + place, weight, minlength=groups * places)
         kind = np.float32 if weight is None else np.float64  # whole numbers are exact in both
         return np.asarray(self.times.astype(kind) @ counted.reshape(groups, places).astype(kind))
+
+    @cached_property
+    def _by_group(self) -> NDArray[np.float64]:
+        return np.ascontiguousarray(self.times.T)
+
+    def _counts_of_few(self, group: NDArray, place: NDArray, places: int) -> NDArray[np.float64]:
+        """The same by a sparse table [places, G] of ones, of which one place may have several."""
+        from privacy.dp.accounting.parts import part
+
+        begins = np.zeros(places + 1, np.int32)
+        np.cumsum(np.bincount(place, minlength=places), out=begins[1:])
+        columns = group[np.argsort(place, kind="stable")].astype(np.int32)
+        found, num = np.zeros((places, len(self.times))), self.times.shape[1]
+        ones, times = np.ones(len(place)), self._by_group
+        part("scipy.sparse", "_sparsetools").csr_matvecs(
+            places, num, len(self.times), begins, columns, ones, times.ravel(), found.ravel()
+        )
+        return found.T
 
     def ranking(
         self, positive: NDArray[np.bool_], score: NDArray

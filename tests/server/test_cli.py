@@ -1,5 +1,6 @@
 """The command line: results on stdout, one line for what went wrong, and the exit status."""
 
+import gc
 import json
 import os
 import re
@@ -276,3 +277,12 @@ def test_no_word_of_help_is_taken_for_markup():
         seen += len(helps)
         assert not [text for text in helps if re.search(r"\[[a-z/#@]", text or "")], name
     assert seen > 100
+
+
+def test_the_collector_waits_for_work_alone(privet):
+    """For imports it does not begin; after its first look it looks as often as it did."""
+    privet("list")
+    assert gc.get_threshold()[0] == 1_000_000
+    gc.collect()
+    assert gc.get_threshold()[0] == 100_000
+    assert cli._collect_as_usual not in gc.callbacks

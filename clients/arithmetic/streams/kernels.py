@@ -12,24 +12,44 @@ of words, G = ceil(O / 64) groups of outputs. Inputs are uint64 [B, L, K], weigh
 [L, G, Q, 64]; outputs beyond the last have weights of zero.
 """
 
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from clients.arithmetic.dice import inlined
-from privacy.compiling import compiled
+from clients.arithmetic.streams import vectors
+from clients.arithmetic.streams.vectors import (
+    TILE,
+    add_64,
+    at_most_64,
+    fetch,
+    meet,
+    ones,
+    set_where_at_most,
+)
+from privacy import compiling
 
 Words = NDArray[np.uint64]
 Quarters = NDArray[np.uint16]
 
 LINE_BYTES = 64  # of a cache line: weights start on one, or each vector is read from two
-BLOCK = 16  # records that share a cycle's weights while these are near
-LANES = ir.VectorType(ir.IntType(16), 64)
+
+# A block of records shares a group's weights while these are in the first cache, and a share of the
+# records those of some cycles while they are in the second.
+BLOCK, CYCLES, SHARE = 32, 8, 256
+
+# numba makes what it keeps anew when this file changes, but not when the vectors' does.
+_VECTORS = f"{zlib.crc32(Path(vectors.__file__).read_bytes()):08x}"
+
+
+def compiled(kernel: Callable[..., Any]) -> Any:
+    """A kernel that holds no GIL, kept under a name that tells the vectors' source."""
+    kernel.__qualname__ += f"_{_VECTORS}"
+    return compiling.compiled(kernel)
 
 
 def num_words(features: int) -> int:
@@ -42,145 +62,33 @@ def num_quarters(features: int) -> int:
     return -(-features // 16)
 
 
-# vectors of 64 numbers of 16 bits, as LLVM has them: one instruction or a few, on any machine
-
-
-def _place(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:
-    """Where 64 numbers lie in a contiguous array of 16-bit integers."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [start]), LANES.as_pointer())
-
-
-def _load(builder: Any, place: Any) -> Any:
-    return builder.load(place, align=2, typ=LANES)
-
-
-def _store(builder: Any, vector: Any, place: Any) -> None:
-    builder.store(vector, place, align=2)
-
-
-def _spread(builder: Any, number: Any) -> Any:
-    """One number in all lanes."""
-    first = builder.insert_element(ir.Constant(LANES, ir.Undefined), number, ir.IntType(32)(0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), 64), None)
-    return builder.shuffle_vector(first, first, mask)
-
-
-def _count_bits(builder: Any, vector: Any) -> Any:
-    kind = ir.FunctionType(LANES, [LANES])
-    ctpop = cgutils.get_or_insert_function(builder.module, kind, "llvm.ctpop.v64i16")
-    return builder.call(ctpop, [vector])
-
-
-def _to_word(builder: Any, relation: str, left: Any, right: Any, *, signed: bool) -> Any:
-    """64 comparisons to the bits of a word."""
-    compare = builder.icmp_signed if signed else builder.icmp_unsigned
-    return builder.bitcast(compare(relation, left, right), ir.IntType(64))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _at_most_64(typing_context: Any, states: Any, thresholds: Any, start: Any) -> Any:
-    """64 comparisons to a word: bit j is states[start + j] <= thresholds[start + j]."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = (
-            _load(builder, _place(context, builder, kind, array, arguments[2]))
-            for kind, array in zip(signature.args[:2], arguments[:2], strict=True)
-        )
-        return _to_word(builder, "<=", left, right, signed=False)
-
-    return types.uint64(states, thresholds, types.int64), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _set_where_at_most(typing_context: Any, state: Any, thresholds: Any, bit: Any, out: Any) -> Any:
-    """Add `bit` to out[j] where state <= thresholds[j], for 64 outputs j."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        nowhere = ir.Constant(ir.IntType(64), 0)
-        row, place = (
-            _place(context, builder, signature.args[i], arguments[i], nowhere) for i in (1, 3)
-        )
-        state, bit = (_spread(builder, arguments[i]) for i in (0, 2))
-        old = _load(builder, place)
-        where = builder.icmp_unsigned("<=", state, _load(builder, row))
-        _store(builder, builder.select(where, builder.add(old, bit), old), place)
-        return context.get_dummy_value()
-
-    return types.void(types.uint16, thresholds, types.uint16, out), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _sum_products(
-    typing_context: Any, x: Any, w: Any, steps: Any, base: Any, factor: Any, out: Any
-) -> Any:
-    """out[j] = base[j] - factor * popcount(x ^ w[:, j]): x [>= Q], w [Q, 64], base and out [64]."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, w, steps, _, factor, _ = arguments
-        data = context.make_array(signature.args[0])(context, builder, x).data
-        unlike = cgutils.alloca_once_value(builder, ir.Constant(LANES, None))
-        with cgutils.for_range(builder, steps, intp=ir.IntType(64)) as loop:
-            quarter = _spread(builder, builder.load(builder.gep(data, [loop.index])))
-            start = builder.mul(loop.index, ir.Constant(ir.IntType(64), 64))
-            weights = _load(builder, _place(context, builder, signature.args[1], w, start))
-            ones = _count_bits(builder, builder.xor(quarter, weights))
-            builder.store(builder.add(builder.load(unlike), ones), unlike)
-        nowhere = ir.Constant(ir.IntType(64), 0)
-        base, out = (
-            _place(context, builder, signature.args[i], arguments[i], nowhere) for i in (3, 5)
-        )
-        times = builder.mul(builder.load(unlike), _spread(builder, factor))
-        _store(builder, builder.sub(_load(builder, base), times), out)
-        return context.get_dummy_value()
-
-    return types.void(x, w, types.int64, base, types.int16, out), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _step_counters(typing_context: Any, products: Any, counters: Any, bound: Any) -> Any:
-    """One step of 64 counters: up and down by the integer, and no further than their ends.
-
-    Returns the output bits: 1 in the upper half of the 2 `bound` states.
-    """
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        nowhere, one = ir.Constant(ir.IntType(64), 0), ir.Constant(ir.IntType(16), 1)
-        places = [
-            _place(context, builder, signature.args[i], arguments[i], nowhere) for i in (0, 1)
-        ]
-        lowest = _spread(builder, builder.neg(arguments[2]))
-        highest = _spread(builder, builder.sub(arguments[2], one))
-        state = builder.add(*(_load(builder, place) for place in places))
-        state = builder.select(builder.icmp_signed(">", state, lowest), state, lowest)
-        state = builder.select(builder.icmp_signed("<", state, highest), state, highest)
-        _store(builder, state, places[1])
-        return _to_word(builder, ">=", state, ir.Constant(LANES, None), signed=True)
-
-    return types.uint64(products, counters, types.int16), emit
-
-
-# kernels
-
-
 @inlined  # type: ignore[untyped-decorator]
-def _compare(states: Any, thresholds: Any, start: Any) -> Any:
-    """The word of features `start` to `start` + 63, or to the last."""
-    if start + 64 <= len(states):
-        return _at_most_64(states, thresholds, start)
+def _compare(states: Any, at: int, thresholds: Any, start: int, num: int) -> Any:
+    """As `at_most_64`, of fewer than 64."""
     word = np.uint64(0)
-    for i in range(start, len(states)):
-        word |= np.uint64(states[i] <= thresholds[i]) << np.uint64(i - start)
+    for i in range(num):
+        word |= np.uint64(states[at + i] <= thresholds[start + i]) << np.uint64(i)
     return word
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def encode_inputs(thresholds: Any, states: Any, out: Words) -> None:
     """thresholds [B, I], states [L, I] -> streams `out` [B, L, K]."""
-    for b in range(out.shape[0]):
-        for t in range(out.shape[1]):
-            for k in range(out.shape[2]):
-                out[b, t, k] = _compare(states[t], thresholds[b], 64 * k)
+    B, L, K = out.shape
+    inputs = states.shape[1]
+    thresholds, states, out = thresholds.reshape(-1), states.reshape(-1), out.reshape(-1)
+    whole, rest = inputs // 64, inputs % 64
+    for b in range(B):
+        for t in range(L):
+            row, cycle, word = b * inputs, t * inputs, (b * L + t) * K
+            for k in range(whole):
+                out[word + k] = at_most_64(states, cycle + 64 * k, thresholds, row + 64 * k)
+            if rest and whole:  # the last 64 features, of which some stand in the word before
+                last = inputs - 64
+                bits = at_most_64(states, cycle + last, thresholds, row + last)
+                out[word + whole] = bits >> np.uint64(64 - rest)
+            elif rest:
+                out[word] = _compare(states, cycle, thresholds, row, rest)
 
 
 def zeros(*shape: int) -> Quarters:
@@ -203,14 +111,14 @@ def encode_weights(thresholds: NDArray[np.uint16], states: NDArray[np.uint16]) -
     return out
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _encode_groups(thresholds: Any, states: Any, out: Any) -> None:
     """thresholds [G, I, 64], states [L, I] -> `out` [L, G, Q, 64], zeros before."""
     for g in range(out.shape[1]):
         for t in range(out.shape[0]):
             for i in range(states.shape[1]):
                 bit = np.uint16(1 << (i & 15))
-                _set_where_at_most(states[t, i], thresholds[g, i], bit, out[t, g, i >> 4])
+                set_where_at_most(states[t, i], thresholds[g, i], bit, out[t, g, i >> 4])
 
 
 def by_output(w: Quarters, outputs: int) -> Words:
@@ -247,38 +155,73 @@ def multiply(
     Args:
         x: [B, L, K]
         w: [L, G, Q, 64]
-        base: [L, 64 G]
+        base: [L, O]
         words: [B, L, ceil(O / 64)], or empty.
         sums: [B, O], or empty.
-        bound: at most 2^14, and the products at most 2^15 less that.
+        bound: at most 2^14, and the products at most 16 Q, and at most 2^15 less that.
     """
-    _multiply(x.view(np.uint16), w, base, factor, bound, words, sums)
+    groups, (length, outputs) = w.shape[1], base.shape
+    bases = np.zeros((length, 64 * groups), np.int16)
+    bases[:, :outputs] = base
+    last = np.uint64(2 ** (outputs - 64 * (groups - 1)) - 1)  # in the last word, bits of outputs
+    counters = zeros(groups * SHARE * 64 if words.size else 1).view(np.int16)
+    totals = zeros(groups * BLOCK * 64 if sums.size else 1).view(np.int16)
+    bound = bound if words.size else 0
+    _multiply(x, w, bases, factor, bound, counters, last, words, totals, sums)
 
 
-@compiled  # type: ignore[untyped-decorator]
-def _multiply(x: Any, w: Any, base: Any, factor: int, bound: int, words: Any, sums: Any) -> None:
-    groups, quarters = w.shape[1], w.shape[2]
-    products = np.empty(64, np.int16)
-    counters = np.empty((groups, BLOCK, 64), np.int16)
-    for start in range(0, x.shape[0], BLOCK):
-        stop = min(x.shape[0], start + BLOCK)
+@compiled
+def _multiply(
+    x: Any, w: Any, base: Any, factor: int, bound: int, counters: Any, last: Any, words: Any,
+    totals: Any, sums: Any,
+) -> None:  # fmt: skip
+    """Counters [G, SHARE, 64] and totals [G, BLOCK, 64] start on a cache line."""
+    B, L, K = x.shape
+    G, Q = w.shape[1], w.shape[2]
+    is_summed = sums.size > 0
+    x, w, base = x.reshape(-1).view(np.uint16), w.reshape(-1), base.reshape(-1)
+    O, words, sums = sums.shape[1], words.reshape(-1), sums.reshape(-1)  # noqa: E741
+    lines = -(-2 * Q * TILE // BLOCK)  # of the next group's weights, which each tile asks for
+    cycles = max(1, min(CYCLES, 32767 // (16 * Q)))  # whose sum fits in 16 bits
+    for share in range(0, B, SHARE):
+        end = min(B, share + SHARE)
         counters[:] = 0
-        for t in range(x.shape[1]):
-            for g in range(groups):
-                ours, bases = w[t, g], base[t, 64 * g : 64 * g + 64]
-                for b in range(start, stop):
-                    _sum_products(x[b, t], ours, quarters, bases, np.int16(factor), products)
-                    if len(sums):
-                        _add(products, sums[b, 64 * g : 64 * g + 64])
-                    if len(words):
-                        row = counters[g, b - start]
-                        words[b, t, g] = _step_counters(products, row, np.int16(bound))
+        for since in range(0, L, cycles):
+            for block in range(share, end, BLOCK):
+                stop = min(end, block + BLOCK)
+                for t in range(since, min(L, since + cycles)):
+                    for g in range(G):
+                        group = t * G + g
+                        outputs = last if g == G - 1 else np.uint64(0xFFFFFFFFFFFFFFFF)
+                        for b in range(block, stop, TILE):
+                            ahead = (group + 1) * Q * 64 + (b - block) // TILE * lines * 32
+                            for i in range(lines):
+                                fetch(w, ahead + i * 32)
+                            meet(
+                                min(TILE, end - b),
+                                Q,
+                                (x, (b * L + t) * 4 * K, L * 4 * K),
+                                (w, group * Q * 64),
+                                (base, group * 64, np.int16(factor)),
+                                (counters, (g * SHARE + b - share) * 64, np.int16(bound)),
+                                (words, (b * L + t) * G + g, L * G, outputs),
+                                (totals, (g * BLOCK + b - block) * 64, is_summed),
+                            )
+                if is_summed:
+                    for b in range(block, stop):
+                        for g in range(G):
+                            at = (g * BLOCK + b - block) * 64
+                            _add(totals, at, sums, b * O + 64 * g, min(64, O - 64 * g))
+                    totals[:] = 0
 
 
 @inlined  # type: ignore[untyped-decorator]
-def _add(products: Any, sums: Any) -> None:
-    for o in range(len(sums)):
-        sums[o] += products[o]
+def _add(totals: Any, at: int, sums: Any, to: int, num: int) -> None:
+    if num == 64:
+        add_64(totals, at, sums, to)
+    else:
+        for o in range(num):
+            sums[to + o] += totals[at + o]
 
 
 def base_and_factor(
@@ -287,27 +230,27 @@ def base_and_factor(
     """What `multiply` needs to sum the products of weights and of inputs whose 0 means `zero`.
 
     -1: the XNOR sum, I - 2 popcount(x ^ w). 0: half of it and of the weights' ones less zeros, that
-    is ones(w) - popcount(x ^ w). The counters of outputs that are none never give a 1.
+    is ones(w) - popcount(x ^ w).
     """
-    base, factor = np.full((w.shape[0], 64 * w.shape[1]), inputs, np.int16), 2
     if zero == 0:
-        _count_ones(w, base)
-        factor = 1
-    base[:, outputs:] = -1
-    return base, factor
+        counts = np.empty((len(w), w.shape[1], 64), np.int16)
+        _count_ones(w, counts)
+        return counts.reshape(len(w), -1)[:, :outputs], 1
+    return np.full((len(w), outputs), inputs, np.int16), 2
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _count_ones(w: Any, out: Any) -> None:
-    """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, 64 G]."""
-    nothing, zero = np.zeros(w.shape[2], np.uint16), np.zeros(64, np.int16)
+    """Ones of each output's weights in each cycle: w [L, G, Q, 64] -> int16 `out` [L, G, 64]."""
     for t in range(w.shape[0]):
         for g in range(w.shape[1]):
-            ones = out[t, 64 * g : 64 * g + 64]
-            _sum_products(nothing, w[t, g], w.shape[2], zero, np.int16(-1), ones)
+            out[t, g] = 0
+            for q in range(w.shape[2]):
+                for j in range(64):
+                    out[t, g, j] += ones(w[t, g, q, j])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def unpack(words: Any, zero: float, out: Any) -> None:
     """Bits of words [N, K] as `zero` and 1: float32 `out` [N, I]."""
     low, high = np.float32(zero), np.float32(1)

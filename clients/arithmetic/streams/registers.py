@@ -12,6 +12,7 @@ each cycle, and still each state once a period.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from clients.arithmetic.streams import kernels
 from clients.arithmetic.streams.kernels import Words
 from clients.arithmetic.streams.taps import TAPS
+from privacy.compiling import compiled
 
 States = NDArray[np.uint16]
 
@@ -65,9 +67,17 @@ def read_registers(
 
 def threshold(x: NDArray[np.float32], width: int) -> NDArray[np.uint16]:
     """Comparator thresholds of numbers in [-1, 1]; what lies outside is clipped."""
-    most = (1 << width) - 1
-    scaled = np.rint((np.clip(x, -1, 1) + np.float32(1)) * np.float32(0.5 * most))
-    return scaled.astype(np.uint16)
+    out = np.empty(x.shape, np.uint16)
+    _threshold(np.ascontiguousarray(x).reshape(-1), (1 << width) - 1, out.reshape(-1))
+    return out
+
+
+@compiled  # type: ignore[untyped-decorator]
+def _threshold(x: Any, most: int, out: Any) -> None:
+    one, half = np.float32(1), np.float32(0.5 * most)
+    for i in range(len(x)):
+        clipped = min(max(x[i], -one), one)
+        out[i] = np.int32(np.rint((clipped + one) * half))
 
 
 class Streams:

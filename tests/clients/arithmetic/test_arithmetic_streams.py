@@ -141,6 +141,34 @@ def test_a_counter_follows_its_state_diagram():
     assert bits_of(words, 1)[0, :, 0].tolist() == bits.tolist()
 
 
+def test_more_records_and_cycles_than_share_a_cache():
+    """Against the plain product of matrices: what the caches cut apart is put together."""
+    B, L, I, O = kernels.SHARE + 5, 2 * kernels.CYCLES + 1, 250, 130  # noqa: E741
+    rng = np.random.default_rng(4)
+    x, w = (rng.integers(0, 2, (n, L, I)) for n in (B, O))
+    expected = np.einsum("bti,oti->bto", 2 * x - 1, 2 * w - 1)
+    words_x, rows = (np.zeros((n, L, num_words(I) * 64), np.uint8) for n in (B, O))
+    words_x[..., :I], rows[..., :I] = x, w
+    words_x, rows = (np.packbits(a, -1, "little").view(np.uint64) for a in (words_x, rows))
+    words_w = kernels.by_group(np.ascontiguousarray(rows.transpose(1, 0, 2)), I)
+    words, sums = np.empty((B, L, num_words(O)), np.uint64), np.zeros((B, O), np.int32)
+    kernels.multiply(words_x, words_w, *kernels.base_and_factor(words_w, I, O, -1), 30, words, sums)
+    assert (sums == expected.sum(1)).all()
+    some = [0, kernels.SHARE - 1, kernels.SHARE, B - 1]
+    assert (bits_of(words, O)[some] == oracle.counters(expected[some], 30)).all()
+
+
+def test_no_bit_beyond_the_last_output_however_many_inputs():
+    inputs = 16500  # more ones than a counter without weights could be led down by
+    x, w = np.full((1, 1, num_words(inputs)), 2**64 - 1, np.uint64), np.zeros((3, 1, inputs))
+    x[..., -1] >>= np.uint64(-inputs % 64)
+    words_w = kernels.encode_weights(w[:, 0].astype(np.uint16), np.ones((1, inputs), np.uint16))
+    words = np.empty((1, 1, 1), np.uint64)
+    some = kernels.base_and_factor(words_w, inputs, 3, -1)
+    kernels.multiply(x, words_w, *some, 2048, words, np.empty((0, 0), np.int32))
+    assert not bits_of(words, 3).any()
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     n=st.integers(1, 20),
@@ -158,6 +186,12 @@ def test_comparators_are_bit_true(n, i, length, seed):
     assert (bits_of(words, i) == oracle.encode(thresholds, states)).all()
     rows = kernels.by_output(kernels.encode_weights(thresholds, states), n)
     assert (rows.transpose(1, 0, 2) == words).all()
+
+
+def test_thresholds_are_rounded_to_even_and_clipped():
+    x = np.float32([-2, -1, -0.5, 0, 1 / 3, 1, 3])
+    assert streams.threshold(x, 1).tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert streams.threshold(x[None], 8).tolist() == [[0, 0, 64, 128, 170, 255, 255]]
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5])

@@ -159,6 +159,22 @@ def test_a_corrupt_cache_is_refused_with_the_remedy(tmp_path, monkeypatch):
         load(Data(name="mnist"))
 
 
+def test_what_is_loaded_ahead_is_there_and_its_faults_are_told_by_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIVET_DATA", str(tmp_path))
+    room._load.cache_clear()
+    room.load_ahead(Data(name="mnist"))()
+    with pytest.raises(DataError, match="not there"):
+        load(Data(name="mnist"))
+    arrays = formats.read_digits()
+    monkeypatch.setitem(room.CONTENT_SHA256, "mnist", room.digest(arrays))
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    monkeypatch.setattr(room, "BLOCK_BYTES", 1000)
+    room.load_ahead(Data(name="mnist"))()
+    (tmp_path / "mnist.npz").unlink()
+    assert np.array_equal(load(Data(name="mnist")).train_x, arrays["train_x"])
+    room._load.cache_clear()
+
+
 def test_failed_download_is_one_line(monkeypatch):
     import subprocess
 

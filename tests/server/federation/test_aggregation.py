@@ -1,5 +1,7 @@
 """Streaming aggregation: Flower's own result, with a handful of replies alive at a time."""
 
+from threading import current_thread
+
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -69,3 +71,72 @@ def test_only_a_handful_of_replies_is_alive():
         order.append(reply.metadata.src_node_id)
     assert order == list(range(1, 51))
     assert most <= 8
+
+
+def sleepless(begun, fail=None):
+    """An app that notes which nodes it trained, and in which threads."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        begun.append((context.node_id, current_thread()))
+        if context.node_id == fail:
+            raise SystemExit("the app's own exit")
+        return Message(RecordDict(), reply_to=message)
+
+    return app
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_who_asks_for_replies_is_one_of_the_workers(workers):
+    begun = []
+    grid = CohortGrid(sleepless(begun), num_clients=40, workers=workers)
+    for _ in range(3):
+        messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
+        assert [r.metadata.src_node_id for r in grid.send_and_receive(messages)] == list(
+            range(1, 41)
+        )
+    assert sorted(node for node, _ in begun) == sorted([*range(1, 41)] * 3)
+    assert len({thread for _, thread in begun}) <= workers
+    assert current_thread() in {thread for _, thread in begun}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("fail", [1, 2, 17, 40])
+def test_an_exit_in_whichever_thread_reaches_who_asks(workers, fail):
+    grid = CohortGrid(sleepless([], fail), num_clients=40, workers=workers)
+    messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
+    with pytest.raises(SystemExit):
+        list(grid.send_and_receive(messages))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_who_asks_for_no_more_has_no_more_made(workers):
+    begun = []
+    grid = CohortGrid(sleepless(begun), num_clients=200, workers=workers)
+    messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
+    replies = grid.send_and_receive(messages)
+    next(replies)
+    replies.close()
+    made = len(begun)
+    assert made < 20
+    assert [r.metadata.src_node_id for r in grid.send_and_receive(messages[:3])] == [1, 2, 3]
+    assert len(begun) == made + 3
+
+
+def test_large_replies_wait_for_no_others():
+    alive, most = 0, 0
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return Message(RecordDict(), reply_to=message)
+
+    grid = CohortGrid(app, num_clients=9, workers=1)
+    content = RecordDict({"arrays": held({"w": np.zeros(1 << 18, np.float32)})})
+    for _ in grid.send_and_receive([Message(content, node, "train") for node in range(1, 10)]):
+        alive -= 1
+    assert most == 1

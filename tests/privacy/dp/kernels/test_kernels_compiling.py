@@ -1,4 +1,6 @@
-"""What numba keeps of a kernel is made anew when another file of the room changes."""
+"""What is kept of a kernel: made anew when another file of the room changes, or for another
+processor; made once, by whichever process comes first; and done without where nothing can be kept.
+"""
 
 import importlib
 import os
@@ -21,11 +23,12 @@ def outer():
     return number()
 """
 INNER = """
+import numpy as np
 from room.compiling import compiled
 
 @compiled
 def number():
-    return {}
+    return int(np.full(1, {}).sum())  # functions of numba's own, each of some module
 """
 
 
@@ -49,7 +52,7 @@ def test_a_kernel_notices_a_change_of_another_file(
     (room / "outer.py").write_text(OUTER)
     (room / "inner.py").write_text(INNER.format(1))
     assert answer(monkeypatch, tmp_path) == 1
-    assert list(room.glob("__pycache__/outer.outer*.nbi"))  # kept beside it
+    assert list(room.glob("__pycache__/outer.outer*.nbc"))  # kept beside it
     (room / "inner.py").write_text(INNER.format(22))
     assert answer(monkeypatch, tmp_path) == 22
 
@@ -60,37 +63,70 @@ def test_the_kernels_are_kept_under_their_content() -> None:
 
 
 PROCESS = """
-import sys
+import os, sys, llvmlite.binding
+if does := os.environ.get("DOES"):
+    llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap(**{does: True})
 from room.outer import outer
 print(outer(), sum(outer.stats.cache_hits.values()))
-print("numba.cpython.unicode" in sys.modules)
+print("numba.np.arrayobj" in sys.modules)
 """
+COMPILES, FINDS = ["7", "0", "True"], ["7", "1", "False"]  # and numba was not readied to compile
+GENERIC = {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "+sse4.2"}
 
 
-def asked(folder: Path, **environment: str) -> list[str]:
-    """What a process of its own says that asks the room's kernel."""
-    (folder / "ask.py").write_text(PROCESS)
-    path = f"{folder}:{Path(__file__).parents[4]}"
-    environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": "", **environment}
-    done = subprocess.run(
-        [sys.executable, folder / "ask.py"],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.split()
-
-
-def test_another_processor_compiles_its_own(tmp_path: Path) -> None:
-    """What was kept for one is not run by another, and is still there for the first."""
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With a room in it."""
     room = tmp_path / "room"
     room.mkdir()
     (room / "__init__.py").touch()
     shutil.copy(compiling.__file__, room)
     (room / "outer.py").write_text(OUTER)
     (room / "inner.py").write_text(INNER.format(7))
-    other = {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "+sse4.2"}
-    compiles, finds = ["7", "0", "True"], ["7", "1", "False"]
-    assert asked(tmp_path) == compiles
-    assert asked(tmp_path) == finds  # and numba was not readied to compile
-    assert asked(tmp_path, **other) == compiles
-    assert asked(tmp_path, **other) == finds
-    assert asked(tmp_path) == finds
+    (tmp_path / "ask.py").write_text(PROCESS)
+    return tmp_path
+
+
+def ask(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Begin a process that asks the room's kernel."""
+    path = f"{folder}:{Path(__file__).parents[4]}"
+    environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": "", **environment}
+    return subprocess.Popen(
+        [sys.executable, folder / "ask.py"],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def asked(folder: Path, **environment: str) -> list[str]:
+    """What such a process says."""
+    told, faults = ask(folder, **environment).communicate()
+    assert not faults
+    return told.split()
+
+
+def test_another_processor_compiles_its_own(folder: Path) -> None:
+    """What was kept for one is not run by another, and is still there for the first."""
+    assert asked(folder) == COMPILES
+    assert asked(folder) == FINDS
+    assert asked(folder, **GENERIC) == COMPILES
+    assert asked(folder) == FINDS
+    # Compiled for any processor, but written by what this one can do: as `tiles` is.
+    assert asked(folder, **GENERIC, DOES="avx2") == COMPILES
+    assert asked(folder, **GENERIC) == FINDS
+
+
+def test_processes_that_begin_at_once_compile_once(folder: Path) -> None:
+    both = [ask(folder) for _ in range(2)]
+    assert sorted(process.communicate()[0].split()[1] for process in both) == ["0", "1"]
+    for file in (folder / "room" / "__pycache__").glob("*.nbc"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert asked(folder) == COMPILES  # what is not whole is nothing
+
+
+def test_where_nothing_can_be_kept_it_is_told(folder: Path) -> None:
+    (folder / "room" / "__pycache__").touch()  # no folder
+    process = ask(folder, XDG_CACHE_HOME="/dev/null/none", PYTHONDONTWRITEBYTECODE="1")
+    told, faults = process.communicate()
+    assert told.split() == COMPILES
+    assert "set NUMBA_CACHE_DIR" in faults
+    assert len(faults.splitlines()) == 1
