@@ -24,6 +24,7 @@ class Form(NamedTuple):
         columns: of a table: the width that each column has in the input, in order; a number has
             one, a category one for each of its values.
         rate_hz: samples a second of a window or sound, where that is known.
+        itself: does a model give back what it reads? Else `outputs` may be as many by chance.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +32,7 @@ class Form(NamedTuple):
     kind: Literal["picture", "window", "sound", "table"] = "picture"
     columns: tuple[int, ...] = ()
     rate_hz: float = 0.0
+    itself: bool = False
 
 
 class Formats(NamedTuple):

@@ -8,7 +8,10 @@ says it in its own line and with its own exit status.
 
 import errno
 import os
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -109,3 +112,25 @@ def first_link(folder: Path) -> Path | None:
             elif not entry.is_file(follow_symlinks=False):
                 return Path(entry.path)
     return None
+
+
+@contextmanager
+def room_for(most_bytes: int) -> Iterator[None]:
+    """For the while no more than so much beside what is held: who asks for more is told that there
+    is none, before a byte of it is written. Where a kernel does not tell what is held, no bound.
+
+    A few bytes of a stranger's may stand for any number of them.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])  # that are written to
+    except OSError:
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = pages * resource.getpagesize() + most_bytes
+    bounds = [most, *(one for one in (before, hard) if one != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))

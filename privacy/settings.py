@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
@@ -54,7 +54,13 @@ class Section(BaseModel):
     """One TOML table: frozen, strictly typed, without unknown keys.
 
     A subclass lives beside the code that reads it; the table is its name in lower case.
+
+    Attributes:
+        MEANT: of all tables together: by a word that a person may have for a key (or
+            `section.word`), or by `section.key=word` for a value, what it is called here.
     """
+
+    MEANT: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -178,6 +184,24 @@ def _fields_of(kind: type[BaseModel], location: Iterable[str]) -> Iterable[str]:
     return kind.model_fields
 
 
+MOST_MEANT = 4  # sections that have a key of one name
+
+
+def _meant(kind: type[Section], location: list[str]) -> str:
+    """What may be meant by a key that is not there: a word for another, one of another section, or
+    one that is nearly spelt so."""
+    *section, word = location
+    sections = {name: list(_fields_of(kind, [name])) for name in kind.model_fields}
+    there = [f"{name}.{word}" for name, fields in sections.items() if word in fields]
+    if known := kind.MEANT.get(".".join(location)) or kind.MEANT.get(word):
+        return f"; did you mean {known}?"
+    if section and "name" in sections.get(word, ()):
+        return f"; did you mean {word}.name?"
+    if len(section) < MOST_NESTED and 0 < len(there) <= MOST_MEANT:
+        return f"; did you mean {' or '.join(there)}?"
+    return suggest(word, _fields_of(kind, section))
+
+
 def _explain(
     kind: type[Section], error: ErrorDetails, source: str, origins: Mapping[str, str]
 ) -> str:
@@ -189,16 +213,21 @@ def _explain(
     prefixes = (".".join(location[:depth]) for depth in range(len(location), 0, -1))
     where = next((origins[prefix] for prefix in prefixes if prefix in origins), source)
     if error["type"] == "extra_forbidden":
-        known = _fields_of(kind, location[:-1])
-        return f"{where}: {place}: unknown key{suggest(location[-1], known)}"
+        within = ".".join([*location, ""])  # a section that there is not, by a key of it
+        where = next((told for name, told in origins.items() if name.startswith(within)), where)
+        return f"{where}: {place}: unknown key{_meant(kind, location)}"
     if error["type"] == "missing":
         return f"{where}: {place}: missing; add it"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "literal_error":
         choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         message = f"unknown value{suggest(str(error['input']), choices)}"
+    if meant := kind.MEANT.get(f"{'.'.join(location)}={str(error['input']).lower()}"):
+        message = f"unknown value; did you mean {meant}?"
     if error["type"] in ("model_type", "dict_type"):
         message = "must be a table: { key = value, ... }"
+        if isinstance(error["input"], str) and "name" in _fields_of(kind, location):
+            message += f"; did you mean {place}.name?"
     elif error["type"] in ("tuple_type", "list_type"):
         message = "must be a list: [value, ...]"
     elif isinstance(error["input"], dict):  # a rule over several keys of a section

@@ -92,5 +92,6 @@ def told_apart(names: Sequence[str], most: int = MOST_SHOWN) -> list[str]:
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for a near miss, else `; known: ...`."""
     names = list(known)
-    close = get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+    lower = {name.lower(): name for name in names}
+    close = get_close_matches(word.lower(), lower, n=1)
+    return f"; did you mean {lower[close[0]]}?" if close else f"; known: {', '.join(names)}"

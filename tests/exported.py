@@ -40,4 +40,4 @@ class Asked:
         self.net = net.eval()
         x = torch.rand(num, *form.shape)
         outputs = Net(net, x.shape[1:], compiled=False).logits(x)
-        self.answers = Answers(net, x, outputs, "none")
+        self.answers = Answers(net, x, outputs, "")

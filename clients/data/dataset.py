@@ -57,7 +57,8 @@ class Dataset:
     @property
     def form(self) -> Form:
         """What a model reads of a record, and gives."""
-        return Form(self.shape, self.num_classes, self.kind, self.columns, self.rate_hz)  # type: ignore[arg-type]
+        about = (self.kind, self.columns, self.rate_hz, self.task == "itself")
+        return Form(self.shape, self.num_classes, *about)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

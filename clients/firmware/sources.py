@@ -32,6 +32,8 @@ FIXED = (
     "answer.c",
     "net.h",
     "numbers.h",
+    "numbers_learning.h",
+    "machine.h",
     "serial.h",
     "serial.c",
     "main.c",
@@ -39,15 +41,7 @@ FIXED = (
 )
 ANSWERING = ("answer.c", "net.c")
 COMPILED = ("step.c", "noise.c", "ledger.c", *ANSWERING)
-TO_ANSWER = (
-    "answer.h",
-    "answer.c",
-    "net.h",
-    "numbers.h",
-    "step.h",
-    "ledger.h",
-    "noise.h",
-)
+TO_ANSWER = ("answer.h", "answer.c", "net.h", "numbers.h", "machine.h")
 SERIAL, FRONT = "serial.c", "front.c"
 
 
@@ -83,7 +77,8 @@ def sources(
         both = ("recurrent.h",) if answers else ("recurrent.h", "recurrent_back.h")
         taken |= {name: name for name in both}
     made = {name: (C / source).read_text() for name, source in taken.items()}
-    made["tables.h"] = _tables(contract)
+    if not answers:
+        made["tables.h"] = _tables(contract)
     made["contract.h"] = _contract(contract, answers, library is not None)
     parts = [*ANSWERING] if answers else [*COMPILED, SERIAL]
     if front is not None:
@@ -120,6 +115,24 @@ def _contract(c: Contract, answers: bool = False, by_library: bool = False) -> s
         "UNITS": f"{c.num_units}u",
         "WEIGHTS": f"{c.num_weights}u",
         "INVERSE_SCALE": _float(1 / c.scale),
+        **({"ANSWERS": ""} if answers else _of_steps(c)),
+        **told,
+        **({"LIBRARY": ""} if by_library else {}),
+    }
+    lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
+    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
+    if answers:
+        return _header("contract", "The net in numbers: nothing is promised of it here.", lines)
+    words = in_lines(map(str, c.id))
+    lines.append(
+        f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
+    )
+    return _header("contract", "What was promised: contract.json in C.", lines)
+
+
+def _of_steps(c: Contract) -> dict[str, str]:
+    """What a board reads that learns."""
+    return {
         "SENSITIVITY": f"{c.sensitivity}u",
         "CLIP": _float(c.clip),
         "CLIP_SQUARED": _float(c.clip_squared),
@@ -128,17 +141,7 @@ def _contract(c: Contract, answers: bool = False, by_library: bool = False) -> s
         "MOST_STEPS": f"{c.most_steps}u",
         "LEDGER_RECORDS": f"{c.most_steps + 1}u",
         "LEDGER_BYTES": f"{c.ledger_bytes}u",
-        **told,
-        **({"ANSWERS": ""} if answers else {}),
-        **({"LIBRARY": ""} if by_library else {}),
     }
-    lines = [f"#define PRIVET_{name} {value}".rstrip() for name, value in facts.items()]
-    lines.append("#define PRIVET_LAYER_TABLE \\\n    " + ", \\\n    ".join(table))
-    words = in_lines(map(str, c.id))
-    lines.append(
-        f"#ifdef PRIVET_WITH_ID\nstatic const uint8_t CONTRACT_ID[24] = {{{words}}};\n#endif"
-    )
-    return _header("contract", "What was promised: contract.json in C.", lines)
 
 
 def _plan(c: Contract, plan: Plan) -> tuple[dict[str, str], list[str]]:

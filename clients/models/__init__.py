@@ -28,7 +28,7 @@ from clients.models.settings import MODELS, Architecture, Model, architecture_of
 from clients.protocol import later
 
 if TYPE_CHECKING:
-    from clients.models.fronts import FRONTS, form_behind, front_of, name_front
+    from clients.models.fronts import FRONTS, form_behind, front_of, name_front, say_front
 
 __all__ = [
     "FRONTS",
@@ -39,12 +39,13 @@ __all__ = [
     "form_behind",
     "front_of",
     "name_front",
+    "say_front",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """What loads torch, which settings have no need of, when it is asked for."""
-    if name not in ("FRONTS", "form_behind", "front_of", "name_front"):
+    if name not in ("FRONTS", "form_behind", "front_of", "name_front", "say_front"):
         raise AttributeError(name)
     from clients.models import fronts
 

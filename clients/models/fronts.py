@@ -37,6 +37,17 @@ def name_front(model: Model, form: Form) -> str:
     return name
 
 
+def say_front(model: Model, form: Form) -> str:
+    """The same for people, as it is set: `front = 'strokes', axes = 9`; empty if there is none."""
+    name = chosen_front(model, form)
+    said: dict[str, str | int] = {"front": name} if name != "none" else {}
+    if name == "backbone":
+        said |= {"weights": model.weights, "size": model.size}
+    if name in EVENED:
+        said |= {"axes": model.axes}
+    return ", ".join(f"{key} = {value!r}" for key, value in said.items())
+
+
 def front_of(model: Model, form: Form) -> Transform | None:
     """What a model reads instead of records of a form; None: it reads them.
 
@@ -57,10 +68,8 @@ def form_behind(model: Model, form: Form) -> Form:
         front = front_of(model, form)
     if front is None:
         return form
-    itself = form.outputs == math.prod(form.shape)  # what a model gives back is what it reads
-    return form._replace(
-        shape=front.shape, outputs=math.prod(front.shape) if itself else form.outputs
-    )
+    outputs = math.prod(front.shape) if form.itself else form.outputs
+    return form._replace(shape=front.shape, outputs=outputs)
 
 
 def _scattering(form: Form) -> Transform:
@@ -126,7 +135,9 @@ def _picture(form: Form, front: str) -> tuple[int, int, int]:
     try:
         scatter(torch.zeros(0, height, width))
     except ValueError as error:
-        raise ModelError(f"[model] name = 'scatter': {error}; use perceptron") from None
+        raise ModelError(
+            f"[model] front = {front!r}: {error}; use front = 'none', and perceptron or linear"
+        ) from None
     return math.prod(form.shape[:-2]), height, width
 
 

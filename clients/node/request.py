@@ -13,8 +13,8 @@ from torch import Tensor
 from clients.models.sources import is_own
 from clients.protocol import Form
 from clients.training.arrays import MOST_WEIGHT, decode, is_within
-from clients.training.job import MOST_WEIGHTS, Job
-from clients.training.net import Net, build, without_memory
+from clients.training.job import Job
+from clients.training.net import Net, build, require_few, without_memory
 from clients.training.records import Records
 from clients.training.train import Round, train
 from privacy.dp.ledger import Ledger
@@ -113,8 +113,7 @@ def require_fit(job: Job, form: Form, arrays: ArrayRecord) -> None:
             raise
         # The owner's own code may look at a tensor's values, which `meta` has not.
         like = build(job.model, form, job.arithmetic, job.pruning).state_dict()
-    if (size := sum(tensor.numel() for tensor in like.values())) > MOST_WEIGHTS:
-        raise ModelError(f"[model]: {size} weights; a device takes up to {MOST_WEIGHTS}")
+    require_few(like)
     read_weights(arrays, like)
 
 

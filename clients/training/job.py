@@ -95,6 +95,15 @@ class Job(Section):
         return self
 
     @model_validator(mode="after")
+    def _what_is_given_back_is_asked_for(self) -> "Job":
+        if self.model.name == "autoencoder" and self.data.task != "itself":
+            raise ValueError(
+                "[model] name = 'autoencoder': gives back the numbers of a record, and [data] task "
+                f"= {self.data.task!r} asks for others; say task = 'itself', or use perceptron"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_label_is_clamped(self) -> "Job":
         if self.arithmetic.name == "invertible" and self.data.task != "classes":
             raise ValueError(

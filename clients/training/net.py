@@ -22,6 +22,7 @@ from clients.protocol import Form, Layers
 from clients.training import gpu
 from clients.training.activations import keep_of_activations
 from clients.training.flat import Layout, Start, layout_of
+from clients.training.job import MOST_WEIGHTS
 from clients.training.plain import answering
 from clients.training.pruning import Pruning
 from clients.training.smaller.cutting import Elastics
@@ -97,6 +98,27 @@ def frozen(model: Model, form: Form, arithmetic: Arithmetic) -> frozenset[str]:
     with torch.random.fork_rng(devices=[]):
         net = build(model, form, arithmetic)
     return frozenset(name for name, p in net.named_parameters() if not p.requires_grad)
+
+
+def require_size(model: Model, form: Form, arithmetic: Arithmetic = FLOAT) -> None:
+    """Refuse a net that is too large before memory is given to it, but for a user's own, whose code
+    takes what it likes.
+
+    Raises:
+        ModelError: a device takes no such net.
+    """
+    if not is_own(model.name):
+        with without_memory():
+            require_few(build(model, form, arithmetic).state_dict())
+
+
+def require_few(arrays: Mapping[str, Tensor]) -> None:
+    """Raises ModelError: more weights than a device takes."""
+    if (size := sum(one.numel() for one in arrays.values())) > MOST_WEIGHTS:
+        raise ModelError(
+            f"[model]: {size:,} weights; a device takes up to {MOST_WEIGHTS:,}: ask for a smaller "
+            "net"
+        )
 
 
 class _Undrawn(TorchFunctionMode):

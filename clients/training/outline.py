@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clients.models.sources import is_own
 from clients.protocol import Form
-from clients.training.job import Job
+from clients.training.job import MOST_WEIGHTS, Job
 from privacy import memo
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ def first_net(job: Job, form: Form) -> "nn.Module":
     Raises:
         ModelError: there is no such net, or it cannot be trained as is asked.
     """
-    from clients.training.net import build
+    from clients.training.net import build, require_size
     from clients.training.smaller.cutting import pairs_of
     from clients.training.smaller.supernet import nets_of
     from privacy.dp.training import require_private
 
+    require_size(job.model, form, job.arithmetic)
     net = build(job.model, form, job.arithmetic, job.pruning)
     if job.supernet.trains:
         last = nets_of(job.supernet, job.model)[-1]
@@ -118,5 +119,8 @@ def _gradients(net: "nn.Module", job: Job, form: Form) -> str:
 def _checked(told: Any) -> Outline | None:
     match told:
         case [int(weights), str(gradients), str(norms), dict(counters)]:
-            return Outline(weights, gradients, norms, {k: str(v) for k, v in counters.items()})
+            words = [gradients, norms, *counters, *counters.values()]
+            if all(isinstance(word, str) and word.isprintable() for word in words):
+                is_number = not isinstance(weights, bool) and 0 < weights <= MOST_WEIGHTS
+                return Outline(weights, gradients, norms, counters) if is_number else None
     return None

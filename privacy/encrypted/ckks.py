@@ -8,6 +8,7 @@ SEAL holds Python's lock while it computes: for two answers at once take two pro
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,10 @@ def galois_elements(rotations: list[int], degree: int) -> list[int]:
     return [*(pow(3, k, 2 * degree) for k in rotations), 2 * degree - 1]
 
 
+class NothingLeft(ModelError):
+    """All weights of a layer are zero, or are rounded to it at the scale of a plan."""
+
+
 def choose_plan(net: Net, images: Array) -> Plan:
     """The fastest plan under whose noise all but 2 in 1,000 public images keep their label.
 
@@ -52,9 +57,10 @@ def choose_plan(net: Net, images: Array) -> Plan:
     for planned in plans(net, images):
         if planned.recipe.input_bits >= ROTATED_BITS:
             break  # scales at which no label changes
-        planned = correct_rounding(planned, images[:ROUNDING])
-        if faithfulness(planned, images[:ASKED]) >= FAITHFUL:
-            break
+        with suppress(NothingLeft):  # finer scales keep what is rounded to nothing at these
+            planned = correct_rounding(planned, images[:ROUNDING])
+            if faithfulness(planned, images[:ASKED]) >= FAITHFUL:
+                break
     require_keys(context_of(planned.recipe), len(planned.rotations))
     return planned
 
@@ -191,7 +197,7 @@ class Program:
                 giants = self._diagonals[step.layer]
                 giants[encoded.giant].append((encoded.baby, encoded.plaintext))
         if not all(any(giants) for giants in self._diagonals):
-            raise ModelError("a layer's weights are all zero at their scale: nothing is computed")
+            raise NothingLeft("a layer's weights are all zero at their scale: nothing is computed")
 
     def rounded(self) -> Plan:
         """The plan with its weights as they were encoded, each rounded at its scale."""

@@ -2,15 +2,19 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from clients.models import Model, architecture_of
+from clients.models import Model
 from clients.models.sources import admit, is_own, parts
 from clients.protocol import Form
+from privacy.dp.budget import Budget
 from privacy.errors import SettingsError
 from privacy.settings import Section, override, parse, suggest
+from server.experiment.experiment import Experiment
+from server.experiment.idle import require_effect
+from server.experiment.named import MEANT
 
 Kind = Literal["picture", "window", "sound", "table"]
 AXES: dict[Kind, tuple[int, ...]] = {
@@ -75,6 +79,7 @@ def _usual(sides: tuple[int, ...]) -> Kind:
 
 
 class _Asked(Section):
+    MEANT: ClassVar[Mapping[str, str]] = {k: v for k, v in MEANT.items() if "model." in k + v}
     model: Model
 
 
@@ -92,10 +97,7 @@ def read_model(name: str, settings: Iterable[str] = ()) -> Model:
     if "model.name" in origins:
         raise SettingsError(f"{origins['model.name']}: the model is {name}; leave it out")
     model = parse(_Asked, tables, name, origins).model
-    reads = architecture_of(model).reads
-    for key, origin in origins.items():
-        if reads is not None and key.removeprefix("model.") not in (*reads, "front", "pool"):
-            raise SettingsError(f"{origin}: would change nothing: {name} does not read it")
+    require_effect(Experiment(model=model, budget=Budget(unit="none")), origins)
     if not is_own(name):
         return model
     path = Path(parts(name)[0]).expanduser()

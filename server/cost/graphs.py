@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 from clients.chip.workloads.trace import trace
 from privacy.errors import ModelError, RunError, SettingsError
-from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign
+from privacy.foreign import MOST_ARRAYS_BYTES, read_foreign, room_for
 from privacy.text import words_of
 from server.cost.nodes import OPERATIONS, Node
 from server.cost.subjects import Subject
+
+# What onnxruntime may hold: as many copies of a graph, and what it works out.
+COPIES, MOST_FOLDED_BYTES = 4, 4 << 30
+NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate")
 
 
 def subject_of_graph(path: Path, shape: Sequence[int] = ()) -> Subject:
@@ -49,8 +53,8 @@ def subject_of_graph(path: Path, shape: Sequence[int] = ()) -> Subject:
         net = Graph(_folded(model))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    except Exception as error:  # onnxruntime's own
-        raise ModelError(f"{path}: is no graph that onnxruntime reads: {words_of(error)}") from None
+    except Exception as error:  # onnx's own
+        raise ModelError(f"{path}: is no graph that can be read: {words_of(error)}") from None
     network = trace(net, sides, path.stem)
     return Subject(network, notes=network.notes)
 
@@ -87,6 +91,30 @@ def _require_one_record(model: Any, path: Path, shape: Sequence[int]) -> tuple[i
     return sides
 
 
+def open_session(content: bytes, options: Any = None) -> Any:
+    """Have onnxruntime read a graph, which works out what is constant in it.
+
+    Raises:
+        ModelError: it cannot, or that takes more memory than is given for it.
+    """
+    import onnxruntime
+
+    most = MOST_FOLDED_BYTES + COPIES * len(content)
+    try:
+        with room_for(most):
+            return onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+    except Exception as error:  # protobuf and onnxruntime each have their own
+        told = words_of(error)
+        if isinstance(error, MemoryError) or any(word in told for word in NO_MEMORY):
+            raise ModelError(
+                f"what is constant in it takes more than {most / 2**30:.1f} GiB to work out; "
+                "export it with smaller constants"
+            ) from None
+        raise ModelError(f"is no graph that onnxruntime reads: {told}") from None
+
+
 def _folded(model: Any) -> Any:
     """All that is constant worked out; once more as long as that makes more of it constant."""
     num = -1
@@ -102,11 +130,10 @@ def _folded_once(model: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
-        onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        open_session(model.SerializeToString(), options)
         return onnx.load(options.optimized_model_filepath)
 
 

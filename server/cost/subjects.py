@@ -26,7 +26,7 @@ from clients.models import MODELS, Model, front_of
 from clients.models.sources import is_own
 from clients.models.transform import Step
 from clients.protocol import Form
-from clients.training.net import build
+from clients.training.net import build, require_size
 from privacy.errors import SettingsError
 from privacy.settings import suggest
 from server.cost.asked import read_form, read_model
@@ -87,6 +87,7 @@ def find_subject(
 
 
 def _subject(model: Model, form: Form) -> Subject:
+    require_size(model, form)
     net, transform = build(model, form), front_of(model, form)
     if transform is None:
         network = trace(net, form.shape, model.name)

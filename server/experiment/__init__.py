@@ -5,7 +5,7 @@ strategy     [strategy]
 beginning    a first one, drafted for somebody's own records
 prepared     what a run of one begins with; refused here if it cannot be run
 plans        what one will promise and need, before it runs
-named        the ready ones by name
+named        the ready ones by name; settings by what else they are called
 loading      an experiment from its file
 conditions   what holds of an experiment
 lessons      a lesson of encrypted learning from its file

@@ -3,9 +3,9 @@
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -17,6 +17,7 @@ from privacy.dp.ledger import Ledger
 from privacy.errors import SettingsError
 from privacy.settings import Range, Section
 from privacy.sums.terms import Secure
+from server.experiment.named import MEANT
 from server.experiment.strategy import Strategy
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -122,6 +123,7 @@ class Record(Section):
 class Experiment(Job):
     """All settings of a run. A device receives only `job`."""
 
+    MEANT: ClassVar[Mapping[str, str]] = MEANT
     title: str = ""
     federation: Federation = Federation()
     secure: Secure = Secure()

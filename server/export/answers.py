@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from clients.arithmetic.layers import Sign, Threshold
 from clients.arithmetic.rounding import RoundInput
 from clients.data.sets import load
-from clients.models import form_behind, name_front
+from clients.models import form_behind, say_front
 from clients.training.net import Net, build, fill
 from clients.training.plain import is_exact, plain
 from clients.training.records import records
@@ -33,7 +33,7 @@ class Answers:
         net: the run's model, in evaluation.
         x: what it reads [N, ...]: test records where there are some, then random numbers.
         outputs: what it says of them [N, K].
-        front: the fixed transform that stands before it; `none` if it reads records.
+        front: the fixed transform that stands before it, as it is set; empty if it reads records.
     """
 
     net: nn.Module
@@ -99,7 +99,7 @@ def answers_of(run: Run) -> Answers:
     kept = [test.inputs(torch.arange(min(ASKED, len(test)))).float()] if len(test) else []
     x = torch.cat([*kept, drawn, 2 * drawn - 1, torch.zeros(1, *shape)])
     outputs = Net(net, shape, compiled=False).logits(x)
-    return Answers(net, x, outputs, name_front(experiment.model, form))
+    return Answers(net, x, outputs, say_front(experiment.model, form))
 
 
 def calm(experiment: Experiment) -> Experiment:
@@ -110,6 +110,4 @@ def calm(experiment: Experiment) -> Experiment:
 
 def told_of(front: str) -> list[str]:
     """What must be done to records before the model reads them."""
-    if front == "none":
-        return []
-    return [f"reads what [model] front = {front!r} gives, which is not exported"]
+    return [f"reads what [model] {front} gives, which is not exported"] if front else []

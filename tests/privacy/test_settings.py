@@ -69,6 +69,11 @@ def test_parse_fills_defaults() -> None:
             {"oven": {"mode": "zzz"}},
             "cake.toml: [oven] mode = 'zzz': unknown value; known: fan, grill",
         ),
+        (
+            {"oven": {"epsilon": 1}},
+            "cake.toml: [oven] epsilon: unknown key; did you mean budget.eps",
+        ),
+        ({"minutes": 3}, "cake.toml: minutes: unknown key; did you mean oven.minutes?"),
         ({"oven": 3}, "cake.toml: oven = 3: must be a table: { key = value, ... }"),
         ({"layers": 3}, "cake.toml: layers = 3: must be a list: [value, ...]"),
         ({"budget": {}}, "cake.toml: [budget]: give epsilon, or noise_multiplier, or unit"),
@@ -108,6 +113,7 @@ def test_origin_is_named() -> None:
     assert from_line.startswith("-s budget.epsilon=-3: [budget] epsilon = -3: must be from ")
     assert from_file.startswith("cake.toml: [oven] minutes = 0: ")
     assert line({}, "oven.haet=3").startswith("-s oven.haet=3: [oven] haet: unknown key; did you")
+    assert line({}, "ovn.heat=3") == "-s ovn.heat=3: ovn: unknown key; did you mean oven?"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +240,8 @@ def test_a_name_that_no_file_has_is_refused(name: str) -> None:
 def test_suggest() -> None:
     """A near miss is named; else everything known is listed."""
     assert suggest("epsilno", ["delta", "epsilon"]) == "; did you mean epsilon?"
+    assert suggest("EPSILON", ["delta", "epsilon"]) == "; did you mean epsilon?"
+    assert suggest("ney", ["Net", "Other"]) == "; did you mean Net?"
     assert suggest("qqq", iter(["delta", "epsilon"])) == "; known: delta, epsilon"
 
 

@@ -70,6 +70,11 @@ def test_run_prints_the_path_and_nothing_else(privet, runs):
         (["run", "tiny", "-s", "federation.clients=2000"], "more clients than the 1437 records"),
         (["run", "tiny", "-s", "data.name=idx", "-s", "data.path=/nowhere"], "not there"),
         (["run", "tiny", "-s", "model.name=convnet"], "use perceptron or scatter"),
+        (
+            ["plan", "tiny", "-s", f"model.hidden={[1 << 16] * 3}"],
+            "8,594,980,874 weights; a device takes",
+        ),
+        (["cost", "perceptron", "-s", f"model.hidden={[1 << 16] * 3}"], "up to 268,435,456: ask"),
         (["run", "tiny", "--runs", "/dev/null/x"], "cannot be written"),
         (["run", "tiny", "--name", "../x/y/.."], "one plain folder name"),
         (["run"], "Missing argument 'EXPERIMENT'"),

@@ -1,12 +1,12 @@
-/* front_numbers.h - a Fourier transform of any length, a root, and whole features. Included by front.c alone.
+/* front_numbers.h - a Fourier transform of any length, and whole features. Included by front.c alone.
    clients/firmware/front/fourier.py computes the same bits. */
 #ifndef PRIVET_FRONT_NUMBERS_H
 #define PRIVET_FRONT_NUMBERS_H
 #include <stdint.h>
 
 #include "front_tables.h"
+#include "machine.h"
 
-#define NEAREST 12582912.0f /* 1.5 2^23: what is added to it is rounded to a whole number */
 #define MOST_FEATURE 32767.0f
 
 typedef struct {
@@ -15,14 +15,6 @@ typedef struct {
     const uint16_t *order;   /* where each place of a line is read */
     const float *waves;      /* cosine and sine of 2 pi k / size */
 } line_t;
-
-static inline float root(float x) {
-#if defined(__GNUC__)
-    return __builtin_sqrtf(x);
-#else
-#error "a correctly rounded square root of a float: name your compiler's"
-#endif
-}
 
 /* In units of 1 / PRIVET_SCALE. */
 static inline int16_t in_units(float x) {

@@ -1,19 +1,9 @@
 /* noise.h - ChaCha20 (RFC 8439) and the floored Gaussian, in integers. */
 #ifndef PRIVET_NOISE_H
 #define PRIVET_NOISE_H
-#include <stddef.h>
 #include <stdint.h>
 
-/* All that is asked of a C library. */
-void *memcpy(void *to, const void *from, size_t size);
-
-/* A function that is counted by itself, whose stack is not its caller's, and that is given what its
-   caller has, also where that is always the same. */
-#if defined(__GNUC__)
-#define PRIVET_APART __attribute__((noinline, used))
-#else
-#define PRIVET_APART
-#endif
+#include "machine.h"
 
 typedef struct {
     uint32_t state[16];

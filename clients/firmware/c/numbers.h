@@ -1,13 +1,10 @@
-/* numbers.h - of floats, what each net needs: exp, a root, the softmax's gradient, a draw of noise. */
+/* numbers.h - of floats, what each net needs: exp, and the largest. */
 #ifndef PRIVET_NUMBERS_H
 #define PRIVET_NUMBERS_H
 #include <stdint.h>
 
-#include "noise.h"
-#define PRIVET_FAST_TABLES
-#include "tables.h"
-
-#define FINITE 1e30f
+#include "contract.h"
+#include "machine.h"
 
 /* exp(d), d <= 0: the definition is this polynomial of 2^f, -1 < f <= 0 */
 static inline float exponential(float d) {
@@ -37,32 +34,6 @@ static inline float exponential(float d) {
     return raised.number;
 }
 
-static inline float root(float x) {
-#if defined(__GNUC__)
-    return __builtin_sqrtf(x);
-#else
-#error "a correctly rounded square root of a float: name your compiler's"
-#endif
-}
-
-/* Softmax of z, less 1 at the label: the loss's gradient at each logit. 0 if a logit is beyond all
-   numbers. */
-static inline uint32_t softmax_gradient(const float *z, float *d, uint32_t num, uint32_t label) {
-    float most = z[0], sum = 0.0f;
-    uint32_t i;
-    for (i = 0; i < num; i++) {
-        if (!((z[i] < FINITE) && (z[i] > -FINITE))) { return 0; }
-        most = (z[i] > most) ? z[i] : most;
-    }
-    for (i = 0; i < num; i++) {
-        d[i] = exponential(z[i] - most);
-        sum = sum + d[i];
-    }
-    for (i = 0; i < num; i++) { d[i] = d[i] / sum; }
-    d[label] = d[label] - 1.0f;
-    return 1;
-}
-
 /* Of equal numbers the first. */
 static inline uint32_t largest_of(const float *z, uint32_t num) {
     uint32_t i, best = 0;
@@ -70,23 +41,8 @@ static inline uint32_t largest_of(const float *z, uint32_t num) {
     return best;
 }
 
-static inline uint64_t square(int32_t x) {
-    return (uint64_t)((int64_t)x * x);
-}
-
-/* q x, modulo 2^32 */
-static inline uint32_t wrapping_product(uint32_t q, int16_t x) {
-    uint32_t wide = (uint32_t)(int32_t)x;
-    return q * wide;
-}
-
-/* floor(sigma Z), modulo 2^32: a word of one stream, and in rare cases more of another. */
-static inline uint32_t noise_draw(stream_t *stream, stream_t *slow) {
-    uint32_t word = stream_word(stream), brick = word >> 20, noise;
-    if (brick >= BRICKS) { return (uint32_t)noise_slow(word, slow); }
-    noise = ((uint32_t)STRIP[brick] << (NOISE_BITS - 5u)) |
-            (word & (((uint32_t)1 << (NOISE_BITS - 5u)) - 1u));
-    return noise ^ (0u - ((word >> 15) & 1u));
-}
+#if !defined(PRIVET_ANSWERS)
+#include "numbers_learning.h"
+#endif
 
 #endif

@@ -10,7 +10,6 @@
 #include "weights.h"
 
 #define TINY 1e-30f
-#define NEAREST 12582912.0f /* 1.5 2^23: what is added to it is rounded to a whole number */
 
 #if !defined(PRIVET_ANSWERS)
 static int32_t weights[PRIVET_WEIGHTS]; /* in units of PRIVET_RATE */

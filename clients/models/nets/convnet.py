@@ -30,9 +30,10 @@ def build_convnet(model: Model, form: Form, arithmetic: Layers) -> nn.Module:
     entrance, (channels, *sides) = image_of(form, "convnet")
     height, breadth = (_size_after(n) for n in sides)
     if min(height, breadth) < 1:
+        scattered = " or scatter" if all(n > 4 and n % 4 == 0 for n in sides) else ""
         raise ModelError(
             f"[model] name = 'convnet': needs images of at least 20x20, these are "
-            f"{told(sides)}; use perceptron or scatter"
+            f"{told(sides)}; use perceptron{scattered}"
         )
     activation, norm = ACTIVATIONS[model.activation], NORMS[model.norm]
     width = model.width or 16

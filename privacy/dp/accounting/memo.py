@@ -4,6 +4,7 @@ Whoever decides by an epsilon (a device, a server, who solves for noise) asks th
 """
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,5 +26,7 @@ def recalled(question: str, ask: Callable[[], float]) -> float:
 
 
 def _checked(told: Any) -> float | None:
-    number = isinstance(told, int | float) and not math.isnan(told) and told >= 0
-    return float(told) if number else None
+    number = isinstance(told, int | float) and not isinstance(told, bool)
+    if number and (0 <= told <= sys.float_info.max or told == math.inf):  # as no NaN is
+        return float(told)
+    return None

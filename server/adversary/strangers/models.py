@@ -20,7 +20,7 @@ from clients.protocol import Form
 from privacy.errors import ModelError, RunError, SettingsError
 from privacy.text import words_of
 from server.cost.asked import read_model
-from server.cost.graphs import read_graph
+from server.cost.graphs import open_session, read_graph
 
 FORMS = "FILE.py:NAME with --weights FILE.safetensors, or FILE.onnx"
 NUMBERS = {
@@ -103,20 +103,16 @@ class Graph(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401
         except ImportError:
             raise RunError(
                 f"{path}: onnxruntime is not installed, which asks it; pip install onnxruntime"
             ) from None
         content = read_graph(path)
         try:
-            self._session = onnxruntime.InferenceSession(
-                content, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # protobuf and onnxruntime each have their own
-            raise ModelError(
-                f"{path}: is no graph that onnxruntime can read: {words_of(error)}"
-            ) from None
+            self._session = open_session(content)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
         inputs = self._session.get_inputs()
         answers = [
             one

@@ -178,8 +178,10 @@ def test_sounds_have_a_front_of_their_own():
 
 
 def test_what_a_model_gives_back_is_what_it_reads():
-    itself = SOUND._replace(outputs=8000)
-    assert form_behind(Model(name="autoencoder"), itself).outputs == 40 * 49
+    """And where there are as many classes by chance, they stay as many."""
+    many = SOUND._replace(outputs=8000)
+    assert form_behind(Model(name="autoencoder"), many._replace(itself=True)).outputs == 40 * 49
+    assert form_behind(Model(name="ds-cnn"), many).outputs == 8000
     assert form_behind(Model(name="ds-cnn"), SOUND).outputs == 10
 
 

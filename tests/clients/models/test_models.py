@@ -44,10 +44,14 @@ def test_a_batch_norm_is_refused_with_the_remedy():
     require_private(build(Model(name="convnet", norm="group"), Form((28, 28), 10)))
 
 
-@pytest.mark.parametrize(("name", "shape"), [("convnet", (8, 8)), ("scatter", (10, 10))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("convnet", (8, 8)), ("convnet", (9, 7)), ("convnet", (4, 4)), ("scatter", (10, 10))],
+)
 def test_images_that_do_not_fit_are_refused(name, shape):
-    with pytest.raises(ModelError, match="use perceptron"):
+    with pytest.raises(ModelError, match="perceptron") as refused:
         build(Model(name=name), Form(shape, 10))
+    assert ("or scatter" in str(refused.value)) == (shape == (8, 8))
 
 
 def test_features_are_cached_and_a_spoilt_cache_is_made_again(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.models import Model, front_of, strokes
+from clients.models import Model, front_of, say_front, strokes
 from clients.models.scattering import CHANNELS, scatter
 from clients.models.strokes import (
     SHAPES,
@@ -19,6 +19,7 @@ from clients.models.strokes import (
     normalised,
 )
 from clients.protocol import Form
+from privacy.errors import ModelError
 
 GREY = Form((16, 12), 10)
 
@@ -166,3 +167,13 @@ def test_each_colour_is_made_even_by_itself():
         [one(bright), one((blue - bright) / 1.772), one((red - bright) / 1.402)], 1
     )
     torch.testing.assert_close(made.float(), expected.float(), atol=0.05, rtol=0.01)
+
+
+def test_what_is_no_such_picture_is_refused_by_the_key_that_asked_for_it():
+    """And a front is said as it is set, not as its features are kept."""
+    for front in ("strokes", "stroke-halves", "shapes", "scatter"):
+        with pytest.raises(ModelError, match=rf"front = '{front}': .* not 9 x 8; use front = 'no"):
+            front_of(Model(front=front), Form((9, 8), 10))
+    assert say_front(Model(front="shapes", axes=9), GREY) == "front = 'shapes', axes = 9"
+    assert say_front(Model(name="scatter"), GREY) == "front = 'scatter'"
+    assert say_front(Model(), GREY) == ""

@@ -29,7 +29,7 @@ def device(tmp_path):
         ({"budget": {"noise_multiplier": 0}}, "[budget] noise_multiplier = 0: this device's owner"),
         ({"training": {"learning_rate": -1.0}}, "[training] learning_rate = -1.0: must be from"),
         ({"training": {"local_steps": 10**12}}, "[training] local_steps = 1000000000000: must be"),
-        ({"model": {"hidden": [1 << 16] * 3}}, "weights; a device takes up to 268435456"),
+        ({"model": {"hidden": [1 << 16] * 3}}, "weights; a device takes up to 268,435,456"),
         ({"model": {"pool": 3}}, "[model] pool = 3"),
         ({"model": {"name": "convnet"}}, "needs images of at least 20x20"),
         ({"data": {"crop": 4}}, "[data] crop = 4: leaves nothing of 8x8 images"),

@@ -65,7 +65,14 @@ def test_other_code_is_asked_again(remembering, monkeypatch):
         outline(job, form)
 
 
-@pytest.mark.parametrize("damage", [[1], ["x", "compiled", "", {}], {"weights": 3}, None, "text"])
+DAMAGES = [
+    [1], ["x", "compiled", "", {}], {"weights": 3}, None, "text", [-7, "compiled", "", {}],
+    [True, "compiled", "", {}], [10**400, "compiled", "", {}], [9, "\x1b[31mred", "", {}],
+    [9, "compiled", "", {"counter": [1]}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_somebody_changed_in_the_file_is_asked_again(remembering, damage):
     job = load_experiment("tiny")
     form = load(job.data).form

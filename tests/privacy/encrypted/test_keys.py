@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 
 import numpy as np
 import oracles_encrypted as oracle
@@ -45,6 +46,20 @@ def test_a_secret_key_file_is_its_users_alone(tmp_path, case):
         load_secret(path)
     with pytest.raises(KeysError, match="No such file"):
         load_secret(tmp_path / "none")
+
+
+def test_small_weights_are_given_scales_that_keep_them(case):
+    """At the coarsest scales all of a layer is rounded to zero: another plan is taken."""
+    images, _, _ = case
+    net = oracle.perceptron(RNG, (8, 8), [8, 10])
+    first, last = net.layers
+    small = replace(first, weight=first.weight * 1e-4, bias=first.bias * 1e-4)
+    planned = choose_plan(replace(net, layers=(small, last)), images)
+    assert planned.recipe.weight_bits[0] > choose_plan(net, images).recipe.weight_bits[0]
+    Program(planned)
+    none = replace(first, weight=first.weight * 0)
+    with pytest.raises(ModelError, match="all zero at their scale"):
+        Program(choose_plan(replace(net, layers=(none, last)), images))
 
 
 def test_keys_that_no_service_takes_are_refused_before_they_are_made(case, monkeypatch):

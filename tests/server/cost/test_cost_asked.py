@@ -76,6 +76,17 @@ def test_a_model_of_privets_for_records_of_another_form(privet):
     assert 0 < small < json.loads(privet("cost", "convnet", "--json")[1])[0]["inference"]["macs"]
 
 
+def test_what_a_front_and_an_adaptation_read_is_no_idle_setting():
+    few, more = (
+        find_subject("linear", None, ["model.front=strokes", f"model.axes={n}"]) for n in (9, 11)
+    )
+    assert (more.kept_bytes, more.network.parameters) == (22, 120)
+    assert (few.kept_bytes, few.network.parameters) == (18, 100)
+    head = find_subject("perceptron", None, ["model.adapt=head"]).network
+    whole = find_subject("perceptron").network
+    assert head.parameters == 129 * 10 < whole.parameters
+
+
 def test_a_published_network_and_a_model_of_one_name(monkeypatch):
     monkeypatch.setitem(MODELS, "mobilenet", MODELS["convnet"])
     published = find_subject("mobilenet")
@@ -125,6 +136,8 @@ def test_what_is_wrong_is_said_in_one_line(privet, net, runs):
         ((*own, "-s", "model.hidden=[3]"), "would change nothing"),
         ((*own, "-s", "model.name=convnet"), "leave it out"),
         ((*own, "-s", "budget.epsilon=3"), "budget"),
+        (("scatter", "-s", "model.pool=2"), "needs a model that reads pixels"),
+        (("perceptron", "-s", "model.axes=9"), "needs [model] front = 'strokes'"),
         (("alexnet", "--shape", "3x3"), "records and layers of its own"),
         (("alexnet", "-s", "model.hidden=[3]"), "records and layers of its own"),
         (("scatter", "--shape", "6x128"), "reads pictures"),

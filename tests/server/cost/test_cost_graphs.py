@@ -1,6 +1,7 @@
 """`privet cost FILE.onnx`: a graph is priced as the net it was made of."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from clients.arithmetic import Arithmetic
 from clients.chip.workloads.trace import trace
 from privacy.errors import ModelError
+from server.adversary.strangers.models import open_model
 from server.cost.graphs import Graph, subject_of_graph
 from server.export.onnx import to_onnx
 
@@ -84,6 +86,46 @@ def test_a_strangers_graph_from_the_command_line(privet, tmp_path, monkeypatch):
         assert (status, out) == (2, ""), arguments
         assert said in err
         assert len(err.splitlines()) == 1
+
+
+def constant(*nodes, **held):
+    """A graph that adds to its records what is worked out of what it holds."""
+    make = onnx.helper
+    ends = [make.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 1]) for n in "xy"]
+    ends[1].type.tensor_type.ClearField("shape")
+    arrays = [onnx.numpy_helper.from_array(np.array(v), name) for name, v in held.items()]
+    made = [make.make_node(kind, reads, [gives]) for kind, reads, gives in nodes]
+    made.append(make.make_node("Add", ["x", "c"], ["y"]))
+    graph = make.make_graph(made, "net", ends[:1], ends[1:], arrays)
+    ops = [make.make_opsetid("", 17)]
+    return make.make_model(graph, opset_imports=ops, ir_version=8).SerializeToString()
+
+
+ONE = np.ones((1, 1), np.float32)
+HUGE = {  # 16 GiB and more, of some hundred bytes
+    "filled": constant(("ConstantOfShape", ["s"], "c"), s=[1 << 20, 4096]),
+    "padded": constant(("Pad", ["v", "s"], "c"), v=ONE, s=[0, 0, 1 << 20, 4096]),
+    "a shape that is worked out": constant(
+        ("Mul", ["a", "a"], "s"), ("Expand", ["v", "s"], "c"), v=ONE, a=[1 << 10, 1 << 6]
+    ),
+    "a column times a row": constant(
+        ("Tile", ["v", "s"], "t"), ("Transpose", ["t"], "u"), ("Mul", ["t", "u"], "c"),
+        v=ONE, s=[1 << 16, 1],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_what_is_worked_out_of_a_graph_is_bounded_before_it_is(kind, privet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    (tmp_path / "net.onnx").write_bytes(HUGE[kind])
+    status, _, err = privet("cost", "net.onnx")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "net.onnx: what is constant in it takes more than 4.0 GiB to work out" in err
+    with pytest.raises(ModelError, match=r"net.onnx: what is constant in it takes more"):
+        open_model("net.onnx", None, None)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_what_is_priced_from_no_graph_is_named(graph):

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 import tracemalloc
 from collections import Counter
 
@@ -17,6 +18,7 @@ from privacy.errors import SettingsError
 from privacy.settings import parse
 from server.experiment.experiment import Experiment, Federation, _deal
 from server.experiment.loading import load_experiment, ready_experiments
+from server.experiment.named import MEANT
 from server.experiment.strategy import STRATEGIES
 
 
@@ -86,6 +88,14 @@ def test_a_device_gets_a_job_and_no_more():
         ("training.learning_rate=true", "[training] learning_rate = True"),
         ("strategy.name=qfedavg", "training loss"),
         ("nonsense", "must be section.key=value"),
+        ("model.name=autoencoder", "task = 'classes' asks for others; say task = 'itself'"),
+        ("training.device=gpu", "[training] device = 'gpu': unknown value; did you mean cuda?"),
+        ("training.rule=stdp", "[training] rule: unknown key; did you mean arithmetic.learning?"),
+        ("batch_size=32", "batch_size: unknown key; did you mean training.sample_rate, the share"),
+        ("budget.noise=1", "[budget] noise: unknown key; did you mean budget.noise_multiplier?"),
+        ("model.arithmetic=fixed", "arithmetic: unknown key; did you mean arithmetic.name?"),
+        ("strategy=krum", "did you mean strategy.name?"),
+        ("arithmetic.name=int8", "unknown value; did you mean fixed, with bits = 8?"),
     ],
 )
 def test_bad_settings_are_one_line(assignment, says):
@@ -93,6 +103,23 @@ def test_bad_settings_are_one_line(assignment, says):
         load_experiment("tiny", [assignment])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_person_may_mean_is_there_and_what_they_say_is_not():
+    """Every guess leads from a key or value that is refused to one that there is."""
+    keys = {
+        f"{a}.{b}"
+        for a, section in load_experiment("tiny")
+        for b in getattr(section, "model_fields", ())
+    }
+    keys |= set(Experiment.model_fields)
+    for said, meant in MEANT.items():
+        if "=" in said:
+            with pytest.raises(SettingsError, match=f"unknown value; .* mean {re.escape(meant)}"):
+                load_experiment("tiny", [said])
+        else:
+            assert said not in keys
+            assert meant.partition(",")[0] in keys
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

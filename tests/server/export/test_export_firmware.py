@@ -73,6 +73,7 @@ def test_a_run_becomes_a_folder_of_c(privet, tmp_path):
     there = {one.name for one in alone.iterdir()}
     assert there > {"answer.c", "net.c", "weights.h", "vectors.bin", "README.md", "answers.json"}
     assert not there & {"step.c", "noise.c", "ledger.c", "learning.h", "contract.json"}
+    assert not there & {"step.h", "noise.h", "ledger.h", "tables.h"}
     size = 2 * 64 + 1
     rows = np.frombuffer((alone / "vectors.bin").read_bytes(), np.uint8).reshape(-1, size)
     inputs = np.ascontiguousarray(rows[:, :-1]).view("<i2")

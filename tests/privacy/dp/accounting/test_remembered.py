@@ -46,7 +46,9 @@ def test_noise_that_somebody_wrote_there_is_not_taken(solve, tmp_path, factor):
     assert solve()[0] == sigma
 
 
-@pytest.mark.parametrize("told", [math.inf, "much", None, -1.0])
+@pytest.mark.parametrize(
+    "told", [math.inf, "much", None, -1.0, True, pytest.param(10**400, id="beyond floats")]
+)
 def test_nor_what_is_no_noise(solve, tmp_path, told):
     sigma, _ = solve()
     change(tmp_path, told)
