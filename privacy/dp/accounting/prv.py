@@ -29,6 +29,7 @@ from privacy.dp.opacus import (
 
 RELATIVE_ERROR = 0.004  # of epsilon: how far the PRV upper bound may stand above the estimate
 ABSOLUTE_ERROR = 5e-4  # of epsilon, likewise: a finer grid is for an epsilon that needs it
+TINY = 0.1  # an epsilon: a share of the Renyi bound, where that is loose, is a tenth of it
 ENOUGH_NOISE = 1e100  # more counts as this, likewise
 FINE_POINTS = 1 << 19
 LOST = 2.0**-50  # of a step's Renyi divergence, in float64
@@ -83,9 +84,11 @@ def _epsilon_of(
     # to protect, the search over the PRV's finite grid can fail, or its error dominates.
     bound = _rdp_epsilon(entries, delta)
     unsampled = all(entry.sample_rate == 1 for entry in entries)
-    if unsampled and not ABSOLUTE_ERROR < error < math.inf:
+    if unsampled:
         mu = math.sqrt(sum(e.steps * (1 / e.noise_multiplier) ** 2 for e in entries))
-        bound = min(bound, epsilon_of(mu, delta))
+        exact = epsilon_of(mu, delta)
+        if exact < TINY or not ABSOLUTE_ERROR < error < math.inf:
+            bound = min(bound, exact)
     if not prvs:
         return bound
     try:

@@ -77,7 +77,7 @@ def noise_for_the_first_clip(monkeypatch):
     """Whatever the clip has become."""
     mean, first = Sum.mean, following().budget.clip
 
-    def stale(self, sigma, key, num):
+    def stale(self, sigma, key, num, banded):
         return mean(self, sigma * first / self.grid.clip, key, num)
 
     monkeypatch.setattr(Sum, "mean", stale)
@@ -86,7 +86,7 @@ def noise_for_the_first_clip(monkeypatch):
 def noise_for_the_next_clip(monkeypatch):
     """The clip has moved when the noise is added: of many that are within it, to a smaller one."""
     mean = Sum.mean
-    monkeypatch.setattr(Sum, "mean", lambda self, z, key, num: mean(self, z * 0.9, key, num))
+    monkeypatch.setattr(Sum, "mean", lambda self, z, key, num, _: mean(self, z * 0.9, key, num))
 
 
 def one_key_for_both(monkeypatch):

@@ -81,7 +81,7 @@ def test_a_perceptron_is_reconstructed_against_strangers(runs, monkeypatch):
     """The whole road of the reconstruction, without DP: inversion is nearly exact."""
     from server.adversary.reconstruction import generators, play
 
-    monkeypatch.setattr(generators, "GAN_ROUNDS", 2)
+    monkeypatch.setattr(generators, "GAN_ROUNDS", 6)
     monkeypatch.setattr(generators, "GAN_PAIRS", 1)
     run = launch(load_experiment("tiny", ["federation.rounds=1", "budget.unit=none"]), runs)
     found = play.reconstruct(run, replay(run), Attack(), lambda _: None)

@@ -52,7 +52,7 @@ def test_the_sum_is_clipped_and_noised_by_the_clip_of_its_round(done, monkeypatc
     """And the count's noise is of the deviation of its split, from another key."""
     heard = []
 
-    def listen(strategy, before, job, planned):
+    def listen(strategy, before, job, planned, banded=None):
         gathered = gather(strategy, before, job, planned)
         heard.append((job.budget.clip, gathered._sum.grid.clip, Split.of(job.budget)))
         return gathered
@@ -171,7 +171,7 @@ def test_shadows_are_clipped_as_their_own_rounds_release(monkeypatch):
         metrics = MetricRecord({"num-examples": 1})
         return Message(RecordDict({"arrays": moved, "metrics": metrics}), reply_to=message)
 
-    def listen(strategy, before, job, planned):
+    def listen(strategy, before, job, planned, banded=None):
         told.append((job.budget, gathered := gather(strategy, before, job, planned)))
         return gathered
 

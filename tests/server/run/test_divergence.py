@@ -65,9 +65,9 @@ def test_a_loss_that_is_none_is_told_and_is_json(runs, privet, monkeypatch):
     """The run goes on, since later rounds may mend it, and says from which round."""
     federate = module._Rounds.__init__
 
-    def lossless(self, run, grid, nodes, evaluate, done):
+    def lossless(self, run, grid, nodes, evaluate, *others):
         losses = iter([1.0, float("nan"), float("inf"), 1.0, 1.0])
-        federate(self, run, grid, nodes, lambda weights: Score(next(losses), 0.1), done)
+        federate(self, run, grid, nodes, lambda weights: Score(next(losses), 0.1), *others)
 
     monkeypatch.setattr(module._Rounds, "__init__", lossless)
     status, _, err = privet("run", "tiny", "--name", "a")
