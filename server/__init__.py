@@ -18,5 +18,6 @@ run/          the run directory
 experiment/   the experiment file
 reference     every command and public function, by their docstrings
 predictor     what is expected of something that nobody asked yet
+garbage       how often Python looks for it
 console       what people see on their terminal
 """

@@ -1,7 +1,5 @@
 """The command line: thin. Results on stdout, everything for people on stderr."""
 
-import atexit
-import gc
 import io
 import os
 import sys
@@ -12,6 +10,7 @@ import typer
 
 from privacy.errors import PrivetError, SettingsError
 from privacy.text import BRIEF
+from server import garbage
 from server.commands import (
     attack,
     audit,
@@ -82,10 +81,7 @@ def options(
 
 def main() -> None:
     """Entry point: errors in one line, exit status 2 for what the user got wrong."""
-    gc.set_threshold(1_000_000, 50, 100)  # imports make 350,000 objects, and drop few
-    if _collect_as_usual not in gc.callbacks:
-        gc.callbacks.append(_collect_as_usual)
-    atexit.register(gc.freeze)  # or the interpreter looks through all of torch once more: a second
+    garbage.seldom()
     for stream in (sys.stdout, sys.stderr):  # a sign that a terminal lacks is spelled out
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -110,13 +106,6 @@ def main() -> None:
         status = getattr(error, "exit_code", 1)
         message = error.format_message() if hasattr(error, "format_message") else repr(error)
         _fail(error, message, status)
-
-
-def _collect_as_usual(phase: str, _: dict[str, int]) -> None:
-    """After the first look, which imports alone do not bring, the collector looks more often."""
-    if phase == "stop":
-        gc.callbacks.remove(_collect_as_usual)
-        gc.set_threshold(100_000, 50, 100)
 
 
 def _require_lines(words: list[str]) -> None:

@@ -17,6 +17,7 @@ from server.commands.options import (
     Workers,
     refuse_idle,
 )
+from server.garbage import often
 
 if TYPE_CHECKING:
     from httpx import Client
@@ -203,4 +204,6 @@ def serve_learning(
         ending = Ending()
         service = LearningService(folder, theirs, limits, known, ending)
         err.print(f"learning service in {folder}; end it with Ctrl-C", highlight=False)
-        listen(service.app(), host, port, limits, tls=tls, ending=ending)
+        app = service.app()
+        often()
+        listen(app, host, port, limits, tls=tls, ending=ending)

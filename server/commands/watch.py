@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from server.garbage import often
+
 PORT = 8471
 
 
@@ -44,4 +46,5 @@ def watch(
         raise RunError(f"{folder}: not a folder of runs; name the one that runs are written to")
     if (folder / "experiment.toml").is_file():
         raise RunError(f"{folder}: is one run; watch the folder that it is in: {folder.parent}")
+    often()
     serve(folder, port, ready)

@@ -24,6 +24,7 @@ from clients.node.forks import fork
 from privacy.errors import FederationFailed, KeysError, SettingsError
 from privacy.sums.roster import read_public
 from server.engines.submission import flower_environment
+from server.garbage import often
 
 LOOPBACK = "127.0.0.1"
 END_S = 5  # for requests under way, once a signal came: Flower's stream of a log has no end
@@ -71,6 +72,7 @@ def serve_link(keys: Path, host: str, port: int, control_port: int, database: Pa
         link = Link(app, keys, f"privet: {len(members)} nodes admitted")
         watch = threading.Thread(target=link.outlive, args=[executor], daemon=True)
         watch.start()
+        often()
         try:
             asyncio.run(link.serve(sockets=sockets))
         except KeyboardInterrupt:  # uvicorn has ended in order, and passes the signal on

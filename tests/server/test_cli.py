@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from server import cli
+from server import cli, garbage
+from server.watch import listen
 
 
 @pytest.fixture
@@ -280,9 +281,32 @@ def test_no_word_of_help_is_taken_for_markup():
 
 
 def test_the_collector_waits_for_work_alone(privet):
-    """For imports it does not begin; after its first look it looks as often as it did."""
-    privet("list")
-    assert gc.get_threshold()[0] == 1_000_000
-    gc.collect()
-    assert gc.get_threshold()[0] == 100_000
-    assert cli._collect_as_usual not in gc.callbacks
+    """For imports it does not begin; after its first look it looks more often, and in what stays
+    as Python itself does."""
+    before = gc.get_threshold()
+    try:
+        privet("list")
+        assert gc.get_threshold() == garbage.IMPORTING
+        gc.collect()
+        assert gc.get_threshold() == garbage.WORKING
+        privet("list")
+        garbage.often()
+        gc.collect()
+        assert gc.get_threshold() == garbage.STAYING
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+def test_what_stays_looks_for_garbage_as_python_does(privet, runs, monkeypatch):
+    """Refused requests stand in circles, and hold what was sent."""
+    runs.mkdir(exist_ok=True)
+    found = []
+    monkeypatch.setattr(listen, "watch", lambda *_: found.append(gc.get_threshold()))
+    before = gc.get_threshold()
+    try:
+        assert privet("watch", str(runs))[0] == 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+    assert found == [garbage.STAYING]

@@ -19,6 +19,7 @@ from server.commands.options import (
     finite,
     open_run,
 )
+from server.garbage import often
 
 
 def serve(
@@ -84,4 +85,5 @@ def serve(
         service = Service(folder, theirs, limits, known, ending)
         err.print(f"{scheme} service of {found.path.name}; end it with Ctrl-C", highlight=False)
         app, proxies = service.app(), proxy or []
+        often()
         listen(app, host, port, limits, tls=tls, proxies=proxies, ending=ending)
